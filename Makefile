@@ -1,0 +1,51 @@
+# Everything starts from a Python, make and git. `make help` lists the targets.
+PYTHON ?= python3
+PORT ?= 10100
+STORAGE_URL ?= file://$(CURDIR)/profbucket-data
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check lint types format proto clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+
+serve: $(VENV)/.serve ## the collector on http://localhost:10100; PORT=… and STORAGE_URL=… change where and what
+	@$(BIN)/profbucket serve --port $(PORT) --storage '$(STORAGE_URL)'
+
+test: $(VENV)/.dev ## all tests; ARGS='-k merge -x' goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint types test ## lint, types and tests: what CI runs
+
+lint: $(VENV)/.dev ## ruff: style, imports, likely bugs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy --strict
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(VENV)/.dev ## compile profile.proto
+	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto
+
+clean: ## remove what make made (not the stored profiles)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
+
+# pip learned --group in 25.1; the one that comes with venv is often older.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+
+$(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@ $(VENV)/.serve

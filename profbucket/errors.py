@@ -1,0 +1,37 @@
+"""What can go wrong, by what the person who asked can do about it. Every text is a sentence for that person."""
+
+
+class ProfbucketError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class Invalid(ProfbucketError):
+    """The input is malformed; sending it again changes nothing."""
+
+
+class TooLarge(ProfbucketError):
+    """The input exceeds a cap on its size; the text names the cap, its value and its setting."""
+
+
+class TooMany(ProfbucketError):
+    """The request asks for more than a cap allows; the text says what to narrow."""
+
+
+class NotMergeable(ProfbucketError):
+    """Profiles of this type cannot be merged."""
+
+
+class NotFound(ProfbucketError):
+    """There is no such thing."""
+
+
+class Unavailable(ProfbucketError):
+    """The storage could not be reached or is overloaded; the same request may succeed later."""
+
+
+class Forbidden(ProfbucketError):
+    """The storage refuses us; the text names the permission that is missing."""
+
+
+class Misconfigured(ProfbucketError):
+    """A setting is missing or makes no sense; the text names it."""

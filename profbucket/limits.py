@@ -1,0 +1,33 @@
+"""Caps on what strangers send and ask for."""
+
+from dataclasses import dataclass
+
+from profbucket.errors import TooLarge, TooMany
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Each cap, with its default. The setting of ``body_bytes`` is ``PROFBUCKET_MAX_BODY_BYTES``, and so on."""
+
+    body_bytes: int = 32 << 20  # what a Cloud Function accepts
+    inflated_bytes: int = 256 << 20  # a profile, once inflated
+    entries: int = 4_000_000  # samples, locations, strings, ids, labels … in one profile, all together
+    sample_types: int = 12  # they and their totals are part of an object's metadata
+    labels: int = 64  # labels of a profile, and matchers in a request
+    label_bytes: int = 1200  # all labels, percent-encoded: S3 holds 2 KB of metadata an object
+    service_bytes: int = 200  # a service's name, escaped: file systems end a name at 255
+    find: int = 10_000  # profiles in one answer of find
+    merge: int = 10_000  # profiles in one merge
+
+    @staticmethod
+    def setting(name: str) -> str:
+        """The environment variable that sets the cap *name*."""
+        return f"PROFBUCKET_MAX_{name.upper()}"
+
+    def too_large(self, name: str, what: str) -> TooLarge:
+        """The error for an input over the cap *name*; *what* begins the sentence: "the body has 40 bytes"."""
+        return TooLarge(f"{what}, the cap is {getattr(self, name)} ({self.setting(name)})")
+
+    def too_many(self, name: str, what: str) -> TooMany:
+        """The error for a request over the cap *name*; *what* begins the sentence and says what to narrow."""
+        return TooMany(f"{what}; the cap is {getattr(self, name)} ({self.setting(name)})")

@@ -1,0 +1,72 @@
+"""The record of a stored profile, and what is asked for."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from profbucket.errors import Invalid
+from profbucket.labels import Labels, Matcher
+
+
+class ProfileType(StrEnum):
+    """What a profile measures, by the names of profefe's API."""
+
+    CPU = "cpu"
+    HEAP = "heap"
+    BLOCK = "block"
+    MUTEX = "mutex"
+    GOROUTINE = "goroutine"
+    THREADCREATE = "threadcreate"
+    OTHER = "other"
+    TRACE = "trace"  # a Go execution trace: stored and fetched, not pprof, never merged
+
+    @classmethod
+    def parse(cls, text: str) -> "ProfileType":
+        """The type called *text*, or raise ``Invalid``."""
+        try:
+            return cls(text)
+        except ValueError:
+            raise Invalid(f"no such profile type: {text[:80]!r}; it is one of {', '.join(cls)}") from None
+
+    @property
+    def is_pprof(self) -> bool:
+        return self is not ProfileType.TRACE
+
+
+class Total(NamedTuple):
+    """The sum of a profile's samples in one of its sample types, as in ``("cpu", "nanoseconds", 120000000)``."""
+
+    type: str
+    unit: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The record of a stored profile. Times are nanoseconds since 1970, sizes are bytes as stored."""
+
+    id: str
+    service: str
+    type: ProfileType
+    labels: Labels
+    created_at: int
+    size: int
+    totals: tuple[Total, ...] = ()
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Where it stands in every list: oldest first, and by id among equals."""
+        return self.created_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Profiles of a service in a range of time, both ends in it. ``type=None`` is any type."""
+
+    service: str
+    type: ProfileType | None
+    start: int
+    end: int
+    matchers: tuple[Matcher, ...] = ()
+    after: tuple[int, str] | None = None  # only what stands behind this position
+    limit: int | None = None
