@@ -1,0 +1,3 @@
+module profbucket.example/shop
+
+go 1.25
