@@ -1,0 +1,25 @@
+"""Fixtures that more than one room needs."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.gotool import Go, GoPprof, build_shop, find_go
+
+
+@pytest.fixture(scope="session")
+def go() -> Go:
+    """The go command, kept away from the network."""
+    return find_go()
+
+
+@pytest.fixture(scope="session")
+def go_pprof(go: Go, tmp_path_factory: pytest.TempPathFactory) -> GoPprof:
+    """Call it with the arguments of ``go tool pprof``; it returns what the tool wrote and its exit code."""
+    return GoPprof(go, tmp_path_factory.mktemp("pprof"))
+
+
+@pytest.fixture(scope="session")
+def shop(go: Go, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The binary of tests/programs/shop."""
+    return build_shop(go, tmp_path_factory.mktemp("shop"))
