@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types format proto clean
+.PHONY: help serve test check lint types format proto test-data clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -33,6 +33,9 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 
 proto: $(VENV)/.dev ## compile profile.proto
 	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto
+
+test-data: $(VENV)/.dev ## write tests/data anew; the tests hold for any that the programs make
+	$(BIN)/python -m tests.programs.make_test_data
 
 clean: ## remove what make made (not the stored profiles)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
