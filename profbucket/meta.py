@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import NamedTuple
 
 from profbucket.errors import Invalid
@@ -52,6 +53,12 @@ class Meta:
     created_at: int
     size: int
     totals: tuple[Total, ...] = ()
+
+    @property
+    def series(self) -> str:
+        """The id of its series: 32 hex digits of a hash over service, type and labels."""
+        identity = "\0".join((self.service, self.type, self.labels.format()))
+        return sha256(identity.encode()).hexdigest()[:32]
 
     @property
     def position(self) -> tuple[int, str]:

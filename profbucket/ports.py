@@ -1,0 +1,120 @@
+"""What a backend is: a bucket and an index.
+
+Both list the calls that we make and nothing else. A backend translates calls and errors; keys, ids, idempotence
+and limits are above it. All calls may come from several threads and processes at once.
+
+Every call may raise ``Unavailable`` (the same call may succeed later) and ``Forbidden`` (the text names the
+missing permission) besides what it says itself.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from profbucket.errors import Forbidden, NotFound, Unavailable
+from profbucket.labels import Labels
+from profbucket.meta import Meta, ProfileType
+
+__all__ = ["Bucket", "Forbidden", "Index", "NotFound", "Object", "Selection", "Series", "Unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """An object without its content, ``size`` in bytes.
+
+    ``metadata`` is ``None`` in a list of a bucket that does not give it there; :meth:`Bucket.stat` always does.
+    """
+
+    key: str
+    size: int
+    metadata: Mapping[str, str] | None = None
+
+
+class Bucket(Protocol):
+    """Objects under keys.
+
+    Keys are parts of letters, digits and ``.-_~`` joined by ``/``, at most 1,024 bytes long and a part at most
+    240; no part begins with a dot. Metadata are ASCII texts under names of small letters, 2 KB together.
+
+    What is relied on: an object is there whole or not at all; once :meth:`put` has returned, the object is
+    durable and every later call sees it.
+    """
+
+    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+        """Store an object where there is none, and return whether it is new. One that is there stays as it is."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """Return the bytes under *key*, or raise ``NotFound``."""
+        ...
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+        """Yield the bytes under each of *keys*, in their order, and ``None`` where there is no such object.
+
+        Reads ahead as far as it pays, holding a bounded number of bytes; the first error is raised and ends it.
+        """
+        ...
+
+    def stat(self, key: str) -> Object:
+        """Return the object under *key* with its metadata, or raise ``NotFound``."""
+        ...
+
+    def list(self, start: str, end: str) -> Iterator[Object]:
+        """Yield the objects with ``start <= key < end``, ordered by key as bytes."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object under *key*, if there is one."""
+        ...
+
+
+class Series(NamedTuple):
+    """All profiles of one service, type and label set. ``id`` is :attr:`Meta.series` of each."""
+
+    id: str
+    service: str
+    type: ProfileType
+    labels: Labels
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which entries are asked for: those of *service* with ``start <= created_at <= end``.
+
+    If given: of *type*, of the *series* with these ids, behind the position *after*, and the first *limit*.
+    """
+
+    service: str
+    type: ProfileType | None
+    start: int
+    end: int
+    series: Collection[str] | None = None
+    after: tuple[int, str] | None = None
+    limit: int | None = None
+
+
+class Index(Protocol):
+    """Entries of profiles, found by service, type, series and time.
+
+    What is relied on: once :meth:`add` has returned, the entry is durable and every later call sees it.
+    """
+
+    def add(self, meta: Meta) -> bool:
+        """Store the entry of *meta* where there is none of its id. Return whether it is new."""
+        ...
+
+    def find(self, selection: Selection) -> Iterator[Meta]:
+        """Yield the selected entries, oldest first, ordered by :attr:`Meta.position`."""
+        ...
+
+    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
+        """Return the series of *service*, of *type* if given, in any order, at least those that have entries."""
+        ...
+
+    def services(self) -> list[str]:
+        """Return the services that have entries, sorted."""
+        ...
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Remove the entries with these ids, where there are any."""
+        ...

@@ -1,0 +1,128 @@
+"""A storage: a bucket and an index, and the order in which they are used."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
+from typing import Protocol
+from urllib.parse import quote, unquote, urlsplit
+
+from profbucket.errors import Misconfigured
+from profbucket.keys import Id
+from profbucket.labels import Labels
+from profbucket.meta import Meta, Query, Total
+from profbucket.ports import Bucket, Index, Selection
+
+# A scheme, the module that opens it (on use: a backend's libraries are optional) and the extra that installs it.
+BACKENDS = {
+    "memory": ("profbucket.memory", ""),
+    "file": ("storage_local", ""),
+}
+
+
+class Writer(Protocol):
+    """The half of a storage that takes profiles in."""
+
+    def write(self, meta: Meta, data: bytes) -> bool:
+        """Store a profile. Return whether it is new; once returned, it is durable and found."""
+        ...
+
+
+class Reader(Protocol):
+    """The half of a storage that gives profiles out."""
+
+    def find(self, query: Query) -> Iterator[Meta]:
+        """Yield the profiles that *query* asks for, oldest first."""
+        ...
+
+    def read(self, profile_id: Id) -> bytes:
+        """Return the bytes of a profile, or raise ``NotFound``."""
+        ...
+
+    def read_many(self, ids: Iterable[Id]) -> Iterator[bytes | None]:
+        """Yield the bytes of each profile, in order, and ``None`` for one that has expired."""
+        ...
+
+    def services(self) -> list[str]:
+        """Return the services that have profiles, sorted."""
+        ...
+
+
+class Storage:
+    """Profiles in *bucket*, found through *index*.
+
+    The object is written first and the entry second, both only where there is none. A crash in between leaves an
+    object that the same write, sent again, completes; there is never an entry whose object was not written.
+    """
+
+    def __init__(self, bucket: Bucket, index: Index) -> None:
+        self.bucket = bucket
+        self.index = index
+
+    def write(self, meta: Meta, data: bytes) -> bool:
+        self.bucket.put(Id.parse(meta.id).key, data, to_metadata(meta))
+        return self.index.add(meta)
+
+    def find(self, query: Query) -> Iterator[Meta]:
+        series = None
+        if query.matchers:
+            candidates = self.index.series(query.service, query.type)
+            series = {one.id for one in candidates if all(m.matches(one.labels) for m in query.matchers)}
+            if not series:
+                return
+        yield from self.index.find(
+            Selection(query.service, query.type, query.start, query.end, series, query.after, query.limit)
+        )
+
+    def read(self, profile_id: Id) -> bytes:
+        return self.bucket.get(profile_id.key)
+
+    def read_many(self, ids: Iterable[Id]) -> Iterator[bytes | None]:
+        return self.bucket.get_many([profile_id.key for profile_id in ids])
+
+    def services(self) -> list[str]:
+        return self.index.services()
+
+
+def open_storage(url: str) -> Storage:
+    """Open the storage that *url* names: ``file:///directory``, ``memory:``; see the README for all.
+
+    Raise ``Misconfigured`` for a URL that names none, or whose libraries are not installed.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in BACKENDS:
+        known = ", ".join(f"{name}:" for name in BACKENDS)
+        raise Misconfigured(f"STORAGE_URL={url!r}: its beginning is none of {known}")
+    module, extra = BACKENDS[scheme]
+    try:
+        opened: tuple[Bucket, Index] = import_module(module).open_url(url)
+    except ImportError as error:
+        if not extra:
+            raise
+        raise Misconfigured(
+            f"STORAGE_URL={url!r} needs {error.name}: pip install 'profbucket[{extra}]'"
+        ) from error
+    return Storage(*opened)
+
+
+def to_metadata(meta: Meta) -> dict[str, str]:
+    """What of *meta* its key does not say, as an object's metadata: the bucket alone can rebuild the index."""
+    totals = (f"{quote(t.type, safe='')}:{quote(t.unit, safe='')}={t.value}" for t in meta.totals)
+    return {"labels": meta.labels.format(), "totals": ",".join(totals)}
+
+
+def from_metadata(key: str, size: int, metadata: Mapping[str, str]) -> Meta:
+    """The meta of the object under *key*, or raise ``Invalid`` where it is no profile of ours."""
+    profile_id = Id.of_key(key)
+    totals = []
+    for item in filter(None, metadata.get("totals", "").split(",")):
+        name, _, value = item.partition("=")
+        kind, _, unit = name.partition(":")
+        totals.append(Total(unquote(kind), unquote(unit), int(value)))
+    return Meta(
+        id=str(profile_id),
+        service=profile_id.service,
+        type=profile_id.type,
+        labels=Labels.parse(metadata.get("labels", "")),
+        created_at=profile_id.created_at,
+        size=size,
+        totals=tuple(totals),
+    )
