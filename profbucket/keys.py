@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from profbucket.errors import Invalid
-from profbucket.labels import Labels
+from profbucket.labels import CONTROL, Labels
+from profbucket.limits import Limits
 from profbucket.meta import ProfileType
 from profbucket.times import LATEST, format_stamp, parse_stamp
 
@@ -68,6 +69,16 @@ def digest(service: str, kind: ProfileType, labels: Labels, created_at: int, dat
     hashed = sha256(f"{len(head)}\0{head}".encode())
     hashed.update(data)
     return hashed.hexdigest()[:16]
+
+
+def check_service(service: str, limits: Limits) -> None:
+    """Raise ``Invalid`` for what no service can be called."""
+    if not service:
+        raise Invalid("service is missing: say which with service=")
+    if CONTROL.search(service):
+        raise Invalid(f"a control character in the service's name: {service[:80]!r}")
+    if (size := len(escape(service))) > limits.service_bytes:
+        raise limits.invalid("service_bytes", f"the service's name has {size} bytes, escaped")
 
 
 def prefix(service: str, kind: ProfileType | None = None) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_plus
 from profbucket.errors import Invalid
 
 _MATCHER = re.compile(r"([^=!]*(?:!(?![=~])[^=!]*)*)(=~|!~|!=|=)(.*)", re.DOTALL)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Labels:
             if not key:
                 raise Invalid(f"a label without a name: '={_shown(value)}'")
             for text in (key, value):
-                if _CONTROL.search(text):
+                if CONTROL.search(text):
                     raise Invalid(f"a control character in label {_shown(key)!r}: {_shown(text)!r}")
             if labels.setdefault(key, value) != value:
                 raise Invalid(f"label {_shown(key)!r} is given twice, with different values")

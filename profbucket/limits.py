@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from profbucket.errors import TooLarge, TooMany
+from profbucket.errors import Invalid, TooLarge, TooMany
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,10 @@ class Limits:
     def setting(name: str) -> str:
         """The environment variable that sets the cap *name*."""
         return f"PROFBUCKET_MAX_{name.upper()}"
+
+    def invalid(self, name: str, what: str) -> Invalid:
+        """The error for a name or a label over the cap *name*; *what* begins the sentence."""
+        return Invalid(f"{what}, the cap is {getattr(self, name)} ({self.setting(name)})")
 
     def too_large(self, name: str, what: str) -> TooLarge:
         """The error for an input over the cap *name*; *what* begins the sentence: "the body has 40 bytes"."""

@@ -1,0 +1,310 @@
+"""The HTTP API: routes, request parsing, and one map from errors to answers.
+
+It is profefe's (github.com/profefe/profefe), with what is ours beside it; docs/design.md says where they differ.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from flask import Flask, Response, request
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from profbucket import __version__, keys
+from profbucket.config import Config
+from profbucket.errors import (
+    Forbidden,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    NotMergeable,
+    ProfbucketError,
+    TooLarge,
+    TooMany,
+    Unavailable,
+)
+from profbucket.ingest import Collector
+from profbucket.keys import Id
+from profbucket.labels import Labels, Matcher, parse_matchers
+from profbucket.limits import Limits
+from profbucket.meta import Meta, ProfileType, Query
+from profbucket.query import Merged, Querier
+from profbucket.times import format_time, parse_time
+
+PROFILES = "/api/0/profiles"
+
+STATUS: Mapping[type[ProfbucketError], int] = {
+    Invalid: 400,
+    NotFound: 404,
+    NotMergeable: 405,
+    TooLarge: 413,
+    TooMany: 422,
+    Misconfigured: 500,
+    Unavailable: 503,
+    Forbidden: 503,  # an agent tries again, and by then the role may be granted
+}
+
+RETRY_AFTER = 5  # seconds; an agent's own back-off begins lower
+
+# Parameters with a meaning; any other is a label. pprof adds "seconds" when it is told -seconds.
+OURS = frozenset({"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"})
+
+_log = logging.getLogger("profbucket")
+
+
+def create_app(
+    config: Config,
+    *,
+    collector: Collector | None = None,
+    querier: Querier | None = None,
+    bare: str | None = None,
+    clock: Callable[[], int] = time.time_ns,
+) -> Flask:
+    """The API over a *collector*, a *querier* or both; routes of the half that is not there do not exist.
+
+    *bare* is the job, ``write`` or ``merge``, that is also answered at ``/``. *clock* gives what ``now`` is, in
+    nanoseconds since 1970.
+    """
+    app = Flask("profbucket", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
+    app.wsgi_app = _without_name(app.wsgi_app, config.names)  # type: ignore[method-assign,assignment] # as Flask says to wrap it
+    if collector:
+        write = _Write(collector, clock)
+        app.add_url_rule(PROFILES, "write", write.post, methods=["POST"])
+        if bare == "write":
+            app.add_url_rule("/", "bare_write", write.post, methods=["POST"])
+    if querier:
+        read = _Read(querier, config.limits, clock)
+        app.add_url_rule(PROFILES, "find", read.find)
+        app.add_url_rule(f"{PROFILES}/merge", "merge", read.merge)
+        app.add_url_rule("/merge", "short_merge", read.merge)
+        app.add_url_rule(f"{PROFILES}/<path:ids>", "profile", read.profile)
+        app.add_url_rule("/api/0/services", "services", read.services)
+        if bare == "merge":
+            app.add_url_rule("/", "bare_merge", read.merge)
+        for name in ("symbolz", "symbol"):
+            app.add_url_rule(f"/{name}", f"root_{name}", _symbolz, methods=["POST"])
+            app.add_url_rule(f"/<path:_>/{name}", name, _symbolz, methods=["POST"])
+    app.add_url_rule("/api/0/version", "version", lambda: _answer(_version(config)))
+    app.register_error_handler(Exception, lambda error: error_response(error, config.limits))
+    return app
+
+
+class _Write:
+    """The routes that take profiles in."""
+
+    def __init__(self, collector: Collector, clock: Callable[[], int]) -> None:
+        self._collector = collector
+        self._clock = clock
+
+    def post(self) -> Response:
+        parameters = _Parameters(request.args)
+        created_at = parameters.get("created_at")
+        meta = self._collector.collect(
+            service=parameters.required("service"),
+            kind=ProfileType.parse(parameters.required("type")),
+            labels=Labels.of([*Labels.parse(parameters.get("labels")), *parameters.labels()]),
+            data=request.get_data(cache=False),
+            created_at=parse_time(created_at, self._clock()) if created_at else None,
+        )
+        return _answer(_shown(meta))
+
+
+class _Read:
+    """The routes that give profiles out."""
+
+    def __init__(self, querier: Querier, limits: Limits, clock: Callable[[], int]) -> None:
+        self._querier = querier
+        self._limits = limits
+        self._clock = clock
+
+    def find(self) -> Response:
+        parameters = _Parameters(request.args)
+        kind = parameters.get("type")
+        page = self._querier.find(
+            self._query(parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
+        )
+        return _answer([_shown(meta) for meta in page.profiles], next=page.next)
+
+    def merge(self) -> Response:
+        parameters = _Parameters(request.args)
+        kind = parameters.get("type")
+        if kind and kind not in set(ProfileType):
+            raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
+        query = self._query(parameters, ProfileType(kind) if kind else None)
+        return _merged(self._querier.merge(query))
+
+    def profile(self, ids: str) -> Response:
+        try:
+            asked = [Id.parse(text) for text in ids.split("+")]
+        except Invalid as error:
+            raise NotFound(str(error)) from None
+        if len(asked) > 1:
+            return _merged(self._querier.merge_ids(asked))
+        profile_id = asked[0]
+        ending = profile_id.key.removeprefix(str(profile_id))
+        return _download(
+            self._querier.read(profile_id), f"{keys.escape(profile_id.service)}-{profile_id.type}{ending}"
+        )
+
+    def services(self) -> Response:
+        return _answer(self._querier.services())
+
+    def _query(self, parameters: "_Parameters", kind: ProfileType | None) -> Query:
+        service = parameters.required("service")
+        keys.check_service(service, self._limits)
+        matchers = (
+            *parse_matchers(parameters.get("labels")),
+            *(Matcher(k, "=", v) for k, v in parameters.labels()),
+        )
+        if len(matchers) > self._limits.labels:
+            raise self._limits.invalid("labels", f"there are {len(matchers)} conditions on labels")
+        now = self._clock()
+        start = parse_time(parameters.required("from"), now)
+        end = parse_time(parameters.get("to") or "now", now, end=True)
+        if start > end:
+            raise Invalid(f"from is after to: {format_time(start)} is later than {format_time(end)}")
+        page = parameters.get("page")
+        return Query(
+            service=service,
+            type=kind,
+            start=start,
+            end=end,
+            matchers=matchers,
+            after=(Id.parse(page).created_at, page) if page else None,
+            limit=parameters.count("limit"),
+        )
+
+
+class _Parameters:
+    """The parameters of a request, each at most once."""
+
+    def __init__(self, args: "MultiDict[str, str]") -> None:
+        for name, values in args.lists():
+            if len(values) > 1:
+                raise Invalid(f"parameter {name[:80]!r} is given {len(values)} times")
+        self._args = args
+
+    def get(self, name: str) -> str:
+        """The value of *name*, or ``""``."""
+        return self._args.get(name, "")
+
+    def required(self, name: str) -> str:
+        value = self.get(name)
+        if not value:
+            raise Invalid(f"{name} is missing: say which with {name}=")
+        return value
+
+    def count(self, name: str) -> int | None:
+        """A whole number from 1, or ``None`` where there is none."""
+        text = self.get(name)
+        if not text:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+            raise Invalid(f"{name}={text[:80]!r}: it is a whole number from 1")
+        return int(text)
+
+    def labels(self) -> Iterable[tuple[str, str]]:
+        """The labels among the parameters: all that is not ours."""
+        return ((name, value) for name, value in self._args.items() if name not in OURS)
+
+
+def error_response(error: Exception, limits: Limits = Limits()) -> Response:
+    """The answer to a request that failed with *error*."""
+    headers: dict[str, str] = {}
+    if isinstance(error, RequestEntityTooLarge):
+        status, text = 413, str(limits.too_large("body_bytes", f"the body has {_body_size()} bytes"))
+    elif isinstance(error, HTTPException):
+        status, text = error.code or 500, _sentence(error)
+        headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Location")}
+    elif isinstance(error, ProfbucketError):
+        status, text = STATUS[type(error)], str(error)
+    else:
+        _log.error("%s %s failed", request.method, request.path, exc_info=error)
+        status, text = 500, "an error of ours: the log says more"
+    if status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    if status == 405 and "Allow" not in headers:
+        headers["Allow"] = "GET, HEAD, OPTIONS"
+    if status >= 500 and isinstance(error, ProfbucketError):
+        _log.error("%s %s: %s", request.method, request.path, text)
+    # kube-profefe gives our text to a format function.
+    response = _answer(None, status, error=text.replace("%", "\N{FULLWIDTH PERCENT SIGN}"))
+    if request.method in ("GET", "HEAD"):
+        # pprof prints the body of an error only with both of these; to others it stays JSON.
+        response.headers["X-Go-Pprof"] = "1"
+        response.content_type = 'application/json; profile="text/plain"'
+    response.headers.update(headers)
+    return response
+
+
+def _body_size() -> str:
+    return str(request.content_length) if request.content_length is not None else "too many"
+
+
+def _sentence(error: HTTPException) -> str:
+    if error.code == 404:
+        return f"there is nothing at {request.path[:120]}: profiles are at {PROFILES}"
+    if error.code == 405:
+        return f"{request.method} is not possible at {request.path[:120]}"
+    return error.description or error.name
+
+
+def _answer(body: Any, status: int = 200, **more: str | None) -> Response:
+    """The envelope of every JSON answer, without what is ``None``."""
+    envelope = {"code": status, "body": body, **more}
+    envelope = {name: value for name, value in envelope.items() if value is not None}
+    return Response(json.dumps(envelope) + "\n", status, content_type="application/json")
+
+
+def _shown(meta: Meta) -> dict[str, Any]:
+    return {
+        "id": meta.id,
+        "type": meta.type,
+        "service": meta.service,
+        "labels": [{"key": key, "value": value} for key, value in meta.labels],
+        "created_at": format_time(meta.created_at),
+        "size": meta.size,
+        "totals": [total._asdict() for total in meta.totals],
+    }
+
+
+def _version(config: Config) -> dict[str, str]:
+    return {"version": __version__, "commit": config.commit, "build_time": config.build_time}
+
+
+def _merged(merged: Merged) -> Response:
+    return _download(merged.data, merged.filename)
+
+
+def _download(data: bytes, filename: str) -> Response:
+    headers = {
+        "Content-Disposition": f'attachment; filename="{filename}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(data, 200, headers, content_type="application/octet-stream")
+
+
+def _symbolz(_: str = "") -> Response:
+    """No symbols: pprof asks for those of addresses without names, and takes any other answer for a failure."""
+    return Response("num_symbols: 0\n", content_type="text/plain; charset=utf-8")
+
+
+def _without_name(app: WSGIApplication, names: frozenset[str]) -> WSGIApplication:
+    """Whether the platform leaves a function's name in front of the path depends on the URL it was called by."""
+
+    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "").lstrip("/")  # an agent's address often ends in a slash
+        first, _, rest = path.partition("/")
+        if first in names:
+            environ["SCRIPT_NAME"] = f"{environ.get('SCRIPT_NAME', '')}/{first}"
+            path = rest
+        environ["PATH_INFO"] = f"/{path}"
+        return app(environ, start_response)
+
+    return wrapped

@@ -1,0 +1,47 @@
+"""The settings. This is the only place that reads the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from profbucket.errors import Misconfigured
+from profbucket.limits import Limits
+
+_MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a collector is told. ``names`` are the names under which a platform may put it into its URLs."""
+
+    storage_url: str
+    limits: Limits = Limits()
+    names: frozenset[str] = frozenset()
+    commit: str = ""
+    build_time: str = ""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Config":
+        """Read the settings, or raise ``Misconfigured`` with the one that is wrong."""
+        storage_url = environ.get("STORAGE_URL", "")
+        if not storage_url:
+            raise Misconfigured("STORAGE_URL is not set: where are the profiles? As in file:///var/lib/profbucket")
+        return cls(
+            storage_url=storage_url,
+            limits=_limits(environ),
+            # Cloud Functions: the name of the service, and of the function in main.py.
+            names=frozenset(filter(None, (environ.get("K_SERVICE"), environ.get("FUNCTION_TARGET")))),
+            commit=environ.get("PROFBUCKET_COMMIT", ""),
+            build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
+        )
+
+
+def _limits(environ: Mapping[str, str]) -> Limits:
+    values = {}
+    for field in fields(Limits):
+        setting = Limits.setting(field.name)
+        if text := environ.get(setting):
+            most = _MOST.get(field.name, 2**40)
+            if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) <= most:
+                raise Misconfigured(f"{setting}={text!r}: it is a whole number from 1 to {most}")
+            values[field.name] = int(text)
+    return Limits(**values)

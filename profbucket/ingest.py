@@ -1,0 +1,72 @@
+"""Taking profiles in: check, date, write."""
+
+import re
+import time
+from collections.abc import Callable
+
+from profbucket import keys
+from profbucket.errors import Invalid
+from profbucket.labels import Labels
+from profbucket.limits import Limits
+from profbucket.meta import Meta, ProfileType, Total
+from profbucket.pprof import decode
+from profbucket.storage import Writer
+
+# A Go execution trace begins with 16 bytes: "go 1.23 trace" and zeros.
+_TRACE = re.compile(rb"go 1\.\d{1,3} trace\x00+", re.ASCII)
+
+
+class Collector:
+    """Checks what agents post and writes it to *storage*. *clock* gives nanoseconds since 1970."""
+
+    def __init__(
+        self, storage: Writer, limits: Limits = Limits(), clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._storage = storage
+        self._limits = limits
+        self._clock = clock
+
+    def collect(
+        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+    ) -> Meta:
+        """Store a profile and return its meta. Once returned, it is durable and found.
+
+        The time it was taken is the pprof's own, else *created_at*, else now. The same service, type, labels, time
+        and bytes are the same profile: stored again, it is there once. Raise ``Invalid`` or ``TooLarge`` for what
+        cannot be stored; then nothing is.
+        """
+        self._check_names(service, labels)
+        if len(data) > self._limits.body_bytes:
+            raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
+        taken_at, totals = self._check_pprof(data) if kind.is_pprof else self._check_trace(data)
+        taken_at = taken_at or created_at or self._clock()
+        digest = keys.digest(service, kind, labels, taken_at, data)
+        meta = Meta(
+            id=str(keys.Id(service, kind, taken_at, digest)),
+            service=service,
+            type=kind,
+            labels=labels,
+            created_at=taken_at,
+            size=len(data),
+            totals=totals,
+        )
+        self._storage.write(meta, data)
+        return meta
+
+    def _check_names(self, service: str, labels: Labels) -> None:
+        keys.check_service(service, self._limits)
+        if len(labels) > self._limits.labels:
+            raise self._limits.invalid("labels", f"there are {len(labels)} labels")
+        if (size := len(labels.format())) > self._limits.label_bytes:
+            raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
+
+    def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
+        profile = decode(data, self._limits)
+        if not profile.message.sample:
+            raise Invalid("the profile is empty: it has no samples")
+        return profile.time_nanos, profile.totals
+
+    def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
+        if not _TRACE.fullmatch(data[:16]):
+            raise Invalid("not a Go execution trace: it does not begin with 'go 1.N trace'")
+        return 0, ()
