@@ -1,10 +1,12 @@
 """Fixtures that more than one room needs."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.gotool import Go, GoPprof, build_shop, find_go
+from tests.serving import served
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,11 @@ def go_pprof(go: Go, tmp_path_factory: pytest.TempPathFactory) -> GoPprof:
 def shop(go: Go, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The binary of tests/programs/shop."""
     return build_shop(go, tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture(scope="session")
+def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a collector over a fresh directory. All tests share it: each uses services of its own."""
+    directory = tmp_path_factory.mktemp("collector")
+    with served(f"file://{directory / 'profiles'}", directory / "log") as url:
+        yield url

@@ -5,7 +5,7 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -33,7 +33,7 @@ class Go:
     """The go command and the environment to run it in."""
 
     path: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)  # a failing test would print it
 
     def run(self, *args: str, cwd: Path | None = None, **environment: str) -> Run:
         return run(str(self.path), *args, cwd=cwd, environment={**self.environment, **environment})

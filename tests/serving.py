@@ -1,0 +1,66 @@
+"""A collector in a process of its own, as it runs in the cloud: functions-framework serving functions/main.py."""
+
+import os
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 60.0  # seconds; far more than it takes anywhere
+
+
+@contextmanager
+def served(storage_url: str, log: Path, *, target: str = "collector", **settings: str) -> Iterator[str]:
+    """Serve *target* of functions/main.py over *storage_url* until the block ends; gives its base URL.
+
+    What the process writes goes to *log*, and into the error if it does not come up or does not stay up.
+    """
+    port = _free_port()
+    command = [str(Path(sysconfig.get_path("scripts")) / "functions-framework"), "--target", target]
+    command += ["--source", str(ROOT / "functions" / "main.py"), "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, **settings, "STORAGE_URL": storage_url}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    try:
+        _wait(process, port, log)
+        yield f"http://127.0.0.1:{port}"
+        assert process.poll() is None, f"the collector died:\n{log.read_text()}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request("GET", "/api/0/version")
+            if connection.getresponse().status == 200:
+                return
+            break  # it is up, and broken
+        except (OSError, HTTPException):
+            pass  # not yet
+        finally:
+            connection.close()
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AssertionError(f"no collector at port {port}:\n{log.read_text()}")
