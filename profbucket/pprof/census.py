@@ -54,7 +54,7 @@ def count_entries(raw: bytes, limits: Limits) -> int:  # noqa: PLR0912 - one loo
                     raise Invalid(f"not a pprof: wire type {kind} at byte {at}")
                 if count > cap:
                     raise limits.too_large(
-                        "entries", f"the profile has more than {cap} samples, locations, numbers …"
+                        "entries", "the profile holds too many samples, locations, strings and numbers"
                     )
             if at > end:
                 raise IndexError
