@@ -70,7 +70,8 @@ def create_app(
     nanoseconds since 1970.
     """
     app = Flask("profbucket", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes
+    # One more than the cap: of a body without a length werkzeug reads so much and no further, and says nothing.
+    app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes + 1
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
     app.wsgi_app = _without_name(app.wsgi_app, config.names)  # type: ignore[method-assign,assignment] # as Flask says to wrap it
     if collector:
