@@ -88,6 +88,8 @@ def create_app(
         app.add_url_rule("/api/0/services", "services", read.services)
         if bare == "merge":
             app.add_url_rule("/", "bare_merge", read.merge)
+            # What pprof makes of a URL without a path.
+            app.add_url_rule("/debug/pprof/profile", "pprof_merge", read.merge)
         for name in ("symbolz", "symbol"):
             app.add_url_rule(f"/{name}", f"root_{name}", _symbolz, methods=["POST"])
             app.add_url_rule(f"/<path:_>/{name}", name, _symbolz, methods=["POST"])
