@@ -1,0 +1,44 @@
+"""Settings: read once, refused by name."""
+
+from dataclasses import fields
+
+import pytest
+
+from profbucket.config import Config
+from profbucket.errors import Misconfigured
+from profbucket.limits import Limits
+
+MEMORY = {"STORAGE_URL": "memory:"}
+
+
+def test_without_settings_but_a_storage_the_defaults_hold() -> None:
+    assert Config.from_env(MEMORY) == Config("memory:", Limits())
+
+
+def test_without_a_storage_there_is_no_config() -> None:
+    with pytest.raises(Misconfigured, match="STORAGE_URL is not set"):
+        Config.from_env({})
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Limits)])
+def test_every_cap_has_a_setting(field: str) -> None:
+    config = Config.from_env({**MEMORY, f"PROFBUCKET_MAX_{field.upper()}": "7"})
+    assert config.limits == Limits(**{field: 7})
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "1e3", "many", " 7", "\uff19", "9" * 400])
+def test_a_cap_that_is_no_number_from_1_is_refused_by_name_and_value(value: str) -> None:
+    with pytest.raises(Misconfigured, match=r"PROFBUCKET_MAX_MERGE='.*': it is a whole number from 1"):
+        Config.from_env({**MEMORY, "PROFBUCKET_MAX_MERGE": value})
+
+
+def test_a_service_can_not_be_longer_than_a_file_system_takes() -> None:
+    with pytest.raises(Misconfigured, match="from 1 to 240"):
+        Config.from_env({**MEMORY, "PROFBUCKET_MAX_SERVICE_BYTES": "241"})
+
+
+def test_the_names_that_a_platform_may_put_into_urls_are_the_services_and_the_functions() -> None:
+    assert Config.from_env({**MEMORY, "K_SERVICE": "shop-merge", "FUNCTION_TARGET": "merge"}).names == {
+        "shop-merge",
+        "merge",
+    }

@@ -1,0 +1,68 @@
+"""functions/main.py as it is served: each entry point does its job and no other."""
+
+import subprocess
+import sys
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.serving import ROOT, served
+
+CPU = (ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()
+POST = "service=api&type=cpu&version=0.0.1"
+FIND = "service=api&type=cpu&from=0&version=0.0.1"
+
+
+def ask(url: str, data: bytes | None = None) -> tuple[int, bytes]:
+    try:
+        with urlopen(Request(url, data=data)) as response:
+            return response.status, response.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_each_function_does_its_job_at_its_bare_url_and_below_it(tmp_path: Path) -> None:
+    storage = f"file://{tmp_path}/profiles"
+    with served(storage, tmp_path / "log", target="write") as write:
+        assert ask(f"{write}/?{POST}", CPU)[0] == 200
+        assert ask(f"{write}/api/0/profiles?{POST}", CPU)[0] == 200
+        assert ask(f"{write}/write/api/0/profiles?{POST}", CPU)[0] == 200
+        assert ask(f"{write}/api/0/profiles?{FIND}")[0] == 405
+    with served(storage, tmp_path / "log", target="query") as query:
+        status, found = ask(f"{query}/api/0/profiles?{FIND}")
+        assert (status, found.count(b'"id"')) == (200, 1)
+        assert ask(f"{query}/api/0/profiles?{POST}", CPU)[0] == 405
+    with served(storage, tmp_path / "log", target="merge") as merge:
+        answers = {ask(f"{merge}{path}?{FIND}") for path in ("/", "/merge", "/api/0/profiles/merge")}
+        assert [status for status, _ in answers] == [200]
+
+
+def test_a_setting_that_is_wrong_is_named_in_the_answer(tmp_path: Path) -> None:
+    # The version is asked for by what starts it, so it is up; the storage is opened with the first request.
+    with pytest.raises(AssertionError, match="no collector"), served("nowhere:", tmp_path / "log"):
+        pass
+    assert "STORAGE_URL='nowhere:'" in (tmp_path / "log").read_text()
+
+
+_IMPORT = """
+import os, sys
+os.environ.clear()
+opened = []
+def watch(event, arguments):
+    if event in ("socket.connect", "sqlite3.connect") or event == "open" and "w" in str(arguments[1]):
+        opened.append((event, arguments))
+sys.addaudithook(watch)
+sys.path.insert(0, "functions")
+sys.dont_write_bytecode = True
+import main
+heavy = {"numpy", "sqlite3", "re2", "google.cloud.storage", "google.cloud.firestore", "boto3"} & set(sys.modules)
+print(opened, heavy)
+"""
+
+
+def test_importing_the_entry_points_does_no_io_and_loads_nothing_heavy() -> None:
+    run = subprocess.run([sys.executable, "-c", _IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[] set()"
