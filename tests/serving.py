@@ -23,7 +23,9 @@ def served(storage_url: str, log: Path, *, target: str = "collector", **settings
     port = _free_port()
     command = [str(Path(sysconfig.get_path("scripts")) / "functions-framework"), "--target", target]
     command += ["--source", str(ROOT / "functions" / "main.py"), "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, **settings, "STORAGE_URL": storage_url}
+    # What the tests' own environment says of some other collector is not meant here.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "FUNCTION_", "K_"))}
+    environment = {**inherited, **settings, "STORAGE_URL": storage_url}
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     try:

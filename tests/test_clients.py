@@ -312,8 +312,8 @@ def test_pprof_reads_from_one_function_what_an_agent_posted_to_another(
     """Where writing and merging are functions of their own, the merge function answers at its bare URL, too."""
     storage = f"file://{tmp_path / 'profiles'}"
     flags = ("-service", "split", "-cpu-seconds", "0.2")
-    with served(storage, tmp_path / "write.log", target="write", K_SERVICE="writer") as writer:
-        run(str(shop), "-collector", f"{writer}/writer", *flags).check()
+    with served(storage, tmp_path / "write.log", target="write") as writer:
+        run(str(shop), "-collector", f"{writer}/write", *flags).check()
     with served(storage, tmp_path / "merge.log", target="merge") as merger:
         query = urlencode({"service": "split", "type": "cpu", **RANGE})
         for url in (f"{merger}/?{query}", f"{merger}/merge?{query}", Client(merger).merge("split", "cpu")):
