@@ -15,8 +15,10 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from profbucket import __version__, keys
+from profbucket.access import Gate, Key, Scope
 from profbucket.config import Config
 from profbucket.errors import (
+    Denied,
     Forbidden,
     Invalid,
     Misconfigured,
@@ -25,6 +27,7 @@ from profbucket.errors import (
     ProfbucketError,
     TooLarge,
     TooMany,
+    Unauthenticated,
     Unavailable,
 )
 from profbucket.ingest import Collector
@@ -32,13 +35,15 @@ from profbucket.keys import Id
 from profbucket.labels import Labels, Matcher, parse_matchers
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
-from profbucket.query import Merged, Querier
+from profbucket.query import Merged, Querier, missing
 from profbucket.times import format_time, parse_time
 
 PROFILES = "/api/0/profiles"
 
 STATUS: Mapping[type[ProfbucketError], int] = {
     Invalid: 400,
+    Unauthenticated: 401,
+    Denied: 403,
     NotFound: 404,
     NotMergeable: 405,
     TooLarge: 413,
@@ -74,13 +79,14 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes + 1
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
     app.wsgi_app = _without_name(app.wsgi_app, config.names)  # type: ignore[method-assign,assignment] # as Flask says to wrap it
+    gate = Gate(config.keys, config.anonymous)
     if collector:
-        write = _Write(collector, clock)
+        write = _Write(collector, gate, clock)
         app.add_url_rule(PROFILES, "write", write.post, methods=["POST"])
         if bare == "write":
             app.add_url_rule("/", "bare_write", write.post, methods=["POST"])
     if querier:
-        read = _Read(querier, config.limits, clock)
+        read = _Read(querier, gate, config.limits, clock)
         app.add_url_rule(PROFILES, "find", read.find)
         app.add_url_rule(f"{PROFILES}/merge", "merge", read.merge)
         app.add_url_rule("/merge", "short_merge", read.merge)
@@ -93,7 +99,7 @@ def create_app(
         for name in ("symbolz", "symbol"):
             app.add_url_rule(f"/{name}", f"root_{name}", _symbolz, methods=["POST"])
             app.add_url_rule(f"/<path:_>/{name}", name, _symbolz, methods=["POST"])
-    app.add_url_rule("/api/0/version", "version", lambda: _answer(_version(config)))
+    app.add_url_rule("/api/0/version", "version", lambda: _version(config, _admitted(gate)))
     app.register_error_handler(Exception, lambda error: error_response(error, config.limits))
     return app
 
@@ -101,15 +107,19 @@ def create_app(
 class _Write:
     """The routes that take profiles in."""
 
-    def __init__(self, collector: Collector, clock: Callable[[], int]) -> None:
+    def __init__(self, collector: Collector, gate: Gate, clock: Callable[[], int]) -> None:
         self._collector = collector
+        self._gate = gate
         self._clock = clock
 
     def post(self) -> Response:
+        key = _admitted(self._gate, Scope.WRITE)
         parameters = _Parameters(request.args)
+        service = parameters.required("service")
+        key.demand(Scope.WRITE, service)
         created_at = parameters.get("created_at")
         meta = self._collector.collect(
-            service=parameters.required("service"),
+            service=service,
             kind=ProfileType.parse(parameters.required("type")),
             labels=Labels.of([*Labels.parse(parameters.get("labels")), *parameters.labels()]),
             data=request.get_data(cache=False),
@@ -121,32 +131,39 @@ class _Write:
 class _Read:
     """The routes that give profiles out."""
 
-    def __init__(self, querier: Querier, limits: Limits, clock: Callable[[], int]) -> None:
+    def __init__(self, querier: Querier, gate: Gate, limits: Limits, clock: Callable[[], int]) -> None:
         self._querier = querier
+        self._gate = gate
         self._limits = limits
         self._clock = clock
 
     def find(self) -> Response:
+        key = _admitted(self._gate, Scope.READ)
         parameters = _Parameters(request.args)
         kind = parameters.get("type")
         page = self._querier.find(
-            self._query(parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
+            self._query(key, parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
         )
         return _answer([_shown(meta) for meta in page.profiles], next=page.next)
 
     def merge(self) -> Response:
+        key = _admitted(self._gate, Scope.READ)
         parameters = _Parameters(request.args)
         kind = parameters.get("type")
         if kind and kind not in set(ProfileType):
             raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
-        query = self._query(parameters, ProfileType(kind) if kind else None)
+        query = self._query(key, parameters, ProfileType(kind) if kind else None)
         return _merged(self._querier.merge(query))
 
     def profile(self, ids: str) -> Response:
+        key = _admitted(self._gate, Scope.READ)
         try:
             asked = [Id.parse(text) for text in ids.split("+")]
         except Invalid as error:
             raise NotFound(str(error)) from None
+        for profile_id in asked:
+            if not key.sees(profile_id.service):
+                raise missing(profile_id)  # the same as for one that is not there
         if len(asked) > 1:
             return _merged(self._querier.merge_ids(asked))
         profile_id = asked[0]
@@ -156,10 +173,12 @@ class _Read:
         )
 
     def services(self) -> Response:
-        return _answer(self._querier.services())
+        key = _admitted(self._gate, Scope.READ)
+        return _answer(self._querier.services(key.sees))
 
-    def _query(self, parameters: "_Parameters", kind: ProfileType | None) -> Query:
+    def _query(self, key: Key, parameters: "_Parameters", kind: ProfileType | None) -> Query:
         service = parameters.required("service")
+        key.demand(Scope.READ, service)
         keys.check_service(service, self._limits)
         matchers = (
             *parse_matchers(parameters.get("labels")),
@@ -217,6 +236,16 @@ class _Parameters:
         return ((name, value) for name, value in self._args.items() if name not in OURS)
 
 
+def _admitted(gate: Gate, scope: Scope | None = None) -> Key:
+    """The key of the request at hand; raise ``Unauthenticated`` or, without *scope*, ``Denied``."""
+    basic = request.authorization
+    password = basic.password if basic is not None and basic.type == "basic" else None
+    key = gate.admit(dict(request.headers), password, request.remote_addr or "", request.host)
+    if scope is not None:
+        key.demand(scope)
+    return key
+
+
 def error_response(error: Exception, limits: Limits = Limits()) -> Response:
     """The answer to a request that failed with *error*."""
     headers: dict[str, str] = {}
@@ -230,6 +259,8 @@ def error_response(error: Exception, limits: Limits = Limits()) -> Response:
     else:
         _log.error("%s %s failed", request.method, request.path, exc_info=error)
         status, text = 500, "an error of ours: the log says more"
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="profbucket", charset="UTF-8"'
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER)
     if status == 405 and "Allow" not in headers:
@@ -277,8 +308,8 @@ def _shown(meta: Meta) -> dict[str, Any]:
     }
 
 
-def _version(config: Config) -> dict[str, str]:
-    return {"version": __version__, "commit": config.commit, "build_time": config.build_time}
+def _version(config: Config, _: Key) -> Response:
+    return _answer({"version": __version__, "commit": config.commit, "build_time": config.build_time})
 
 
 def _merged(merged: Merged) -> Response:

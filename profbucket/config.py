@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from profbucket.access import Keys
 from profbucket.errors import Misconfigured
 from profbucket.limits import Limits
 
@@ -11,10 +12,16 @@ _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file sy
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a collector is told. ``names`` are the names under which a platform may put it into its URLs."""
+    """What a collector is told.
+
+    Without ``keys`` it serves the machine it runs on, with ``anonymous`` anyone. ``names`` are the names under
+    which a platform may put it into its URLs.
+    """
 
     storage_url: str
     limits: Limits = Limits()
+    keys: Keys | None = None
+    anonymous: bool = False
     names: frozenset[str] = frozenset()
     commit: str = ""
     build_time: str = ""
@@ -25,14 +32,30 @@ class Config:
         storage_url = environ.get("STORAGE_URL", "")
         if not storage_url:
             raise Misconfigured("STORAGE_URL is not set: where are the profiles? As in file:///var/lib/profbucket")
+        keys = Keys.parse(text) if (text := environ.get("PROFBUCKET_KEYS", "").strip()) else None
+        anonymous = _flag(environ, "PROFBUCKET_ANONYMOUS")
+        if environ.get("K_SERVICE") and not keys and not anonymous:
+            raise Misconfigured(
+                "PROFBUCKET_KEYS is not set: on Cloud Functions the collector serves those who have a key; where "
+                "the platform itself checks who calls (IAM), set PROFBUCKET_ANONYMOUS=1"
+            )
         return cls(
             storage_url=storage_url,
             limits=_limits(environ),
+            keys=keys,
+            anonymous=anonymous,
             # Cloud Functions: the name of the service, and of the function in main.py.
             names=frozenset(filter(None, (environ.get("K_SERVICE"), environ.get("FUNCTION_TARGET")))),
             commit=environ.get("PROFBUCKET_COMMIT", ""),
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
         )
+
+
+def _flag(environ: Mapping[str, str], setting: str) -> bool:
+    value = environ.get(setting, "")
+    if value not in ("", "0", "1"):
+        raise Misconfigured(f"{setting}={value!r}: it is 0 or 1")
+    return value == "1"
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:

@@ -21,6 +21,14 @@ class NotMergeable(ProfbucketError):
     """Profiles of this type cannot be merged."""
 
 
+class Unauthenticated(ProfbucketError):
+    """No key was sent, or none that is known."""
+
+
+class Denied(ProfbucketError):
+    """The key that was sent does not go so far; the text names what it lacks."""
+
+
 class NotFound(ProfbucketError):
     """There is no such thing."""
 

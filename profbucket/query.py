@@ -1,6 +1,6 @@
 """Giving profiles out: find, read, merge."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from profbucket.errors import Invalid, NotFound, NotMergeable
@@ -39,9 +39,9 @@ class Querier:
         self._storage = storage
         self._limits = limits
 
-    def services(self) -> list[str]:
-        """The services that have profiles, sorted. Raise ``NotFound`` where there is none."""
-        services = self._storage.services()
+    def services(self, seen: Callable[[str], bool] = lambda _: True) -> list[str]:
+        """The services that have profiles and may be *seen*, sorted. Raise ``NotFound`` where there is none."""
+        services = [service for service in self._storage.services() if seen(service)]
         if not services:
             raise NotFound("there are no services: nothing has been stored yet")
         return services
@@ -63,7 +63,7 @@ class Querier:
         try:
             return self._storage.read(profile_id)
         except NotFound:
-            raise NotFound(f"no profile {profile_id}: it never was, or has expired") from None
+            raise missing(profile_id) from None
 
     def merge(self, query: Query) -> Merged:
         """The merge of all profiles that *query* asks for; with a limit, of that many spread over the range.
@@ -130,7 +130,7 @@ class Querier:
             if data is not None:
                 merger.add(data)
             elif complete:
-                raise NotFound(f"no profile {profile_id}: it never was, or has expired")
+                raise missing(profile_id)
             else:
                 expired += 1
         merged = len(ids) - expired
@@ -143,6 +143,11 @@ class Querier:
 
     def _nothing(self, query: Query) -> NotFound:
         return NotFound(f"nothing found: {_described(query)} has no profiles; widen the range or drop labels")
+
+
+def missing(profile_id: Id) -> NotFound:
+    """The error for a profile that is not there."""
+    return NotFound(f"no profile {profile_id}: it never was, or has expired")
 
 
 def spread(profiles: Iterable[Meta], count: int) -> tuple[list[Meta], int]:

@@ -38,7 +38,20 @@ def test_a_service_can_not_be_longer_than_a_file_system_takes() -> None:
 
 
 def test_the_names_that_a_platform_may_put_into_urls_are_the_services_and_the_functions() -> None:
-    assert Config.from_env({**MEMORY, "K_SERVICE": "shop-merge", "FUNCTION_TARGET": "merge"}).names == {
-        "shop-merge",
-        "merge",
-    }
+    platform = {**MEMORY, "K_SERVICE": "shop-merge", "FUNCTION_TARGET": "merge", "PROFBUCKET_ANONYMOUS": "1"}
+    assert Config.from_env(platform).names == {"shop-merge", "merge"}
+
+
+def test_on_cloud_functions_keys_are_needed_unless_anyone_is_let_in_on_purpose() -> None:
+    cloud = {**MEMORY, "K_SERVICE": "write"}
+    with pytest.raises(Misconfigured, match="PROFBUCKET_KEYS is not set"):
+        Config.from_env(cloud)
+    assert Config.from_env({**cloud, "PROFBUCKET_ANONYMOUS": "1"}).anonymous
+    key = '[{"name": "a", "sha256": "%s", "scopes": ["read"]}]' % ("0" * 64)
+    assert Config.from_env({**cloud, "PROFBUCKET_KEYS": key}).keys
+
+
+@pytest.mark.parametrize("value", ["yes", "true", "2"])
+def test_anonymous_is_0_or_1_and_nothing_that_may_mean_either(value: str) -> None:
+    with pytest.raises(Misconfigured, match=f"PROFBUCKET_ANONYMOUS={value!r}"):
+        Config.from_env({**MEMORY, "PROFBUCKET_ANONYMOUS": value})
