@@ -1,0 +1,6 @@
+"""The suites are no test modules themselves; their assertions are to be shown as if they were."""
+
+import pytest
+
+for suite in ("buckets", "indexes", "storages"):
+    pytest.register_assert_rewrite(f"tests.storage.{suite}")

@@ -1,0 +1,60 @@
+"""Metas to write, and texts that a backend may trip over."""
+
+from collections.abc import Sequence
+from random import Random
+
+from profbucket.keys import Id, digest
+from profbucket.labels import Labels
+from profbucket.meta import Meta, ProfileType, Total
+from profbucket.times import LATEST
+
+NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
+EVER = (0, LATEST)
+
+# Escapes of URLs, paths, SQL, JSON and headers; scripts, combined characters, and what is beyond 16 bits.
+TEXTS = (
+    "a b",
+    "a+b%20c%",
+    "/",
+    "..",
+    "a/b\\c",
+    "'; DROP TABLE entries; --",
+    '"quoted"',
+    "{}[],:=;",
+    "*?[a-z]",
+    "größe",
+    "e\u0301",  # not "\u00e9", although it looks so
+    "\u00e9",
+    "日本語",
+    "שלום",
+    "🔥👩‍👩‍👧",
+    "\U0010ffff",
+    "null",
+    "0",
+    "__name__",
+    "~7E",
+)
+
+
+def meta(
+    created_at: int = NOW,
+    *,
+    service: str = "api",
+    type: ProfileType = ProfileType.CPU,  # noqa: A002 - as in Meta
+    labels: str | Labels = "",
+    data: bytes = b"",
+    totals: Sequence[Total] = (),
+) -> Meta:
+    """The meta of a profile with the bytes *data*; *labels* are written ``key=value,…``."""
+    if isinstance(labels, str):
+        labels = Labels.parse(labels)
+    profile_id = Id(service, type, created_at, digest(service, type, labels, created_at, data))
+    return Meta(str(profile_id), service, type, labels, created_at, len(data), tuple(totals))
+
+
+def numbered(number: int) -> tuple[Meta, bytes]:
+    """A profile that every process can make again: 2 to 20 KB, of one of 2 services, with labels of its own."""
+    data = Random(number).randbytes(2_000 + number % 7 * 3_000)
+    labels = f"version=0.0.{number % 5},pod=pod-{number % 4},number={number}"
+    totals = [Total("cpu", "nanoseconds", number)]
+    return meta(NOW + number, service=f"service-{number % 2}", labels=labels, data=data, totals=totals), data

@@ -1,0 +1,466 @@
+"""A directory and one SQLite file satisfy the claims, and what is true of them alone."""
+
+import errno
+import json
+import multiprocessing
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
+from profbucket.keys import Id
+from profbucket.meta import ProfileType
+from profbucket.ports import Selection
+from profbucket.storage import Storage, open_storage
+from storage_local import LocalBucket, LocalIndex, open_url
+from tests.storage.buckets import BucketClaims
+from tests.storage.examples import EVER, NOW, meta
+from tests.storage.indexes import MIXED, SERIES, IndexClaims, add, everything
+from tests.storage.storages import StorageClaims, profile
+
+CPU = ProfileType.CPU
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> LocalBucket:
+    return LocalBucket(tmp_path / "storage")
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> LocalIndex:
+    return LocalIndex(tmp_path / "storage" / ".index.sqlite")
+
+
+class TestLocalBucket(BucketClaims):
+    """It uses the fixture of this module."""
+
+
+class TestLocalIndex(IndexClaims):
+    """It uses the fixture of this module."""
+
+
+class TestLocalStorage(StorageClaims):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return open_storage(f"file://{tmp_path}/storage")
+
+
+class TestFiles:
+    def test_an_object_is_the_file_that_its_key_names(self, bucket: LocalBucket, tmp_path: Path) -> None:
+        bucket.put("api/cpu/1.pb.gz", b"\x1f\x8b verbatim", {"labels": "a=1"})
+        assert (tmp_path / "storage/api/cpu/1.pb.gz").read_bytes() == b"\x1f\x8b verbatim"
+        assert json.loads((tmp_path / "storage/api/cpu/.1.pb.gz.json").read_text()) == {"labels": "a=1"}
+
+    def test_a_put_leaves_no_draft_and_a_delete_leaves_nothing(self, bucket: LocalBucket, tmp_path: Path) -> None:
+        bucket.put("api/cpu/1", b"", {})
+        assert {path.name for path in (tmp_path / "storage/api/cpu").iterdir()} == {"1", ".1.json"}
+        bucket.delete("api/cpu/1")
+        assert list((tmp_path / "storage/api/cpu").iterdir()) == []
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            *("", "/", "/etc/passwd", "..", "../x", "a/../../x", "a//b", "a/", "/a"),
+            *(".", "a/.", "a/.hidden", ".index.sqlite"),
+            *("a b", "a\\b", "a%2Fb", "ü", "\ud800", "a\0b", "a\n", "a:b", "*"),
+            *("a" * 241, "/".join(["a" * 200] * 6)),
+        ],
+    )
+    def test_what_is_no_key_never_becomes_a_path(self, bucket: LocalBucket, tmp_path: Path, key: str) -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: bucket.put(key, b"", {}),
+            lambda: bucket.get(key),
+            lambda: list(bucket.get_many([key])),
+            lambda: bucket.stat(key),
+            lambda: bucket.delete(key),
+        ]
+        for call in calls:
+            with pytest.raises(ValueError, match="not an object's key"):
+                call()
+        assert list(tmp_path.iterdir()) == [tmp_path / "storage"]
+        assert list((tmp_path / "storage").iterdir()) == []
+
+    def test_what_a_killed_writer_left_is_neither_listed_nor_in_the_way(
+        self, bucket: LocalBucket, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "storage/api/cpu"
+        folder.mkdir(parents=True)
+        (folder / ".new").write_bytes(b"half of an obj")
+        (folder / ".1.json").write_bytes(b'{"labels": "another')
+        assert list(bucket.list("", "\x7f")) == []
+        with pytest.raises(NotFound):
+            bucket.stat("api/cpu/1")
+        assert bucket.put("api/cpu/1", b"whole", {"labels": "a=1"}) is True
+        assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
+        assert {path.name for path in folder.iterdir()} == {"1", ".1.json"}
+
+    def test_a_file_that_was_put_there_by_hand_is_an_object_without_metadata(
+        self, bucket: LocalBucket, tmp_path: Path
+    ) -> None:
+        (tmp_path / "storage/api").mkdir()
+        (tmp_path / "storage/api/x.pb.gz").write_bytes(b"123")
+        (found,) = bucket.list("", "\x7f")
+        assert (found.key, found.size) == ("api/x.pb.gz", 3)
+        assert bucket.stat("api/x.pb.gz").metadata == {}
+        assert bucket.put("api/x.pb.gz", b"", {"a": "b"}) is False
+
+    def test_files_that_no_key_names_are_not_listed(self, bucket: LocalBucket, tmp_path: Path) -> None:
+        for name in ("with space", ".hidden", "ü", "a+b", "x" * 241):
+            (tmp_path / "storage" / name).write_bytes(b"")
+            (tmp_path / "storage" / f"{name[:100]}.d").mkdir()
+            (tmp_path / "storage" / f"{name[:100]}.d" / "with space").write_bytes(b"")
+        (tmp_path / "storage/loop").symlink_to(tmp_path / "storage")
+        bucket.put("a", b"", {})
+        assert [one.key for one in bucket.list("", "\x7f")] == ["a"]
+
+    def test_the_index_beside_the_objects_is_none(self, tmp_path: Path) -> None:
+        bucket, index = open_url(f"file://{tmp_path}")
+        index.add(meta())
+        assert list(bucket.list("", "\x7f")) == []
+        assert (tmp_path / ".index.sqlite").exists()
+
+    def test_a_directory_that_is_removed_meanwhile_is_made_again(self, tmp_path: Path) -> None:
+        storage = open_storage(f"file://{tmp_path}/storage")
+        (one, data), (other, more) = profile(1), profile(2)
+        storage.write(one, data)
+        (tmp_path / "storage").rename(tmp_path / "away")
+        assert storage.write(other, more) is True
+        assert [found.id for found in storage.index.find(everything())] == [other.id]
+        assert storage.read(Id.parse(other.id)) == more
+        again = open_storage(f"file://{tmp_path}/storage")
+        assert [found.id for found in again.index.find(everything())] == [other.id]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("number", "error", "sentence"),
+        [
+            (errno.ENOSPC, Unavailable, "failed to write 'api/cpu/1': No space left on device"),
+            (errno.EIO, Unavailable, "failed to write 'api/cpu/1': Input/output error"),
+            (errno.EMFILE, Unavailable, "Too many open files"),
+            (errno.EACCES, Forbidden, "Permission denied; user .* must be able to read and write"),
+            (errno.EROFS, Forbidden, "Read-only file system"),
+        ],
+    )
+    def test_a_write_that_fails_is_a_sentence_and_may_be_tried_again(
+        self,
+        bucket: LocalBucket,
+        monkeypatch: pytest.MonkeyPatch,
+        number: int,
+        error: type[Exception],
+        sentence: str,
+    ) -> None:
+        def fail(_: int) -> None:
+            raise OSError(number, os.strerror(number))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail)
+            with pytest.raises(error, match=sentence):
+                bucket.put("api/cpu/1", b"", {"a": "b"})
+        with pytest.raises(NotFound):
+            bucket.get("api/cpu/1")
+        assert bucket.put("api/cpu/1", b"data", {"a": "c"}) is True
+        assert bucket.stat("api/cpu/1").metadata == {"a": "c"}
+
+    def test_a_key_below_an_object_cannot_be_put(self, bucket: LocalBucket) -> None:
+        bucket.put("a", b"", {})
+        with pytest.raises(Unavailable, match="failed to write 'a/b': Not a directory"):
+            bucket.put("a/b", b"", {})
+        bucket.put("c/d", b"", {})
+        with pytest.raises(Unavailable, match="failed to write 'c': Is a directory"):
+            bucket.put("c", b"", {})
+
+    def test_a_file_that_cannot_be_read_is_no_missing_one(self, bucket: LocalBucket, tmp_path: Path) -> None:
+        (tmp_path / "storage/loop").symlink_to("loop")
+        for call in (bucket.get, bucket.stat, bucket.delete):
+            with pytest.raises(Unavailable, match="'loop': Too many levels of symbolic links"):
+                call("loop")
+
+    def test_a_file_that_is_no_index_is_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / ".index.sqlite"
+        path.write_bytes(b"something else" * 1000)
+        with pytest.raises(Unavailable, match="index cannot be used: file is not a database"):
+            LocalIndex(path)
+        assert path.read_bytes() == b"something else" * 1000
+
+    def test_an_index_of_another_schema_is_left_alone(self, tmp_path: Path) -> None:
+        path = tmp_path / ".index.sqlite"
+        LocalIndex(path).add(meta())
+        with sqlite3.connect(path) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        connection.close()
+        with pytest.raises(Misconfigured, match="has the schema 99, this version of profbucket needs 1"):
+            LocalIndex(path)
+
+    def test_an_index_that_others_never_let_go_of_is_unavailable(
+        self, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        add(index, [meta()])
+        monkeypatch.setattr("storage_local.index._PATIENCE", 0.02)
+        impatient = LocalIndex(tmp_path / "storage/.index.sqlite")
+        other = sqlite3.connect(tmp_path / "storage/.index.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="the index cannot be used: database is locked"):
+            impatient.add(meta(NOW + 1))
+        assert list(impatient.find(everything())) == [meta()]  # readers do not wait for writers
+        other.rollback()
+        other.close()
+        assert impatient.add(meta(NOW + 1)) is True
+
+    @pytest.mark.parametrize(
+        ("pragma", "error", "sentence"),
+        [
+            ("max_page_count = 1", Unavailable, "database or disk is full"),
+            ("query_only = 1", Forbidden, "user .* must be able to write its file"),
+        ],
+    )
+    def test_a_database_that_cannot_be_written_is_a_sentence(
+        self,
+        connections: list[sqlite3.Connection],
+        tmp_path: Path,
+        pragma: str,
+        error: type[Exception],
+        sentence: str,
+    ) -> None:
+        index = LocalIndex(tmp_path / "storage/.index.sqlite")
+        add(index, [meta(NOW)])
+        for connection in connections[1:]:
+            connection.execute(f"PRAGMA {pragma}")
+        with pytest.raises(error, match=sentence):
+            add(index, (meta(NOW + number) for number in range(1, 1000)))
+        assert meta(NOW) in list(index.find(everything()))
+
+
+class TestOpening:
+    def test_a_url_names_an_absolute_directory_which_is_made(self, tmp_path: Path) -> None:
+        directory = tmp_path / "a dir" / "größe?#%41"
+        url = f"file://{tmp_path}/a%20dir/gr%C3%B6%C3%9Fe%3F%23%2541"
+        bucket, index = open_url(url)
+        bucket.put("api/cpu/1", b"data", {})
+        index.add(meta())
+        assert (directory / "api/cpu/1").read_bytes() == b"data"
+        assert (directory / ".index.sqlite").exists()
+        again = open_storage(url)
+        assert again.bucket.get("api/cpu/1") == b"data"
+        assert list(again.index.find(everything())) == [meta()]
+
+    @pytest.mark.parametrize(
+        ("url", "sentence"),
+        [
+            ("file:relative", "file:///absolute/directory"),
+            ("file://host/directory", "file:///absolute/directory"),
+            ("file://", "file:///absolute/directory"),
+            ("file:", "file:///absolute/directory"),
+            ("file:///tmp/x?mode=ro", "takes no options"),
+            ("file:///tmp/x#y", "takes no options"),
+            ("file:///tmp/x%00y", "zero byte"),
+        ],
+    )
+    def test_any_other_url_is_refused_with_a_sentence(self, url: str, sentence: str) -> None:
+        with pytest.raises(Misconfigured, match=sentence):
+            open_storage(url)
+
+    def test_a_directory_that_cannot_be_made_is_a_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        for url in (f"file://{tmp_path}/file", f"file://{tmp_path}/file/below"):
+            with pytest.raises(Unavailable, match="the storage's directory failed to be made: Not a directory"):
+                open_url(url)
+        (tmp_path / "dangling").symlink_to("nowhere")
+        with pytest.raises(Unavailable, match="the storage's directory failed to be made"):
+            open_url(f"file://{tmp_path}/dangling")
+
+    def test_threads_that_open_a_new_directory_at_once_open_the_same_index(self, tmp_path: Path) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            for attempt in range(5):
+                url = f"file://{tmp_path}/{attempt}/a/b"
+                indexes = [index for _, index in threads.map(open_url, [url] * 8)]
+                for number, index in enumerate(indexes):
+                    index.add(meta(NOW + number))
+                assert all(len(list(index.find(everything()))) == 8 for index in indexes)
+                names = {path.name for path in Path(f"{tmp_path}/{attempt}/a/b").iterdir()}
+                assert names <= {".index.sqlite", ".index.sqlite-wal", ".index.sqlite-shm"}
+
+    def test_a_half_made_index_of_a_killed_process_is_made_anew(self, tmp_path: Path) -> None:
+        for name in (".index.sqlite.new", ".index.sqlite.new-wal", ".index.sqlite-wal", ".index.sqlite-shm"):
+            (tmp_path / name).write_bytes(b"leftover" * 1000)
+        _, index = open_url(f"file://{tmp_path}")
+        assert index.add(meta()) is True
+        assert list(index.find(everything())) == [meta()]
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """Every connection to SQLite that is opened from now on."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def spy(*args: object, **options: object) -> sqlite3.Connection:
+        opened.append(connect(*args, **options))  # type: ignore[call-overload]
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", spy)
+    return opened
+
+
+class TestIndexFile:
+    def test_it_is_in_wal_mode_and_every_commit_is_synced(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        index.add(meta())
+        using = connections[1:]  # the first made the file
+        assert using
+        for connection in using:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+    def test_labels_are_stored_once_a_series_and_go_with_its_last_entry(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        metas = [meta(NOW + number, labels=f"v={number % 2}") for number in range(10)]
+        add(index, metas)
+
+        def labels() -> list[tuple[str]]:
+            return connections[1].execute("SELECT labels FROM series ORDER BY labels").fetchall()
+
+        assert labels() == [("v=0",), ("v=1",)]
+        index.remove([one.id for one in metas[:-1]])
+        assert labels() == [("v=1",)]
+
+    @pytest.mark.parametrize(
+        "selection",
+        [
+            Selection("api", CPU, NOW, NOW + 9),
+            Selection("api", None, NOW, NOW + 9),
+            Selection("api", CPU, NOW, NOW + 9, after=(NOW + 2, "x"), limit=3),
+            Selection("api", CPU, NOW, NOW + 9, SERIES),
+            Selection("api", None, NOW, NOW + 9, SERIES, after=(NOW + 2, "x"), limit=3),
+        ],
+        ids=["type", "any type", "page", "series", "page of series"],
+    )
+    def test_a_find_searches_in_indexes_and_never_scans_or_sorts(
+        self, connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection
+    ) -> None:
+        add(index, MIXED)
+        statements: list[str] = []
+        for connection in connections[1:]:
+            connection.set_trace_callback(statements.append)
+        assert list(index.find(selection))
+        index.series("api", CPU)
+        index.remove([MIXED[0].id])
+        for connection in connections[1:]:
+            connection.set_trace_callback(None)
+        asked = [one for one in statements if one.lstrip().startswith(("SELECT", "DELETE"))]
+        assert any("created_at, id, size" in one for one in asked)
+        for statement in asked:
+            plan = [row[3] for row in connections[1].execute(f"EXPLAIN QUERY PLAN {statement}")]
+            steps = [step for step in plan if step.startswith(("SCAN", "SEARCH"))]
+            assert steps
+            for step in steps:
+                assert step.startswith("SEARCH") or "json_each" in step, (statement, plan)
+            assert not any("ORDER BY" in step for step in plan), (statement, plan)
+
+    def test_a_find_of_a_page_searches_from_where_the_last_one_ended(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        """... be it among entries of the same time, all of which it would read otherwise."""
+        metas = [meta(NOW, labels=f"v={number % 3}", data=b"%d" % number) for number in range(400)]
+        add(index, metas)
+        ordered = list(index.find(everything()))
+        first = steps(connections, index, Selection("api", CPU, *EVER, limit=5))
+        last = steps(connections, index, Selection("api", CPU, *EVER, after=ordered[-6].position, limit=5))
+        assert last <= first * 1.1
+
+    @pytest.mark.parametrize("labels", [False, True], ids=["no labels", "labels"])
+    def test_a_find_does_the_same_work_for_the_same_matches_among_ten_times_the_entries(
+        self, connections: list[sqlite3.Connection], index: LocalIndex, labels: bool
+    ) -> None:
+        wanted = [meta(NOW + number, labels="v=wanted") for number in range(6)]
+        add(index, wanted)
+        selection = Selection("api", CPU, NOW, NOW + 9, [wanted[0].series] if labels else None)
+        work = []
+        for count in (150, 1500):
+            for number in range(count):
+                away = 0 if labels else 3_600 * 10**9
+                one = meta(NOW + away + number % 10, labels=f"v={number % 40}", data=b"%d %d" % (count, number))
+                index.add(one)
+            assert list(index.find(selection)) == wanted
+            work.append(steps(connections, index, selection))
+        assert work[1] <= work[0] * 1.05
+
+    def test_threads_that_come_and_go_do_not_each_leave_a_connection(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        for number in range(50):
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(index.add, meta(NOW + number)).result()
+        assert len(connections) == 2  # one made the file
+
+    def test_an_error_in_a_call_leaves_no_transaction_behind(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        with pytest.raises(Unavailable, match="NOT NULL constraint failed"):
+            index.add(replace(meta(), size=None))  # type: ignore[arg-type]
+        assert not any(one.in_transaction for one in connections[1:])
+        assert index.add(meta()) is True
+
+
+def steps(connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection) -> int:
+    """How many instructions SQLite executes for a find of *selection*."""
+    counted = 0
+
+    def count() -> int:
+        nonlocal counted
+        counted += 1
+        return 0
+
+    for connection in connections[1:]:
+        connection.set_progress_handler(count, 1)
+    list(index.find(selection))
+    for connection in connections[1:]:
+        connection.set_progress_handler(None, 1)
+    assert counted
+    return counted
+
+
+def in_a_child(index: LocalIndex) -> None:
+    for number in range(20):
+        assert index.add(meta(NOW + 100 + number))
+    assert len(list(index.find(everything()))) >= 40
+
+
+class TestForks:
+    def test_an_index_is_used_by_a_process_and_the_children_that_it_forks(
+        self, index: LocalIndex, tmp_path: Path
+    ) -> None:
+        add(index, [meta(NOW + number) for number in range(20)])
+        under_way = index.find(everything())
+        found = [next(under_way)]
+        child = multiprocessing.get_context("fork").Process(target=in_a_child, args=(index,))
+        child.start()
+        for number in range(20):
+            index.add(meta(NOW + 200 + number))
+        child.join()
+        assert child.exitcode == 0
+        found += under_way
+        assert len(found) == 20
+        assert len(list(index.find(everything()))) == 60
+        connection = sqlite3.connect(tmp_path / "storage/.index.sqlite")
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        connection.close()
+
+    def test_a_child_inherits_no_connection_that_lies_idle(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        index.add(meta())
+        child = multiprocessing.get_context("fork").Process(target=len, args=("",))
+        child.start()
+        child.join()
+        for connection in connections:
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.execute("SELECT 1")
+        assert list(index.find(everything())) == [meta()]
