@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from profbucket import __version__, keys
 from profbucket.access import Gate, Key, Scope
+from profbucket.budget import Budget
 from profbucket.config import Config
 from profbucket.errors import (
     Denied,
@@ -78,10 +79,10 @@ def create_app(
     # One more than the cap: of a body without a length werkzeug reads so much and no further, and says nothing.
     app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes + 1
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
-    app.wsgi_app = _without_name(app.wsgi_app, config.names)  # type: ignore[method-assign,assignment] # as Flask says to wrap it
+    app.wsgi_app = _wrapped(app.wsgi_app, config)  # type: ignore[method-assign,assignment] # as Flask says to
     gate = Gate(config.keys, config.anonymous)
     if collector:
-        write = _Write(collector, gate, clock)
+        write = _Write(collector, gate, config.limits, clock)
         app.add_url_rule(PROFILES, "write", write.post, methods=["POST"])
         if bare == "write":
             app.add_url_rule("/", "bare_write", write.post, methods=["POST"])
@@ -107,9 +108,11 @@ def create_app(
 class _Write:
     """The routes that take profiles in."""
 
-    def __init__(self, collector: Collector, gate: Gate, clock: Callable[[], int]) -> None:
+    def __init__(self, collector: Collector, gate: Gate, limits: Limits, clock: Callable[[], int]) -> None:
         self._collector = collector
         self._gate = gate
+        self._limits = limits
+        self._budget = Budget(limits)
         self._clock = clock
 
     def post(self) -> Response:
@@ -118,14 +121,17 @@ class _Write:
         service = parameters.required("service")
         key.demand(Scope.WRITE, service)
         created_at = parameters.get("created_at")
-        meta = self._collector.collect(
-            service=service,
-            kind=ProfileType.parse(parameters.required("type")),
-            labels=Labels.of([*Labels.parse(parameters.get("labels")), *parameters.labels()]),
-            data=request.get_data(cache=False),
-            created_at=parse_time(created_at, self._clock()) if created_at else None,
-        )
+        kind = ProfileType.parse(parameters.required("type"))
+        labels = Labels.of([*Labels.parse(parameters.get("labels")), *parameters.labels()])
+        taken_at = parse_time(created_at, self._clock()) if created_at else None
+        with self._budget.hold(self._announced()):
+            meta = self._collector.collect(service, kind, labels, request.get_data(cache=False), taken_at)
         return _answer(_shown(meta))
+
+    def _announced(self) -> int:
+        """How many bytes the body has; as many as it may where the client does not say."""
+        size = request.content_length
+        return self._limits.body_bytes if size is None else min(size, self._limits.body_bytes)
 
 
 class _Read:
@@ -153,7 +159,7 @@ class _Read:
         if kind and kind not in set(ProfileType):
             raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
         query = self._query(key, parameters, ProfileType(kind) if kind else None)
-        return _merged(self._querier.merge(query))
+        return self._merged(self._querier.merge(query))
 
     def profile(self, ids: str) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -165,12 +171,16 @@ class _Read:
             if not key.sees(profile_id.service):
                 raise missing(profile_id)  # the same as for one that is not there
         if len(asked) > 1:
-            return _merged(self._querier.merge_ids(asked))
+            return self._merged(self._querier.merge_ids(asked))
         profile_id = asked[0]
+        data = self._querier.read(profile_id)
         ending = profile_id.key.removeprefix(str(profile_id))
-        return _download(
-            self._querier.read(profile_id), f"{keys.escape(profile_id.service)}-{profile_id.type}{ending}"
-        )
+        filename = f"{keys.escape(profile_id.service)}-{profile_id.type}{ending}"
+        return _elsewhere(self._querier.link(profile_id, data, filename)) or _download(data, filename)
+
+    def _merged(self, merged: Merged) -> Response:
+        elsewhere = _elsewhere(self._querier.offer(merged.data, merged.filename))
+        return elsewhere or _download(merged.data, merged.filename)
 
     def services(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -312,8 +322,11 @@ def _version(config: Config, _: Key) -> Response:
     return _answer({"version": __version__, "commit": config.commit, "build_time": config.build_time})
 
 
-def _merged(merged: Merged) -> Response:
-    return _download(merged.data, merged.filename)
+def _elsewhere(url: str | None) -> Response | None:
+    """A redirect to another host: pprof follows it, and leaves its key behind."""
+    if url is None:
+        return None
+    return Response("see the header Location\n", 302, {"Location": url, "Cache-Control": "no-store"}, "text/plain")
 
 
 def _download(data: bytes, filename: str) -> Response:
@@ -329,16 +342,26 @@ def _symbolz(_: str = "") -> Response:
     return Response("num_symbols: 0\n", content_type="text/plain; charset=utf-8")
 
 
-def _without_name(app: WSGIApplication, names: frozenset[str]) -> WSGIApplication:
-    """Whether the platform leaves a function's name in front of the path depends on the URL it was called by."""
+def _wrapped(app: WSGIApplication, config: Config) -> WSGIApplication:
+    """*app* behind what platforms and clients do to paths and bodies."""
 
     def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "").lstrip("/")  # an agent's address often ends in a slash
         first, _, rest = path.partition("/")
-        if first in names:
+        # Whether the platform leaves a function's name there depends on the URL it was called by.
+        if first in config.names:
             environ["SCRIPT_NAME"] = f"{environ.get('SCRIPT_NAME', '')}/{first}"
             path = rest
         environ["PATH_INFO"] = f"/{path}"
-        return app(environ, start_response)
+        answer = app(environ, start_response)
+        _read_on(environ, 2 * config.limits.body_bytes)
+        return answer
 
     return wrapped
+
+
+def _read_on(environ: WSGIEnvironment, most: int) -> None:
+    """Read what was not read of a body, within bounds: a client that still sends would not see our answer."""
+    if environ.get("wsgi.input_terminated"):  # the server says where the body ends, as gunicorn does
+        while most > 0 and (piece := environ["wsgi.input"].read(min(most, 1 << 16))):
+            most -= len(piece)

@@ -1,8 +1,10 @@
 """Taking profiles in: check, date, write."""
 
 import re
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from profbucket import keys
 from profbucket.errors import Invalid
@@ -14,6 +16,9 @@ from profbucket.storage import Writer
 
 # A Go execution trace begins with 16 bytes: "go 1.23 trace" and zeros.
 _TRACE = re.compile(rb"go 1\.\d{1,3} trace\x00+", re.ASCII)
+
+_LARGE = 1 << 20
+_ONE_LARGE = threading.Lock()
 
 
 class Collector:
@@ -61,7 +66,9 @@ class Collector:
             raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
 
     def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        profile = decode(data, self._limits)
+        # A decoded profile takes several times its size: large ones are checked one at a time.
+        with _ONE_LARGE if len(data) > _LARGE else nullcontext():
+            profile = decode(data, self._limits)
         if not profile.message.sample:
             raise Invalid("the profile is empty: it has no samples")
         return profile.time_nanos, profile.totals

@@ -10,6 +10,9 @@ class Limits:
     """Each cap, with its default. The setting of ``body_bytes`` is ``PROFBUCKET_MAX_BODY_BYTES``, and so on."""
 
     body_bytes: int = 32 << 20  # what a Cloud Function accepts
+    inflight_bytes: int = (
+        64 << 20
+    )  # bodies of all posts that are being answered; a large one needs five times its size
     inflated_bytes: int = 256 << 20  # a profile, once inflated
     entries: int = 4_000_000  # samples, locations, strings, ids, labels … in one profile, all together
     sample_types: int = 12  # they and their totals are part of an object's metadata
@@ -18,6 +21,11 @@ class Limits:
     service_bytes: int = 200  # a service's name, escaped: file systems end a name at 255
     find: int = 10_000  # profiles in one answer of find
     merge: int = 10_000  # profiles in one merge
+    merge_bytes: int = 1 << 30  # objects of one merge, as stored
+    merge_seconds: int = 55  # pprof waits 65 for an answer to begin
+    answer_bytes: int = (
+        8 << 20
+    )  # beyond it a merge is answered by a link, where the bucket can; functions answer 10 MB
 
     @staticmethod
     def setting(name: str) -> str:

@@ -55,6 +55,9 @@ class MemoryBucket:
         with self._lock:
             self._objects.pop(key, None)
 
+    def link(self, key: str, filename: str, seconds: int) -> str | None:
+        return None
+
 
 class MemoryIndex:
     """A dictionary of entries."""

@@ -67,6 +67,13 @@ class Bucket(Protocol):
         """Remove the object under *key*, if there is one."""
         ...
 
+    def link(self, key: str, filename: str, seconds: int) -> str | None:
+        """Return a URL at which anyone may fetch the object for so long, saved as *filename*.
+
+        ``None`` where the bucket has no such links. The object need not be there yet.
+        """
+        ...
+
 
 class Series(NamedTuple):
     """All profiles of one service, type and label set. ``id`` is :attr:`Meta.series` of each."""

@@ -1,5 +1,6 @@
 """Giving profiles out: find, read, merge."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,8 @@ from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
 from profbucket.storage import Reader
 from profbucket.times import format_time
+
+_NARROW = "narrow the range, add labels, or set limit= to merge that many of them, evenly spread"
 
 DEFAULT_LIMIT = 1000  # profiles in an answer of find that was asked for no number
 
@@ -33,11 +36,14 @@ class Merged:
 
 
 class Querier:
-    """Answers questions from *storage*."""
+    """Answers questions from *storage*. *timer* counts seconds."""
 
-    def __init__(self, storage: Reader, limits: Limits = Limits()) -> None:
+    def __init__(
+        self, storage: Reader, limits: Limits = Limits(), timer: Callable[[], float] = time.monotonic
+    ) -> None:
         self._storage = storage
         self._limits = limits
+        self._timer = timer
 
     def services(self, seen: Callable[[str], bool] = lambda _: True) -> list[str]:
         """The services that have profiles and may be *seen*, sorted. Raise ``NotFound`` where there is none."""
@@ -64,6 +70,14 @@ class Querier:
             return self._storage.read(profile_id)
         except NotFound:
             raise missing(profile_id) from None
+
+    def offer(self, data: bytes, filename: str) -> str | None:
+        """Where *data* can be fetched instead, if it is too large to be answered and the storage has links."""
+        return self._storage.offer(data, filename) if len(data) > self._limits.answer_bytes else None
+
+    def link(self, profile_id: Id, data: bytes, filename: str) -> str | None:
+        """Where a profile with *data* can be fetched instead, if it is too large and the storage has links."""
+        return self._storage.link(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
     def merge(self, query: Query) -> Merged:
         """The merge of all profiles that *query* asks for; with a limit, of that many spread over the range.
@@ -112,13 +126,21 @@ class Querier:
             if len(profiles) > cap:
                 raise self._limits.too_many(
                     "merge",
-                    f"{_described(query)} has more than {cap} profiles to merge; narrow the range, add labels, or "
-                    "set limit= to merge that many of them, evenly spread",
+                    f"{_described(query)} has more than {cap} profiles to merge; {_NARROW}",
                 )
-            return profiles, len(profiles)
+            return self._bounded(query, profiles), len(profiles)
         if query.limit > cap:
             raise self._limits.too_many("merge", f"limit={query.limit} asks for too many profiles to merge")
-        return spread(self._storage.find(replace(query, limit=None)), query.limit)
+        profiles, found = spread(self._storage.find(replace(query, limit=None)), query.limit)
+        return self._bounded(query, profiles), found
+
+    def _bounded(self, query: Query, profiles: list[Meta]) -> list[Meta]:
+        if (size := sum(meta.size for meta in profiles)) > self._limits.merge_bytes:
+            raise self._limits.too_many(
+                "merge_bytes",
+                f"{_described(query)} has {size} bytes to merge in {len(profiles)} profiles; {_NARROW}",
+            )
+        return profiles
 
     def _merge(self, ids: Sequence[Id], found: int, what: str, span: str, *, complete: bool = False) -> Merged:
         # Numpy is imported here, not by the function that takes profiles in.
@@ -126,7 +148,12 @@ class Querier:
 
         merger = Merger(self._limits)
         expired = 0
-        for profile_id, data in zip(ids, self._storage.read_many(ids), strict=True):
+        end = self._timer() + self._limits.merge_seconds
+        for number, (profile_id, data) in enumerate(zip(ids, self._storage.read_many(ids), strict=True)):
+            if self._timer() > end:
+                raise self._limits.too_many(
+                    "merge_seconds", f"{what}: the time was up after {number} of {len(ids)} profiles; {_NARROW}"
+                )
             if data is not None:
                 merger.add(data)
             elif complete:

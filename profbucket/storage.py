@@ -1,12 +1,13 @@
 """A storage: a bucket and an index, and the order in which they are used."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
 from importlib import import_module
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from profbucket.errors import Misconfigured
-from profbucket.keys import Id
+from profbucket.keys import RESERVED, Id
 from profbucket.labels import Labels
 from profbucket.meta import Meta, Query, Total
 from profbucket.ports import Bucket, Index, Selection
@@ -16,6 +17,8 @@ BACKENDS = {
     "memory": ("profbucket.memory", ""),
     "file": ("storage_local", ""),
 }
+
+LINK_SECONDS = 600  # how long a link to a large answer is good; pprof follows it at once
 
 
 class Writer(Protocol):
@@ -43,6 +46,14 @@ class Reader(Protocol):
 
     def services(self) -> list[str]:
         """Return the services that have profiles, sorted."""
+        ...
+
+    def offer(self, data: bytes, filename: str) -> str | None:
+        """Put a result where it can be fetched for a while and return the URL; ``None`` where there is none."""
+        ...
+
+    def link(self, profile_id: Id, filename: str) -> str | None:
+        """Return a URL at which a profile can be fetched for a while; ``None`` where there is none."""
         ...
 
 
@@ -80,6 +91,16 @@ class Storage:
 
     def services(self) -> list[str]:
         return self.index.services()
+
+    def offer(self, data: bytes, filename: str) -> str | None:
+        key = f"{RESERVED}/results/{sha256(data).hexdigest()[:32]}.pb.gz"
+        url = self.bucket.link(key, filename, LINK_SECONDS)
+        if url is not None:
+            self.bucket.put(key, data, {})
+        return url
+
+    def link(self, profile_id: Id, filename: str) -> str | None:
+        return self.bucket.link(profile_id.key, filename, LINK_SECONDS)
 
 
 def open_storage(url: str) -> Storage:

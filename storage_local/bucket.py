@@ -91,6 +91,9 @@ class LocalBucket:
                 _beside(path).unlink(missing_ok=True)
                 os.fsync(folder)
 
+    def link(self, key: str, filename: str, seconds: int) -> str | None:
+        return None  # nobody serves the directory but the collector
+
     def _walk(self, folder: str, start: str, end: str) -> Iterator[Object]:
         for key in self._names(folder, start, end):
             if key.endswith("/"):

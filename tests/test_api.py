@@ -18,6 +18,7 @@ from profbucket.config import Config
 from profbucket.errors import Forbidden, Unavailable
 from profbucket.ingest import Collector
 from profbucket.limits import Limits
+from profbucket.memory import MemoryBucket
 from profbucket.meta import Meta
 from profbucket.pprof import decode, profile_pb2
 from profbucket.query import Querier
@@ -508,6 +509,90 @@ class TestMerge:
         assert response.content_type.startswith("application/json")
         assert "text/plain" in response.content_type
         assert "nothing found: service=api type=cpu version=3" in error(response)
+
+
+class LinkedBucket(MemoryBucket):
+    """A bucket with links, as Cloud Storage has."""
+
+    def link(self, key: str, filename: str, seconds: int) -> str | None:
+        return f"https://bucket.example/{key}?signature=s&filename={filename}&seconds={seconds}"
+
+
+class TestBounds:
+    """What is over a bound is refused by its name, or answered in another way."""
+
+    @pytest.fixture
+    def api(self) -> Api:
+        api = Api(open_storage("memory:"))
+        for value in range(1, 6):
+            api.posted(pprof(value))
+        return api
+
+    def test_a_merge_of_too_many_bytes_is_refused(self, api: Api) -> None:
+        size = sum(profile["size"] for profile in body(api.find()))
+        assert total(Api(api.storage, Limits(merge_bytes=size)).merge()) == 15
+        response = Api(api.storage, Limits(merge_bytes=size - 1)).merge()
+        assert response.status_code == 422
+        assert f"has {size} bytes to merge in 5 profiles; narrow" in error(response)
+        assert "PROFBUCKET_MAX_MERGE_BYTES" in error(response)
+
+    def test_a_merge_that_takes_too_long_is_given_up_before_the_client_does(self, api: Api) -> None:
+        seconds = iter(range(0, 1000, 20))
+        querier = Querier(api.storage, timer=lambda: next(seconds))
+        response = Api(api.storage, querier=querier).merge()
+        assert response.status_code == 422
+        assert "the time was up after 2 of 5 profiles" in error(response)
+        assert "PROFBUCKET_MAX_MERGE_SECONDS" in error(response)
+
+    def test_a_large_merge_is_put_under_results_and_answered_by_a_link(self, api: Api) -> None:
+        bucket = LinkedBucket()
+        storage = Storage(bucket, api.storage.index)
+        for stored in api.storage.bucket.list("", "\x7f"):
+            bucket.put(stored.key, api.storage.bucket.get(stored.key), stored.metadata or {})
+        response = Api(storage, Limits(answer_bytes=10)).merge()
+        assert response.status_code == 302
+        key = response.headers["Location"].removeprefix("https://bucket.example/").partition("?")[0]
+        assert key.startswith("_/results/")
+        assert decode(bucket.get(key)).totals[0].value == 15
+        assert "filename=api-cpu.pb.gz" in response.headers["Location"]
+        assert total(Api(storage, Limits(answer_bytes=10_000)).merge()) == 15
+
+    def test_a_large_profile_is_answered_by_a_link_to_its_object(self, api: Api) -> None:
+        storage = Storage(LinkedBucket(), api.storage.index)
+        api = Api(storage, Limits(answer_bytes=10))
+        profile_id = api.posted(pprof(9))
+        response = api.get(f"{PROFILES}/{profile_id}")
+        assert response.status_code == 302
+        assert response.headers["Location"].startswith(f"https://bucket.example/{profile_id}.pb.gz?")
+
+    def test_where_a_bucket_has_no_links_a_large_answer_is_given_directly(self, api: Api) -> None:
+        assert total(Api(api.storage, Limits(answer_bytes=10)).merge()) == 15
+
+    def test_posts_beyond_the_bytes_in_flight_are_asked_to_come_again(self) -> None:
+        storage = open_storage("memory:")
+        data = pprof()
+        limits = Limits(inflight_bytes=len(data) + 10)
+        inner: list[int] = []
+
+        class Busy:
+            """While it writes the first profile, a second is posted."""
+
+            def write(self, meta: Meta, data: bytes) -> bool:
+                if not inner:
+                    inner.append(0)
+                    response = busy.post(pprof(2))
+                    assert "PROFBUCKET_MAX_INFLIGHT_BYTES" in error(response)
+                    assert response.headers["Retry-After"]
+                    inner.append(response.status_code)
+                return storage.write(meta, data)
+
+        busy = Api(storage, limits, collector=Collector(Busy(), limits))
+        assert busy.post(data).status_code == 200
+        assert inner[1] == 503
+        assert busy.post(pprof(2)).status_code == 200
+
+    def test_a_single_post_has_room_however_small_the_budget(self) -> None:
+        assert Api(open_storage("memory:"), Limits(inflight_bytes=1)).post(pprof()).status_code == 200
 
 
 class TestIds:
