@@ -1,12 +1,13 @@
 """A storage: a bucket and an index, and the order in which they are used."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib import import_module
 from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from profbucket.errors import Misconfigured
+from profbucket.errors import Invalid, Misconfigured
 from profbucket.keys import RESERVED, Id
 from profbucket.labels import Labels
 from profbucket.meta import Meta, Query, Total
@@ -17,6 +18,8 @@ BACKENDS = {
     "memory": ("profbucket.memory", ""),
     "file": ("storage_local", ""),
 }
+
+_TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)  # of metadata
 
 LINK_SECONDS = 600  # how long a link to a large answer is good; pprof follows it at once
 
@@ -135,9 +138,10 @@ def from_metadata(key: str, size: int, metadata: Mapping[str, str]) -> Meta:
     profile_id = Id.of_key(key)
     totals = []
     for item in filter(None, metadata.get("totals", "").split(",")):
-        name, _, value = item.partition("=")
-        kind, _, unit = name.partition(":")
-        totals.append(Total(unquote(kind), unquote(unit), int(value)))
+        match = _TOTAL.fullmatch(item)
+        if not match:
+            raise Invalid(f"not a total of a profile: {item[:80]!r}")
+        totals.append(Total(unquote(match[1]), unquote(match[2]), int(match[3])))
     return Meta(
         id=str(profile_id),
         service=profile_id.service,

@@ -3,6 +3,7 @@
 import string
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -240,6 +241,10 @@ class BucketClaims:
             objects.close()  # type: ignore[attr-defined]
             assert list(objects) == []
         assert bucket.get(keys[-1]) == b"api/cpu/059"
+
+    def test_a_link_is_a_url_that_anyone_can_fetch_or_there_is_none(self, bucket: Bucket) -> None:
+        link = bucket.link("api/cpu/1", "api-cpu.pb.gz", 60)
+        assert link is None or urlsplit(link).scheme in ("http", "https")
 
     def test_of_concurrent_puts_of_a_key_one_wins_with_bytes_and_metadata(self, bucket: Bucket) -> None:
         with ThreadPoolExecutor(8) as threads:
