@@ -1,21 +1,17 @@
 """Taking profiles in: check, date, write."""
 
-import re
 import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 
-from profbucket import keys
+from profbucket import gotrace, keys
 from profbucket.errors import Invalid
 from profbucket.labels import Labels
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Total
 from profbucket.pprof import decode
 from profbucket.storage import Writer
-
-# A Go execution trace begins with 16 bytes: "go 1.23 trace" and zeros.
-_TRACE = re.compile(rb"go 1\.\d{1,3} trace\x00+", re.ASCII)
 
 _LARGE = 1 << 20
 _ONE_LARGE = threading.Lock()
@@ -36,9 +32,9 @@ class Collector:
     ) -> Meta:
         """Store a profile and return its meta. Once returned, it is durable and found.
 
-        The time it was taken is the pprof's own, else *created_at*, else now. The same service, type, labels, time
-        and bytes are the same profile: stored again, it is there once. Raise ``Invalid`` or ``TooLarge`` for what
-        cannot be stored; then nothing is.
+        The time it was taken is the profile's own, else *created_at*, else now. The same service, type, labels,
+        time and bytes are the same profile: stored again, it is there once. Raise ``Invalid`` or ``TooLarge`` for
+        what cannot be stored; then nothing is.
         """
         self._check_names(service, labels)
         if len(data) > self._limits.body_bytes:
@@ -74,6 +70,4 @@ class Collector:
         return profile.time_nanos, profile.totals
 
     def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        if not _TRACE.fullmatch(data[:16]):
-            raise Invalid("not a Go execution trace: it does not begin with 'go 1.N trace'")
-        return 0, ()
+        return gotrace.started_at(data), ()
