@@ -1,8 +1,13 @@
 """A continuous-profiling collector that lives in a bucket."""
 
-from importlib import metadata
 
-try:
-    __version__ = metadata.version("profbucket")
-except metadata.PackageNotFoundError:  # laid out as source, as in a Cloud Function's archive
-    __version__ = "0.1.0"
+def __getattr__(name: str) -> str:
+    # On use: importlib.metadata takes as long to import as a small merge does.
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import metadata
+
+    try:
+        return metadata.version("profbucket")
+    except metadata.PackageNotFoundError:  # laid out as source, as in a Cloud Function's archive
+        return "0.1.0"

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_plus
 from profbucket.errors import Invalid
 
 _MATCHER = re.compile(r"([^=!]*(?:!(?![=~])[^=!]*)*)(=~|!~|!=|=)(.*)", re.DOTALL)
+_FORMS = "write key=value, key!=value, key=~regex or key!~regex"
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -29,7 +30,7 @@ class Labels:
         labels: dict[str, str] = {}
         for key, value in pairs:
             if not key:
-                raise Invalid(f"a label without a name: '={_shown(value)}'")
+                raise Invalid(f"a label without a name: {_shown(f'={value}')!r}")
             for text in (key, value):
                 if CONTROL.search(text):
                     raise Invalid(f"a control character in label {_shown(key)!r}: {_shown(text)!r}")
@@ -79,6 +80,18 @@ class Matcher:
         if self.operator in ("=~", "!~"):
             object.__setattr__(self, "_pattern", _compile(self.key, self.value))
 
+    @classmethod
+    def parse(cls, text: str) -> "Matcher":
+        """Read one condition as a person types it, ``key=value``: nothing in it is percent-encoded."""
+        match = _MATCHER.fullmatch(text)
+        if not match or not match[1]:
+            raise Invalid(f"no label's condition: {_shown(text)!r}; {_FORMS}")
+        return cls(*match.groups())
+
+    def format(self) -> str:
+        """What :func:`parse_matchers` reads back, in ASCII."""
+        return f"{_quote(self.key)}{self.operator}{_quote(self.value)}"
+
     def matches(self, labels: Labels) -> bool:
         """Whether a profile with *labels* is meant."""
         value = labels.get(self.key)
@@ -96,9 +109,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
     for item in filter(None, text.split(",")):
         match = _MATCHER.fullmatch(item)
         if not match:
-            raise Invalid(
-                f"a label without '=': {_shown(item)!r}; write key=value, key!=value, key=~regex or key!~regex"
-            )
+            raise Invalid(f"a label without '=': {_shown(item)!r}; {_FORMS}")
         key, operator, value = match.groups()
         if not key:
             raise Invalid(f"a label without a name: {_shown(item)!r}")
@@ -118,7 +129,7 @@ def _compile(key: str, pattern: str) -> Any:
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Invalid(f"label {_shown(key)!r}: not a regular expression (RE2): {text}") from None
+        raise Invalid(f"label {_shown(key)!r}: not a regular expression (RE2): {_shown(text)}") from None
 
 
 def _quote(text: str) -> str:
@@ -128,9 +139,11 @@ def _quote(text: str) -> str:
 
 def _unquote(text: str) -> str:
     try:
-        return unquote_plus(text, errors="strict")
-    except UnicodeDecodeError:
+        unquoted = unquote_plus(text, errors="strict")
+        unquoted.encode()  # half a surrogate pair is a character for Python alone
+    except UnicodeError:
         raise Invalid(f"a label that is not UTF-8: {_shown(text)!r}") from None
+    return unquoted
 
 
 def _shown(text: str) -> str:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from profbucket.errors import Invalid
 from profbucket.labels import Labels, Matcher
+from profbucket.times import format_time
 
 
 class ProfileType(StrEnum):
@@ -64,6 +65,19 @@ class Meta:
     def position(self) -> tuple[int, str]:
         """Where it stands in every list: oldest first, and by id among equals."""
         return self.created_at, self.id
+
+
+def shown(meta: Meta) -> dict[str, Any]:
+    """*meta* as the API shows it, in JSON."""
+    return {
+        "id": meta.id,
+        "type": meta.type,
+        "service": meta.service,
+        "labels": [{"key": key, "value": value} for key, value in meta.labels],
+        "created_at": format_time(meta.created_at),
+        "size": meta.size,
+        "totals": [total._asdict() for total in meta.totals],
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,244 @@
+"""The command line: ``profbucket serve | push | find | get | merge | top | services``."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import click
+
+from profbucket.errors import Invalid, ProfbucketError
+from profbucket.labels import Labels
+from profbucket.meta import Meta, ProfileType, shown
+from profbucket.options import PARALLEL, TYPES, connect, connection, merged, output, query_of, question, settings
+from profbucket.options import sources as sources_option
+from profbucket.times import FORMS, format_time, parse_time
+
+LESS = 0.005  # functions with a smaller share of the whole are not shown, as pprof has it
+
+
+def main() -> None:
+    """The program ``profbucket``. Every error is a sentence on stderr; it exits with 1, for wrong usage with 2."""
+    try:
+        code = cli.main(prog_name="profbucket", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:  # Ctrl-C
+        code = 130
+    except (ProfbucketError, OSError) as error:
+        code = _fail(_sentence(error))
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def cli() -> None:
+    """A continuous-profiling collector that lives in a bucket: pprof in, one merged pprof out."""
+
+
+@cli.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=10100, show_default=True, type=click.IntRange(0, 65535), help="0 is any.")
+@click.option("--storage", metavar="URL", help="Where profiles are. [default: $STORAGE_URL or ./profbucket-data]")
+def serve(host: str, port: int, storage: str | None) -> int:
+    """Run a collector until Ctrl-C.
+
+    Its settings are environment variables; the README lists them.
+    """
+    from pathlib import Path
+
+    from profbucket.server import Server
+
+    url = storage or os.environ.get("STORAGE_URL") or Path("profbucket-data").absolute().as_uri()
+    return Server(host, port, url).run(os.environ, click.echo)
+
+
+@cli.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option("--service", required=True, help="The service that the profiles are of.")
+@click.option("--type", "kind", type=TYPES, required=True, help="What they measure.")
+@click.option("--label", "labels", metavar="K=V", multiple=True, help="A label for all of them. Repeatable.")
+@click.option(
+    "--created-at",
+    metavar="TIME",
+    help=f"When they were taken, where they do not say: {FORMS}. [default: when the file was written]",
+)
+@connection
+def push(
+    *,
+    files: Sequence[str],
+    service: str,
+    kind: str,
+    labels: Sequence[str],
+    created_at: str | None,
+    url: str | None,
+    storage: str | None,
+) -> int:
+    """Store profiles and print their ids.
+
+    A file that is pushed again is stored once.
+    """
+    told_at = parse_time(created_at, time.time_ns()) if created_at else None
+    profile_labels = Labels.of(_pair(label) for label in labels)
+    client = connect(url, storage)
+
+    def store(file: str) -> str:
+        with click.open_file(file, "rb") as stream:
+            data = stream.read()
+        # It is told when it was taken even if nobody knows, so that it is the same profile when it is sent again.
+        taken_at = told_at or (time.time_ns() if file == "-" else os.stat(file).st_mtime_ns)
+        return client.collect(service, ProfileType(kind), profile_labels, data, taken_at).id
+
+    failed = 0
+    for file, outcome in _each(store, files):
+        if isinstance(outcome, str):
+            click.echo(outcome)
+        else:
+            failed += 1
+            _fail(f"{file}: {outcome.strerror if isinstance(outcome, OSError) else outcome}")
+    if failed and len(files) > 1:
+        _fail(f"{failed} of {len(files)} files are not stored")
+    return 1 if failed else 0
+
+
+@cli.command()
+@question
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@connection
+def find(*, limit: int, as_json: bool, url: str | None, storage: str | None, **asked: Any) -> None:
+    """List profiles, oldest first."""
+    query = query_of(**asked)
+    client = connect(url, storage)
+    left = limit
+    while True:
+        page = client.find(replace(query, limit=left))
+        lines = map(_json, page.profiles) if as_json else _table(page.profiles, header=query.after is None)
+        for line in lines:
+            click.echo(line)
+        left -= len(page.profiles)
+        if page.next is None or left <= 0:
+            break
+        query = replace(query, after=page.profiles[-1].position)
+    if page.next is not None:
+        click.echo("profbucket: there are more; --limit says how many are listed", err=True)
+
+
+@cli.command()
+@click.argument("profile_id", metavar="ID")
+@output
+@connection
+def get(*, profile_id: str, output: str, url: str | None, storage: str | None) -> None:
+    """Fetch a profile as it was stored."""
+    from profbucket.keys import Id
+
+    _write(connect(url, storage).read(Id.parse(profile_id)), output)
+
+
+@cli.command()
+@sources_option
+@output
+def merge(*, output: str, **asked: Any) -> None:
+    """Make one profile of many.
+
+    Of local FILEs, as `go tool pprof -proto` does; of stored profiles by their IDs; or of those that --service,
+    --type and the other options select.
+    """
+    _write(merged(**asked), output)
+
+
+@cli.command()
+@sources_option
+@click.option("-n", "--count", default=0, type=click.IntRange(0), help="Only so many functions.")
+@click.option("--sort", type=click.Choice(["flat", "cum"]), default="flat", show_default=True)
+@click.option("--sample-type", metavar="NAME", default="", help="As in alloc_space. [default: the profile's]")
+@click.option("--all", "everything", is_flag=True, help=f"Also functions with less than {LESS:.1%} of the whole.")
+def top(*, count: int, sort: str, sample_type: str, everything: bool, **asked: Any) -> None:
+    """Show where the time went, or the memory, as `go tool pprof -top` does.
+
+    Of local FILEs, of stored profiles by their IDs, or of those that --service, --type and the other options
+    select.
+    """
+    from profbucket.pprof import decode
+    from profbucket.pprof.top import top as report
+
+    profile = decode(merged(**asked), settings().limits)
+    fraction = 0.0 if everything else LESS
+    for line in report(profile, sample_type, by_cum=sort == "cum", count=count, fraction=fraction).lines():
+        click.echo(_plain(line))
+
+
+@cli.command()
+@connection
+def services(*, url: str | None, storage: str | None) -> None:
+    """List the services that have profiles."""
+    for service in connect(url, storage).services():
+        click.echo(service)
+
+
+def _fail(sentence: str) -> int:
+    click.echo(f"profbucket: {_plain(sentence)}", err=True)
+    return 1
+
+
+def _sentence(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return str(error)
+    return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror or str(error)
+
+
+def _plain(text: str) -> str:
+    """*text* without control characters: names in profiles come from strangers, and this may be a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _pair(label: str) -> tuple[str, str]:
+    key, equals, value = label.partition("=")
+    if not equals:
+        raise Invalid(f"a label without '=': {label!r}; write --label key=value")
+    return key, value
+
+
+def _each(
+    call: Callable[[str], str], files: Sequence[str]
+) -> Iterator[tuple[str, str | ProfbucketError | OSError]]:
+    """What *call* makes of each of *files*, several at once but in their order: its result, or its error."""
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    pool = ThreadPoolExecutor(PARALLEL)
+    try:
+        calls = [pool.submit(call, file) for file in files]
+        if len(files) > 1 and sys.stderr.isatty():
+            with click.progressbar(as_completed(calls), len(files), "pushing", file=sys.stderr) as progress:
+                for _ in progress:
+                    pass
+        for file, one in zip(files, calls, strict=True):
+            try:
+                yield file, one.result()
+            except (ProfbucketError, OSError) as error:
+                yield file, error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _json(meta: Meta) -> str:
+    return json.dumps(shown(meta))
+
+
+def _table(profiles: Sequence[Meta], *, header: bool) -> Iterator[str]:
+    rows = [("CREATED", "TYPE", "BYTES", "LABELS", "ID")] if header else []
+    for meta in profiles:
+        labels = _plain(",".join(f"{key}={value}" for key, value in meta.labels)) or "-"
+        rows.append((format_time(meta.created_at), str(meta.type), str(meta.size), labels, meta.id))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for created, kind, size, labels, profile_id in rows:
+        left = f"{created:<{widths[0]}}  {kind:<{widths[1]}}  {size:>{widths[2]}}"
+        yield f"{left}  {labels:<{widths[3]}}  {profile_id}"
+
+
+def _write(data: bytes, file: str) -> None:
+    with click.open_file(file, "wb") as stream:
+        stream.write(data)

@@ -1,0 +1,40 @@
+"""A storage opened here and now, without a collector in front of it."""
+
+from collections.abc import Sequence
+
+from profbucket.config import Config
+from profbucket.ingest import Collector
+from profbucket.keys import Id
+from profbucket.labels import Labels
+from profbucket.meta import Meta, ProfileType, Query
+from profbucket.query import Page, Querier
+from profbucket.storage import open_storage
+
+
+class Direct:
+    """The calls of a :class:`~profbucket.client.Client`, on the storage of *config*."""
+
+    def __init__(self, config: Config) -> None:
+        storage = open_storage(config.storage_url)
+        self._collector = Collector(storage, config.limits)
+        self._querier = Querier(storage, config.limits)
+
+    def collect(
+        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+    ) -> Meta:
+        return self._collector.collect(service, kind, labels, data, created_at)
+
+    def find(self, query: Query) -> Page:
+        return self._querier.find(query)
+
+    def read(self, profile_id: Id) -> bytes:
+        return self._querier.read(profile_id)
+
+    def merge(self, query: Query) -> bytes:
+        return self._querier.merge(query).data
+
+    def merge_ids(self, ids: Sequence[Id]) -> bytes:
+        return self._querier.merge_ids(ids).data
+
+    def services(self) -> list[str]:
+        return self._querier.services()
