@@ -35,7 +35,7 @@ from profbucket.ingest import Collector
 from profbucket.keys import Id
 from profbucket.labels import Labels, Matcher, parse_matchers
 from profbucket.limits import Limits
-from profbucket.meta import Meta, ProfileType, Query
+from profbucket.meta import ProfileType, Query, shown
 from profbucket.query import Merged, Querier, missing
 from profbucket.times import format_time, parse_time
 
@@ -126,7 +126,7 @@ class _Write:
         taken_at = parse_time(created_at, self._clock()) if created_at else None
         with self._budget.hold(self._announced()):
             meta = self._collector.collect(service, kind, labels, request.get_data(cache=False), taken_at)
-        return _answer(_shown(meta))
+        return _answer(shown(meta))
 
     def _announced(self) -> int:
         """How many bytes the body has; as many as it may where the client does not say."""
@@ -150,7 +150,7 @@ class _Read:
         page = self._querier.find(
             self._query(key, parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
         )
-        return _answer([_shown(meta) for meta in page.profiles], next=page.next)
+        return _answer([shown(meta) for meta in page.profiles], next=page.next)
 
     def merge(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -304,18 +304,6 @@ def _answer(body: Any, status: int = 200, **more: str | None) -> Response:
     envelope = {"code": status, "body": body, **more}
     envelope = {name: value for name, value in envelope.items() if value is not None}
     return Response(json.dumps(envelope) + "\n", status, content_type="application/json")
-
-
-def _shown(meta: Meta) -> dict[str, Any]:
-    return {
-        "id": meta.id,
-        "type": meta.type,
-        "service": meta.service,
-        "labels": [{"key": key, "value": value} for key, value in meta.labels],
-        "created_at": format_time(meta.created_at),
-        "size": meta.size,
-        "totals": [total._asdict() for total in meta.totals],
-    }
 
 
 def _version(config: Config, _: Key) -> Response:
