@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -42,18 +43,23 @@ def cli() -> None:
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=10100, show_default=True, type=click.IntRange(0, 65535), help="0 is any.")
-@click.option("--storage", metavar="URL", help="Where profiles are. [default: $STORAGE_URL or ./profbucket-data]")
-def serve(host: str, port: int, storage: str | None) -> int:
+@click.option(
+    "--storage",
+    metavar="URL",
+    envvar="STORAGE_URL",
+    show_envvar=True,
+    default=lambda: Path("profbucket-data").absolute().as_uri(),
+    show_default="profbucket-data, here",
+    help="Where profiles are.",
+)
+def serve(host: str, port: int, storage: str) -> int:
     """Run a collector until Ctrl-C.
 
     Its settings are environment variables; the README lists them.
     """
-    from pathlib import Path
-
     from profbucket.server import Server
 
-    url = storage or os.environ.get("STORAGE_URL") or Path("profbucket-data").absolute().as_uri()
-    return Server(host, port, url).run(os.environ, click.echo)
+    return Server(host, port, storage).run(click.echo)
 
 
 @cli.command()
@@ -74,7 +80,8 @@ def push(
     kind: str,
     labels: Sequence[str],
     created_at: str | None,
-    url: str | None,
+    url: str,
+    key: str | None,
     storage: str | None,
 ) -> int:
     """Store profiles and print their ids.
@@ -83,7 +90,7 @@ def push(
     """
     told_at = parse_time(created_at, time.time_ns()) if created_at else None
     profile_labels = Labels.of(_pair(label) for label in labels)
-    client = connect(url, storage)
+    client = connect(url, key, storage)
 
     def store(file: str) -> str:
         with click.open_file(file, "rb") as stream:
@@ -109,10 +116,10 @@ def push(
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="At most so many.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @connection
-def find(*, limit: int, as_json: bool, url: str | None, storage: str | None, **asked: Any) -> None:
+def find(*, limit: int, as_json: bool, url: str, key: str | None, storage: str | None, **asked: Any) -> None:
     """List profiles, oldest first."""
     query = query_of(**asked)
-    client = connect(url, storage)
+    client = connect(url, key, storage)
     left = limit
     while True:
         page = client.find(replace(query, limit=left))
@@ -131,11 +138,11 @@ def find(*, limit: int, as_json: bool, url: str | None, storage: str | None, **a
 @click.argument("profile_id", metavar="ID")
 @output
 @connection
-def get(*, profile_id: str, output: str, url: str | None, storage: str | None) -> None:
+def get(*, profile_id: str, output: str, url: str, key: str | None, storage: str | None) -> None:
     """Fetch a profile as it was stored."""
     from profbucket.keys import Id
 
-    _write(connect(url, storage).read(Id.parse(profile_id)), output)
+    _write(connect(url, key, storage).read(Id.parse(profile_id)), output)
 
 
 @cli.command()
@@ -173,9 +180,9 @@ def top(*, count: int, sort: str, sample_type: str, everything: bool, **asked: A
 
 @cli.command()
 @connection
-def services(*, url: str | None, storage: str | None) -> None:
+def services(*, url: str, key: str | None, storage: str | None) -> None:
     """List the services that have profiles."""
-    for service in connect(url, storage).services():
+    for service in connect(url, key, storage).services():
         click.echo(service)
 
 

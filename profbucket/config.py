@@ -1,5 +1,6 @@
 """The settings. This is the only place that reads the environment."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -49,6 +50,11 @@ class Config:
             commit=environ.get("PROFBUCKET_COMMIT", ""),
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
         )
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment of this process, with *settings* instead of those it has."""
+    return {**os.environ, **settings}
 
 
 def _flag(environ: Mapping[str, str], setting: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from profbucket.errors import Invalid
 from profbucket.labels import Matcher
@@ -33,7 +34,22 @@ def connection(command: F) -> F:
         click.option(
             "--storage", metavar="URL", help="Open a storage, as in file:///directory, without a collector."
         ),
-        click.option("--url", metavar="URL", help=f"The collector. [default: $PROFBUCKET_URL or {DEFAULT_URL}]"),
+        click.option(
+            "--key",
+            metavar="KEY",
+            envvar="PROFBUCKET_KEY",
+            show_envvar=True,
+            help="The key that it asks for, if any.",
+        ),
+        click.option(
+            "--url",
+            metavar="URL",
+            envvar="PROFBUCKET_URL",
+            show_envvar=True,
+            default=DEFAULT_URL,
+            show_default=True,
+            help="The collector.",
+        ),
     ):
         command = option(command)
     return command
@@ -84,29 +100,24 @@ def output(command: F) -> F:
     )(command)
 
 
-def connect(url: str | None, storage: str | None) -> "Client | Direct":
+def connect(url: str, key: str | None, storage: str | None) -> "Client | Direct":
     """What the options of :func:`connection` mean."""
     if storage:
-        if url:
+        if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--url and --storage exclude each other.")
         from profbucket.direct import Direct
 
         return Direct(settings(storage))
     from profbucket.client import Client
 
-    return Client(url or default_url(), os.environ.get("PROFBUCKET_KEY", ""), PARALLEL)
-
-
-def default_url() -> str:
-    """The collector that is meant where no option says which."""
-    return os.environ.get("PROFBUCKET_URL") or DEFAULT_URL
+    return Client(url, key or "", PARALLEL)
 
 
 def settings(storage: str = "memory:") -> "Config":
     """The settings; without *storage* for what happens in this process alone."""
-    from profbucket.config import Config
+    from profbucket.config import Config, environment
 
-    return Config.from_env({**os.environ, "STORAGE_URL": storage, "K_SERVICE": ""})
+    return Config.from_env(environment(STORAGE_URL=storage, K_SERVICE=""))
 
 
 def query_of(service: str | None, kind: str | None, since: str, to: str, conditions: Sequence[str]) -> Query:
@@ -122,18 +133,18 @@ def query_of(service: str | None, kind: str | None, since: str, to: str, conditi
 
 
 def merged(
-    sources: Sequence[str], *, limit: int | None, url: str | None, storage: str | None, **asked: Any
+    sources: Sequence[str], *, limit: int | None, url: str, key: str | None, storage: str | None, **asked: Any
 ) -> bytes:
     """One pprof of what the options of :func:`sources` select. *asked* is what :func:`query_of` takes."""
     if not sources:
-        return connect(url, storage).merge(replace(query_of(**asked), limit=limit))
+        return connect(url, key, storage).merge(replace(query_of(**asked), limit=limit))
     if asked["service"]:
         raise click.UsageError("FILEs or IDs and --service exclude each other.")
     if any(_is_id(source) for source in sources):
         from profbucket.keys import Id
 
         ids = [Id.parse(source) for source in sources]
-        client = connect(url, storage)
+        client = connect(url, key, storage)
         return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
     from profbucket.pprof.merge import Merger
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 
 from profbucket import __version__
-from profbucket.config import Config
+from profbucket.config import Config, environment
 from profbucket.errors import Misconfigured, NotFound, ProfbucketError, Unavailable
-from profbucket.options import default_url
+from profbucket.options import DEFAULT_URL
 from profbucket.storage import open_storage
 from profbucket.times import format_time
 
@@ -38,24 +38,22 @@ class Server:
     port: int
     storage_url: str
 
-    def run(self, environ: Mapping[str, str], say: Callable[[str], None]) -> int:
+    def run(self, say: Callable[[str], None]) -> int:
         """Serve until it ends or a signal ends it, and return its exit code.
 
         *say* is called once it answers. Raise ``Misconfigured`` or ``Unavailable``, before anything is served, for
         settings that are wrong, a storage that cannot be opened, or a port that is taken.
         """
-        environment = {
-            "THREADS": _THREADS,
-            **{k: v for k, v in environ.items() if not k.startswith("FUNCTION_") and k != "DEBUG"},
-            "STORAGE_URL": self.storage_url,
-        }
-        config = Config.from_env(environment)
+        inherited = environment(STORAGE_URL=self.storage_url)
+        settings = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_") and k != "DEBUG"}
+        settings.setdefault("THREADS", _THREADS)
+        config = Config.from_env(settings)
         _check_storage(config)
         here = Server(self.host, _free_port(self.host, self.port), self.storage_url)
-        process = here._start(environment)
+        process = here._start(settings)
         try:
             here._wait(process)
-            say(here.welcome(config))
+            say(here.welcome(config, settings.get("PROFBUCKET_URL") or DEFAULT_URL))
             code = process.wait()
         finally:
             if process.poll() is None:
@@ -71,8 +69,11 @@ class Server:
             host = "localhost"
         return f"http://{_bracketed(host)}:{self.port}"
 
-    def welcome(self, config: Config) -> str:
-        """Where it is, and the commands that post a first profile and look at it."""
+    def welcome(self, config: Config, expected_url: str) -> str:
+        """Where it is, and the commands that post a first profile and look at it.
+
+        *expected_url* is the collector that the command line talks to without being told.
+        """
         about = [f"profbucket {__version__} on {self.url} keeps profiles in {self.storage_url}"]
         if config.keys is None and not config.anonymous and self.url != f"http://localhost:{self.port}":
             about.append("It has no keys (PROFBUCKET_KEYS) and therefore serves this machine only.")
@@ -86,7 +87,7 @@ class Server:
                 "",
                 f"  curl -o {first} 'http://localhost:6060/debug/pprof/profile?seconds=5'",
             ]
-        url = "" if default_url() == self.url else f" --url {self.url}"
+        url = "" if expected_url == self.url else f" --url {self.url}"
         api, header, quote = f"{self.url}/api/0/profiles", "", "'"
         pprof_api, since = api, _since()
         if config.keys:
@@ -109,14 +110,14 @@ class Server:
             ]
         )
 
-    def _start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
         if not MAIN.exists():
             raise Misconfigured(f"{MAIN} is not there: profbucket/ and functions/ stand side by side")
         command = [sys.executable, "-m", "functions_framework", "--target", "collector", "--source", str(MAIN)]
         command += ["--host", _bracketed(self.host), "--port", str(self.port)]
         # In a session of its own: what the terminal sends reaches us, and it gets what we make of it. Left to
         # itself the server takes the end of the terminal (SIGHUP) for a wish to read its settings again.
-        process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - ourselves
+        process = subprocess.Popen(command, env=settings, start_new_session=True)  # noqa: S603 - ourselves
 
         def forward(number: int, _: FrameType | None) -> None:
             process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
