@@ -38,7 +38,7 @@ test-data: $(VENV)/.dev ## write tests/data anew; the tests hold for any that th
 	$(BIN)/python -m tests.programs.make_test_data
 
 clean: ## remove what make made (not the stored profiles)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis dist
 
 # pip learned --group in 25.1; the one that comes with venv is often older.
 $(VENV)/bin/python:

@@ -1,0 +1,36 @@
+# The keys, as the collector reads them. They are hashes: whoever reads the state, or the secret, cannot use them. They
+# are a secret all the same, because names of keys and services are no one else's business.
+
+resource "google_secret_manager_secret" "keys" {
+  count = length(var.keys) > 0 ? 1 : 0
+
+  project   = var.project
+  secret_id = "${var.name}-keys"
+  labels    = var.labels
+
+  replication {
+    auto {}
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_secret_manager_secret_version" "keys" {
+  count = length(var.keys) > 0 ? 1 : 0
+
+  secret      = google_secret_manager_secret.keys[0].id
+  secret_data = jsonencode([for key in var.keys : { for field, value in key : field => value if value != null }])
+
+  lifecycle {
+    create_before_destroy = true # instances start with the old one until the new revision is there
+  }
+}
+
+resource "google_secret_manager_secret_iam_member" "keys" {
+  for_each = length(var.keys) > 0 ? local.functions : {}
+
+  project   = var.project
+  secret_id = google_secret_manager_secret.keys[0].secret_id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = google_service_account.function[each.key].member
+}

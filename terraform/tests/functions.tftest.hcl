@@ -1,0 +1,117 @@
+mock_provider "google" {}
+mock_provider "archive" {
+  mock_data "archive_file" {
+    defaults = {
+      output_md5 = "0123456789abcdef0123456789abcdef"
+    }
+  }
+}
+
+variables {
+  project = "my-project"
+}
+
+run "a_project_is_all_it_needs" {
+  assert {
+    condition     = { for name, f in google_cloudfunctions2_function.function : f.name => f.build_config[0].entry_point } == { profbucket-write = "write", profbucket-query = "query", profbucket-merge = "merge" }
+    error_message = "There are not the three functions, each with its own entry point."
+  }
+  assert {
+    condition     = toset(keys(output.urls)) == toset(["write", "query", "merge"])
+    error_message = "Not every function's address is an output."
+  }
+}
+
+run "all_functions_are_built_from_one_archive_named_by_its_hash" {
+  assert {
+    condition     = google_storage_bucket_object.source.name == "profbucket-0123456789abcdef0123456789abcdef.zip"
+    error_message = "The archive's name does not change with its content: the functions would not be built anew."
+  }
+  assert {
+    condition = alltrue([
+      for f in google_cloudfunctions2_function.function :
+      f.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.source.name
+      && f.build_config[0].source[0].storage_source[0].bucket == google_storage_bucket.source.name
+    ])
+    error_message = "A function is built from something else."
+  }
+}
+
+run "an_instance_has_a_thread_for_each_request_it_is_given" {
+  variables {
+    functions = { merge = { concurrency = 7 } }
+  }
+
+  assert {
+    condition = alltrue([
+      for f in google_cloudfunctions2_function.function :
+      f.service_config[0].environment_variables.THREADS == tostring(f.service_config[0].max_instance_request_concurrency)
+    ])
+    error_message = "THREADS is not the concurrency: requests would wait in an instance, or threads for nothing."
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.function["merge"].service_config[0].environment_variables.THREADS == "7"
+    error_message = "The variable does not set the concurrency."
+  }
+}
+
+run "a_size_that_is_not_given_is_the_default" {
+  command = plan
+
+  variables {
+    functions = { merge = { memory = "4Gi", cpu = "2", min_instances = 1 } }
+  }
+
+  assert {
+    condition = {
+      for name, f in google_cloudfunctions2_function.function : name => join(" ", [
+        f.service_config[0].available_memory, f.service_config[0].available_cpu, f.service_config[0].timeout_seconds,
+        f.service_config[0].min_instance_count, f.service_config[0].max_instance_count,
+      ])
+    } == { write = "1Gi 1 60 0 10", query = "1Gi 1 60 0 5", merge = "4Gi 2 120 1 5" }
+    error_message = "Sizes are not the defaults with what the variable says put over them."
+  }
+}
+
+run "functions_know_where_profiles_are_and_what_they_are" {
+  variables {
+    limits = { merge = 20000, body_bytes = 1048576 }
+    commit = "0a1b2c3"
+  }
+
+  assert {
+    condition = alltrue([
+      for f in google_cloudfunctions2_function.function : f.service_config[0].environment_variables == tomap({
+        THREADS                   = f.service_config[0].environment_variables.THREADS
+        STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket"
+        PROFBUCKET_ANONYMOUS      = "1"
+        PROFBUCKET_COMMIT         = "0a1b2c3"
+        PROFBUCKET_MAX_BODY_BYTES = "1048576"
+        PROFBUCKET_MAX_MERGE      = "20000"
+      })
+    ])
+    error_message = "A function's settings are not what was asked for."
+  }
+}
+
+run "a_version_has_a_name_without_a_commit_too" {
+  command = plan
+
+  assert {
+    condition     = google_cloudfunctions2_function.function["write"].service_config[0].environment_variables.PROFBUCKET_COMMIT == "0123456789ab"
+    error_message = "Without a commit the archive's hash says which code it is."
+  }
+}
+
+run "two_collectors_fit_into_one_project" {
+  command = plan
+
+  variables {
+    name = "staging"
+  }
+
+  assert {
+    condition     = google_storage_bucket.profiles.name == "my-project-staging" && google_firestore_database.index.name == "staging" && google_cloudfunctions2_function.function["write"].name == "staging-write"
+    error_message = "Something is called the same in every collector."
+  }
+}

@@ -1,0 +1,20 @@
+terraform {
+  # 1.9: a variable's validation may look at other variables, and at what is computed from them.
+  required_version = ">= 1.9"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 8.0"
+    }
+    archive = {
+      source  = "hashicorp/archive"
+      version = "~> 2.8"
+    }
+  }
+}
+
+provider "google" {
+  project = var.project
+  region  = var.region
+}

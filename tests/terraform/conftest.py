@@ -1,0 +1,42 @@
+"""Fixtures that run terraform."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.terraform.tool import (
+    DATA,
+    Terraform,
+    copy_deployed,
+    find_terraform,
+    registry_environment,
+    stub_environment,
+)
+
+
+@pytest.fixture(scope="session")
+def stub() -> Iterator[Mapping[str, str]]:
+    """The environment in which terraform finds the stub where it looks for its providers."""
+    find_terraform()
+    with stub_environment() as environment:
+        yield environment
+
+
+@pytest.fixture(scope="session")
+def terraform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    """The command, with the real providers where their registry can be reached, and with the stub elsewhere."""
+    root = tmp_path_factory.mktemp("terraform")
+    # A plan carries all of the archive's content with it, and the tests make dozens.
+    copy_deployed(root, DATA)
+    real = Terraform(find_terraform(), root, registry_environment())
+    if real("init", "-backend=false", "-input=false").returncode == 0:
+        return real
+    return Terraform(real.path, root, request.getfixturevalue("stub"))
+
+
+@pytest.fixture
+def deployment(stub: Mapping[str, str], tmp_path: Path) -> Terraform:
+    """The command with the stub, on a copy of the project that a test may change."""
+    copy_deployed(tmp_path)
+    return Terraform(find_terraform(), tmp_path, stub)
