@@ -43,7 +43,8 @@ class Id:
             service, kind, name = text.split("/")
             stamp, digest = name.split("-")
             profile_id = cls(unescape(service), ProfileType(kind), parse_stamp(stamp), digest)
-            if str(profile_id) != text or not _DIGEST.fullmatch(digest) or profile_id.created_at > LATEST:
+            known = _DIGEST.fullmatch(digest) and 0 <= profile_id.created_at <= LATEST
+            if not known or str(profile_id) != text:
                 raise ValueError(text)
         except ValueError:
             raise Invalid(f"not a profile's id: {text[:120]!r}") from None
@@ -96,4 +97,7 @@ def unescape(text: str) -> str:
     """The service that :func:`escape` wrote as *text*, or raise ``ValueError``."""
     if not _ESCAPED.fullmatch(text):
         raise ValueError(f"not an escaped name: {text[:80]!r}")
-    return re.sub("~(..)", lambda match: chr(int(match[1], 16)), text).encode("latin-1").decode()
+    service = re.sub("~(..)", lambda match: chr(int(match[1], 16)), text).encode("latin-1").decode()
+    if escape(service) != text:
+        raise ValueError(f"an escaped name that is written otherwise: {text[:80]!r}")
+    return service

@@ -15,6 +15,7 @@ from profbucket.errors import Invalid
 
 _MATCHER = re.compile(r"([^=!]*(?:!(?![=~])[^=!]*)*)(=~|!~|!=|=)(.*)", re.DOTALL)
 _FORMS = "write key=value, key!=value, key=~regex or key!~regex"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -77,6 +78,8 @@ class Matcher:
     _pattern: Any = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
+        if _SURROGATE.search(self.key + self.value):  # what a terminal's other encodings come as
+            raise Invalid(f"a label that is not UTF-8: {_shown(self.key + self.operator + self.value)!r}")
         if self.operator in ("=~", "!~"):
             object.__setattr__(self, "_pattern", _compile(self.key, self.value))
 
@@ -139,11 +142,9 @@ def _quote(text: str) -> str:
 
 def _unquote(text: str) -> str:
     try:
-        unquoted = unquote_plus(text, errors="strict")
-        unquoted.encode()  # half a surrogate pair is a character for Python alone
-    except UnicodeError:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
         raise Invalid(f"a label that is not UTF-8: {_shown(text)!r}") from None
-    return unquoted
 
 
 def _shown(text: str) -> str:

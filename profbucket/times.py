@@ -37,12 +37,14 @@ def parse_time(text: str, now: int, *, end: bool = False) -> int:
         try:
             date(year, month, day)
         except ValueError:
-            raise Invalid(f"no such day: {text!r}") from None
+            raise Invalid(f"no such day: {text[:80]!r}") from None
         if hour > 23 or minute > 59 or second > 60:
-            raise Invalid(f"no such time of day: {text!r}")
+            raise Invalid(f"no such time of day: {text[:80]!r}")
         seconds = timegm((year, month, day, hour, minute, second))
         if match[8]:
             offset = int(match[9]) * 3600 + int(match[10]) * 60
+            if offset >= 86400 or int(match[10]) > 59:
+                raise Invalid(f"no such zone: {text[:80]!r}")
             seconds += offset if match[8] == "-" else -offset
         return _bounded(text, seconds * SECOND + _fraction(match[7], last))
     if text and (match := _RELATIVE.fullmatch(text)):
