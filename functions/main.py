@@ -11,6 +11,7 @@ import functions_framework
 from flask import Flask, Request
 from werkzeug.wrappers import Response
 
+from profbucket import logs
 from profbucket.api import create_app, error_response
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError
@@ -53,7 +54,9 @@ def _serve(request: Request, *, writes: bool = False, reads: bool = False, bare:
 
 @cache
 def _app(writes: bool, reads: bool, bare: str | None) -> Flask:
+    logs.configure()  # the settings that say how may be those that are wrong
     config = Config.from_env(os.environ)
+    logs.configure(config.log_level, config.project)
     storage = open_storage(config.storage_url)
     return create_app(
         config,

@@ -7,6 +7,8 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from io import BytesIO
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -14,7 +16,7 @@ from flask import Flask, Response, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from profbucket import __version__, keys
+from profbucket import __version__, keys, logs
 from profbucket.access import Gate, Key, Scope
 from profbucket.budget import Budget
 from profbucket.config import Config
@@ -31,11 +33,13 @@ from profbucket.errors import (
     Unauthenticated,
     Unavailable,
 )
+from profbucket.exchange import Exchange, current, observed
 from profbucket.ingest import Collector
 from profbucket.keys import Id
 from profbucket.labels import Labels, Matcher, parse_matchers
 from profbucket.limits import Limits
 from profbucket.meta import ProfileType, Query, shown
+from profbucket.metrics import CONTENT_TYPE, Metrics
 from profbucket.query import Merged, Querier, missing
 from profbucket.times import format_time, parse_time
 
@@ -53,6 +57,8 @@ STATUS: Mapping[type[ProfbucketError], int] = {
     Unavailable: 503,
     Forbidden: 503,  # an agent tries again, and by then the role may be granted
 }
+
+_PIECE = 1 << 16  # bytes of a body that are read at once
 
 RETRY_AFTER = 5  # seconds; an agent's own back-off begins lower
 
@@ -79,10 +85,21 @@ def create_app(
     # One more than the cap: of a body without a length werkzeug reads so much and no further, and says nothing.
     app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes + 1
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
-    app.wsgi_app = _wrapped(app.wsgi_app, config)  # type: ignore[method-assign,assignment] # as Flask says to
+    metrics = Metrics()
+
+    def report(exchange: Exchange) -> None:
+        logs.report(exchange)
+        metrics.count(exchange)
+
+    # As Flask says to.
+    app.wsgi_app = observed(_wrapped(app.wsgi_app, config), report)  # type: ignore[method-assign,assignment]
+    app.before_request(_note_route)
     gate = Gate(config.keys, config.anonymous)
     if collector:
-        write = _Write(collector, gate, config.limits, clock)
+        budget = Budget(config.limits)
+        metrics.watch("posts_in_flight", "Posts that are being read, checked and written.", lambda: budget.posts)
+        metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: budget.held)
+        write = _Write(collector, gate, config.limits, budget, clock)
         app.add_url_rule(PROFILES, "write", write.post, methods=["POST"])
         if bare == "write":
             app.add_url_rule("/", "bare_write", write.post, methods=["POST"])
@@ -101,6 +118,9 @@ def create_app(
             app.add_url_rule(f"/{name}", f"root_{name}", _symbolz, methods=["POST"])
             app.add_url_rule(f"/<path:_>/{name}", name, _symbolz, methods=["POST"])
     app.add_url_rule("/api/0/version", "version", lambda: _version(config, _admitted(gate)))
+    app.add_url_rule("/healthz", "healthz", _health)
+    app.add_url_rule("/health", "health", _health)  # Google's front end keeps /healthz on run.app for itself
+    app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics, _admitted(gate, Scope.ADMIN)))
     app.register_error_handler(Exception, lambda error: error_response(error, config.limits))
     return app
 
@@ -108,11 +128,13 @@ def create_app(
 class _Write:
     """The routes that take profiles in."""
 
-    def __init__(self, collector: Collector, gate: Gate, limits: Limits, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, collector: Collector, gate: Gate, limits: Limits, budget: Budget, clock: Callable[[], int]
+    ) -> None:
         self._collector = collector
         self._gate = gate
         self._limits = limits
-        self._budget = Budget(limits)
+        self._budget = budget
         self._clock = clock
 
     def post(self) -> Response:
@@ -122,16 +144,30 @@ class _Write:
         key.demand(Scope.WRITE, service)
         created_at = parameters.get("created_at")
         kind = ProfileType.parse(parameters.required("type"))
+        _note(service, kind)
         labels = Labels.of([*Labels.parse(parameters.get("labels")), *parameters.labels()])
         taken_at = parse_time(created_at, self._clock()) if created_at else None
         with self._budget.hold(self._announced()):
-            meta = self._collector.collect(service, kind, labels, request.get_data(cache=False), taken_at)
+            meta = self._collector.collect(service, kind, labels, self._body(), taken_at)
         return _answer(shown(meta))
 
     def _announced(self) -> int:
         """How many bytes the body has; as many as it may where the client does not say."""
         size = request.content_length
         return self._limits.body_bytes if size is None else min(size, self._limits.body_bytes)
+
+    def _body(self) -> bytes:
+        """The body; raise ``Invalid`` where it ends before the client said it would."""
+        buffer = BytesIO()  # its value is what it holds, not a copy
+        try:
+            while piece := request.stream.read(_PIECE):
+                buffer.write(piece)
+        except OSError:  # chunks that are cut short or none
+            raise Invalid(f"the body ends within a chunk, after {buffer.tell()} bytes") from None
+        current().received = size = buffer.tell()
+        if request.content_length is not None and size < request.content_length:
+            raise Invalid(f"the body ends after {size} bytes of {request.content_length}")
+        return buffer.getvalue()
 
 
 class _Read:
@@ -150,6 +186,7 @@ class _Read:
         page = self._querier.find(
             self._query(key, parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
         )
+        current().counts = {"found": len(page.profiles)}
         return _answer([shown(meta) for meta in page.profiles], next=page.next)
 
     def merge(self) -> Response:
@@ -170,6 +207,7 @@ class _Read:
         for profile_id in asked:
             if not key.sees(profile_id.service):
                 raise missing(profile_id)  # the same as for one that is not there
+        _note(asked[0].service, asked[0].type)
         if len(asked) > 1:
             return self._merged(self._querier.merge_ids(asked))
         profile_id = asked[0]
@@ -179,6 +217,7 @@ class _Read:
         return _elsewhere(self._querier.link(profile_id, data, filename)) or _download(data, filename)
 
     def _merged(self, merged: Merged) -> Response:
+        current().counts = {"found": merged.found, "merged": merged.merged, "expired": merged.expired}
         elsewhere = _elsewhere(self._querier.offer(merged.data, merged.filename))
         return elsewhere or _download(merged.data, merged.filename)
 
@@ -190,6 +229,7 @@ class _Read:
         service = parameters.required("service")
         key.demand(Scope.READ, service)
         keys.check_service(service, self._limits)
+        _note(service, kind)
         matchers = (
             *parse_matchers(parameters.get("labels")),
             *(Matcher(k, "=", v) for k, v in parameters.labels()),
@@ -251,6 +291,7 @@ def _admitted(gate: Gate, scope: Scope | None = None) -> Key:
     basic = request.authorization
     password = basic.password if basic is not None and basic.type == "basic" else None
     key = gate.admit(dict(request.headers), password, request.remote_addr or "", request.host)
+    current().key = key.name
     if scope is not None:
         key.demand(scope)
     return key
@@ -267,8 +308,9 @@ def error_response(error: Exception, limits: Limits = Limits()) -> Response:
     elif isinstance(error, ProfbucketError):
         status, text = STATUS[type(error)], str(error)
     else:
-        _log.error("%s %s failed", request.method, request.path, exc_info=error)
+        _log.error("%s %s failed", request.method, request.path[:200], exc_info=error)
         status, text = 500, "an error of ours: the log says more"
+    current().error = type(error).__name__
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="profbucket", charset="UTF-8"'
     if status == 503:
@@ -276,7 +318,8 @@ def error_response(error: Exception, limits: Limits = Limits()) -> Response:
     if status == 405 and "Allow" not in headers:
         headers["Allow"] = "GET, HEAD, OPTIONS"
     if status >= 500 and isinstance(error, ProfbucketError):
-        _log.error("%s %s: %s", request.method, request.path, text)
+        level = logging.WARNING if isinstance(error, Unavailable) else logging.ERROR
+        _log.log(level, "%s %s: %s", request.method, request.path[:200], text)
     # kube-profefe gives our text to a format function.
     response = _answer(None, status, error=text.replace("%", "\N{FULLWIDTH PERCENT SIGN}"))
     if request.method in ("GET", "HEAD"):
@@ -308,6 +351,23 @@ def _answer(body: Any, status: int = 200, **more: str | None) -> Response:
 
 def _version(config: Config, _: Key) -> Response:
     return _answer({"version": __version__, "commit": config.commit, "build_time": config.build_time})
+
+
+def _health() -> Response:
+    """That this process answers; of the storage it says nothing: where that is away, a restart does not help."""
+    return Response("ok\n", content_type="text/plain; charset=utf-8")
+
+
+def _metrics(metrics: Metrics, _: Key) -> Response:
+    return Response(metrics.text(), content_type=CONTENT_TYPE)
+
+
+def _note_route() -> None:
+    current().route = request.url_rule.rule if request.url_rule else ""
+
+
+def _note(service: str, kind: ProfileType | None) -> None:
+    current().service, current().type = service, kind or ""
 
 
 def _elsewhere(url: str | None) -> Response | None:
@@ -351,5 +411,7 @@ def _wrapped(app: WSGIApplication, config: Config) -> WSGIApplication:
 def _read_on(environ: WSGIEnvironment, most: int) -> None:
     """Read what was not read of a body, within bounds: a client that still sends would not see our answer."""
     if environ.get("wsgi.input_terminated"):  # the server says where the body ends, as gunicorn does
-        while most > 0 and (piece := environ["wsgi.input"].read(min(most, 1 << 16))):
-            most -= len(piece)
+        with suppress(OSError):  # the client is gone
+            while most > 0 and (piece := environ["wsgi.input"].read(min(most, _PIECE))):
+                most -= len(piece)
+        environ["wsgi.input"] = BytesIO()  # functions-framework would read all the rest, and hold it

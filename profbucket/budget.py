@@ -9,11 +9,15 @@ from profbucket.limits import Limits
 
 
 class Budget:
-    """Bytes of posts that are being read and checked, at most ``limits.inflight_bytes`` at once."""
+    """Bytes of posts that are being read and checked, at most ``limits.inflight_bytes`` at once.
+
+    ``held`` is how many there are now, of ``posts`` posts.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._held = 0
+        self.held = 0
+        self.posts = 0
         self._lock = threading.Lock()
 
     @contextmanager
@@ -24,14 +28,16 @@ class Budget:
         """
         cap = self._limits.inflight_bytes
         with self._lock:
-            if self._held and self._held + size > cap:
+            if self.held and self.held + size > cap:
                 raise Unavailable(
-                    f"posts of {self._held} bytes are under way and this one has {size}: try again; the cap is "
+                    f"posts of {self.held} bytes are under way and this one has {size}: try again; the cap is "
                     f"{cap} ({self._limits.setting('inflight_bytes')})"
                 )
-            self._held += size
+            self.held += size
+            self.posts += 1
         try:
             yield
         finally:
             with self._lock:
-                self._held -= size
+                self.held -= size
+                self.posts -= 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from profbucket.access import Keys
 from profbucket.errors import Misconfigured
 from profbucket.limits import Limits
+from profbucket.logs import LEVELS
 
 _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
 
@@ -16,7 +17,7 @@ class Config:
     """What a collector is told.
 
     Without ``keys`` it serves the machine it runs on, with ``anonymous`` anyone. ``names`` are the names under
-    which a platform may put it into its URLs.
+    which a platform may put it into its URLs, ``project`` the Google Cloud project it runs in.
     """
 
     storage_url: str
@@ -26,6 +27,8 @@ class Config:
     names: frozenset[str] = frozenset()
     commit: str = ""
     build_time: str = ""
+    log_level: str = "INFO"
+    project: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -49,6 +52,8 @@ class Config:
             names=frozenset(filter(None, (environ.get("K_SERVICE"), environ.get("FUNCTION_TARGET")))),
             commit=environ.get("PROFBUCKET_COMMIT", ""),
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
+            log_level=_level(environ),
+            project=environ.get("GOOGLE_CLOUD_PROJECT", ""),
         )
 
 
@@ -62,6 +67,14 @@ def _flag(environ: Mapping[str, str], setting: str) -> bool:
     if value not in ("", "0", "1"):
         raise Misconfigured(f"{setting}={value!r}: it is 0 or 1")
     return value == "1"
+
+
+def _level(environ: Mapping[str, str]) -> str:
+    value = environ.get("PROFBUCKET_LOG_LEVEL") or "info"
+    if value.upper() not in LEVELS:
+        known = ", ".join(LEVELS).lower()
+        raise Misconfigured(f"PROFBUCKET_LOG_LEVEL={value!r}: it is one of {known}")
+    return value.upper()
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:

@@ -70,6 +70,9 @@ def question(route: str, profile_id: str) -> tuple[str, str]:
         "ids": ("GET", f"{PROFILES}/{profile_id}+{profile_id}"),
         "services": ("GET", "/api/0/services"),
         "version": ("GET", "/api/0/version"),
+        "metrics": ("GET", "/metrics"),
+        "healthz": ("GET", "/healthz"),
+        "health": ("GET", "/health"),
     }[route]
 
 
@@ -83,7 +86,10 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "ids": (Scope.READ, 404),
     "services": (Scope.READ, 200),
     "version": (None, 200),
+    "metrics": (Scope.ADMIN, 200),  # they name no service
 }
+
+OPEN = ["healthz", "health"]  # to those without a key, too
 
 
 def answered(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:
@@ -94,10 +100,10 @@ def answered(client: FlaskClient, route: str, profile_id: str, headers: dict[str
 def test_every_route_of_the_api_is_in_the_matrix(stored: tuple[FlaskClient, str]) -> None:
     covered = {
         stored[0].application.url_map.bind("localhost").match(path.partition("?")[0], method)[0]
-        for method, path in (question(route, stored[1]) for route in ROUTES)
+        for method, path in (question(route, stored[1]) for route in [*ROUTES, *OPEN])
     }
-    open_to_all = {"symbolz", "symbol", "root_symbolz", "root_symbol"}  # they say nothing to anyone
-    assert {rule.endpoint for rule in stored[0].application.url_map.iter_rules()} == covered | open_to_all
+    silent = {"symbolz", "symbol", "root_symbolz", "root_symbol"}  # they say nothing to anyone
+    assert {rule.endpoint for rule in stored[0].application.url_map.iter_rules()} == covered | silent
 
 
 @pytest.mark.parametrize("who", [*Scope, "all", "other", "expired", "wrong", "nobody"])
@@ -123,6 +129,15 @@ def test_nothing_is_answered_that_should_not_be(stored: tuple[FlaskClient, str],
         assert f"has not the scope '{scope}'" in response.json["error"]  # type: ignore[index]
     if expected in (401, 403) and route not in ("post",):
         assert response.headers["X-Go-Pprof"] == "1"
+
+
+@pytest.mark.parametrize("who", [*Scope, "all", "other", "expired", "wrong", "nobody"])
+@pytest.mark.parametrize("route", OPEN)
+def test_what_is_open_to_all_asks_nobody_for_a_key(stored: tuple[FlaskClient, str], route: str, who: str) -> None:
+    headers = {} if who == "nobody" else {"X-Api-Key": SECRETS.get(who, "a wrong key")}
+    response = answered(stored[0], route, stored[1], headers)
+    assert response.status_code == 200
+    assert SERVICE not in response.text
 
 
 def test_services_lists_only_what_a_key_may_see(stored: tuple[FlaskClient, str]) -> None:
