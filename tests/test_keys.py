@@ -136,6 +136,11 @@ class TestServices:
         key = Id(service, CPU, NOW, "0" * 16).key
         assert all(len(part) <= 240 for part in key.split("/"))
 
+    def test_a_prefix_is_that_of_no_service_whose_name_only_begins_alike(self) -> None:
+        assert keys.prefix("api") == "api/"
+        assert keys.prefix("api", CPU) == "api/cpu/"
+        assert keys.prefix("a/b", TRACE) == "a~2Fb/trace/"
+
 
 class TestIds:
     @given(IDS)

@@ -113,6 +113,13 @@ class TestLabels:
             labels(pair)
         assert str(caught.value).isprintable()
 
+    def test_labels_are_written_as_they_always_were(self) -> None:
+        """Ids and series are hashes of the written form, objects hold it: it cannot change."""
+        one = labels(("version", "0.0.1"), ("k8s.io/app", "a/b~c ü,=%+!"), ("B", ""), ("é🔥", "x_y-z"))
+        assert one.format() == (
+            "B=,k8s.io%2Fapp=a%2Fb%7Ec%20%C3%BC%2C%3D%25%2B%21,version=0.0.1,%C3%A9%F0%9F%94%A5=x_y-z"
+        )
+
     def test_names_and_values_may_be_long_and_many_and_sentences_about_them_are_not(self) -> None:
         many = Labels.of((f"{'n' * 4096}{number}", "v" * 4096) for number in range(100))
         assert Labels.parse(many.format()) == many

@@ -99,6 +99,19 @@ class TestFiles:
         assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
         assert {path.name for path in folder.iterdir()} == {"1", ".1.json"}
 
+    def test_an_object_that_is_deleted_while_it_is_looked_at_is_not_found(
+        self, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bucket.put("api/cpu/1", b"", {"labels": "a=1"})
+
+        def read(path: Path) -> bytes:
+            bucket.delete("api/cpu/1")
+            raise FileNotFoundError(path)
+
+        monkeypatch.setattr(Path, "read_bytes", read)
+        with pytest.raises(NotFound):
+            bucket.stat("api/cpu/1")
+
     def test_a_file_that_was_put_there_by_hand_is_an_object_without_metadata(
         self, bucket: LocalBucket, tmp_path: Path
     ) -> None:
@@ -134,6 +147,47 @@ class TestFiles:
         assert storage.read(Id.parse(other.id)) == more
         again = open_storage(f"file://{tmp_path}/storage")
         assert [found.id for found in again.index.find(everything())] == [other.id]
+
+
+class TestDurability:
+    def test_a_name_is_given_to_what_is_durable_and_is_durable_itself_when_put_returns(
+        self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bucket.put("api/cpu/0", b"", {})
+        steps: list[object] = []
+        fsync, rename = os.fsync, Path.rename
+
+        def see_fsync(descriptor: int) -> None:
+            steps.append(os.fstat(descriptor).st_ino)
+            fsync(descriptor)
+
+        def see_rename(path: Path, target: Path) -> Path:
+            steps.append("name")
+            return rename(path, target)
+
+        monkeypatch.setattr(os, "fsync", see_fsync)
+        monkeypatch.setattr(Path, "rename", see_rename)
+        bucket.put("api/cpu/1", b"data", {"a": "b"})
+        folder = tmp_path / "storage/api/cpu"
+        data, metadata, names = (path.stat().st_ino for path in (folder / "1", folder / ".1.json", folder))
+        assert steps == [data, metadata, names, "name", names]
+
+        steps.clear()  # its writer may have died before it could see to the name
+        assert bucket.put("api/cpu/1", b"", {}) is False
+        assert steps == [names]
+
+        steps.clear()
+        bucket.delete("api/cpu/1")
+        assert steps == [names]
+
+    def test_the_name_of_a_new_folder_is_durable_too(
+        self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[int] = []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(os.fstat(descriptor).st_ino))
+        bucket.put("api/cpu/1", b"", {})
+        folders = [(tmp_path / path).stat().st_ino for path in ("storage", "storage/api")]
+        assert [inode for inode in seen if inode in folders] == folders
 
 
 class TestErrors:
@@ -278,10 +332,9 @@ class TestOpening:
         with ThreadPoolExecutor(8) as threads:
             for attempt in range(5):
                 url = f"file://{tmp_path}/{attempt}/a/b"
-                indexes = [index for _, index in threads.map(open_url, [url] * 8)]
-                for number, index in enumerate(indexes):
-                    index.add(meta(NOW + number))
-                assert all(len(list(index.find(everything()))) == 8 for index in indexes)
+                assert all(threads.map(lambda number, url=url: open_url(url)[1].add(meta(NOW + number)), range(8)))
+                _, index = open_url(url)
+                assert [one.created_at for one in index.find(everything())] == [NOW + n for n in range(8)]
                 names = {path.name for path in Path(f"{tmp_path}/{attempt}/a/b").iterdir()}
                 assert names <= {".index.sqlite", ".index.sqlite-wal", ".index.sqlite-shm"}
 
@@ -374,6 +427,18 @@ class TestIndexFile:
         first = steps(connections, index, Selection("api", CPU, *EVER, limit=5))
         last = steps(connections, index, Selection("api", CPU, *EVER, after=ordered[-6].position, limit=5))
         assert last <= first * 1.1
+
+    def test_a_find_of_many_takes_few_queries(
+        self, connections: list[sqlite3.Connection], index: LocalIndex
+    ) -> None:
+        add(index, [meta(NOW + number) for number in range(400)])
+        statements: list[str] = []
+        for connection in connections[1:]:
+            connection.set_trace_callback(statements.append)
+        assert len(list(index.find(everything()))) == 400
+        for connection in connections[1:]:
+            connection.set_trace_callback(None)
+        assert 1 < len(statements) < 20
 
     @pytest.mark.parametrize("labels", [False, True], ids=["no labels", "labels"])
     def test_a_find_does_the_same_work_for_the_same_matches_among_ten_times_the_entries(
