@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from profbucket.errors import Invalid
+from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.wire import decode, encode
@@ -37,15 +37,18 @@ class Merger:
         self._locations: dict[_Key, int] = {}
         self._samples: dict[_Key, list[int]] = {}
 
-    def add(self, data: bytes) -> None:
-        """Add one pprof, gzip or raw.
+    def add(self, data: bytes, name: str = "") -> None:
+        """Add one pprof, gzip or raw; *name* stands for it in the text of errors.
 
         Raise ``Invalid`` (and add nothing) where it is none, or where its sample types are not those of the
         profiles before; the text names both.
         """
-        profile = decode(data, self._limits).message
-        text = list(profile.string_table)
-        self._add_header(profile, text)
+        try:
+            profile = decode(data, self._limits).message
+            text = list(profile.string_table)
+            self._add_header(profile, text)
+        except ProfbucketError as error:
+            raise type(error)(f"{name}: {error}" if name else str(error)) from None
         functions = {
             f.id: self._intern(
                 self._functions, (text[f.name], text[f.system_name], text[f.filename], f.start_line)
