@@ -40,7 +40,8 @@ class Trace:
 class Exchange:
     """A request and what became of it. ``route`` is its rule, ``""`` where there is none; sizes are bytes.
 
-    ``counts`` says of a merge how many profiles were found, merged and expired. ``error`` is the name of an error.
+    ``counts`` says how many profiles were found, and of a merge how many were merged and had expired.
+    ``error`` is the name of an error.
     """
 
     method: str = ""

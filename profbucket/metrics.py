@@ -55,7 +55,7 @@ class Metrics:
         self._seconds.labels(method, route).observe(exchange.seconds)
         self._received.inc(exchange.received)
         self._sent.inc(exchange.sent)
-        if exchange.counts:
+        if "merged" in exchange.counts:
             self._merges.inc()
             for outcome, number in exchange.counts.items():
                 self._profiles.labels(outcome).inc(number)

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from io import BytesIO
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from profbucket.api import PROFILES, create_app
 from profbucket.config import Config
@@ -107,6 +108,12 @@ def comments(response: TestResponse) -> list[str]:
 def total(response: TestResponse) -> int:
     assert response.status_code == 200, response.text
     return decode(response.data).totals[0].value
+
+
+def sent(stream: BytesIO, **environ: str) -> dict[str, Any]:
+    """A POST whose body is *stream*, as a server gives it to us."""
+    post = EnvironBuilder(f"{PROFILES}?service=a&type=cpu", method="POST").get_environ()
+    return {**post, "REMOTE_ADDR": "127.0.0.1", "wsgi.input": stream, "wsgi.input_terminated": True, **environ}
 
 
 @pytest.fixture
@@ -254,6 +261,31 @@ class TestPost:
         response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=bytes(1001), environ_overrides=environ)
         assert response.status_code == 413
         assert "the cap is 1000 (PROFBUCKET_MAX_BODY_BYTES)" in error(response)
+
+    def test_a_body_that_ends_before_it_should_is_refused(self, api: Api) -> None:
+        """... though what came is a whole profile: its sender was cut off, and knows it has more."""
+        environ: dict[str, object] = {"wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(pprof()) + 1)}
+        response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=pprof(), environ_overrides=environ)
+        assert response.status_code == 400
+        assert f"the body ends after {len(pprof())} bytes of {len(pprof()) + 1}" in error(response)
+
+    def test_a_body_whose_chunks_make_no_sense_is_refused(self, api: Api) -> None:
+        class Torn(BytesIO):
+            def read(self, size: int | None = -1, /) -> bytes:
+                raise OSError("no more data")
+
+        answer, status, _ = run_wsgi_app(api.app, sent(Torn()))
+        assert status.startswith("400")
+        assert b"the body ends within a chunk" in b"".join(answer)
+
+    def test_what_is_refused_is_read_on_up_to_a_bound_and_left_to_nobody(self) -> None:
+        """A client that still sends would not see the answer, and what is around us would hold all the rest."""
+        api = Api(open_storage("memory:"), Limits(body_bytes=100_000))
+        body = BytesIO(bytes(500_000))
+        environ = sent(body, CONTENT_LENGTH="500000")
+        assert run_wsgi_app(api.app, environ)[1].startswith("413")
+        assert body.tell() == 200_000
+        assert environ["wsgi.input"].read() == b""
 
     def test_a_profile_that_inflates_over_the_cap_is_413(self) -> None:
         api = Api(open_storage("memory:"), Limits(inflated_bytes=1000))
