@@ -6,6 +6,7 @@ three. Nothing is opened before the first request.
 
 import os
 from functools import cache
+from io import BytesIO
 
 import functions_framework
 from flask import Flask, Request
@@ -49,7 +50,9 @@ def _serve(request: Request, *, writes: bool = False, reads: bool = False, bare:
         app = _app(writes, reads, bare)
     except ProfbucketError as error:
         return error_response(error)
-    return Response.from_app(app, request.environ)
+    response = Response.from_app(app, request.environ)
+    request.environ["wsgi.input"] = BytesIO()  # of a body over all caps the framework would read and hold the rest
+    return response
 
 
 @cache

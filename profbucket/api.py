@@ -14,7 +14,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, request
 from werkzeug.datastructures import MultiDict
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
 from profbucket import __version__, keys, logs
 from profbucket.access import Gate, Key, Scope
@@ -82,8 +82,6 @@ def create_app(
     nanoseconds since 1970.
     """
     app = Flask("profbucket", static_folder=None)
-    # One more than the cap: of a body without a length werkzeug reads so much and no further, and says nothing.
-    app.config["MAX_CONTENT_LENGTH"] = config.limits.body_bytes + 1
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
     metrics = Metrics()
 
@@ -121,7 +119,7 @@ def create_app(
     app.add_url_rule("/healthz", "healthz", _health)
     app.add_url_rule("/health", "health", _health)  # Google's front end keeps /healthz on run.app for itself
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics, _admitted(gate, Scope.ADMIN)))
-    app.register_error_handler(Exception, lambda error: error_response(error, config.limits))
+    app.register_error_handler(Exception, error_response)
     return app
 
 
@@ -152,19 +150,26 @@ class _Write:
         return _answer(shown(meta))
 
     def _announced(self) -> int:
-        """How many bytes the body has; as many as it may where the client does not say."""
-        size = request.content_length
-        return self._limits.body_bytes if size is None else min(size, self._limits.body_bytes)
+        """How many bytes the body has; as many as it may where the client does not say. Raise ``TooLarge``."""
+        size, cap = request.content_length, self._limits.body_bytes
+        if size is not None and size > cap:
+            raise self._limits.too_large("body_bytes", f"the body has {size} bytes")
+        return cap if size is None else size
 
     def _body(self) -> bytes:
-        """The body; raise ``Invalid`` where it ends before the client said it would."""
-        buffer = BytesIO()  # its value is what it holds, not a copy
+        """The body; raise ``TooLarge``, or ``Invalid`` where it ends before the client said it would."""
+        cap, buffer = self._limits.body_bytes, BytesIO()  # whose value is what it holds, not a copy
+        environ = request.environ
+        # Werkzeug takes a body that breaks off for one that ends.
+        stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request.stream
         try:
-            while piece := request.stream.read(_PIECE):
+            while buffer.tell() <= cap and (piece := stream.read(_PIECE)):
                 buffer.write(piece)
-        except OSError:  # chunks that are cut short or none
-            raise Invalid(f"the body ends within a chunk, after {buffer.tell()} bytes") from None
+        except OSError as error:
+            raise Invalid(f"the body breaks off after {buffer.tell()} bytes: {type(error).__name__}") from None
         current().received = size = buffer.tell()
+        if size > cap:
+            raise self._limits.too_large("body_bytes", f"the body has more than {cap} bytes")
         if request.content_length is not None and size < request.content_length:
             raise Invalid(f"the body ends after {size} bytes of {request.content_length}")
         return buffer.getvalue()
@@ -297,12 +302,10 @@ def _admitted(gate: Gate, scope: Scope | None = None) -> Key:
     return key
 
 
-def error_response(error: Exception, limits: Limits = Limits()) -> Response:
+def error_response(error: Exception) -> Response:
     """The answer to a request that failed with *error*."""
     headers: dict[str, str] = {}
-    if isinstance(error, RequestEntityTooLarge):
-        status, text = 413, str(limits.too_large("body_bytes", f"the body has {_body_size()} bytes"))
-    elif isinstance(error, HTTPException):
+    if isinstance(error, HTTPException):
         status, text = error.code or 500, _sentence(error)
         headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Location")}
     elif isinstance(error, ProfbucketError):
@@ -328,10 +331,6 @@ def error_response(error: Exception, limits: Limits = Limits()) -> Response:
         response.content_type = 'application/json; profile="text/plain"'
     response.headers.update(headers)
     return response
-
-
-def _body_size() -> str:
-    return str(request.content_length) if request.content_length is not None else "too many"
 
 
 def _sentence(error: HTTPException) -> str:
@@ -414,4 +413,3 @@ def _read_on(environ: WSGIEnvironment, most: int) -> None:
         with suppress(OSError):  # the client is gone
             while most > 0 and (piece := environ["wsgi.input"].read(min(most, _PIECE))):
                 most -= len(piece)
-        environ["wsgi.input"] = BytesIO()  # functions-framework would read all the rest, and hold it

@@ -276,16 +276,15 @@ class TestPost:
 
         answer, status, _ = run_wsgi_app(api.app, sent(Torn()))
         assert status.startswith("400")
-        assert b"the body ends within a chunk" in b"".join(answer)
+        assert b"the body breaks off after 0 bytes" in b"".join(answer)
 
-    def test_what_is_refused_is_read_on_up_to_a_bound_and_left_to_nobody(self) -> None:
-        """A client that still sends would not see the answer, and what is around us would hold all the rest."""
+    def test_what_is_refused_is_read_on_up_to_a_bound(self) -> None:
+        """... because a client that still sends would not see the answer."""
         api = Api(open_storage("memory:"), Limits(body_bytes=100_000))
         body = BytesIO(bytes(500_000))
         environ = sent(body, CONTENT_LENGTH="500000")
         assert run_wsgi_app(api.app, environ)[1].startswith("413")
         assert body.tell() == 200_000
-        assert environ["wsgi.input"].read() == b""
 
     def test_a_profile_that_inflates_over_the_cap_is_413(self) -> None:
         api = Api(open_storage("memory:"), Limits(inflated_bytes=1000))

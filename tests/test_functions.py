@@ -66,3 +66,31 @@ print(opened, heavy)
 def test_importing_the_entry_points_does_no_io_and_loads_nothing_heavy() -> None:
     run = subprocess.run([sys.executable, "-c", _IMPORT], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[] set()"
+
+
+def test_what_a_function_leaves_unread_is_held_by_nobody() -> None:
+    """functions-framework reads what is left of a body once there is an answer, however much that is."""
+    environ = {"STORAGE_URL": "memory:", "PROFBUCKET_MAX_BODY_BYTES": "100000"}
+    command = [sys.executable, "-c", _ENDLESS]
+    run = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert run.stdout.split() == ["413", "200000"], run.stderr
+
+
+_ENDLESS = """
+from functions_framework import create_app
+
+class Endless:
+    taken = 0
+
+    def read(self, size=None):
+        if size is None or self.taken > 10_000_000:
+            raise MemoryError("asked for all of it")
+        self.taken += size
+        return bytes(size)
+
+body = Endless()
+environ = {"wsgi.input": body, "wsgi.input_terminated": True, "CONTENT_LENGTH": str(10**12)}
+app = create_app("write", "functions/main.py").test_client()
+answer = app.post("/api/0/profiles?service=a&type=cpu", environ_overrides=environ)
+print(answer.status_code, body.taken)
+"""

@@ -187,6 +187,11 @@ class TestTrace:
         assert line.get("logging.googleapis.com/spanId") == span
         assert line["logging.googleapis.com/trace_sampled"] is sampled
 
+    def test_what_is_logged_after_a_request_belongs_to_none(self, api: Api, stream: io.StringIO) -> None:
+        api.client.get("/api/0/version", headers={"traceparent": f"00-{TRACE}-{SPAN}-01"})
+        logging.getLogger("profbucket").info("later")
+        assert "logging.googleapis.com/trace" not in lines(stream)[1]
+
     def test_without_a_project_the_trace_is_its_id(self, api: Api, root: None) -> None:
         stream = io.StringIO()
         logs.configure(stream=stream)
