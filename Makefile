@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types format proto test-data clean
+.PHONY: help serve test check lint types format proto requirements test-data clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -31,8 +31,14 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(VENV)/.dev ## compile profile.proto
-	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto
+proto: $(VENV)/.dev ## compile profile.proto and stream.proto
+	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto profbucket/pprof/stream.proto
+
+PIN := uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make requirements'
+
+requirements: $(VENV)/.dev ## pin what is deployed, as pyproject.toml asks; ARGS=--upgrade takes newer versions
+	$(BIN)/$(PIN) $(ARGS) --extra gcs --output-file functions/requirements.txt pyproject.toml
+	$(BIN)/$(PIN) $(ARGS) --all-extras --output-file requirements.txt pyproject.toml
 
 test-data: $(VENV)/.dev ## write tests/data anew; the tests hold for any that the programs make
 	$(BIN)/python -m tests.programs.make_test_data
@@ -50,5 +56,5 @@ $(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[gcs,s3]' --group dev
 	@touch $@ $(VENV)/.serve

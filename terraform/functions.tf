@@ -46,7 +46,12 @@ locals {
     }
   }
 
-  storage_url = "gs://${local.bucket}?project=${var.project}&database=${google_firestore_database.index.name}"
+  # With retention_days because entries go up to a day later than profiles: until then they are not found.
+  storage_url = "gs://${local.bucket}?${join("&", [
+    "project=${var.project}",
+    "database=${google_firestore_database.index.name}",
+    "retention_days=${var.raw_days}",
+  ])}"
 
   # The names of the caps, from the code that enforces them.
   limit_names = flatten(regexall("(?m)^    ([a-z_]+): (?:int|float) = ", file("${local.code}/profbucket/limits.py")))

@@ -11,23 +11,34 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+MAIN = ROOT / "functions" / "main.py"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
 PATIENCE = 60.0  # seconds; far more than it takes anywhere
 
 
 @contextmanager
-def served(storage_url: str, log: Path, *, target: str = "collector", **settings: str) -> Iterator[str]:
-    """Serve *target* of functions/main.py over *storage_url* until the block ends; gives its base URL.
+def served(
+    storage_url: str,
+    log: Path,
+    *,
+    target: str = "collector",
+    main: Path = MAIN,
+    scripts: Path = SCRIPTS,
+    **settings: str,
+) -> Iterator[str]:
+    """Serve *target* of *main* over *storage_url* until the block ends; gives its base URL.
 
-    What the process writes goes to *log*, and into the error if it does not come up or does not stay up.
+    The framework is that of *scripts*, an environment's programs. What the process writes goes to *log*, and into
+    the error if it does not come up or does not stay up.
     """
     port = _free_port()
-    command = [str(Path(sysconfig.get_path("scripts")) / "functions-framework"), "--target", target]
-    command += ["--source", str(ROOT / "functions" / "main.py"), "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(scripts / "functions-framework"), "--target", target]
+    command += ["--source", str(main), "--host", "127.0.0.1", "--port", str(port)]
     # What the tests' own environment says of some other collector is not meant here.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "FUNCTION_", "K_"))}
     environment = {**inherited, **settings, "STORAGE_URL": storage_url}
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+        process = subprocess.Popen(command, cwd=main.parent, env=environment, stdout=output, stderr=output)
     try:
         _wait(process, port, log)
         yield f"http://127.0.0.1:{port}"
@@ -53,7 +64,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         try:
             connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             connection.request("GET", "/api/0/version")
-            if connection.getresponse().status == 200:
+            if connection.getresponse().status in (200, 401):  # 401 where it has keys
                 return
             break  # it is up, and broken
         except (OSError, HTTPException):

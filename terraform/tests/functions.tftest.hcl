@@ -75,15 +75,16 @@ run "a_size_that_is_not_given_is_the_default" {
 
 run "functions_know_where_profiles_are_and_what_they_are" {
   variables {
-    limits = { merge = 20000, body_bytes = 1048576 }
-    commit = "0a1b2c3"
+    raw_days = 7
+    limits   = { merge = 20000, body_bytes = 1048576 }
+    commit   = "0a1b2c3"
   }
 
   assert {
     condition = alltrue([
       for f in google_cloudfunctions2_function.function : f.service_config[0].environment_variables == tomap({
         THREADS                   = f.service_config[0].environment_variables.THREADS
-        STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket"
+        STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket&retention_days=7"
         PROFBUCKET_ANONYMOUS      = "1"
         PROFBUCKET_COMMIT         = "0a1b2c3"
         PROFBUCKET_MAX_BODY_BYTES = "1048576"

@@ -1,12 +1,15 @@
 """Fixtures that run terraform."""
 
 from collections.abc import Iterator, Mapping
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.terraform.tool import (
     DATA,
+    State,
     Terraform,
     copy_deployed,
     find_terraform,
@@ -40,3 +43,19 @@ def deployment(stub: Mapping[str, str], tmp_path: Path) -> Terraform:
     """The command with the stub, on a copy of the project that a test may change."""
     copy_deployed(tmp_path)
     return Terraform(find_terraform(), tmp_path, stub)
+
+
+# Keys as terraform is given them: hashes of secrets that the tests know.
+SECRETS = {"agents": "pb_agents", "people": "pb_people"}
+KEYS: list[dict[str, Any]] = [
+    {"name": "agents", "sha256": sha256(b"pb_agents").hexdigest(), "scopes": ["write"], "services": ["shop"]},
+    {"name": "people", "sha256": sha256(b"pb_people").hexdigest(), "scopes": ["read"]},
+]
+
+
+@pytest.fixture(scope="session")
+def applied(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> State:
+    """All of the project as it stands after an apply with the stub, open to everyone with a key."""
+    root = tmp_path_factory.mktemp("applied")
+    copy_deployed(root)
+    return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS)

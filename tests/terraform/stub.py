@@ -5,11 +5,12 @@ input is closed. It prints what terraform has to be told (``TF_REATTACH_PROVIDER
 need for terraform init then, and no process is started for each of terraform's steps.
 
 They refuse values that a schema does not list, plan and apply as a provider does (what it would only learn from
-the cloud is unknown in a plan), and make archives. They run in an environment of their own, because the package
+the cloud is unknown in a plan), and hash archives. They run in an environment of their own, because the package
 ``tf``, which has the protocol, needs an older protobuf than ours.
 """
 
 import hashlib
+import io
 import json
 import os
 import sys
@@ -89,7 +90,7 @@ class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
     def ReadDataSource(self, request: Any, context: Any) -> Any:  # noqa: N802
         state = _unpack(request.config)
         if request.type_name == "archive_file":
-            state |= _archive(Path(state["output_path"]), state["source"])
+            state |= _archive(state["source"])
         return pb.ReadDataSource.Response(state=_pack(state))
 
     def StopProvider(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -173,18 +174,23 @@ def _computed(block: Any, value: Any, fill: Callable[[str, Any], Any]) -> Any:
 def _made_up(text: str, kind: Any) -> Any:
     if isinstance(kind, list):
         return {} if kind[0] in ("map", "object") else []
+    if text.endswith(".uri"):
+        return f"https://{text.removesuffix('.uri').replace('_', '-')}.example"
     return {"string": text, "number": 1, "bool": False}.get(kind)
 
 
-def _archive(path: Path, sources: list[dict[str, str]]) -> dict[str, Any]:
-    """Write an archive as the provider does: sorted, without times or modes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
+def _archive(sources: list[dict[str, str]]) -> dict[str, Any]:
+    """What is computed of an archive, which is made as the provider makes it: sorted, without times or modes.
+
+    It is not written to its output_path, which is relative to where terraform runs, and that is not here.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for source in sorted(sources, key=lambda source: source["filename"]):
             entry = zipfile.ZipInfo(source["filename"])
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, source["content"])
-    data = path.read_bytes()
+    data = buffer.getvalue()
     return {
         "id": hashlib.sha1(data).hexdigest(),
         "output_md5": hashlib.md5(data).hexdigest(),

@@ -69,6 +69,11 @@ class State:
             if kind in ("", one["type"]) and one["mode"] == "managed"
         }
 
+    def files(self) -> dict[str, str]:
+        """What is in the archive, as terraform listed it: contents by their paths."""
+        archive = next(one["values"] for one in self._resources if one["address"] == "data.archive_file.source")
+        return {source["filename"]: source["content"] for source in archive["source"]}
+
 
 def _given(variables: Mapping[str, object]) -> list[str]:
     given = {"project": "my-project", **variables}

@@ -1,0 +1,83 @@
+"""What ships: the files that terraform archives, laid out where nothing else is, and served from there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from profbucket.pprof import decode
+from tests.gotool import run
+from tests.pins import FUNCTIONS, pinned_environment
+from tests.serving import served
+from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.terraform.tool import ROOT, State
+
+CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
+ALL_TIME = "from=1970-01-01T00:00:00&to=2100-01-01T00:00:00"
+
+
+@pytest.fixture
+def unpacked(applied: State, tmp_path: Path) -> Path:
+    """The archive's content, in a directory of its own."""
+    directory = tmp_path / "unpacked"
+    for name, content in applied.files().items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(content)
+    return directory
+
+
+def test_it_holds_the_code_and_nothing_else(unpacked: Path) -> None:
+    names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"main.py", "requirements.txt", "profbucket", "storage_gcs", "storage_local"}
+    assert {Path(name).suffix for name in names} <= {".py", ".txt", ".json", ".html", ".css", ".js", ".svg"}
+    assert not [name for name in names if "test" in name or "__pycache__" in name or "/." in name]
+
+
+def test_it_holds_all_that_the_rooms_hold(unpacked: Path) -> None:
+    for room in ("profbucket", "storage_gcs", "storage_local"):
+        ours = {path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py")}
+        assert ours == {path.relative_to(unpacked) for path in (unpacked / room).rglob("*.py")}
+    assert (unpacked / "storage_gcs" / "indexes.json").exists()
+
+
+def test_all_of_it_compiles(unpacked: Path) -> None:
+    """The builder compiles each file, and one that does not compile fails the deployment."""
+    run(sys.executable, "-m", "compileall", "-f", "-q", str(unpacked)).check()
+
+
+def test_it_is_imported_from_where_it_is_unpacked(unpacked: Path) -> None:
+    """Otherwise the tests below would show nothing."""
+    python = pinned_environment(FUNCTIONS) / "bin" / "python"
+    program = "import main, profbucket, storage_gcs, storage_local; print(profbucket.__file__)"
+    done = subprocess.run([python, "-c", program], cwd=unpacked, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(unpacked / "profbucket" / "__init__.py")
+
+
+def test_it_serves_over_a_directory_with_its_requirements_alone(unpacked: Path, tmp_path: Path) -> None:
+    _takes_in_and_gives_out(unpacked, f"file://{tmp_path / 'profiles'}", tmp_path)
+
+
+def test_it_serves_over_the_cloud_with_its_requirements_alone(
+    unpacked: Path, tmp_path: Path, gcs: str, firestore: str
+) -> None:
+    url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}&database=profbucket&retention_days=30"
+    _takes_in_and_gives_out(unpacked, url, tmp_path)
+
+
+def _takes_in_and_gives_out(unpacked: Path, storage_url: str, logs: Path) -> None:
+    """What write takes in, merge gives out: two functions that share nothing but the storage."""
+    main = unpacked / "main.py"
+    scripts = pinned_environment(FUNCTIONS) / "bin"
+    with served(storage_url, logs / "write", target="write", main=main, scripts=scripts) as write:
+        for version in ("0.0.1", "0.0.2"):
+            url = f"{write}?service=shop&type=cpu&version={version}"
+            answer = urllib3.request("POST", url, body=CPU.read_bytes())
+            assert answer.status == 200, answer.data
+    with served(storage_url, logs / "merge", target="merge", main=main, scripts=scripts) as merge:
+        answer = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}")
+        assert answer.status == 200, answer.data
+        once, twice = decode(CPU.read_bytes()).totals, decode(answer.data).totals
+        assert [total.value for total in twice] == [2 * total.value for total in once]

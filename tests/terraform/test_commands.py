@@ -1,0 +1,69 @@
+"""The outputs are commands that work: they are run, as they are but for the host, on a collector with keys."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gotool import Go, Run, run
+from tests.pins import ROOT
+from tests.serving import SCRIPTS, served
+from tests.terraform.conftest import KEYS, SECRETS
+from tests.terraform.tool import State, Terraform
+
+CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
+
+Shell = Callable[[str, str], Run]
+
+
+@pytest.fixture
+def shell(applied: State, go: Go, tmp_path: Path) -> Iterator[Shell]:
+    """Run an output, by its name, with the key of a name."""
+    (tmp_path / "cpu.pb.gz").write_bytes(CPU.read_bytes())
+    with served(f"file://{tmp_path / 'profiles'}", tmp_path / "log", PROFBUCKET_KEYS=json.dumps(KEYS)) as url:
+
+        def shell(command: str, key: str) -> Run:
+            text = applied.outputs["commands"][command]
+            for host in applied.outputs["urls"].values():
+                text = text.replace(host.replace("https://", "https://x:$KEY@"), f"http://x:$KEY@{url[7:]}")
+            assert "https:" not in text
+            # The sample was taken long ago, and says so.
+            text = text.replace("from=now-1h", "from=2000-01-01T00:00:00")
+            environment = {
+                **go.environment,
+                "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}",
+                "PPROF_TMPDIR": str(tmp_path),
+                "PPROF_BINARY_PATH": str(tmp_path),
+                "KEY": SECRETS[key],
+            }
+            done = run("bash", "-c", f"{text} </dev/null", cwd=tmp_path, environment=environment)
+            return done.check()
+
+        yield shell
+
+
+def test_post_find_and_pprof_work_as_they_are(shell: Shell) -> None:
+    assert json.loads(shell("post", "agents").text)["body"]["service"] == "shop"
+    assert len(json.loads(shell("find", "people").text)["body"]) == 1
+    assert "Type: cpu" in shell("pprof", "people").stderr
+
+
+def test_the_agents_line_is_go(applied: State, go: Go, deployment: Terraform, tmp_path: Path) -> None:
+    closed = deployment.apply().outputs["commands"]["agent"]
+    for line in (applied.outputs["commands"]["agent"], closed):
+        (tmp_path / "main.go").write_text(f"package main\n\nfunc main() {{\n\t{line}\n}}\n")
+        gofmt = Path(go.run("env", "GOROOT").check().text.strip()) / "bin" / "gofmt"
+        run(str(gofmt), "-e", str(tmp_path / "main.go")).check()
+
+
+def test_without_keys_the_commands_show_who_one_is(deployment: Terraform) -> None:
+    commands = deployment.apply().outputs["commands"]
+    assert "KEY" not in json.dumps(commands)
+    for name in ("post", "find"):
+        assert '-H "Authorization: Bearer $(gcloud auth print-identity-token)"' in commands[name]
+    assert commands["proxy"].startswith("gcloud run services proxy profbucket-merge ")
+    for command in commands.values():
+        if not command.startswith("client"):
+            run("bash", "-n", "-c", command).check()
