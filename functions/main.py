@@ -6,7 +6,6 @@ three. Nothing is opened before the first request.
 
 import os
 from functools import cache
-from io import BytesIO
 
 import functions_framework
 from flask import Flask, Request
@@ -50,9 +49,8 @@ def _serve(request: Request, *, writes: bool = False, reads: bool = False, bare:
         app = _app(writes, reads, bare)
     except ProfbucketError as error:
         return error_response(error)
-    response = Response.from_app(app, request.environ)
-    request.environ["wsgi.input"] = BytesIO()  # of a body over all caps the framework would read and hold the rest
-    return response
+    # Not buffered: of a request with a buffered answer the framework reads, and holds, all that is left to read.
+    return Response.from_app(app, request.environ)
 
 
 @cache

@@ -81,6 +81,7 @@ def create_app(
     *bare* is the job, ``write`` or ``merge``, that is also answered at ``/``. *clock* gives what ``now`` is, in
     nanoseconds since 1970.
     """
+    # No MAX_CONTENT_LENGTH: with one, werkzeug takes a body that breaks off for one that ends.
     app = Flask("profbucket", static_folder=None)
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
     metrics = Metrics()
@@ -159,11 +160,8 @@ class _Write:
     def _body(self) -> bytes:
         """The body; raise ``TooLarge``, or ``Invalid`` where it ends before the client said it would."""
         cap, buffer = self._limits.body_bytes, BytesIO()  # whose value is what it holds, not a copy
-        environ = request.environ
-        # Werkzeug takes a body that breaks off for one that ends.
-        stream = environ["wsgi.input"] if environ.get("wsgi.input_terminated") else request.stream
         try:
-            while buffer.tell() <= cap and (piece := stream.read(_PIECE)):
+            while buffer.tell() <= cap and (piece := request.stream.read(_PIECE)):
                 buffer.write(piece)
         except OSError as error:
             raise Invalid(f"the body breaks off after {buffer.tell()} bytes: {type(error).__name__}") from None
