@@ -29,7 +29,7 @@ def main() -> None:
         error.show()
         code = error.exit_code
     except click.Abort:  # Ctrl-C
-        code = 130
+        os._exit(130)  # without waiting for threads that wait for an answer
     except (ProfbucketError, OSError) as error:
         code = _fail(_sentence(error))
     sys.exit(code)
@@ -228,7 +228,7 @@ def _each(
             except (ProfbucketError, OSError) as error:
                 yield file, error
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _json(meta: Meta) -> str:

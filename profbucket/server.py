@@ -16,7 +16,7 @@ from types import FrameType
 
 from profbucket import __version__
 from profbucket.config import Config, environment
-from profbucket.errors import Misconfigured, NotFound, ProfbucketError, Unavailable
+from profbucket.errors import Forbidden, Misconfigured, ProfbucketError, Unavailable
 from profbucket.options import DEFAULT_URL
 from profbucket.storage import open_storage
 from profbucket.times import format_time
@@ -119,8 +119,10 @@ class Server:
         # itself the server takes the end of the terminal (SIGHUP) for a wish to read its settings again.
         process = subprocess.Popen(command, env=settings, start_new_session=True)  # noqa: S603 - ourselves
 
-        def forward(number: int, _: FrameType | None) -> None:
-            process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+        signals = [signal.SIGINT, signal.SIGTERM]  # the first of all lets requests end, a second one does not
+
+        def forward(_: int, __: FrameType | None) -> None:
+            process.send_signal(signals.pop() if signals else signal.SIGKILL)
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
@@ -133,8 +135,8 @@ class Server:
         while (left := deadline - time.monotonic()) > 0:
             try:
                 with closing(HTTPConnection(_ANYWHERE.get(self.host, self.host), self.port, timeout=left)) as call:
-                    call.request("GET", "/api/0/version")
-                    if (status := call.getresponse().status) < 500:  # asking for a key is an answer, too
+                    call.request("GET", "/healthz")
+                    if (status := call.getresponse().status) < 500:
                         return
                 raise Unavailable(f"the collector answers {status} to everything: what it wrote says why")
             except (OSError, HTTPException):
@@ -149,11 +151,9 @@ class Server:
 
 def _check_storage(config: Config) -> None:
     try:
-        next(iter(open_storage(config.storage_url).services()), None)
-    except NotFound:
-        pass
-    except OSError as error:
-        raise Misconfigured(f"STORAGE_URL={config.storage_url!r} cannot be opened: {error}") from None
+        open_storage(config.storage_url).services()
+    except (Unavailable, Forbidden) as error:
+        raise type(error)(f"{config.storage_url}: {error}") from None
 
 
 def _free_port(host: str, port: int) -> int:
