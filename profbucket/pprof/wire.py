@@ -17,7 +17,7 @@ from profbucket.pprof.validate import validate
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _HELD = 32 << 20  # what is kept while it is still open whether the whole stays below its cap
-_SMALL = 4 << 20  # below this size no claim in a message can cost much memory
+SMALL = 4 << 20  # below this size no claim in a message can cost much memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> Profile:
     Raise ``Invalid`` for what is not a valid pprof, ``TooLarge`` for one over a cap of *limits*.
     """
     raw = inflate(data, limits)
-    if len(raw) > _SMALL:
+    if len(raw) > SMALL:
         count_entries(raw, limits)
     message = profile_pb2.Profile()
     try:
@@ -72,7 +72,7 @@ def inflate(data: bytes, limits: Limits = Limits()) -> bytes:
         raise Invalid("the profile is empty: no bytes were sent")
     cap = limits.inflated_bytes
     if data[:2] == _GZIP:
-        data = _inflate_members(data, limits)
+        data = _inflate_one(data, min(cap, _HELD)) or _inflate_members(data, limits)
     if len(data) > cap:
         raise limits.too_large("inflated_bytes", f"the profile has {len(data)} bytes")
     if data[:2] == _GZIP:
@@ -80,6 +80,16 @@ def inflate(data: bytes, limits: Limits = Limits()) -> bytes:
             "the profile is compressed twice: a gzip inside a gzip; send it compressed once, or not at all"
         )
     return data
+
+
+def _inflate_one(data: bytes, cap: int) -> bytes | None:
+    """What nearly all gzips are: one member that inflates to no more than *cap*. ``None`` for all others."""
+    inflater = isal_zlib.decompressobj(wbits=31)
+    try:
+        raw: bytes = inflater.decompress(data, cap)
+    except IsalError:  # type: ignore[misc] # its stub says instance, it is a class
+        return None
+    return raw if inflater.eof and not inflater.unused_data else None
 
 
 def _inflate_members(data: bytes, limits: Limits) -> bytes:

@@ -1,0 +1,244 @@
+"""Some profiles as columns: checked, with every reference resolved to a row."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from profbucket.pprof.arrays import Bools, Ints, Words, offsets
+from profbucket.pprof.interning import Strings
+from profbucket.pprof.pairs import (
+    FUNCTION,
+    LABEL,
+    LINE,
+    LOCATION,
+    MAPPING,
+    PERIOD_TYPE,
+    SAMPLE,
+    SAMPLE_TYPE,
+    TOP,
+    Irregular,
+    Pairs,
+)
+from profbucket.pprof.places import OtherLayout, Places, read_places
+
+# Pairs of strings, by number: those of the sample types, and that of the period type.
+Types = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
+
+_SURE = float(2**62)  # sums that floats say are below this are below 2**63
+
+
+class Batch:
+    """What some profiles hold, all of them end to end, strings as numbers in one table for all.
+
+    What is called ``*_row`` refers to rows of another kind; a count of -1 … is never met: whatever is not as the
+    format has it raises ``Irregular`` with the numbers of the profiles, and the general way says what it is. What
+    passes here has passed every check of ``validate`` but those of names and number of sample types.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[bytes],
+        places: Sequence[bytes],
+        tables: Sequence[list[bytes]],
+        strings: Strings,
+        checked: Bools,
+    ) -> None:
+        """Read *streams*, with locations and functions in *places* if they are apart, and strings in *tables*.
+
+        The totals of *checked* profiles are known to fit 64 bits.
+        """
+        self.count = len(streams)
+        size = np.fromiter(map(len, tables), np.int64, len(tables))
+        self._string_bounds = offsets(size)
+        self._string_numbers = np.fromiter(
+            map(strings.__getitem__, chain.from_iterable(tables)), np.int64, int(self._string_bounds[-1])
+        )
+        _check(np.flatnonzero(size == 0), np.arange(self.count))
+        _check(np.flatnonzero(self._string_numbers[self._string_bounds[:-1]] != 0), np.arange(self.count))
+        found: Places | None = None
+        try:
+            found = read_places(places)
+        except OtherLayout:
+            streams = [a + b for a, b in zip(streams, places, strict=True)]
+        pairs = Pairs(streams)
+        self._read_header(pairs)
+        self._read_mappings(pairs)
+        if found and (pairs.holds(LOCATION) or pairs.holds(FUNCTION)):
+            raise Irregular(np.arange(self.count))
+        found = found or _places(pairs)
+        self._read_functions(found)
+        self._read_locations(found)
+        self._read_samples(pairs, checked)
+
+    def _read_header(self, pairs: Pairs) -> None:
+        top = pairs.messages(TOP)
+        fields = top.fields(0x38, 0x40, 0x70, 0x78, 0x48, 0x50, 0x60, 0x68)
+        everyone = np.arange(self.count)
+        columns = []
+        for row, values in fields[:-1]:
+            column = np.zeros(self.count, np.uint64)
+            column[row] = values
+            columns.append(column)
+        self.drop_frames, self.keep_frames, self.default_sample_type, self.doc_url = (
+            self._text(column, everyone) for column in columns[:4]
+        )
+        self.time_nanos, self.duration_nanos, self.period = (column.view(np.int64) for column in columns[4:])
+        _check(np.flatnonzero((self.time_nanos < 0) | (self.duration_nanos < 0)), everyone)
+        self.comment_stream, comments = fields[-1]
+        self.comment = self._text(comments, self.comment_stream)
+
+        types = pairs.messages(SAMPLE_TYPE)
+        self.types = np.stack([self._text(column, types.stream) for column in types.columns(0x08, 0x10)], axis=1)
+        self.width = np.bincount(types.stream, minlength=self.count)
+        _check(np.flatnonzero(self.width == 0), everyone)
+        periods = pairs.messages(PERIOD_TYPE)
+        # Of one that comes twice, protobuf makes one: the general way does.
+        _check(np.flatnonzero(np.bincount(periods.stream, minlength=self.count) > 1), everyone)
+        self.period_type = np.zeros((self.count, 2), np.int64)
+        for i, column in enumerate(periods.columns(0x08, 0x10)):
+            self.period_type[periods.stream, i] = self._text(column, periods.stream)
+
+    def _read_mappings(self, pairs: Pairs) -> None:
+        mappings = pairs.messages(MAPPING)
+        columns = mappings.columns(*range(0x08, 0x58, 8))
+        self.mapping_stream = mappings.stream
+        self._mapping_ids = _Ids(self.count, mappings.stream, columns[0])
+        self.mapping_start, self.mapping_limit, self.mapping_offset = columns[1:4]
+        self.mapping_file, self.mapping_build_id = (self._text(c, mappings.stream) for c in columns[4:6])
+        self.mapping_flags = np.stack(columns[6:], axis=1) != 0
+
+    def _read_functions(self, places: Places) -> None:
+        ids, *strings, self.function_start_line = places.function_columns
+        self._function_ids = _Ids(self.count, places.function_stream, ids)
+        self.function_name, self.function_system_name, self.function_file = (
+            self._text(column, places.function_stream) for column in strings
+        )
+
+    def _read_locations(self, places: Places) -> None:
+        self._location_ids = _Ids(self.count, places.location_stream, places.location_id)
+        self.location_address, self.location_folded = places.location_address, places.location_folded
+        # -1 where the mapping is unknown.
+        self.location_mapping_row = np.full(len(places.location_stream), -1, np.int64)
+        known = np.flatnonzero(places.location_mapping_id)
+        self.location_mapping_row[known] = self._mapping_ids.rows(
+            places.location_mapping_id[known], places.location_stream[known]
+        )
+        self.line_function_row = self._function_ids.rows(places.line_function_id, places.line_stream)
+        self.line_number, self.line_column, self.line_count = (
+            places.line_number,
+            places.line_column,
+            places.line_count,
+        )
+
+    def _read_samples(self, pairs: Pairs, checked: Bools) -> None:
+        samples = pairs.messages(SAMPLE)
+        (place, location_ids), (row, values) = samples.fields(0x08, 0x10)
+        self.sample_stream = samples.stream
+        self.sample_location_row = self._location_ids.rows(location_ids, samples.stream[place])
+        self.sample_location_count = np.bincount(place, minlength=len(samples))
+        given = np.bincount(row, minlength=len(samples))
+        _check(np.flatnonzero(given != self.width[samples.stream]), samples.stream)
+        self.values = values.view(np.int64)
+        size = np.bincount(samples.stream[row], np.abs(self.values.astype(float)), minlength=self.count)
+        _check(np.flatnonzero((size > _SURE) & ~checked), np.arange(self.count))
+
+        labels = pairs.messages(LABEL)
+        key, text, number, unit = labels.columns(0x08, 0x10, 0x18, 0x20)
+        self.label_key, self.label_text, self.label_unit = (
+            self._text(column, labels.stream) for column in (key, text, unit)
+        )
+        self.label_number = number
+        self.label_sample_row = pairs.parents(SAMPLE, LABEL)
+
+    def signatures(self) -> list[Types]:
+        """What each profile measures: the strings of its sample types and of its period type."""
+        width = int(self.width[0])
+        if (self.width == width).all() and (self.period_type == self.period_type[0]).all():
+            types = self.types.reshape(self.count, 2 * width)
+            if (types == types[0]).all():
+                one = (tuple(map(tuple, self.types[:width].tolist())), tuple(self.period_type[0].tolist()))
+                return [one] * self.count
+        ends = np.cumsum(self.width).tolist()
+        pairs = list(map(tuple, self.types.tolist()))
+        return [
+            (tuple(pairs[end - width : end]), tuple(period))
+            for end, width, period in zip(ends, self.width.tolist(), self.period_type.tolist(), strict=True)
+        ]
+
+    def _text(self, indices: Words, stream: Ints) -> Ints:
+        """The numbers of the strings that stand at *indices* in the tables of their profiles."""
+        bounds = self._string_bounds
+        if not indices.any():
+            return np.zeros(len(indices), np.int64)
+        first = bounds[stream]
+        room = bounds[stream + 1] - first
+        _check(np.flatnonzero(indices >= room.view(np.uint64)), stream)
+        first += indices.view(np.int64)
+        return self._string_numbers[first]
+
+
+class _Ids:
+    """The ids of one kind of message, each in the realm of its profile."""
+
+    def __init__(self, count: int, stream: Ints, ids: Words) -> None:
+        self._bounds = offsets(np.bincount(stream, minlength=count))
+        _check(np.flatnonzero(ids == 0), stream)
+        place = np.arange(1, len(ids) + 1)
+        place -= self._bounds[stream]
+        self._dense = bool((ids == place.view(np.uint64)).all())
+        if not self._dense:
+            self._known = np.unique(ids)
+            keys = self._keys(np.searchsorted(self._known, ids), stream)
+            self._order = np.argsort(keys, kind="stable")
+            self._keys_sorted = keys[self._order]
+            _check(self._order[1:][self._keys_sorted[1:] == self._keys_sorted[:-1]], stream)
+
+    def rows(self, ids: Words, stream: Ints) -> Ints:
+        """The rows of the messages that have these ids, in the profiles that ask for them."""
+        if self._dense:
+            first = self._bounds[stream]
+            room = self._bounds[stream + 1] - first
+            # 0 wraps and is too large.
+            rows = ids - np.uint64(1)
+            _check(np.flatnonzero(rows >= room.view(np.uint64)), stream)
+            first += rows.view(np.int64)
+            return first
+        if not len(ids):
+            return np.empty(0, np.int64)
+        place = np.minimum(np.searchsorted(self._known, ids), len(self._known) - 1)
+        keys = self._keys(place, stream)
+        at = np.minimum(np.searchsorted(self._keys_sorted, keys), len(keys_sorted := self._keys_sorted) - 1)
+        _check(np.flatnonzero((self._known[place] != ids) | (keys_sorted[at] != keys)), stream)
+        return self._order[at]
+
+    def _keys(self, place: Ints, stream: Ints) -> Ints:
+        return place * (len(self._bounds) - 1) + stream
+
+
+def _places(pairs: Pairs) -> Places:
+    """Locations, lines and functions in any layout."""
+    functions, locations, lines = pairs.messages(FUNCTION), pairs.messages(LOCATION), pairs.messages(LINE)
+    location_id, mapping_id, address, folded = locations.columns(0x08, 0x10, 0x18, 0x28)
+    function_id, line, column = lines.columns(0x08, 0x10, 0x18)
+    count = np.bincount(pairs.parents(LOCATION, LINE), minlength=len(locations))
+    return Places(
+        locations.stream,
+        location_id,
+        mapping_id,
+        address,
+        folded != 0,
+        count,
+        lines.stream,
+        function_id,
+        line,
+        column,
+        functions.stream,
+        functions.columns(*range(0x08, 0x30, 8)),
+    )
+
+
+def _check(bad: Ints, stream: Ints) -> None:
+    """Raise ``Irregular`` if there are *bad* rows; *stream* says which profile each row is from."""
+    if len(bad):
+        raise Irregular(np.unique(stream[bad]))
