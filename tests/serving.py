@@ -31,7 +31,7 @@ def served(
     The framework is that of *scripts*, an environment's programs. What the process writes goes to *log*, and into
     the error if it does not come up or does not stay up.
     """
-    port = _free_port()
+    port = free_port()
     command = [str(scripts / "functions-framework"), "--target", target]
     command += ["--source", str(main), "--host", "127.0.0.1", "--port", str(port)]
     # What the tests' own environment says of some other collector is not meant here.
@@ -40,7 +40,7 @@ def served(
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=main.parent, env=environment, stdout=output, stderr=output)
     try:
-        _wait(process, port, log)
+        wait(process, port, log)
         yield f"http://127.0.0.1:{port}"
         assert process.poll() is None, f"the collector died:\n{log.read_text()}"
     finally:
@@ -52,13 +52,13 @@ def served(
             process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
