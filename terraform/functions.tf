@@ -58,8 +58,9 @@ locals {
 
   environment = merge(
     {
-      STORAGE_URL       = local.storage_url
-      PROFBUCKET_COMMIT = coalesce(var.commit, substr(data.archive_file.source.output_md5, 0, 12))
+      STORAGE_URL          = local.storage_url
+      GOOGLE_CLOUD_PROJECT = var.project # whose traces log lines belong to
+      PROFBUCKET_COMMIT    = coalesce(var.commit, substr(data.archive_file.source.output_md5, 0, 12))
     },
     # Google lets only those through whom access.tf names: the collector need not ask again.
     var.access == "iam" ? { PROFBUCKET_ANONYMOUS = "1" } : {},
@@ -137,8 +138,10 @@ resource "google_cloudfunctions2_function" "function" {
     }
   }
 
-  # A function that starts before its rights are there fails its first requests, and its build.
+  # A function that starts before its rights are there fails its first requests, and its build; new queries fail
+  # before their indexes are built.
   depends_on = [
+    google_firestore_index.index,
     google_project_iam_member.build,
     google_project_iam_member.function,
     google_secret_manager_secret_iam_member.keys,

@@ -4,8 +4,10 @@ import json
 import os
 import re
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 
+from profbucket.limits import Limits
 from tests.terraform.conftest import KEYS
 from tests.terraform.tool import ROOT, State, Terraform
 
@@ -153,6 +155,13 @@ def _deployed(state: State) -> set[str]:
     """The objects that functions are built from."""
     functions = state.all("google_cloudfunctions2_function").values()
     return {function["build_config"][0]["source"][0]["storage_source"][0]["object"] for function in functions}
+
+
+def test_every_limit_of_the_code_can_be_set(deployment: Terraform) -> None:
+    limits = {field.name: 7 for field in fields(Limits)}
+    function = deployment.apply(limits=limits).all("google_cloudfunctions2_function")['function["merge"]']
+    variables = function["service_config"][0]["environment_variables"]
+    assert {name: variables.get(Limits.setting(name)) for name in limits} == dict.fromkeys(limits, "7")
 
 
 def test_a_settings_file_reads_as_the_documentation_has_it(deployment: Terraform) -> None:
