@@ -48,8 +48,8 @@ class Server:
         settings = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_") and k != "DEBUG"}
         settings.setdefault("THREADS", _THREADS)
         config = Config.from_env(settings)
-        _check_storage(config)
         here = Server(self.host, _free_port(self.host, self.port), self.storage_url)
+        _check_storage(config)
         process = here._start(settings)
         try:
             here._wait(process)
