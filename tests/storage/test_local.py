@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from profbucket.meta import ProfileType
 from profbucket.ports import Selection
 from profbucket.storage import Storage, open_storage
 from storage_local import LocalBucket, LocalIndex, open_url
+from storage_local.files import locked
 from tests.storage.buckets import BucketClaims
 from tests.storage.examples import EVER, NOW, meta
 from tests.storage.indexes import MIXED, SERIES, IndexClaims, add, everything
@@ -282,11 +284,11 @@ class TestErrors:
         sentence: str,
     ) -> None:
         index = LocalIndex(tmp_path / "storage/.index.sqlite")
-        add(index, [meta(NOW)])
+        index.add(meta(NOW))
         for connection in connections[1:]:
             connection.execute(f"PRAGMA {pragma}")
         with pytest.raises(error, match=sentence):
-            add(index, (meta(NOW + number) for number in range(1, 1000)))
+            all(index.add(meta(NOW + number)) for number in range(1, 1000))
         assert meta(NOW) in list(index.find(everything()))
 
 
@@ -337,6 +339,21 @@ class TestOpening:
                 assert [one.created_at for one in index.find(everything())] == [NOW + n for n in range(8)]
                 names = {path.name for path in Path(f"{tmp_path}/{attempt}/a/b").iterdir()}
                 assert names <= {".index.sqlite", ".index.sqlite-wal", ".index.sqlite-shm"}
+
+    def test_who_comes_second_uses_what_the_first_has_made(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """... even if there was nothing when it looked, and the first has been at work since."""
+
+        def overtaken(folder: Path) -> AbstractContextManager[int]:
+            monkeypatch.undo()
+            _, first = open_url(f"file://{tmp_path}")
+            first.add(meta())
+            return locked(folder)
+
+        monkeypatch.setattr("storage_local.index.locked", overtaken)
+        _, second = open_url(f"file://{tmp_path}")
+        assert list(second.find(everything())) == [meta()]
 
     def test_a_half_made_index_of_a_killed_process_is_made_anew(self, tmp_path: Path) -> None:
         for name in (".index.sqlite.new", ".index.sqlite.new-wal", ".index.sqlite-wal", ".index.sqlite-shm"):
