@@ -31,8 +31,8 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(VENV)/.dev ## compile profile.proto and stream.proto and stream.proto
-	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto profbucket/pprof/stream.proto profbucket/pprof/stream.proto
+proto: $(VENV)/.dev ## compile profile.proto and stream.proto
+	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto profbucket/pprof/stream.proto
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make requirements'
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from importlib import import_module
-from typing import Protocol
+from importlib.util import find_spec
+from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from profbucket.errors import Invalid, Misconfigured
@@ -17,6 +18,14 @@ from profbucket.ports import Bucket, Index, Selection
 BACKENDS = {
     "memory": ("profbucket.memory", ""),
     "file": ("storage_local", ""),
+    "gs": ("storage_gcs", "gcs"),
+    "s3": ("storage_s3", "s3"),
+}
+
+# The same for what may stand in ``index=``: any bucket can be found by another backend's index.
+INDEXES = {
+    "sqlite": ("storage_local", ""),
+    "firestore": ("storage_gcs", "gcs"),
 }
 
 _TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)  # of metadata
@@ -109,22 +118,42 @@ class Storage:
 def open_storage(url: str) -> Storage:
     """Open the storage that *url* names: ``file:///directory``, ``memory:``; see the README for all.
 
-    Raise ``Misconfigured`` for a URL that names none, or whose libraries are not installed.
+    With ``index=…`` among its options the profiles are found by that index instead of the bucket's own. Raise
+    ``Misconfigured`` for a URL that names none, or whose libraries are not installed.
     """
+    found = re.search(r"[?&]index=([^&]*)", url)
+    if found:
+        begin, end = found.span()
+        url = url[:begin] + url[end:].replace("&", url[begin], 1)
+    opened: tuple[Bucket, Index | None] = _module(url, BACKENDS, "STORAGE_URL=").open_url(url)
+    bucket, index = opened
+    if found:
+        index_url = unquote(found[1])
+        index = _module(index_url, INDEXES, "index=").open_index(index_url)
+    if index is None:
+        raise Misconfigured(
+            f"STORAGE_URL={url!r}: this bucket has no index of its own: add index=sqlite:///absolute/file"
+            " or index=firestore://project/database"
+        )
+    return Storage(bucket, index)
+
+
+def _module(url: str, table: Mapping[str, tuple[str, str]], where: str) -> Any:
     scheme = urlsplit(url).scheme
-    if scheme not in BACKENDS:
-        known = ", ".join(f"{name}:" for name in BACKENDS)
-        raise Misconfigured(f"STORAGE_URL={url!r}: its beginning is none of {known}")
-    module, extra = BACKENDS[scheme]
+    if scheme not in table:
+        known = ", ".join(f"{name}:" for name in table)
+        raise Misconfigured(f"{where}{url!r}: its beginning is none of {known}")
+    module, extra = table[scheme]
     try:
-        opened: tuple[Bucket, Index] = import_module(module).open_url(url)
+        opener = import_module(module)
+        for library in getattr(opener, "LIBRARIES", ()):  # which are imported on use: see that they can be
+            if find_spec(library) is None:
+                raise ModuleNotFoundError(f"no {library}", name=library)
     except ImportError as error:
         if not extra:
             raise
-        raise Misconfigured(
-            f"STORAGE_URL={url!r} needs {error.name}: pip install 'profbucket[{extra}]'"
-        ) from error
-    return Storage(*opened)
+        raise Misconfigured(f"{where}{url!r} needs {error.name}: pip install 'profbucket[{extra}]'") from error
+    return opener
 
 
 def to_metadata(meta: Meta) -> dict[str, str]:

@@ -8,7 +8,7 @@ from profbucket.errors import Misconfigured
 from storage_local.bucket import LocalBucket
 from storage_local.index import LocalIndex
 
-__all__ = ["LocalBucket", "LocalIndex", "open_url"]
+__all__ = ["LocalBucket", "LocalIndex", "open_index", "open_url"]
 
 
 def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:
@@ -27,3 +27,12 @@ def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:
         raise Misconfigured(f"STORAGE_URL={url!r}: no directory has a zero byte in its name")
     directory = Path(path)
     return LocalBucket(directory), LocalIndex(directory / ".index.sqlite")
+
+
+def open_index(url: str) -> LocalIndex:
+    """The index in the file of ``sqlite:///absolute/file``, as in another bucket's ``index=``."""
+    parts = urlsplit(url)
+    path = os.fsdecode(unquote_to_bytes(parts.path))
+    if parts.netloc or not path.startswith("/") or path.endswith("/") or "?" in url or "#" in url or "\0" in path:
+        raise Misconfigured(f"index={url!r}: write a file as sqlite:///absolute/file")
+    return LocalIndex(Path(path))

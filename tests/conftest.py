@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.emulators import firestore_emulator, gcs_emulator, s3_emulator
 from tests.gotool import Go, GoPprof, build_shop, find_go
 from tests.serving import served
 
@@ -37,4 +38,31 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a collector over a fresh directory. All tests share it: each uses services of its own."""
     directory = tmp_path_factory.mktemp("collector")
     with served(f"file://{directory / 'profiles'}", directory / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an emulator of Cloud Storage, and the environment. Each test has its own bucket."""
+    with gcs_emulator(tmp_path_factory.mktemp("gcs") / "log") as url, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STORAGE_EMULATOR_HOST", url)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def firestore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an emulator of Firestore, and the environment. Each test has its own project."""
+    log = tmp_path_factory.mktemp("firestore") / "log"
+    with firestore_emulator(log) as host, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FIRESTORE_EMULATOR_HOST", host)
+        yield host
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an emulator of S3, and credentials that it takes. Each test has its own bucket."""
+    with s3_emulator(tmp_path_factory.mktemp("s3") / "log") as url, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
+        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield url
