@@ -17,7 +17,7 @@ import urllib3
 from tests.cached import cached, make_environment
 from tests.gotool import run
 from tests.pins import CONTAINER, ROOT, pinned_environment
-from tests.serving import free_port, wait
+from tests.serving import PATIENCE, free_port, wait
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 
@@ -182,9 +182,9 @@ def test_its_command_serves_with_its_pins_alone(installed: Path, tmp_path: Path)
     try:
         wait(process, port, log)
         url = f"http://127.0.0.1:{port}/api/0/profiles?service=shop&type=cpu"
-        assert urllib3.request("POST", url, body=CPU.read_bytes()).status == 200
-        assert urllib3.request("GET", f"{url}&from=2000-01-01T00:00:00").status == 200
+        assert urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE).status == 200
+        assert urllib3.request("GET", f"{url}&from=2000-01-01T00:00:00", timeout=PATIENCE).status == 200
     finally:
         process.terminate()  # as a host ends a container
-        process.wait(60)
+        process.wait(PATIENCE)
     assert process.returncode in (0, 143)

@@ -40,8 +40,8 @@ def terraform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def deployment(stub: Mapping[str, str], tmp_path: Path) -> Terraform:
-    """The command with the stub, on a copy of the project that a test may change."""
-    copy_deployed(tmp_path)
+    """The command with the stub, on a copy of what decides, that a test may change."""
+    copy_deployed(tmp_path, DATA)
     return Terraform(find_terraform(), tmp_path, stub)
 
 

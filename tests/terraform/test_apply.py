@@ -144,8 +144,8 @@ def _litter(root: Path) -> None:
 
 def test_changed_code_is_another_archive_for_every_function(deployment: Terraform) -> None:
     before = _deployed(deployment.apply())
-    with (deployment.root / "profbucket" / "api.py").open("a") as api:
-        api.write("# changed\n")
+    with (deployment.root / "functions" / "main.py").open("a") as main:
+        main.write("# changed\n")
     after = _deployed(deployment.apply())
     assert len(before) == len(after) == 1
     assert before != after

@@ -10,7 +10,7 @@ import urllib3
 from profbucket.pprof import decode
 from tests.gotool import run
 from tests.pins import FUNCTIONS, pinned_environment
-from tests.serving import served
+from tests.serving import PATIENCE, served
 from tests.storage.clouds import new_gcs_bucket, new_name
 from tests.terraform.tool import ROOT, State
 
@@ -74,10 +74,10 @@ def _takes_in_and_gives_out(unpacked: Path, storage_url: str, logs: Path) -> Non
     with served(storage_url, logs / "write", target="write", main=main, scripts=scripts) as write:
         for version in ("0.0.1", "0.0.2"):
             url = f"{write}?service=shop&type=cpu&version={version}"
-            answer = urllib3.request("POST", url, body=CPU.read_bytes())
+            answer = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE)
             assert answer.status == 200, answer.data
     with served(storage_url, logs / "merge", target="merge", main=main, scripts=scripts) as merge:
-        answer = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}")
+        answer = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}", timeout=PATIENCE)
         assert answer.status == 200, answer.data
         once, twice = decode(CPU.read_bytes()).totals, decode(answer.data).totals
         assert [total.value for total in twice] == [2 * total.value for total in once]
