@@ -4,16 +4,20 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 from profbucket import gotrace, keys
-from profbucket.errors import Invalid
+from profbucket.errors import Invalid, TooLarge
 from profbucket.labels import Labels
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Total
 from profbucket.pprof import decode
+from profbucket.pprof.wire import inflate
 from profbucket.storage import Writer
 
-_LARGE = 1 << 20
+# A decoded profile takes up to thirty times its size: those that are larger than this, inflated, are checked one
+# at a time. That costs no time, because protobuf holds the interpreter all the same.
+_LARGE = 64 << 10
 _ONE_LARGE = threading.Lock()
 
 
@@ -62,12 +66,24 @@ class Collector:
             raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
 
     def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        # A decoded profile takes several times its size: large ones are checked one at a time.
-        with _ONE_LARGE if len(data) > _LARGE else nullcontext():
+        with _ONE_LARGE if _is_large(data, self._limits) else nullcontext():
             profile = decode(data, self._limits)
-        if not profile.message.sample:
-            raise Invalid("the profile is empty: it has no samples")
-        return profile.time_nanos, profile.totals
+            if not profile.message.sample:
+                raise Invalid("the profile is empty: it has no samples")
+            time_nanos, totals = profile.time_nanos, profile.totals
+            del profile  # before the next one may be decoded
+        return time_nanos, totals
 
     def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
         return gotrace.started_at(data), ()
+
+
+def _is_large(data: bytes, limits: Limits) -> bool:
+    """Whether *data* has more than ``_LARGE`` bytes, inflated: a thousandth of that is enough to be sent."""
+    if len(data) > _LARGE:
+        return True
+    try:
+        inflate(data, replace(limits, inflated_bytes=min(_LARGE, limits.inflated_bytes)))
+    except TooLarge:
+        return True
+    return False

@@ -13,6 +13,7 @@ class Limits:
     inflight_bytes: int = (
         64 << 20
     )  # bodies of all posts that are being answered; a large one needs five times its size
+    inflight_seconds: int = 10  # how long a post waits until it is one of them
     inflated_bytes: int = 256 << 20  # a profile, once inflated
     entries: int = 4_000_000  # samples, locations, strings, ids, labels … in one profile, all together
     sample_types: int = 12  # they and their totals are part of an object's metadata

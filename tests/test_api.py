@@ -602,7 +602,7 @@ class TestBounds:
     def test_posts_beyond_the_bytes_in_flight_are_asked_to_come_again(self) -> None:
         storage = open_storage("memory:")
         data = pprof()
-        limits = Limits(inflight_bytes=len(data) + 10)
+        limits = Limits(inflight_bytes=len(data) + 10, inflight_seconds=0)
         inner: list[int] = []
 
         class Busy:

@@ -11,6 +11,7 @@ from profbucket.limits import Limits
 from profbucket.meta import Total
 from profbucket.pprof import profile_pb2
 
+_SUMMED = 10_000  # samples at once: what Python holds of a million would be larger than the message
 _NAME_BYTES = 300  # names and units of all sample types together; they are part of an object's metadata
 
 
@@ -56,7 +57,7 @@ def validate(profile: profile_pb2.Profile, raw: bytes, limits: Limits) -> tuple[
 def _check_samples(profile: profile_pb2.Profile, locations: set[int]) -> list[int]:
     """Check each sample and return the sums of their values."""
     width = len(profile.sample_type)
-    values = []
+    sums, values = [0] * width, list[Sequence[int]]()
     for number, sample in enumerate(profile.sample):
         if len(sample.value) != width:
             raise Invalid(f"sample {number} has {len(sample.value)} values for {width} sample types")
@@ -64,7 +65,12 @@ def _check_samples(profile: profile_pb2.Profile, locations: set[int]) -> list[in
             missing = next(number for number in sample.location_id if number not in locations)
             raise Invalid(f"sample {number}: there is no location {missing}")
         values.append(sample.value)
-    return [sum(column) for column in zip(*values, strict=True)] or [0] * width
+        if len(values) == _SUMMED:
+            sums = [sum(column, before) for before, column in zip(sums, zip(*values, strict=True), strict=True)]
+            values.clear()
+    if values:
+        sums = [sum(column, before) for before, column in zip(sums, zip(*values, strict=True), strict=True)]
+    return sums
 
 
 def _totals(profile: profile_pb2.Profile, sums: list[int]) -> tuple[Total, ...]:
