@@ -1,4 +1,4 @@
-"""The command line: ``profbucket serve | push | find | get | merge | top | services``."""
+"""The command line: ``profbucket serve | push | find | get | merge | top | services | reindex | fsck``."""
 
 import json
 import os
@@ -14,8 +14,21 @@ import click
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.labels import Labels
 from profbucket.meta import Meta, ProfileType, shown
-from profbucket.options import PARALLEL, TYPES, connect, connection, merged, output, query_of, question, settings
+from profbucket.options import (
+    PARALLEL,
+    TYPES,
+    connect,
+    connection,
+    merged,
+    output,
+    query_of,
+    question,
+    repaired,
+    settings,
+)
 from profbucket.options import sources as sources_option
+from profbucket.repair import Finding, State
+from profbucket.storage import open_storage
 from profbucket.times import FORMS, format_time, parse_time
 
 LESS = 0.005  # functions with a smaller share of the whole are not shown, as pprof has it
@@ -184,6 +197,50 @@ def services(*, url: str, key: str | None, storage: str | None) -> None:
     """List the services that have profiles."""
     for service in connect(url, key, storage).services():
         click.echo(service)
+
+
+@cli.command()
+@repaired
+def reindex(*, storage: str, service: str | None, since: str) -> None:
+    """Make the index say what the bucket says.
+
+    Entries are made for profiles that have none and removed where the profile is gone. What is right is only read:
+    cut off, run it again. A collector may go on writing meanwhile.
+    """
+    from profbucket import repair
+
+    _repaired("reindexing", repair.reindex(open_storage(storage), service, _since(since)))
+
+
+@cli.command()
+@repaired
+def fsck(*, storage: str, service: str | None, since: str) -> int:
+    """Say what reindex would mend, and change nothing. Exits with 1 where there is something."""
+    from profbucket import repair
+
+    return 1 if _repaired("checking", repair.fsck(open_storage(storage), service, _since(since))) else 0
+
+
+def _since(text: str) -> int:
+    return parse_time(text, time.time_ns()) if text else 0
+
+
+def _repaired(doing: str, findings: "Iterator[Finding]") -> int:
+    """Show *findings* as they come, then how many there were of each kind; return how many were to be mended."""
+    counts = dict.fromkeys(State, 0)
+    shown_now: Callable[[Finding | None], str] = lambda one: one.key if one else ""  # noqa: E731
+    with click.progressbar(findings, label=doing, show_pos=True, item_show_func=shown_now, file=sys.stderr) as bar:
+        for one in bar:
+            counts[one.state] += 1
+            if one.state is not State.GOOD:
+                click.echo(f"{one.state} {one.key}")
+    click.echo(
+        f"{sum(counts.values())} profiles: {counts[State.GOOD]} were right,"
+        f" {counts[State.MISSING]} had no entry, {counts[State.STALE]} entries had no object,"
+        f" {counts[State.DIFFERENT]} differed, {counts[State.FOREIGN]} are no profiles and were left alone",
+        err=True,
+    )
+    return counts[State.MISSING] + counts[State.STALE] + counts[State.DIFFERENT]
 
 
 def _fail(sentence: str) -> int:

@@ -55,6 +55,19 @@ def connection(command: F) -> F:
     return command
 
 
+def repaired(command: F) -> F:
+    """Options that say which part of which storage is compared."""
+    for option in (
+        click.option("--since", metavar="TIME", default="", help=f"Only profiles taken from then on: {FORMS}."),
+        click.option("--service", default=None, help="Only this service. [default: all]"),
+        click.option(
+            "--storage", metavar="URL", envvar="STORAGE_URL", show_envvar=True, required=True, help="The storage."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def question(command: F) -> F:
     """Options that say which profiles."""
     for option in (

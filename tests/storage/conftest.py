@@ -2,5 +2,5 @@
 
 import pytest
 
-for suite in ("buckets", "indexes", "storages"):
+for suite in ("buckets", "indexes", "storages", "repairs"):
     pytest.register_assert_rewrite(f"tests.storage.{suite}")
