@@ -2,7 +2,7 @@
 #
 #   docker build -t profbucket .
 #   docker run -p 8080:8080 -v profiles:/profiles -e PROFBUCKET_KEYS="$KEYS" profbucket
-#   docker run profbucket key create --name agents --scope write
+#   docker run profbucket key create
 FROM python:3.13-slim
 
 # What changes seldom first: the layer with the packages is made anew only when a pin changes.

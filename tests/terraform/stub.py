@@ -1,7 +1,7 @@
 """Providers without a cloud: they serve schemas over terraform's plugin protocol and keep what they are told.
 
-``python stub.py DIRECTORY`` serves each schema that is in *DIRECTORY*, at a socket there, until its standard
-input is closed. It prints what terraform has to be told (``TF_REATTACH_PROVIDERS``) to use them; there is no
+``python stub.py DIRECTORY`` serves each schema that is in *DIRECTORY*, at a socket, until its standard input is
+closed. It prints what terraform has to be told (``TF_REATTACH_PROVIDERS``) to use them; there is no
 need for terraform init then, and no process is started for each of terraform's steps.
 
 They refuse values that a schema does not list, plan and apply as a provider does (what it would only learn from
@@ -14,6 +14,7 @@ import io
 import json
 import os
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -199,10 +200,8 @@ def _archive(sources: list[dict[str, str]]) -> dict[str, Any]:
     }
 
 
-def _serve(schema_path: Path) -> tuple[str, dict[str, Any], grpc.Server]:
-    """Serve one schema; gives its provider's name and how to reach it."""
-    schema = json.loads(schema_path.read_text())
-    socket = schema_path.with_suffix(f".{os.getpid()}")
+def _serve(schema: Any, socket: Path) -> tuple[str, dict[str, Any], grpc.Server]:
+    """Serve *schema* at *socket*; gives its provider's name and how to reach it."""
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.max_receive_message_length", -1)])
     rpc.add_ProviderServicer_to_server(Stub(schema), server)
     server.add_insecure_port(f"unix://{socket}")
@@ -214,11 +213,13 @@ def _serve(schema_path: Path) -> tuple[str, dict[str, Any], grpc.Server]:
 
 
 def main() -> None:
-    serving = [_serve(path) for path in sorted(Path(sys.argv[1]).glob("*.json"))]
-    print(json.dumps({source: how for source, how, _ in serving}), flush=True)
-    sys.stdin.read()
-    for _, _, server in serving:
-        server.stop(grace=None).wait()
+    with tempfile.TemporaryDirectory() as sockets:  # a socket's path is short
+        paths = sorted(Path(sys.argv[1]).glob("*.json"))
+        serving = [_serve(json.loads(path.read_text()), Path(sockets, path.stem)) for path in paths]
+        print(json.dumps({source: how for source, how, _ in serving}), flush=True)
+        sys.stdin.read()
+        for _, _, server in serving:
+            server.stop(grace=None).wait()
 
 
 if __name__ == "__main__":

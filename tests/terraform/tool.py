@@ -127,7 +127,9 @@ def stub_environment() -> Iterator[dict[str, str]]:
     command = [str(home / "bin" / "python"), str(STUB), str(schemas)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        yield _environment(TF_CLI_CONFIG_FILE=os.devnull, TF_REATTACH_PROVIDERS=process.stdout.readline())
+        where = process.stdout.readline()
+        assert where, "the stub did not start: what it wrote says why"
+        yield _environment(TF_CLI_CONFIG_FILE=os.devnull, TF_REATTACH_PROVIDERS=where)
 
 
 def _environment(**settings: str) -> dict[str, str]:
