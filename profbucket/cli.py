@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from profbucket.errors import Invalid, ProfbucketError
+from profbucket.key_commands import key
 from profbucket.labels import Labels
 from profbucket.meta import Meta, ProfileType, shown
 from profbucket.options import (
@@ -51,6 +52,9 @@ def main() -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
     """A continuous-profiling collector that lives in a bucket: pprof in, one merged pprof out."""
+
+
+cli.add_command(key)
 
 
 @cli.command()

@@ -55,7 +55,8 @@ class Client:
     def __init__(self, url: str, key: str = "", parallel: int = 1) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Misconfigured(f"not a collector's URL: {url!r}; it is as in http://localhost:10100")
+            shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url  # in front of it is a key
+            raise Misconfigured(f"not a collector's URL: {shown!r}; it is as in http://localhost:10100")
         self._url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
         headers = {"Accept-Encoding": "identity"}
         if parts.password:

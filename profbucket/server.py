@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
@@ -47,7 +48,9 @@ class Server:
         inherited = environment(STORAGE_URL=self.storage_url)
         settings = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_") and k != "DEBUG"}
         settings.setdefault("THREADS", _THREADS)
+        settings.setdefault("MALLOC_ARENA_MAX", "1")  # half the memory: a thread uses what another has freed
         config = Config.from_env(settings)
+        self.check_open(config)
         here = Server(self.host, _free_port(self.host, self.port), self.storage_url)
         _check_storage(config)
         process = here._start(settings)
@@ -75,8 +78,6 @@ class Server:
         *expected_url* is the collector that the command line talks to without being told.
         """
         about = [f"profbucket {__version__} on {self.url} keeps profiles in {self.storage_url}"]
-        if config.keys is None and not config.anonymous and self.url != f"http://localhost:{self.port}":
-            about.append("It has no keys (PROFBUCKET_KEYS) and therefore serves this machine only.")
         if config.keys:
             about.append("It asks for a key: export PROFBUCKET_KEY=… first.")
         program, first = _program(), _shown_path(SAMPLE) if SAMPLE.exists() else "cpu.pb.gz"
@@ -109,6 +110,14 @@ class Server:
                 "",
             ]
         )
+
+    def check_open(self, config: Config) -> None:
+        """Raise ``Misconfigured`` for an address that others reach, and nothing that says who may."""
+        if config.keys is None and not config.anonymous and not _is_loopback(self.host):
+            raise Misconfigured(
+                f"{self.host} is reached by others, and there are no keys: set PROFBUCKET_KEYS (`profbucket key "
+                "create` makes one), or PROFBUCKET_ANONYMOUS=1 to serve anyone"
+            )
 
     def _start(self, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
         if not MAIN.exists():
@@ -147,6 +156,15 @@ class Server:
                 continue
             raise Unavailable(f"the collector ended with code {code} before it answered")
         raise Unavailable(f"the collector did not answer within {_PATIENCE:.0f} seconds")
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine reaches *host*. That it is no address at all is found when it is listened on."""
+    try:
+        addresses = {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    except OSError:
+        return True
+    return all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def _check_storage(config: Config) -> None:
