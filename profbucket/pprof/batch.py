@@ -1,12 +1,10 @@
 """Some profiles as columns: checked, with every reference resolved to a row."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
 from profbucket.pprof.arrays import Bools, Ints, Words, offsets
-from profbucket.pprof.interning import Strings
 from profbucket.pprof.pairs import (
     FUNCTION,
     LABEL,
@@ -40,20 +38,17 @@ class Batch:
         self,
         streams: Sequence[bytes],
         places: Sequence[bytes],
-        tables: Sequence[list[bytes]],
-        strings: Strings,
+        tables: Sequence[bytes],
         checked: Bools,
     ) -> None:
-        """Read *streams*, with locations and functions in *places* if they are apart, and strings in *tables*.
+        """Read *streams*, locations and functions from *places*, and numbers of strings from *tables*.
 
         The totals of *checked* profiles are known to fit 64 bits.
         """
         self.count = len(streams)
-        size = np.fromiter(map(len, tables), np.int64, len(tables))
+        size = np.fromiter(map(len, tables), np.int64, len(tables)) >> 3
         self._string_bounds = offsets(size)
-        self._string_numbers = np.fromiter(
-            map(strings.__getitem__, chain.from_iterable(tables)), np.int64, int(self._string_bounds[-1])
-        )
+        self._string_numbers = np.frombuffer(b"".join(tables), np.int64)
         _check(np.flatnonzero(size == 0), np.arange(self.count))
         _check(np.flatnonzero(self._string_numbers[self._string_bounds[:-1]] != 0), np.arange(self.count))
         found: Places | None = None

@@ -7,6 +7,8 @@ many that do.
 """
 
 import os
+from collections.abc import Iterable
+from sys import byteorder
 from typing import TypeVar
 
 import numpy as np
@@ -20,15 +22,27 @@ _FIRST_SLOTS = 1 << 12
 _N = TypeVar("_N", np.int64, np.uint64, np.uint32)
 
 
-class Strings(dict[bytes, int]):
-    """Numbers for strings, from 0 for the empty one: ``strings[text]`` is the number, a new one for a new text."""
+class Strings(dict[bytes, bytes]):
+    """Numbers for strings, from 0 for the empty one, and a new one for each new text.
+
+    ``strings[text]`` is the number as the eight bytes that it has in an array: a hit is one look-up in C, and
+    so is a table's worth of them.
+    """
 
     def __init__(self) -> None:
-        super().__init__({b"": 0})
+        super().__init__({b"": bytes(8)})
 
-    def __missing__(self, text: bytes) -> int:
-        number = self[text] = len(self)
+    def __missing__(self, text: bytes) -> bytes:
+        number = self[text] = len(self).to_bytes(8, byteorder)
         return number
+
+    def number(self, text: bytes) -> int:
+        """The number of *text*."""
+        return int.from_bytes(self[text], byteorder)
+
+    def numbers(self, texts: Iterable[bytes]) -> bytes:
+        """The numbers of *texts*, as an array has them."""
+        return b"".join(map(self.__getitem__, texts))
 
 
 class _Table:

@@ -49,7 +49,7 @@ class Merger:
             profile = Pending(name, inflate(data, self._limits))
         except ProfbucketError as error:
             raise named(error, name) from None
-        split(profile, self._limits)
+        split(profile, self._pool.strings, self._limits)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)
         if self._pending_bytes >= _BATCH:
@@ -87,7 +87,7 @@ class Merger:
                 # What is checked of types by themselves is checked once: those of all others are equal.
                 try:
                     if not profile.checked:
-                        split_plainly(profile, self._limits)
+                        split_plainly(profile, self._pool.strings, self._limits)
                 except ProfbucketError as error:
                     self._errors.append(error)
                     refused.add(i)

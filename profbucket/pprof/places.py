@@ -18,6 +18,7 @@ _LOCATION = _LINE = 0x22
 _FUNCTION = 0x2A
 _ANY = 0xF7  # the two tags without the bit in which they differ
 _PADDING = bytes(16)
+_SHORT = 2**14 - 1  # the largest number of two bytes
 
 
 class OtherLayout(Exception):
@@ -45,16 +46,17 @@ class Places:
 def read_places(streams: Sequence[bytes]) -> Places:
     """Read *streams*, which hold locations and functions and nothing else, or raise ``OtherLayout``."""
     bounds = offsets(np.fromiter(map(len, streams), np.int64, len(streams)))
-    data = np.frombuffer(b"".join((*streams, _PADDING)), np.uint8)
-    start, begin, stop = _heads(data, bounds)
+    source = _Source(b"".join((*streams, _PADDING)))
+    data = source.data
+    start, begin, stop = _heads(source, bounds)
     function = data[start] == _FUNCTION
     # id, id or function; name, mapping or line; system name, address or column.
-    first, at = _field(data, begin, 0x08)
-    second, at = _field(data, at, 0x10)
-    third, at = _field(data, at, 0x18)
+    first, at = source.field(begin, 0x08)
+    second, at = source.field(at, 0x10)
+    third, at = source.field(at, 0x18)
     functions = np.flatnonzero(function)
-    filename, more = _field(data, at[functions], 0x20)
-    start_line, more = _field(data, more, 0x28)
+    filename, more = source.field(at[functions], 0x20)
+    start_line, more = source.field(more, 0x28)
     at[functions] = more
 
     # What looked like a head and is none has in general no fields that end where it says.
@@ -80,7 +82,7 @@ def read_places(streams: Sequence[bytes]) -> Places:
     location = np.flatnonzero(outer & ~function)
     last = np.flatnonzero(final & ~function)  # of each location its last line, or itself
     begun = np.where(outer[last], at[last], stop[last])
-    mapping, mapped = _field(data, begun, 0x10)
+    mapping, mapped = source.field(begun, 0x10)
     end[last] = mapped
     if len(last) != len(location) or ((mapped > begun) & (second[location] > 0)).any():
         raise OtherLayout
@@ -129,63 +131,69 @@ def _prove(start: Ints, stop: Ints, end: Ints, *, function: Bools, outer: Bools,
         raise OtherLayout
 
 
-def _heads(data: Bytes, bounds: Ints) -> tuple[Ints, Ints, Ints]:
+class _Source:
+    """Bytes, and for every position in them the number that is read from there."""
+
+    def __init__(self, raw: bytes) -> None:
+        self.data: Bytes = np.frombuffer(raw, np.uint8)
+        # Most numbers have one byte or two. All that could begin anywhere are put together at once, which costs
+        # less than to look for those that do. What is more than _SHORT goes on in further bytes.
+        wide = self.data[:-1].astype(np.uint16)
+        self.short = self.data[1:].astype(np.uint16)
+        self.short <<= 7
+        self.short *= wide >> 7
+        wide &= 127
+        self.short += wide
+
+    def field(self, at: Ints, tag: int) -> tuple[Words, Ints]:
+        """The numbers in fields with *tag* at these positions, 0 where there is another, and where they end."""
+        present = self.data[at] == tag
+        if present.all():
+            return self._numbers(at + 1)
+        rows = np.flatnonzero(present)
+        values, end = np.zeros(len(at), np.uint64), at.copy()
+        values[rows], end[rows] = self._numbers(at[rows] + 1)
+        return values, end
+
+    def _numbers(self, at: Ints) -> tuple[Words, Ints]:
+        """The numbers at these positions, and where they end. *at* is overwritten."""
+        short = self.short[at]
+        values = short.astype(np.uint64)
+        at += 1
+        at += short > 127
+        longer = np.flatnonzero(short > _SHORT)
+        place = at[longer]
+        value = ((self.data[place - 1] & 127).astype(np.uint64) << np.uint64(7)) | (self.data[place - 2] & 127)
+        for shift in range(14, 70, 7):
+            if not len(longer):
+                break
+            byte = self.data[place]
+            place += 1
+            if shift == 63 and (byte > 1).any():
+                raise OtherLayout
+            value |= (byte & 127).astype(np.uint64) << np.uint64(shift)
+            done = np.flatnonzero(byte < 128)
+            ready = longer[done]
+            values[ready], at[ready] = value[done], place[done]
+            rest = np.flatnonzero(byte > 127)
+            longer, value, place = longer[rest], value[rest], place[rest]
+        return values, at
+
+
+def _heads(source: _Source, bounds: Ints) -> tuple[Ints, Ints, Ints]:
     """Where messages seem to begin, where their first field is, and where they end."""
-    size = int(bounds[-1])
+    data, size = source.data, int(bounds[-1])
     start = np.flatnonzero((data[:size] & _ANY) == _LOCATION)
-    length = data[start + 1].astype(np.int64)
+    length = source.short[start + 1]
     begin = start + 2
-    long = np.flatnonzero(length > 127)
-    if len(long):
-        high = data[begin[long]].astype(np.int64)
-        length[long] += (high << 7) - 128
-        length[long[high > 127]] = size  # three bytes: none that is common
-        begin[long] += 1
+    begin += length > 127
     stop = begin + length
-    good = np.flatnonzero((data[begin] == 0x08) & (stop <= size))
+    # Of more than two bytes there is none that is common.
+    good = np.flatnonzero((data[begin] == 0x08) & (stop <= size) & (length <= _SHORT))
     start, begin, stop = start[good], begin[good], stop[good]
     after = data[stop]
     good = np.flatnonzero(((after & _ANY) == _LOCATION) | (after == 0x10) | (stop == size))
     return start[good], begin[good], stop[good]
-
-
-def _field(data: Bytes, at: Ints, tag: int) -> tuple[Words, Ints]:
-    """The numbers in the fields with *tag* at these positions, 0 where there is another, and where they end."""
-    present = data[at] == tag
-    if present.all():
-        return _varints(data, at + 1)
-    rows = np.flatnonzero(present)
-    values, end = np.zeros(len(at), np.uint64), at.copy()
-    values[rows], end[rows] = _varints(data, at[rows] + 1)
-    return values, end
-
-
-def _varints(data: Bytes, at: Ints) -> tuple[Words, Ints]:
-    """The numbers at these positions, and where they end. *at* is overwritten."""
-    byte = data[at]
-    values = byte.astype(np.uint64)
-    at += 1
-    longer = np.flatnonzero(byte > 127)
-    place, value = at[longer], values[longer]
-    value -= np.uint64(128)
-    for shift in range(7, 70, 7):
-        if not len(longer):
-            break
-        byte = data[place]
-        place += 1
-        if shift == 63 and (byte > 1).any():
-            raise OtherLayout
-        value |= (byte & 127).astype(np.uint64) << np.uint64(shift)
-        more = byte > 127
-        if not more.any():
-            values[longer], at[longer] = value, place
-            break
-        done = np.flatnonzero(~more)
-        ready = longer[done]
-        values[ready], at[ready] = value[done], place[done]
-        rest = np.flatnonzero(more)
-        longer, value, place = longer[rest], value[rest], place[rest]
-    return values, at
 
 
 def _streams(start: Ints, bounds: Ints) -> Ints:

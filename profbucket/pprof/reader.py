@@ -1,7 +1,7 @@
 """Profiles to batches: the quick way for all, the plain way for those that are not as they should be."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -28,7 +28,7 @@ class Pending:
     raw: bytes
     stream: bytes = b""  # all but strings, locations and functions
     places: bytes = b""  # locations and functions
-    strings: list[bytes] = field(default_factory=list)
+    strings: bytes = b""  # the numbers of its strings
     checked: bool = False  # by the plain decoder
 
 
@@ -45,28 +45,27 @@ def read(
                 [p.stream for p in profiles],
                 [p.places for p in profiles],
                 [p.strings for p in profiles],
-                strings,
                 np.fromiter((p.checked for p in profiles), bool, len(profiles)),
             )
         except Irregular as irregular:
             odd = set(irregular.streams.tolist())
-            profiles = [p for i, p in enumerate(profiles) if i not in odd or _is_valid(p, limits, errors)]
+            profiles = [p for i, p in enumerate(profiles) if i not in odd or _is_valid(p, strings, limits, errors)]
         else:
             return batch, profiles
     return None, []
 
 
-def _is_valid(profile: Pending, limits: Limits, errors: list[ProfbucketError]) -> bool:
+def _is_valid(profile: Pending, strings: Strings, limits: Limits, errors: list[ProfbucketError]) -> bool:
     """Split *profile* plainly, which tells."""
     try:
-        split_plainly(profile, limits)
+        split_plainly(profile, strings, limits)
     except ProfbucketError as error:
         errors.append(error)
         return False
     return True
 
 
-def split(profile: Pending, limits: Limits) -> None:
+def split(profile: Pending, strings: Strings, limits: Limits) -> None:
     """Part a profile into its strings and the streams of everything else.
 
     Raise ``Invalid`` or ``TooLarge``, with its name, for what is plainly none.
@@ -76,14 +75,14 @@ def split(profile: Pending, limits: Limits) -> None:
             count_entries(profile.raw, limits)
         message = stream_pb2.Quick.FromString(profile.raw)
     except DecodeError:
-        split_plainly(profile, limits)
+        split_plainly(profile, strings, limits)
         return
     except ProfbucketError as error:
         raise named(error, profile.name) from None
-    _part(profile, message)
+    _part(profile, strings, message)
 
 
-def split_plainly(profile: Pending, limits: Limits) -> None:
+def split_plainly(profile: Pending, strings: Strings, limits: Limits) -> None:
     """The same by way of the plain decoder, which knows what is wrong with a profile and raises it."""
     try:
         decoded = decode(profile.raw, limits).message
@@ -93,12 +92,12 @@ def split_plainly(profile: Pending, limits: Limits) -> None:
         raise named(error, profile.name) from None
     decoded.DiscardUnknownFields()
     whole = stream_pb2.Whole.FromString(decoded.SerializeToString())
-    _part(profile, stream_pb2.Quick.FromString(whole.SerializeToString()))
+    _part(profile, strings, stream_pb2.Quick.FromString(whole.SerializeToString()))
     profile.checked = True
 
 
-def _part(profile: Pending, message: stream_pb2.Quick) -> None:
-    profile.strings = message.string_table[:]
+def _part(profile: Pending, strings: Strings, message: stream_pb2.Quick) -> None:
+    profile.strings = strings.numbers(message.string_table[:])
     message.ClearField("string_table")
     message.end = _END
     profile.stream, _, profile.places = message.SerializeToString().partition(_END_FIELD)

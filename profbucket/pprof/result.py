@@ -78,13 +78,13 @@ class _Writer:
     def name_strings(self, comments: Sequence[bytes]) -> list[bytes]:
         """Decide which strings the result has and in which order, and return them."""
         pool = self.pool
-        comment = [*dict.fromkeys([*(pool.strings[c] for c in comments), *pool.comments])]
+        comment = [*dict.fromkeys([*(pool.strings.number(c) for c in comments), *pool.comments])]
         used = np.zeros(len(pool.strings), bool)
         used[[i for pair in (*self.types[0], self.types[1]) for i in pair]] = True
         used[pool.texts] = True
         used[comment] = True
         for i in self.mapping:
-            used[[pool.strings[text] for text in pool.bases[i][3:]]] = True
+            used[[pool.strings.number(text) for text in pool.bases[i][3:]]] = True
         name, self.function_file = pool.functions.column(0)[self.function], pool.functions.column(1)[self.function]
         self.function_name, self.function_system_name = _high(name), _low(name)
         used[self.function_name] = used[self.function_system_name] = used[self.function_file.view(np.int64)] = True
@@ -152,7 +152,7 @@ class _Writer:
         out = []
         for place, i in enumerate(self.mapping, 1):
             start, limit, offset, file, build_id = self.pool.bases[i]
-            strings = [self.id(self.pool.strings[text]) for text in (file, build_id)]
+            strings = [self.id(self.pool.strings.number(text)) for text in (file, build_id)]
             values = (place, start, limit, offset, *strings, *self.pool.mapping_flags[i].tolist())
             out.append(_message(0x1A, zip(range(0x08, 0x58, 8), values, strict=True)))
         return b"".join(out)
