@@ -1,4 +1,4 @@
-"""``profbucket key create | hash``: a key is made here, kept by who uses it, and known to collectors by its hash."""
+"""``profbucket key create | hash``: a key is made here, kept by who uses it, known to collectors by its hash."""
 
 import json
 import sys

@@ -37,7 +37,7 @@ class TestCreate:
         secret, entry = done.text.splitlines()
         key = Keys.parse(f"[{entry}]").find(secret)
         assert key
-        assert (key.name, key.scopes, key.services) == ("shop-agents", {Scope.WRITE}, ("shop-*",))
+        assert (key.name, key.scopes, key.services) == ("shop-agents", frozenset({Scope.WRITE}), ("shop-*",))
         assert secret not in entry + done.stderr
 
     def test_without_services_it_is_for_all_and_scopes_can_be_many(self) -> None:
@@ -104,24 +104,26 @@ class TestHash:
         assert "hunter2" not in done.stderr
 
 
+SECRET = new_secret()
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A collector that asks for a key."""
+    directory = tmp_path_factory.mktemp("keyed")
+    keys = json.dumps([{"name": "all", "sha256": hash_secret(SECRET).hex(), "scopes": list(Scope)}])
+    with served(f"file://{directory}/profiles", directory / "log", PROFBUCKET_KEYS=keys) as url:
+        yield url
+
+
 class TestSent:
-    SECRET = new_secret()
-
-    @pytest.fixture(scope="class")
-    def url(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-        """A collector that asks for a key."""
-        directory = tmp_path_factory.mktemp("keyed")
-        entry = {"name": "all", "sha256": hash_secret(self.SECRET).hex(), "scopes": list(Scope)}
-        with served(f"file://{directory}/profiles", directory / "log", PROFBUCKET_KEYS=json.dumps([entry])) as url:
-            yield url
-
     def test_the_key_of_the_environment_is_sent(self, url: str) -> None:
         push = ("push", CPU, "--service", "a", "--type", "cpu", "--url", url)
-        profbucket(*push, PROFBUCKET_KEY=self.SECRET).check()
-        assert profbucket("services", "--url", url, PROFBUCKET_KEY=self.SECRET).check().text == "a\n"
+        profbucket(*push, PROFBUCKET_KEY=SECRET).check()
+        assert profbucket("services", "--url", url, PROFBUCKET_KEY=SECRET).check().text == "a\n"
 
     def test_so_is_one_in_the_url(self, url: str) -> None:
-        keyed = url.replace("//", f"//x:{self.SECRET}@")
+        keyed = url.replace("//", f"//x:{SECRET}@")
         profbucket("push", CPU, "--service", "a", "--type", "cpu", "--url", keyed).check()
         assert profbucket("services", PROFBUCKET_URL=keyed).check().text == "a\n"
 
