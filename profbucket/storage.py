@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
-from profbucket.errors import Invalid, Misconfigured
+from profbucket.errors import Forbidden, Invalid, Misconfigured
 from profbucket.keys import RESERVED, Id
 from profbucket.labels import Labels
 from profbucket.meta import Meta, Query, Total
@@ -107,8 +107,11 @@ class Storage:
     def offer(self, data: bytes, filename: str) -> str | None:
         key = f"{RESERVED}/results/{sha256(data).hexdigest()[:32]}.pb.gz"
         url = self.bucket.link(key, filename, LINK_SECONDS)
-        if url is not None:
-            self.bucket.put(key, data, {})
+        try:
+            if url is not None:
+                self.bucket.put(key, data, {})
+        except Forbidden:
+            return None  # a function that only reads can still answer directly, as far as its platform lets it
         return url
 
     def link(self, profile_id: Id, filename: str) -> str | None:

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from collections.abc import Mapping
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
@@ -595,6 +596,18 @@ class TestBounds:
         response = api.get(f"{PROFILES}/{profile_id}")
         assert response.status_code == 302
         assert response.headers["Location"].startswith(f"https://bucket.example/{profile_id}.pb.gz?")
+
+    def test_a_function_that_may_not_write_results_answers_directly(self, api: Api) -> None:
+        class ReadOnly(LinkedBucket):
+            def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+                if key.startswith("_/"):
+                    raise Forbidden("grant a role")
+                return super().put(key, data, metadata)
+
+        bucket = ReadOnly()
+        for stored in api.storage.bucket.list("", "\x7f"):
+            bucket.put(stored.key, api.storage.bucket.get(stored.key), stored.metadata or {})
+        assert total(Api(Storage(bucket, api.storage.index), Limits(answer_bytes=10)).merge()) == 15
 
     def test_where_a_bucket_has_no_links_a_large_answer_is_given_directly(self, api: Api) -> None:
         assert total(Api(api.storage, Limits(answer_bytes=10)).merge()) == 15
