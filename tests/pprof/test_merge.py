@@ -1,5 +1,6 @@
 """The merge against the real one, and against the plain one."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,14 +8,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from profbucket.pprof.merge import merge
-from tests.canonical import Canonical, assert_compact, canonical
+from profbucket.errors import Invalid, ProfbucketError, TooLarge
+from profbucket.limits import Limits
+from profbucket.pprof import decode, inflate
+from profbucket.pprof import merge as merging
+from profbucket.pprof.merge import Merger, merge
+from tests.canonical import Canonical, assert_compact, bases, canonical
 from tests.gotool import GoPprof
+from tests.plain_merge import Merger as PlainMerger
+from tests.plain_merge import merge as plain_merge
 from tests.profiles import (
+    Function,
+    Label,
+    Line,
+    Location,
+    Mapping,
     Profile,
+    Sample,
+    Style,
     encode,
+    function,
     gos_styles,
+    profile,
     profile_sets,
+    stack,
+    styles,
 )
 
 DATA = Path(__file__).parent.parent / "data"
@@ -114,3 +132,229 @@ class TestAgainstGo:
             assert_same(canonical(merge(profiles)), theirs_without_zeros)
 
         check()
+
+    def test_the_order_of_profiles_changes_nothing(self, go_merge: GoMerge, corpus: list[Path]) -> None:
+        shuffled = random.Random(4).sample(corpus, len(corpus))
+        merged = canonical(merge(read(shuffled)))
+        assert_same(merged, canonical(go_merge(shuffled)))
+        assert_same(merged, canonical(merge(read(corpus))))
+
+    def test_a_merge_of_merges_is_the_merge_of_all(self, go_merge: GoMerge, corpus: list[Path]) -> None:
+        choice = random.Random(4)
+        parts: list[list[Path]] = [[] for _ in range(9)]
+        for file in corpus:
+            choice.choice(parts).append(file)
+        two_steps = merge([merge(read(part)) for part in parts])
+        assert_same(canonical(two_steps), canonical(go_merge(corpus)))
+        assert_compact(two_steps)
+
+
+class TestAgainstThePlainMerge:
+    """What dictionaries keyed by the content make of the same profiles."""
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(profile_sets(), st.data())
+    def test_profiles_of_any_encoder_merge_alike(self, contents: list[Profile], data: st.DataObject) -> None:
+        profiles = [encode(content, data.draw(styles)) for content in contents]
+        with pytest.MonkeyPatch.context() as patch:
+            # Many batches and one must be the same.
+            patch.setattr(merging, "_BATCH", data.draw(st.sampled_from([1, 600, 1 << 20])))
+            merged = merge(profiles, ["from a test"])
+        plain = plain_merge(profiles, ["from a test"])
+        assert_same(canonical(merged), canonical(plain))
+        assert_compact(merged)
+        assert bases(merged).items() <= bases(plain).items()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(profile_sets(), st.randoms(use_true_random=False))
+    def test_order_and_partition_change_nothing_but_texts_of_the_header(
+        self, contents: list[Profile], choice: random.Random
+    ) -> None:
+        profiles = [encode(content) for content in contents]
+        samples = canonical(merge(profiles)).samples
+        choice.shuffle(profiles)
+        assert canonical(merge(profiles)).samples == samples
+        cut = choice.randrange(len(profiles) + 1)
+        halves = [merge(half) for half in (profiles[:cut], profiles[cut:]) if half]
+        assert canonical(merge(halves)).samples == samples
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_mutated_profiles_are_refused_or_merged_alike(self, seed: int) -> None:
+        choice = random.Random(seed)
+        sources = [inflate(file.read_bytes()) for file in sorted(DATA.glob("*/*.pb*"))]
+        sources = [raw for raw in sources if len(raw) < 20_000]
+        for manner in (Style(), Style(packed="always"), Style(ids="sparse"), Style(shuffled_fields=True)):
+            sources += [inflate(encode(LABELLED, manner))] * 3
+        refused = 0
+        for _ in range(60):
+            group = [mutated(choice.choice(sources), choice) for _ in range(choice.choice([1, 2, 4]))]
+            ours, errors = outcome(Merger(), group)
+            theirs, expected = outcome(PlainMerger(), group)
+            assert sorted(errors) == sorted(expected)
+            assert (ours and canonical(ours)) == (theirs and canonical(theirs))
+            refused += len(errors)
+        assert refused  # or nothing was put to the test
+
+
+LABELLED = profile(
+    Sample(stack("a", "b"), (1, 2)),
+    Sample(stack("a", "c", "b"), (5, 0), (Label(b"k", b"v"), Label(b"n", number=4, unit=b"bytes"))),
+)
+
+
+def mutated(raw: bytes, choice: random.Random) -> bytes:
+    data = bytearray(raw)
+    for _ in range(choice.choice([0, 1, 1, 3])):
+        at = choice.randrange(len(data))
+        match choice.randrange(5):
+            case 0:
+                data[at] ^= 1 << choice.randrange(8)
+            case 1:
+                data[at] = choice.choice([0x22, 0x2A, 0x12, 0x08, 0x10, 0x32, 0, 0x7F, 0x80, 0xFF])
+            case 2:
+                del data[at : at + choice.choice([1, 2, 10])]
+            case 3:
+                data[at:at] = choice.randbytes(choice.choice([1, 2, 8]))
+            case 4:
+                data[at:at] = data[choice.randrange(len(data)) :][: choice.randrange(40)]
+        data = data or bytearray(raw)
+    return bytes(data)
+
+
+def outcome(merger: Merger | PlainMerger, profiles: list[bytes]) -> tuple[bytes | None, list[str]]:
+    """The merge of those that are valid, if any, and the kinds of errors of the others."""
+    errors = []
+    for data in profiles:
+        try:
+            merger.add(data)
+        except ProfbucketError as error:
+            errors.append(type(error).__name__)
+    while True:
+        try:
+            return merger.result(), errors
+        except ProfbucketError as error:
+            if str(error) == "nothing to merge":
+                return None, errors
+            errors.append(type(error).__name__)
+
+
+class TestErrors:
+    OTHER = profile(
+        Sample(stack("a"), (1,)), sample_types=((b"inuse_space", b"bytes"),), period_type=(b"space", b"bytes")
+    )
+
+    def test_mixed_sample_types_are_refused_by_the_names_of_both(self) -> None:
+        merger = Merger()
+        merger.add(encode(LABELLED), "first")
+        merger.add(encode(self.OTHER), "second")
+        with pytest.raises(Invalid, match=r"^second: sample types differ: .*cpu/nanoseconds.*inuse_space/bytes"):
+            merger.result()
+
+    def test_mixed_period_types_are_refused_by_the_names_of_both(self) -> None:
+        other = profile(*LABELLED.samples, period_type=(b"wall", b"seconds"))
+        with pytest.raises(Invalid, match=r"profile 2: period types differ: .*cpu/nanoseconds.*wall/seconds"):
+            merge([encode(LABELLED), encode(other)])
+
+    def test_what_an_error_names_is_left_out_and_all_others_are_in(self) -> None:
+        broken = encode(Profile(samples=(Sample(stack("x"), (1,)),)))  # one value for two types
+        merger = Merger()
+        for name, data in [("a", encode(LABELLED)), ("b", broken), ("c", encode(LABELLED)), ("d", broken)]:
+            merger.add(data, name)
+        with pytest.raises(Invalid, match=r"^b: sample 0 has 1 values for 2 sample types"):
+            merger.result()
+        with pytest.raises(Invalid, match=r"^d: "):
+            merger.result()
+        assert canonical(merger.result()) == canonical(merge([encode(LABELLED)] * 2))
+
+    def test_the_first_valid_profile_says_what_is_measured(self) -> None:
+        merger = Merger()
+        merger.add(encode(profile(Sample(stack("x"), (1, 2)), sample_types=((b"a", b"b"),))), "bad")
+        merger.add(encode(self.OTHER), "good")
+        with pytest.raises(Invalid, match=r"^bad: "):
+            merger.result()
+        assert canonical(merger.result()).header.sample_types == ((b"inuse_space", b"bytes"),)
+
+    @pytest.mark.parametrize("data", [b"", b"nonsense", b"\x1f\x8b", b"\x0a\xff\xff\xff\xff\x7f"])
+    def test_what_is_no_profile_is_refused_at_once_by_its_name(self, data: bytes) -> None:
+        with pytest.raises(Invalid, match=r"^thing: "):
+            Merger().add(data, "thing")
+
+    def test_nothing_is_no_merge(self) -> None:
+        with pytest.raises(Invalid, match="nothing to merge"):
+            Merger().result()
+
+    def test_a_profile_over_a_cap_is_refused_by_its_name(self) -> None:
+        with pytest.raises(TooLarge, match=r"^thing: .*PROFBUCKET_MAX_INFLATED_BYTES"):
+            Merger(Limits(inflated_bytes=40)).add(encode(LABELLED), "thing")
+
+    def test_a_large_profile_of_tiny_entries_is_refused_before_it_takes_memory(self) -> None:
+        swollen = encode(LABELLED, Style(gzip=False)) + b"\x32\x00" * 3_000_000
+        with pytest.raises(TooLarge, match="PROFBUCKET_MAX_ENTRIES"):
+            Merger(Limits(entries=1_000_000)).add(swollen)
+
+
+class TestContent:
+    def test_a_stack_of_two_thousand_frames_stays_whole(self) -> None:
+        deep = profile(Sample(stack(*(f"f{i % 700}" for i in range(2000))), (1, 2)))
+        merged = canonical(merge([encode(deep), encode(deep, Style(packed="never"))]))
+        [(key, values)] = merged.samples.items()
+        assert [place.frames[0].name for place in key[0]] == [b"f%d" % (i % 700) for i in range(2000)]
+        assert values == (2, 4)
+
+    def test_addresses_count_from_where_a_binary_was_loaded(self) -> None:
+        places = [
+            Location(Mapping(base, base + 0x5000, 0, b"/lib/x.so", b"id"), base + 0x123)
+            for base in (0x1000, 0x9000)
+        ]
+        merged = merge([encode(profile(Sample((place,), (1, 1)))) for place in places])
+        [location] = decode(merged).message.location
+        assert (location.address, len(location.line)) == (0x1123, 0)
+        [(start, limit, *_)] = bases(merged).values()
+        assert (start, limit) == (0x1000, 0x6000)
+
+    def test_samples_that_add_up_to_zero_are_gone_with_all_that_they_held(self) -> None:
+        plus = profile(Sample(stack("gone"), (3, -4)), Sample(stack("stays"), (1, 0)))
+        minus = profile(Sample(stack("gone"), (-3, 4)))
+        merged = merge([encode(plus), encode(minus)])
+        assert [place.frames[0].name for key in canonical(merged).samples for place in key[0]] == [b"stays"]
+        assert b"gone" not in decode(merged).message.string_table
+
+    def test_labels_keep_stacks_apart_whatever_the_order_of_their_keys(self) -> None:
+        a, b = Label(b"a", b"1"), Label(b"b", number=2, unit=b"bytes")
+        merged = merge([encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((a, b), (b, a), (a,), ())])
+        assert sorted(values[0] for values in canonical(merged).samples.values()) == [1, 1, 2]
+
+    def test_the_order_of_the_values_of_a_key_tells_samples_apart(self) -> None:
+        one, two = Label(b"k", b"1"), Label(b"k", b"2")
+        merged = merge([encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((one, two), (two, one))])
+        assert len(canonical(merged).samples) == 2
+
+    def test_a_column_tells_lines_apart(self) -> None:
+        f = function("f")
+        places = [Location(lines=(Line(f, 3, column), Line(f, 9))) for column in (1, 2)]
+        merged = merge([encode(profile(*(Sample((place,), (1, 1)) for place in places)))])
+        assert len(canonical(merged).samples) == 2
+
+    def test_one_line_and_a_list_of_lines_are_never_taken_for_each_other(self) -> None:
+        f, g = Function(b"f"), Function(b"g")
+        shapes = [(), (Line(f),), (Line(g),), (Line(f), Line(f)), (Line(f), Line(g)), (Line(f), Line(g), Line(f))]
+        content = profile(*(Sample((Location(lines=lines),), (i + 1, 0)) for i, lines in enumerate(shapes)))
+        merged = canonical(merge([encode(content)] * 2))
+        assert {tuple(n.name for n in key[0][0].frames): v[0] for key, v in merged.samples.items()} == {
+            tuple(line.function.name for line in lines): 2 * (i + 1) for i, lines in enumerate(shapes)
+        }
+
+    def test_values_wrap_at_64_bits_as_they_do_in_go(self) -> None:
+        most = profile(Sample(stack("f"), (2**63 - 1, 1)))
+        [values] = canonical(merge([encode(most)] * 3)).samples.values()
+        assert values == (3 * (2**63 - 1) - 2**64, 3)
+
+    def test_the_program_itself_stays_the_first_mapping(self) -> None:
+        program, library = Mapping(0x1000, 0x2000, 0, b"/bin/p"), Mapping(0x8000, 0x9000, 0, b"/lib/a.so")
+        one = profile(Sample((Location(program, 0x1001),), (1, 1)), Sample((Location(library, 0x8001),), (1, 1)))
+        message = decode(merge([encode(one), encode(one)])).message
+        assert message.string_table[message.mapping[0].filename] == b"/bin/p"
+
+    def test_equal_profiles_give_equal_bytes(self) -> None:
+        profiles = [encode(LABELLED), *(encode(LABELLED, Style(ids="sparse", seed=i)) for i in range(5))]
+        assert merge(profiles) == merge(profiles)
