@@ -1,0 +1,3 @@
+module profbucket.example/pgo
+
+go 1.25
