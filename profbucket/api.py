@@ -5,6 +5,7 @@ It is profefe's (github.com/profefe/profefe), with what is ours beside it; docs/
 
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from flask import Flask, Response, request
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import PathConverter
 
 from profbucket import __version__, keys, logs
 from profbucket.access import Gate, Key, Scope
@@ -40,6 +42,7 @@ from profbucket.labels import Labels, Matcher, parse_matchers
 from profbucket.limits import Limits
 from profbucket.meta import ProfileType, Query, shown
 from profbucket.metrics import CONTENT_TYPE, Metrics
+from profbucket.openapi import document
 from profbucket.query import Merged, Querier, missing
 from profbucket.times import format_time, parse_time
 
@@ -84,6 +87,7 @@ def create_app(
     # No MAX_CONTENT_LENGTH: with one, werkzeug takes a body that breaks off for one that ends.
     app = Flask("profbucket", static_folder=None)
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
+    app.url_map.converters["path"] = _Path
     metrics = Metrics()
 
     def report(exchange: Exchange) -> None:
@@ -120,8 +124,15 @@ def create_app(
     app.add_url_rule("/healthz", "healthz", _health)
     app.add_url_rule("/health", "health", _health)  # Google's front end keeps /healthz on run.app for itself
     app.add_url_rule("/metrics", "metrics", lambda: _metrics(metrics, _admitted(gate, Scope.ADMIN)))
+    app.add_url_rule("/api/0/openapi.json", "openapi", lambda: _openapi(app, config))
     app.register_error_handler(Exception, error_response)
     return app
+
+
+class _Path(PathConverter):
+    """A path that may hold line breaks, too: what is asked for under a route is answered by it."""
+
+    regex = r"[^/][\s\S]*?"
 
 
 class _Write:
@@ -357,6 +368,15 @@ def _health() -> Response:
 
 def _metrics(metrics: Metrics, _: Key) -> Response:
     return Response(metrics.text(), content_type=CONTENT_TYPE)
+
+
+def _openapi(app: Flask, config: Config) -> Response:
+    routes = {
+        (method, re.sub("<(?:path:)?_?([a-z]*)>", lambda match: f"{{{match[1] or 'path'}}}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+    }
+    return Response(json.dumps(document(config, STATUS, routes)) + "\n", content_type="application/json")
 
 
 def _note_route() -> None:

@@ -73,6 +73,7 @@ def question(route: str, profile_id: str) -> tuple[str, str]:
         "metrics": ("GET", "/metrics"),
         "healthz": ("GET", "/healthz"),
         "health": ("GET", "/health"),
+        "openapi": ("GET", "/api/0/openapi.json"),
     }[route]
 
 
@@ -89,7 +90,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "metrics": (Scope.ADMIN, 200),  # they name no service
 }
 
-OPEN = ["healthz", "health"]  # to those without a key, too
+OPEN = ["healthz", "health", "openapi"]  # to those without a key, too
 
 
 def answered(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:
