@@ -20,7 +20,8 @@ from profbucket.errors import Forbidden, Misconfigured, Unavailable
 _T = TypeVar("_T")
 
 PATIENCE = 15.0  # seconds until no further attempt is made
-ATTEMPT = 6.0  # seconds that one attempt may take: a call ends within 21
+ATTEMPT = 6.0  # seconds that one attempt at a write may take: the call ends within 21
+QUERY = 15.0  # seconds that one attempt at a query may take: the call ends within 30
 
 _PASSING = {
     grpc.StatusCode.UNAVAILABLE,
@@ -80,7 +81,7 @@ class Calls:
         request.parent = self.documents
 
         def attempt() -> list[Any]:
-            answers: Iterator[Any] = self._query(request, timeout=ATTEMPT, metadata=self._metadata)
+            answers: Iterator[Any] = self._query(request, timeout=QUERY, metadata=self._metadata)
             return [answer.document for answer in answers if answer.HasField("document")]
 
         return self._call(attempt, "read the index", "roles/datastore.viewer")

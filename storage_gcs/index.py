@@ -25,7 +25,7 @@ from profbucket.ports import Selection, Series
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
 
-_PAGE = 1000  # entries in one answer: half a megabyte
+_PAGE = 2000  # entries in one answer: a megabyte
 _CHUNK = 30  # series in one query: Firestore takes no more values of "in"
 _CONCURRENT = 8  # queries of one find at a time
 _LEAST = 50  # entries in an answer to one of many queries
@@ -70,7 +70,7 @@ class FirestoreIndex:
                 self._known.clear()  # a document for each once more, and no list to keep in order
             self._known[meta.series] = now
         stored_at = int(time.time())
-        return self._create(ENTRIES, _document(meta.id), lambda fields: write_entry(fields, meta, stored_at))
+        return self._create(ENTRIES, document_of(meta.id), lambda fields: write_entry(fields, meta, stored_at))
 
     def find(self, selection: Selection) -> Iterator[Meta]:
         if selection.start > selection.end or selection.limit == 0:
@@ -98,7 +98,9 @@ class FirestoreIndex:
         from storage_gcs.firestore import CommitRequest
         from storage_gcs.queries import ENTRIES
 
-        names = [f"{self._calls().documents}/{ENTRIES}/{name}" for name in sorted({_document(one) for one in ids})]
+        names = [
+            f"{self._calls().documents}/{ENTRIES}/{name}" for name in sorted({document_of(one) for one in ids})
+        ]
         for begin in range(0, len(names), _COMMIT):
             request = CommitRequest()
             for name in names[begin : begin + _COMMIT]:
@@ -141,8 +143,9 @@ class FirestoreIndex:
         from storage_gcs.queries import of_entries, read_entry
 
         oldest = time.time() - self._retention if self._retention else 0
-        after = selection.after
-        while True:
+        after, left = selection.after, selection.limit
+        while left != 0:
+            size = size if left is None else min(size, left)  # each document read is paid for
             page = self._calls().query(of_entries(selection, series, after, size))
             for document in page:
                 meta = read_entry(document.fields)
@@ -152,6 +155,7 @@ class FirestoreIndex:
                     and selection.type in (None, meta.type)
                     and document.fields["stored_at"].timestamp_value.seconds >= oldest
                 ):
+                    left = None if left is None else left - 1
                     yield meta
             if len(page) < size:
                 return
@@ -168,5 +172,5 @@ class FirestoreIndex:
         return calls
 
 
-def _document(profile_id: str) -> str:
+def document_of(profile_id: str) -> str:
     return sha256(profile_id.encode()).hexdigest()[:32]

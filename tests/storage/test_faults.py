@@ -1,0 +1,64 @@
+"""Faults between collector and storage: what is accepted is there, once, and what fails says so in time."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from profbucket.meta import Query
+from profbucket.repair import State, fsck, reindex
+from profbucket.storage import open_storage
+from tests.serving import ROOT
+from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.storage.examples import EVER, NOW, numbered
+from tests.storage.faults import DEADLINE, dangling, post_through_faults
+
+POSTS = 400  # `make bench` posts 5,000
+
+
+def test_every_post_is_found_once_whatever_goes_wrong_on_the_way(gcs: str, firestore: str, tmp_path: Path) -> None:
+    outcome = post_through_faults(gcs, firestore, tmp_path, POSTS)
+    assert outcome.failures == []
+    assert outcome.given_up == 0
+    assert sorted(one.id for one in outcome.found) == sorted(outcome.accepted)
+    assert len(set(outcome.accepted)) == POSTS
+    assert sorted(one.created_at - NOW for one in outcome.found) == list(range(POSTS))
+    assert dangling(outcome) == []
+    assert outcome.slowest < DEADLINE
+    assert set(outcome.faults) == {"refused", "reset", "lost", "late"}
+
+
+KILLED = """
+import os, signal, sys
+from profbucket.storage import open_storage
+from tests.storage.examples import numbered
+
+storage = open_storage(sys.argv[1])
+for number in range(3):
+    storage.write(*numbered(number))
+storage.index.add = lambda meta: os.kill(os.getpid(), signal.SIGKILL)
+storage.write(*numbered(3))
+"""
+
+
+@pytest.mark.parametrize("how", ["the same write", "reindex"])
+def test_a_process_killed_between_object_and_entry_leaves_what_is_completed_by(
+    gcs: str, firestore: str, how: str
+) -> None:
+    url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"
+    killed = subprocess.run([sys.executable, "-c", KILLED, url], cwd=ROOT, env=os.environ, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    storage = open_storage(url)
+    query = Query("service-1", None, *EVER)
+    one, data = numbered(3)
+    assert one not in list(storage.find(query))
+    assert [finding.state for finding in fsck(storage)].count(State.MISSING) == 1
+    if how == "reindex":
+        list(reindex(storage))
+    else:
+        assert storage.write(one, data) is True
+    assert list(storage.find(query)) == [numbered(1)[0], one]
+    assert {finding.state for finding in fsck(storage)} == {State.GOOD}

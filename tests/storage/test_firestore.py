@@ -1,0 +1,230 @@
+"""What Firestore must be told, and what a write costs there."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from profbucket.labels import parse_matchers
+from profbucket.meta import ProfileType, Query
+from profbucket.ports import Selection
+from profbucket.repair import State, reindex
+from profbucket.storage import Storage
+from storage_gcs import FirestoreIndex, GcsBucket
+from tests.gotool import run
+from tests.proxies import Counted, firestore_proxy
+from tests.serving import ROOT
+from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.storage.examples import EVER, NOW, meta, numbered
+from tests.storage.loading import load_entries
+
+SCHEMA = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
+EQUAL, IN = 5, 8  # operators of StructuredQuery.FieldFilter
+
+Needed = tuple[str, frozenset[str], tuple[str, ...]]
+
+
+@dataclass
+class Watched:
+    index: FirestoreIndex
+    counted: Counted
+    project: str
+
+
+@pytest.fixture
+def watched(firestore: str) -> Iterator[Watched]:
+    """An index behind a proxy that counts."""
+    counted, project = Counted(), new_name()
+    with firestore_proxy(firestore, counted) as host, pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FIRESTORE_EMULATOR_HOST", host)
+        yield Watched(FirestoreIndex(project), counted, project)
+
+
+def needed(query: Any) -> Needed:
+    """The index that Firestore needs for *query*: a collection, fields that are equal to something, and an order.
+
+    Its rule: first the fields with equalities, in any order, then those with a range or an order, in that order.
+    """
+    filters = [one.field_filter for one in query.where.composite_filter.filters]
+    equal = frozenset(one.field.field_path for one in filters if one.op in (EQUAL, IN))
+    ranges = [one.field.field_path for one in filters if one.op not in (EQUAL, IN)]
+    order = [one.field.field_path for one in query.order_by]
+    assert set(ranges) <= set(order[:1]), "a range is on the first field of the order"
+    assert all(one.direction == 1 for one in query.order_by)
+    return query.from_[0].collection_id, equal, tuple(order)
+
+
+def serves(index: dict[str, Any], need: Needed) -> bool:
+    collection, equal, order = need
+    fields = index["fields"]
+    head, tail = fields[: len(equal)], tuple(fields[len(equal) :])
+    return index["collection"] == collection and set(head) == equal and tail == order
+
+
+def test_the_indexes_are_those_that_the_queries_need(watched: Watched) -> None:
+    """The emulator answers any query; Firestore refuses one without its index, and each costs every write."""
+    index = watched.index
+    index.add(meta(labels="v=1"))
+    watched.counted.reset()
+    selection = Selection("api", ProfileType.CPU, *EVER)
+    for kind in (ProfileType.CPU, None):
+        for series in (None, ["0" * 32], [f"{number:032x}" for number in range(70)]):
+            for after in (None, (NOW, "x")):
+                for limit in (None, 5):
+                    list(index.find(replace(selection, type=kind, series=series, after=after, limit=limit)))
+        index.series("api", kind)
+    index.services()
+
+    composite: set[Needed] = set()
+    single: set[Needed] = set()
+    for query in watched.counted.queries:
+        need = needed(query)
+        _, equal, order = need
+        (single if len(equal) + len(order) == 1 else composite).add(need)
+    assert len(composite) >= 3
+    unserved = [need for need in composite if not any(serves(one, need) for one in SCHEMA["indexes"])]
+    assert unserved == []
+    unused = [one for one in SCHEMA["indexes"] if not any(serves(one, need) for need in composite)]
+    assert unused == []
+    # Firestore indexes each field by itself unless it is told not to: that stays where a query asks for it alone.
+    off = {(one["collection"], one["field"]) for one in SCHEMA["fields"] if not one["indexed"]}
+    alone = {(collection, name) for collection, equal, order in single for name in (*equal, *order)}
+    assert off.isdisjoint(alone)
+    assert off | alone == written_fields(watched)
+
+
+def written_fields(watched: Watched) -> set[tuple[str, str]]:
+    """All fields of all documents."""
+    from storage_gcs.firestore import Calls, RunQueryRequest
+
+    calls, found = Calls(watched.project, "(default)"), set()
+    for collection in ("entries", "series"):
+        request = RunQueryRequest()
+        request.structured_query.from_.add().collection_id = collection
+        for document in calls.query(request):
+            found |= {(collection, field) for field in document.fields}
+    return found
+
+
+def test_a_query_asks_for_at_most_thirty_values(watched: Watched) -> None:
+    watched.counted.reset()
+    list(watched.index.find(Selection("api", None, *EVER, [f"{number:032x}" for number in range(70)])))
+    sizes = [
+        len(one.field_filter.value.array_value.values)
+        for query in watched.counted.queries
+        for one in query.where.composite_filter.filters
+        if one.field_filter.op == IN
+    ]
+    assert sorted(sizes) == [10, 30, 30]
+
+
+def test_of_many_series_each_match_is_read_once(watched: Watched) -> None:
+    """... although they are asked for thirty at a time, and all at once."""
+    metas = [meta(NOW + number, labels=f"pod={number % 70}") for number in range(210)]
+    load_entries(watched.project, metas)
+    series = sorted({one.series for one in metas})
+    watched.counted.reset()
+    assert list(watched.index.find(Selection("api", None, NOW + 50, *EVER[1:], series))) == metas[50:]
+    assert watched.counted.documents == 160
+    assert len(watched.counted.requests) == 3
+
+
+def test_one_field_says_when_an_entry_may_go(watched: Watched) -> None:
+    """Firestore's TTL takes one field a collection, and counts from a time that is there."""
+    ttl = [(one["collection"], one["field"]) for one in SCHEMA["fields"] if one["ttl"]]
+    watched.index.add(meta())
+    assert ttl == [("entries", "stored_at")]
+    assert set(ttl) <= written_fields(watched)
+
+
+def test_a_find_leaves_out_what_is_older_than_the_retention(watched: Watched) -> None:
+    """Firestore deletes up to a day late."""
+    one = meta()
+    watched.index.add(one)
+    assert list(FirestoreIndex(watched.project, retention=3600).find(Selection("api", None, *EVER))) == [one]
+    assert list(FirestoreIndex(watched.project, retention=-3600).find(Selection("api", None, *EVER))) == []
+
+
+def test_a_write_costs_one_document_once_its_series_is_known(watched: Watched) -> None:
+    watched.counted.reset()
+    watched.index.add(meta(NOW, labels="v=1"))
+    assert watched.counted.written == 2
+    for number in range(1, 6):
+        watched.index.add(meta(NOW + number, labels="v=1"))
+    assert watched.counted.written == 2 + 5
+    FirestoreIndex(watched.project).add(meta(NOW + 9, labels="v=1"))  # another process finds it there
+    assert watched.index.series("api", None)[0].labels.get("v") == "1"
+
+
+def test_ids_of_documents_are_spread(watched: Watched) -> None:
+    """Profiles that follow one another in time do not follow one another in Firestore, which splits by ranges."""
+    from storage_gcs.index import document_of
+
+    ids = [document_of(meta(NOW + number).id) for number in range(1000)]
+    assert len(set(ids)) == 1000
+    assert len({one[0] for one in ids}) == 16
+    assert sum(a < b for a, b in pairwise(ids)) in range(400, 600)
+
+
+def test_an_index_that_was_lost_whole_is_rebuilt_by_reindex(gcs: str, firestore: str) -> None:
+    """... its series too, so that finds by labels are as before."""
+    bucket, lost = GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name())
+    before = Storage(bucket, lost)
+    for number in range(60):
+        before.write(*numbered(number))
+    after = Storage(bucket, FirestoreIndex(new_name()))
+    assert {one.state for one in reindex(after)} == {State.MISSING}
+    for labels in ("", "version=0.0.2", "pod!=pod-1,version=~0.0.[13]"):
+        query = Query("service-1", None, *EVER, parse_matchers(labels))
+        assert list(after.find(query)) == list(before.find(query)) != []
+    assert {one.state for one in reindex(after)} == {State.GOOD}
+
+
+def test_entries_whose_series_was_removed_are_found_by_labels_again_after_reindex(
+    gcs: str, firestore: str
+) -> None:
+    project = new_name()
+    storage = Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(project))
+    one, data = numbered(1)
+    storage.write(one, data)
+    query = Query(one.service, None, *EVER, parse_matchers("number=1"))
+    forget_series(project, one.series)
+    assert list(storage.find(query)) == []
+    assert [finding.state for finding in reindex(Storage(storage.bucket, FirestoreIndex(project)))] == [
+        State.MISSING
+    ]
+    assert list(storage.find(query)) == [one]
+
+
+def forget_series(project: str, series: str) -> None:
+    from storage_gcs.firestore import Calls, CommitRequest
+
+    calls, request = Calls(project, "(default)"), CommitRequest()
+    request.writes.add().delete = f"{calls.documents}/series/{series}"
+    calls.commit(request, "remove a series", "")
+
+
+FORK = """
+import os, sys
+from profbucket.storage import open_storage
+from tests.storage.examples import numbered
+
+storage = open_storage(sys.argv[1])
+children = []
+for number in range(2):
+    child = os.fork()
+    if not child:
+        os._exit(0 if storage.write(*numbered(number)) else 1)
+    children.append(child)
+assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
+assert storage.services() == ["service-0", "service-1"]
+"""
+
+
+def test_a_storage_may_be_opened_before_a_fork_and_used_in_every_process(gcs: str, firestore: str) -> None:
+    url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"
+    run(sys.executable, "-c", FORK, url, cwd=ROOT).check()
