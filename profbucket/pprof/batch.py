@@ -7,7 +7,6 @@ import numpy as np
 from profbucket.pprof.arrays import Bools, Ints, Words, offsets
 from profbucket.pprof.pairs import (
     FUNCTION,
-    LABEL,
     LINE,
     LOCATION,
     MAPPING,
@@ -19,6 +18,7 @@ from profbucket.pprof.pairs import (
     Pairs,
 )
 from profbucket.pprof.places import OtherLayout, Places, read_places
+from profbucket.pprof.samples import Samples
 
 # Pairs of strings, by number: those of the sample types, and that of the period type.
 Types = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
@@ -38,10 +38,11 @@ class Batch:
         self,
         streams: Sequence[bytes],
         places: Sequence[bytes],
+        samples: Sequence[list[bytes]],
         tables: Sequence[bytes],
         checked: Bools,
     ) -> None:
-        """Read *streams*, locations and functions from *places*, and numbers of strings from *tables*.
+        """Read *streams*, locations and functions from *places*, *samples*, and numbers of strings from *tables*.
 
         The totals of *checked* profiles are known to fit 64 bits.
         """
@@ -56,15 +57,18 @@ class Batch:
             found = read_places(places)
         except OtherLayout:
             streams = [a + b for a, b in zip(streams, places, strict=True)]
-        pairs = Pairs(streams)
+        bounds = offsets(np.fromiter(map(len, streams), np.int64, self.count))
+        pairs = Pairs(b"".join(streams), bounds)
         self._read_header(pairs)
         self._read_mappings(pairs)
-        if found and (pairs.holds(LOCATION) or pairs.holds(FUNCTION)):
+        if found and (pairs.count_of(LOCATION) or pairs.count_of(FUNCTION)):
             raise Irregular(np.arange(self.count))
         found = found or _places(pairs)
         self._read_functions(found)
         self._read_locations(found)
-        self._read_samples(pairs, checked)
+        if pairs.count_of(SAMPLE):
+            raise Irregular(np.arange(self.count))
+        self._read_samples(Samples(samples), checked)
 
     def _read_header(self, pairs: Pairs) -> None:
         top = pairs.messages(TOP)
@@ -126,25 +130,20 @@ class Batch:
             places.line_count,
         )
 
-    def _read_samples(self, pairs: Pairs, checked: Bools) -> None:
-        samples = pairs.messages(SAMPLE)
-        (place, location_ids), (row, values) = samples.fields(0x08, 0x10)
-        self.sample_stream = samples.stream
-        self.sample_location_row = self._location_ids.rows(location_ids, samples.stream[place])
-        self.sample_location_count = np.bincount(place, minlength=len(samples))
-        given = np.bincount(row, minlength=len(samples))
-        _check(np.flatnonzero(given != self.width[samples.stream]), samples.stream)
-        self.values = values.view(np.int64)
-        size = np.bincount(samples.stream[row], np.abs(self.values.astype(float)), minlength=self.count)
-        _check(np.flatnonzero((size > _SURE) & ~checked), np.arange(self.count))
-
-        labels = pairs.messages(LABEL)
-        key, text, number, unit = labels.columns(0x08, 0x10, 0x18, 0x20)
+    def _read_samples(self, samples: Samples, checked: Bools) -> None:
+        stream = samples.stream
+        self.sample_location_count = samples.location_count
+        self.sample_location_row = self._location_ids.rows(samples.location_ids, stream, samples.location_count)
+        _check(np.flatnonzero(samples.value_count != self.width[stream]), stream)
+        self.values = samples.values
+        size = np.abs(self.values.astype(float))
+        total = np.bincount(np.repeat(stream, samples.value_count), size, minlength=self.count)
+        _check(np.flatnonzero((total > _SURE) & ~checked), np.arange(self.count))
+        key, text, self.label_number, unit = samples.label_columns
         self.label_key, self.label_text, self.label_unit = (
-            self._text(column, labels.stream) for column in (key, text, unit)
+            self._text(column, stream[samples.label_row]) for column in (key, text, unit)
         )
-        self.label_number = number
-        self.label_sample_row = pairs.parents(SAMPLE, LABEL)
+        self.label_sample_row = samples.label_row
 
     def signatures(self) -> list[Types]:
         """What each profile measures: the strings of its sample types and of its period type."""
@@ -189,16 +188,25 @@ class _Ids:
             self._keys_sorted = keys[self._order]
             _check(self._order[1:][self._keys_sorted[1:] == self._keys_sorted[:-1]], stream)
 
-    def rows(self, ids: Words, stream: Ints) -> Ints:
-        """The rows of the messages that have these ids, in the profiles that ask for them."""
+    def rows(self, ids: Words, stream: Ints, count: Ints | None = None) -> Ints:
+        """The rows of the messages that have these ids, in the profiles that ask for them.
+
+        Profile ``stream[0]`` asks for one, or for the first ``count[0]`` of *ids*, and so on.
+        """
         if self._dense:
             first = self._bounds[stream]
             room = self._bounds[stream + 1] - first
+            if count is not None:
+                first, room = np.repeat(first, count), np.repeat(room, count)
             # 0 wraps and is too large.
             rows = ids - np.uint64(1)
-            _check(np.flatnonzero(rows >= room.view(np.uint64)), stream)
+            bad = rows >= room.view(np.uint64)
+            if bad.any():
+                _check(np.flatnonzero(bad), stream if count is None else np.repeat(stream, count))
             first += rows.view(np.int64)
             return first
+        if count is not None:
+            stream = np.repeat(stream, count)
         if not len(ids):
             return np.empty(0, np.int64)
         place = np.minimum(np.searchsorted(self._known, ids), len(self._known) - 1)

@@ -245,7 +245,7 @@ def _powers(base: np.uint64, count: int) -> Words:
     """*base* to the powers from 0 to *count*, at least, modulo 2**64."""
     known = _known_powers.get(int(base))
     if known is None or len(known) <= count:
-        known = np.full(1 << count.bit_length(), base, np.uint64)
+        known = np.full(1 << max(16, count.bit_length()), base, np.uint64)
         known[0] = 1
         _known_powers[int(base)] = known = np.multiply.accumulate(known)
     return known

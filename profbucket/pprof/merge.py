@@ -12,7 +12,7 @@ from profbucket.pprof.wire import deflate, inflate
 
 # Bytes of inflated profiles that are read at once: large enough that numpy's cost per call does not count, small
 # enough that a batch's columns, some twenty times as large, stay near the processor.
-_BATCH = 4 << 20
+_BATCH = 2 << 20
 
 
 class Merger:

@@ -9,11 +9,9 @@ Nothing is trusted: each message must end where a pair ends, within the message 
 anything else is found is reported by its number, and says nothing about the others.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from profbucket.pprof.arrays import Bools, Ints, Words, offsets, ranges
+from profbucket.pprof.arrays import Bools, Ints, Words, ranges
 
 # Kinds of messages. TOP are the fields of the profile itself.
 TOP, SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, LABEL, LINE, PERIOD_TYPE = range(9)
@@ -39,12 +37,11 @@ class Irregular(Exception):
 class Pairs:
     """All pairs of some streams, by message."""
 
-    def __init__(self, streams: Sequence[bytes]) -> None:
-        """Read *streams*, or raise ``Irregular``."""
-        self.count = len(streams)
-        raw = b"".join(streams)
+    def __init__(self, raw: bytes, bounds: Ints) -> None:
+        """Read the streams that lie end to end in *raw*, each between two of *bounds*, or raise ``Irregular``."""
+        self.count = len(bounds) - 1
         self._bytes = np.frombuffer(raw, np.uint8)
-        self._bounds = offsets(np.fromiter(map(len, streams), np.int64, len(streams)))
+        self._bounds = bounds
         self._find_pairs()
         self._find_messages()
 
@@ -152,9 +149,9 @@ class Pairs:
         stream = np.repeat(np.arange(self.count), np.diff(np.searchsorted(first[main], self._cuts, side="right")))
         return Messages(self, first, count, None if main.all() else np.cumsum(main) - 1, stream)
 
-    def holds(self, kind: int) -> bool:
-        """Whether there is a message of that kind."""
-        return bool((self._kind == kind).any())
+    def count_of(self, kind: int | None) -> int:
+        """How many messages there are of that kind, or of any."""
+        return int(np.count_nonzero(self._main if kind is None else (self._kind == kind) & self._main))
 
     def parents(self, outer: int, inner: int) -> Ints:
         """For each message of kind *inner*, the number of the one of kind *outer* around it."""

@@ -46,7 +46,7 @@ class Places:
 def read_places(streams: Sequence[bytes]) -> Places:
     """Read *streams*, which hold locations and functions and nothing else, or raise ``OtherLayout``."""
     bounds = offsets(np.fromiter(map(len, streams), np.int64, len(streams)))
-    source = _Source(b"".join((*streams, _PADDING)))
+    source = Source(b"".join((*streams, _PADDING)))
     data = source.data
     start, begin, stop = _heads(source, bounds)
     function = data[start] == _FUNCTION
@@ -131,7 +131,7 @@ def _prove(start: Ints, stop: Ints, end: Ints, *, function: Bools, outer: Bools,
         raise OtherLayout
 
 
-class _Source:
+class Source:
     """Bytes, and for every position in them the number that is read from there."""
 
     def __init__(self, raw: bytes) -> None:
@@ -149,13 +149,13 @@ class _Source:
         """The numbers in fields with *tag* at these positions, 0 where there is another, and where they end."""
         present = self.data[at] == tag
         if present.all():
-            return self._numbers(at + 1)
+            return self.numbers(at + 1)
         rows = np.flatnonzero(present)
         values, end = np.zeros(len(at), np.uint64), at.copy()
-        values[rows], end[rows] = self._numbers(at[rows] + 1)
+        values[rows], end[rows] = self.numbers(at[rows] + 1)
         return values, end
 
-    def _numbers(self, at: Ints) -> tuple[Words, Ints]:
+    def numbers(self, at: Ints) -> tuple[Words, Ints]:
         """The numbers at these positions, and where they end. *at* is overwritten."""
         short = self.short[at]
         values = short.astype(np.uint64)
@@ -180,7 +180,7 @@ class _Source:
         return values, at
 
 
-def _heads(source: _Source, bounds: Ints) -> tuple[Ints, Ints, Ints]:
+def _heads(source: Source, bounds: Ints) -> tuple[Ints, Ints, Ints]:
     """Where messages seem to begin, where their first field is, and where they end."""
     data, size = source.data, int(bounds[-1])
     start = np.flatnonzero((data[:size] & _ANY) == _LOCATION)

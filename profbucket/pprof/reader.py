@@ -1,7 +1,7 @@
 """Profiles to batches: the quick way for all, the plain way for those that are not as they should be."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -26,7 +26,8 @@ class Pending:
 
     name: str
     raw: bytes
-    stream: bytes = b""  # all but strings, locations and functions
+    stream: bytes = b""  # all but strings, samples, locations and functions
+    samples: list[bytes] = field(default_factory=list)
     places: bytes = b""  # locations and functions
     strings: bytes = b""  # the numbers of its strings
     checked: bool = False  # by the plain decoder
@@ -44,6 +45,7 @@ def read(
             batch = Batch(
                 [p.stream for p in profiles],
                 [p.places for p in profiles],
+                [p.samples for p in profiles],
                 [p.strings for p in profiles],
                 np.fromiter((p.checked for p in profiles), bool, len(profiles)),
             )
@@ -100,7 +102,11 @@ def _part(profile: Pending, strings: Strings, message: stream_pb2.Quick) -> None
     profile.strings = strings.numbers(message.string_table[:])
     message.ClearField("string_table")
     message.end = _END
-    profile.stream, _, profile.places = message.SerializeToString().partition(_END_FIELD)
+    known, _, profile.places = message.SerializeToString().partition(_END_FIELD)
+    parts = stream_pb2.Parts.FromString(known)
+    profile.samples = parts.sample[:]
+    parts.ClearField("sample")
+    profile.stream = parts.SerializeToString()
 
 
 def named(error: ProfbucketError, name: str) -> ProfbucketError:

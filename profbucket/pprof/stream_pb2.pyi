@@ -82,6 +82,12 @@ class Sample(_message.Message):
     label: _containers.RepeatedCompositeFieldContainer[Numbers]
     def __init__(self, location_id: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[int]] = ..., label: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ...) -> None: ...
 
+class Parts(_message.Message):
+    __slots__ = ("sample",)
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    sample: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, sample: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class Location(_message.Message):
     __slots__ = ("id", "mapping_id", "address", "line", "is_folded")
     ID_FIELD_NUMBER: _ClassVar[int]
