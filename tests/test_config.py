@@ -55,3 +55,19 @@ def test_on_cloud_functions_keys_are_needed_unless_anyone_is_let_in_on_purpose()
 def test_anonymous_is_0_or_1_and_nothing_that_may_mean_either(value: str) -> None:
     with pytest.raises(Misconfigured, match=f"PROFBUCKET_ANONYMOUS={value!r}"):
         Config.from_env({**MEMORY, "PROFBUCKET_ANONYMOUS": value})
+
+
+@pytest.mark.parametrize(("value", "level"), [("", "INFO"), ("debug", "DEBUG"), ("Warning", "WARNING")])
+def test_the_level_of_the_log_is_a_word(value: str, level: str) -> None:
+    assert Config.from_env({**MEMORY, "PROFBUCKET_LOG_LEVEL": value}).log_level == level
+
+
+def test_another_word_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(
+        Misconfigured, match="PROFBUCKET_LOG_LEVEL='loud': it is one of debug, info, warning, error"
+    ):
+        Config.from_env({**MEMORY, "PROFBUCKET_LOG_LEVEL": "loud"})
+
+
+def test_the_project_of_traces_is_the_platforms() -> None:
+    assert Config.from_env({**MEMORY, "GOOGLE_CLOUD_PROJECT": "shop"}).project == "shop"
