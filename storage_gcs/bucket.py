@@ -1,5 +1,6 @@
 """A Cloud Storage bucket."""
 
+import json
 import os
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ from profbucket.ports import Object
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
 
-    from storage_gcs.http import Fetcher
+    from storage_gcs.http import Http, Refused
 
 # Seconds: to connect and for the next byte; and until no further attempt is made. A call ends within 30.
 _TIMEOUT = (3.05, 8.0)
 _PATIENCE = 20.0
+
+_OCTETS = "application/octet-stream"
 
 _CONNECTIONS = 64  # the library would keep 10; an instance answers more requests than that at once
 
@@ -40,13 +43,13 @@ class _Client:
     bucket: "Bucket"
     retry: Any
     credentials: Any
-    fetcher: "Fetcher"
+    http: "Http"
 
 
 class GcsBucket:
     """The bucket called *name*.
 
-    Objects are read by :class:`storage_gcs.http.Fetcher`, all else is the library's. Nothing is imported or
+    Objects are put and read by :class:`storage_gcs.http.Http`, all else is the library's. Nothing is imported or
     opened before the first call, and then once a process. ``STORAGE_EMULATOR_HOST`` is the library's variable.
     """
 
@@ -57,24 +60,28 @@ class GcsBucket:
         self._lock = Lock()
 
     def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
-        from google.api_core.exceptions import PreconditionFailed
+        from storage_gcs.http import Refused, checksum
 
+        about = {
+            "name": key,
+            "contentType": _OCTETS,  # and no encoding: it is to come back as it went
+            "metadata": dict(metadata),
+            "crc32c": checksum(data),  # other bytes are refused
+        }
+        boundary = os.urandom(16).hex()
+        head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(about)}\r\n"
+        head += f"--{boundary}\r\nContent-Type: {_OCTETS}\r\n\r\n"
+        body = b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
+        path = f"/upload/storage/v1/b/{self._name}/o?uploadType=multipart&ifGenerationMatch=0"
         with self._translated(f"write {key!r}", _CREATE):
-            client = self._client()
-            blob = client.bucket.blob(key)
-            blob.metadata = dict(metadata)
             try:
-                blob.upload_from_string(
-                    data,
-                    content_type="application/octet-stream",  # and no encoding: it is to come back as it went
-                    if_generation_match=0,
-                    timeout=_TIMEOUT,
-                    retry=client.retry,
-                )
-            except PreconditionFailed:
-                return False  # there before, or since an attempt of ours whose answer was lost
-            except _not_found() as error:
-                raise self._no_bucket() from error
+                self._client().http.post(path, body, f"multipart/related; boundary={boundary}")
+            except Refused as error:
+                if error.status == 412:
+                    return False  # there before, or since an attempt of ours whose answer was lost
+                if error.status == 404:
+                    raise self._no_bucket() from error
+                raise self._refused(error, f"write {key!r}", _CREATE) from error
         return True
 
     def get(self, key: str) -> bytes:
@@ -153,15 +160,13 @@ class GcsBucket:
 
         with self._translated(f"read {key!r}", _VIEW):
             try:
-                return self._client().fetcher.get(self._path(key), admit)
+                return self._client().http.get(self._path(key), admit)
             except Refused as error:
                 if error.status == 404:
                     if "bucket does not exist" in error.text:
                         raise self._no_bucket() from error
                     return None
-                if error.status in (401, 403):
-                    raise self._forbidden(f"read {key!r}", _VIEW, error.text) from error
-                raise Unavailable(f"Cloud Storage failed to read {key!r}: {error}") from error
+                raise self._refused(error, f"read {key!r}", _VIEW) from error
 
     def _path(self, key: str) -> str:
         return f"/storage/v1/b/{self._name}/o/{quote(key, safe='')}?alt=media"
@@ -181,7 +186,7 @@ class GcsBucket:
         from google.cloud.storage.retry import DEFAULT_RETRY
         from requests.adapters import HTTPAdapter
 
-        from storage_gcs.http import Fetcher
+        from storage_gcs.http import Http
 
         # No call of ours needs a project; the library wants one where the environment names none.
         library = Client(project=self._project or "_")
@@ -198,7 +203,7 @@ class GcsBucket:
 
         bucket = library.bucket(self._name)
         retry = DEFAULT_RETRY.with_timeout(_PATIENCE).with_delay(initial=0.1, maximum=2.0)
-        return _Client(os.getpid(), bucket, retry, credentials, Fetcher(_origin(bucket), authorize))
+        return _Client(os.getpid(), bucket, retry, credentials, Http(_origin(bucket), authorize))
 
     @contextmanager
     def _translated(self, doing: str, role: str) -> Iterator[None]:
@@ -230,6 +235,11 @@ class GcsBucket:
                     raise
             reason = f"{type(error).__name__}: {error}"[:300]
             raise Unavailable(f"Cloud Storage failed to {doing}: {reason}") from error
+
+    def _refused(self, error: "Refused", doing: str, role: str) -> Exception:
+        if error.status in (401, 403):
+            return self._forbidden(doing, role, error.text)
+        return Unavailable(f"Cloud Storage failed to {doing}: {error}")
 
     def _forbidden(self, doing: str, role: str, text: str) -> Forbidden:
         return Forbidden(

@@ -1,7 +1,8 @@
-"""Fetching objects: HTTP/1.1 on kept connections, with nothing in between.
+"""Objects in and out: HTTP/1.1 on kept connections, with nothing in between.
 
 A download by the client library costs 1.2 ms of CPU, through urllib3 0.4, with aiohttp 0.2, here 0.16 (20 KB
-objects, measured on one emulator): a merge of thousands of profiles would spend most of its time there.
+objects, measured on one emulator): a merge of thousands of profiles would spend most of its time there. An upload
+costs 1.2 by the library and 0.3 here, of 5 that a post takes in all.
 """
 
 import os
@@ -11,8 +12,9 @@ import time
 import weakref
 from base64 import b64encode
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import google_crc32c
@@ -40,8 +42,12 @@ class _Damaged(Exception):
     """The bytes that arrived are not those that were stored."""
 
 
-class Fetcher:
-    """GETs from *origin*. *authorize* adds what the request needs to be allowed: method, URL, headers.
+def _any_size(_: int) -> None:
+    pass
+
+
+class Http:
+    """Requests to *origin*. *authorize* adds what the request needs to be allowed: method, URL, headers.
 
     Safe for threads: each call has a connection of its own while it lasts. A forked process makes its own.
     """
@@ -61,11 +67,22 @@ class Fetcher:
 
         Raise ``Refused`` for an answer that is final, ``Unavailable`` for failures that last for ``PATIENCE``.
         """
+        return self._persist(lambda connection: self._request(connection, "GET", path, admit=admit))
+
+    def post(self, path: str, body: bytes, content_type: str) -> None:
+        """Send *body*, more than once where an answer is lost: the same must have no effect a second time.
+
+        Raise ``Refused`` for an answer that is final, ``Unavailable`` for failures that last for ``PATIENCE``.
+        """
+        headers = {"Content-Type": content_type}
+        self._persist(lambda connection: self._request(connection, "POST", path, body, headers))
+
+    def _persist(self, request: Callable[[HTTPConnection], bytes]) -> bytes:
         deadline = time.monotonic() + PATIENCE
         for attempt in range(1000):
             connection, used = self._take()
             try:
-                return self._get(connection, path, admit)
+                return request(connection)
             except (OSError, HTTPException, _Damaged) as error:
                 connection.close()
                 if used and isinstance(error, ConnectionError):
@@ -84,19 +101,29 @@ class Fetcher:
             time.sleep(pause)
         raise Unavailable(f"Cloud Storage cannot be reached, tried {attempt + 1} times: {reason[:200]}")
 
-    def _get(self, connection: HTTPConnection, path: str, admit: Callable[[int], None]) -> bytes:
-        headers = {"Accept-Encoding": "identity"}
-        self._authorize("GET", f"{self._origin}{path}", headers)
-        connection.request("GET", path, headers=headers)
+    def _request(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        *,
+        admit: Callable[[int], None] = _any_size,
+    ) -> bytes:
+        sent = {"Accept-Encoding": "identity", **headers}
+        self._authorize(method, f"{self._origin}{path}", sent)
+        connection.request(method, path, body, sent)
         response = connection.getresponse()
         if response.status == 200:
             admit(response.length or 0)
-        body = response.read()
+        data = response.read()
         self._give(connection, response)
         if response.status != 200:
-            raise Refused(response.status, body.decode(errors="replace")[:500])
-        _check(response, body)
-        return body
+            raise Refused(response.status, data.decode(errors="replace")[:500])
+        if method == "GET":
+            _check(response, data)
+        return data
 
     def _take(self) -> tuple[HTTPConnection, bool]:
         if self._process != os.getpid():
@@ -118,11 +145,16 @@ class Fetcher:
             self._idle.append(connection)
 
 
+def checksum(data: bytes) -> str:
+    """What Cloud Storage calls an object's ``crc32c``."""
+    return b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+
+
 def _check(response: HTTPResponse, body: bytes) -> None:
     for one in response.headers.get_all("x-goog-hash", []):
         for item in one.split(","):
             name, _, expected = item.strip().partition("=")
-            if name == "crc32c" and expected != b64encode(google_crc32c.value(body).to_bytes(4, "big")).decode():
+            if name == "crc32c" and expected != checksum(body):
                 raise _Damaged("the checksum differs")
 
 

@@ -1,0 +1,241 @@
+"""The deployed storage, on emulators: what a write costs, what a find reads, how fast the index is rebuilt.
+
+Emulators share our processor, and Firestore's scans a collection for each query: rows about it count requests and
+documents, or our own CPU time; only those about the local storage tell a latency.
+"""
+
+import cProfile
+import os
+import pstats
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import urllib3
+
+from bench.profiles import OUT, corpus
+from bench.rows import Measure, Row, bench
+from profbucket.ingest import Collector
+from profbucket.labels import Labels, parse_matchers
+from profbucket.meta import ProfileType, Query
+from profbucket.pprof import decode, encode
+from profbucket.repair import reindex
+from profbucket.storage import Storage, open_storage
+from storage_gcs import FirestoreIndex, GcsBucket
+from tests.emulators import firestore_emulator, gcs_emulator
+from tests.proxies import Counted, firestore_proxy
+from tests.serving import served
+from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.storage.examples import EVER, NOW
+from tests.storage.faults import dangling, post_through_faults
+from tests.storage.loading import MINUTE, history, load_entries
+
+_POSTS = 1000
+_CLIENTS = 8
+_FAULTY_POSTS = 5000
+_OBJECTS = 10_000
+_SIX = Query("service-2", ProfileType.CPU, NOW, NOW + 5 * MINUTE, parse_matchers("version=0.0.1,pod=pod-3"))
+
+
+@contextmanager
+def _emulators() -> Iterator[tuple[str, str]]:
+    OUT.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        gcs = stack.enter_context(gcs_emulator(OUT / "gcs.log"))
+        firestore = stack.enter_context(firestore_emulator(OUT / "firestore.log"))
+        before = dict(os.environ)
+        os.environ |= {"STORAGE_EMULATOR_HOST": gcs, "FIRESTORE_EMULATOR_HOST": firestore}
+        try:
+            yield gcs, firestore
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+
+def _profiles(count: int) -> list[bytes]:
+    """CPU profiles of about 25 KB, each of its own time."""
+    file = min(corpus(), key=lambda file: abs(Path(file).stat().st_size - 25_000))
+    message = decode(Path(file).read_bytes()).message
+    profiles = []
+    for number in range(count):
+        message.time_nanos = NOW + number
+        profiles.append(encode(message))
+    return profiles
+
+
+@bench("write")
+def write() -> Iterator[Row]:
+    """One instance at 8 clients, over HTTP, and the same without HTTP under a profiler."""
+    profiles = _profiles(_POSTS)
+    size = len(profiles[0])
+    with _emulators() as (gcs, _), tempfile.TemporaryDirectory() as directory:
+        for kind, url in (
+            ("gs", f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"),
+            ("file", f"file://{directory}/profiles"),
+            ("memory", "memory:"),
+        ):
+            log = OUT / "collector.log"
+            with served(url, log, PROFBUCKET_ANONYMOUS="1", THREADS=str(_CLIENTS)) as collector:
+                pool = urllib3.PoolManager(maxsize=_CLIENTS, retries=False, timeout=60)
+                target = f"{collector}/api/0/profiles?service=api&type=cpu&labels=version%3D1"
+
+                def post(data: bytes, pool: urllib3.PoolManager = pool, target: str = target) -> float:
+                    begin = time.perf_counter()
+                    assert pool.request("POST", target, body=data).status == 200
+                    return time.perf_counter() - begin
+
+                post(profiles[0])
+                before, begin = _cpu(collector), time.perf_counter()
+                with ThreadPoolExecutor(_CLIENTS) as threads:
+                    times = list(threads.map(post, profiles))
+                seconds, cpu = time.perf_counter() - begin, _cpu(collector) - before
+            yield Row(
+                f"POST to {kind}:, CPU",
+                Measure(cpu / _POSTS),
+                note=f"{size} B, {_CLIENTS} clients: {_POSTS / seconds:.0f} posts/s, "
+                f"median {statistics.median(times) * 1000:.0f} ms",
+            )
+        storage = open_storage(f"gs://{new_gcs_bucket(gcs)}?project={new_name()}")
+        yield from _where(Collector(storage), profiles[:500])
+
+
+def _where(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
+    """Where the CPU time of a write goes, by rooms."""
+    collector.collect("api", ProfileType.CPU, Labels(), profiles[0])
+    begin = time.process_time()
+    for data in profiles[1:]:
+        collector.collect("api", ProfileType.CPU, Labels(), data)
+    whole = (time.process_time() - begin) / (len(profiles) - 1)
+    yield Row("collect to gs:, CPU", Measure(whole), note="one thread, without HTTP")
+    profiler = cProfile.Profile(time.process_time)
+    for number, data in enumerate(profiles):
+        # Other bytes than before, so that it is another profile.
+        message = decode(data).message
+        message.time_nanos = NOW + 10**9 + number
+        changed = encode(message)
+        profiler.enable()
+        collector.collect("api", ProfileType.CPU, Labels(), changed)
+        profiler.disable()
+    stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    total = max(cumulative for _, _, _, cumulative, _ in stats.values())
+    for file, function in (
+        ("pprof/wire.py", "decode"),
+        ("pprof/wire.py", "inflate"),
+        ("pprof/validate.py", "validate"),
+        ("storage_gcs/bucket.py", "put"),
+        ("storage_gcs/index.py", "add"),
+    ):
+        share = sum(v[3] for k, v in stats.items() if k[0].endswith(file) and k[2] == function) / total
+        yield Row(f"- of it {file} {function}", Measure(whole * share), note=f"{share:.0%}, under cProfile")
+
+
+def _cpu(collector: str) -> float:
+    """CPU seconds of the process that serves at *collector* and of its children, from /proc."""
+    port = int(collector.rsplit(":", 1)[1])
+    inodes = {
+        line.split()[9]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and int(line.split()[1].split(":")[1], 16) == port
+    }
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            links = {os.readlink(one) for one in (process / "fd").iterdir()}
+            if any(f"socket:[{inode}]" in links for inode in inodes):
+                fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+                ticks += int(fields[11]) + int(fields[12])
+        except OSError:
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@bench("find")
+def find() -> Iterator[Row]:
+    """The same six matches among more and more profiles of 200 series."""
+    sizes = (1_200, 10_000, 100_000)
+    metas = history(sizes[-1], b"x")
+    with tempfile.TemporaryDirectory() as directory:
+        storage = open_storage(f"file://{directory}/profiles")
+        done, first = 0, None
+        for size in sizes:
+            with ThreadPoolExecutor(4) as threads:
+                list(threads.map(storage.index.add, metas[done:size]))
+            done = size
+            ours = _median_find(storage, _SIX)
+            first = first or ours
+            yield Row(f"find 6 of {size:,}, local", ours, first, "peer: the first line")
+    with _emulators() as (_, firestore):
+        project, counted, done = new_name(), Counted(), 0
+        for size in sizes:
+            load_entries(project, metas[done:size])
+            done = size
+            with firestore_proxy(firestore, counted) as host:
+                os.environ["FIRESTORE_EMULATOR_HOST"] = host
+                storage = Storage(GcsBucket("none"), FirestoreIndex(project))
+                counted.reset()
+                begin = time.perf_counter()
+                found = list(storage.find(_SIX))
+                seconds = time.perf_counter() - begin
+                os.environ["FIRESTORE_EMULATOR_HOST"] = firestore
+            yield Row(
+                f"find {len(found)} of {size:,}, Firestore's emulator",
+                Measure(seconds),
+                note=f"{counted.documents} documents, {len(counted.requests)} requests",
+            )
+
+
+def _median_find(storage: Storage, query: Query) -> Measure:
+    times = []
+    for _ in range(301):
+        begin = time.perf_counter()
+        assert list(storage.find(query))
+        times.append(time.perf_counter() - begin)
+    return Measure(statistics.median(times))
+
+
+@bench("reindex")
+def rebuild() -> Iterator[Row]:
+    """A bucket with 10,000 objects into an empty index; the emulator of Cloud Storage slows down with objects."""
+    data = random.Random(0).randbytes(500)
+    metas = history(_OBJECTS, data)
+    with _emulators() as (gcs, _):
+        bucket = GcsBucket(new_gcs_bucket(gcs))
+        before = Storage(bucket, FirestoreIndex(new_name()))
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda one: before.write(one, data), metas))
+        after = Storage(bucket, FirestoreIndex(new_name()))
+        begin, cpu = time.perf_counter(), time.process_time()
+        count = sum(1 for _ in reindex(after))
+        seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
+        again = time.perf_counter()
+        assert sum(1 for _ in reindex(after)) == count == _OBJECTS
+        again = time.perf_counter() - again
+        equal = all(
+            list(after.find(query)) == list(before.find(query))
+            for query in (Query(f"service-{n}", kind, *EVER) for n in range(5) for kind in list(ProfileType)[:2])
+        )
+        note = f"{count / seconds:.0f} objects/s, {cpu / count * 1000:.1f} ms CPU each; finds are equal: {equal}"
+        yield Row(f"reindex of {count:,}", Measure(seconds), note=note)
+        yield Row("the same again", Measure(again), note=f"nothing to do: {count / again:.0f} objects/s")
+
+
+@bench("faults")
+def faults() -> Iterator[Row]:
+    """5,000 posts through proxies that refuse, reset, lose and delay."""
+    with _emulators() as (gcs, firestore), tempfile.TemporaryDirectory() as directory:
+        begin = time.perf_counter()
+        outcome = post_through_faults(gcs, firestore, Path(directory), _FAULTY_POSTS)
+        found = [one.id for one in outcome.found]
+        yield Row(
+            f"{_FAULTY_POSTS} posts through faults",
+            Measure(time.perf_counter() - begin),
+            note=f"found {len(set(found))}, twice {len(found) - len(set(found))},"
+            f" dangling {len(dangling(outcome))}, given up {outcome.given_up},"
+            f" answers {dict(outcome.answers)}, other failures {len(outcome.failures)},"
+            f" slowest {outcome.slowest:.1f} s, faults {outcome.faults}",
+        )
