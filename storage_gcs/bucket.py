@@ -30,6 +30,9 @@ _CONNECTIONS = 64  # the library would keep 10; an instance answers more request
 _FIELDS = "items(name,size,metadata),nextPageToken"
 _PAGE = 1000  # the most that Cloud Storage gives
 
+# What who may only create lacks where an object is there already.
+_OVERWRITE = "storage.objects.delete"
+
 _CREATE = "roles/storage.objectCreator"
 _VIEW = "roles/storage.objectViewer"
 _DELETE = "roles/storage.objectUser"
@@ -79,6 +82,8 @@ class GcsBucket:
             except Refused as error:
                 if error.status == 412:
                     return False  # there before, or since an attempt of ours whose answer was lost
+                if error.status == 403 and _OVERWRITE in error.text:
+                    return False  # the same, from a bucket that looks at rights before preconditions
                 if error.status == 404:
                     raise self._no_bucket() from error
                 raise self._refused(error, f"write {key!r}", _CREATE) from error
@@ -129,7 +134,7 @@ class GcsBucket:
                 pass  # so it is gone
 
     def link(self, key: str, filename: str, seconds: int) -> str | None:
-        with self._translated(f"sign a link to {key!r}", "roles/iam.serviceAccountTokenCreator on itself"):
+        with self._translated(f"sign a link to {key!r}", "iam.serviceAccounts.signBlob, on its own account,"):
             client = self._client()
             credentials = client.credentials
             if _anonymous(credentials):  # an emulator, which checks no signature
