@@ -164,7 +164,9 @@ class Querier:
         if not merged:
             raise NotFound(f"{what}: all {found} profiles {span} have expired")
         count = f"{merged}" if merged == found else f"{merged} of {found}"
-        comment = f"{what} merged {count} {'profile' if count == '1' else 'profiles'} {span}" + (f", {expired} had expired" if expired else "")
+        comment = f"{what} merged {count} profile{'s' if found > 1 else ''} {span}"
+        if expired:
+            comment += f", {expired} had expired"
         filename = f"{escape(ids[0].service)}-{ids[0].type}.pb.gz"
         return Merged(merger.result([comment]), filename, found, merged, expired)
 
