@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types format proto requirements test-data clean
+.PHONY: help serve test check lint types format proto requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -39,6 +39,9 @@ PIN := uv pip compile --quiet --universal --python-version 3.11 --custom-compile
 requirements: $(VENV)/.dev ## pin what is deployed, as pyproject.toml asks; ARGS=--upgrade takes newer versions
 	$(BIN)/$(PIN) $(ARGS) --extra gcs --output-file functions/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) $(ARGS) --all-extras --output-file requirements.txt pyproject.toml
+
+bench: $(VENV)/.dev ## measurements beside their peers; ARGS='library --write' for some, into bench/RESULTS.md
+	$(BIN)/python -m bench $(ARGS)
 
 test-data: $(VENV)/.dev ## write tests/data anew; the tests hold for any that the programs make
 	$(BIN)/python -m tests.programs.make_test_data

@@ -1,0 +1,3 @@
+module profbucket.example/golib
+
+go 1.25
