@@ -101,6 +101,7 @@ def observed(
             return app(environ, started)  # no answer of ours is streamed: it is complete here
         finally:
             exchange.seconds = timer() - begin
+            exchange.status = exchange.status or 500  # it was not answered: what is around us says so
             report(exchange)
             _CURRENT.reset(token)
 

@@ -5,20 +5,22 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.test import create_environ, run_wsgi_app
 
 from profbucket import logs
 from profbucket.access import new_secret
 from profbucket.api import PROFILES
 from profbucket.errors import Forbidden, ProfbucketError, Unavailable
-from profbucket.exchange import Exchange, Trace
+from profbucket.exchange import Exchange, Trace, observed
 from profbucket.ingest import Collector
 from profbucket.meta import Meta
 from profbucket.storage import open_storage
@@ -162,6 +164,15 @@ class TestError:
         logging.getLogger("urllib3.util").info("nothing to see")
         (line,) = lines(stream)
         assert (line["severity"], line["message"], line["logger"]) == ("WARNING", "retrying once", "urllib3.util")
+
+    def test_what_ends_without_an_answer_is_reported_as_what_the_server_makes_of_it(self) -> None:
+        def broken(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            raise KeyError
+
+        reported: list[Exchange] = []
+        with pytest.raises(KeyError):
+            run_wsgi_app(observed(broken, reported.append), create_environ("/x"))
+        assert [(exchange.path, exchange.status) for exchange in reported] == [("/x", 500)]
 
 
 class TestTrace:
