@@ -1,0 +1,79 @@
+"""URLs of storages: what each opens, and the sentence for one that is wrong. Nothing is reached by opening."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from profbucket.errors import Misconfigured
+from profbucket.storage import open_storage
+from storage_gcs import FirestoreIndex, GcsBucket
+from storage_local import LocalBucket, LocalIndex
+from storage_s3 import S3Bucket
+from tests.serving import ROOT
+
+
+def test_each_url_opens_its_bucket_and_its_index(tmp_path: Path) -> None:
+    for url, bucket, index in (
+        (f"file://{tmp_path}/a", LocalBucket, LocalIndex),
+        ("gs://bucket", GcsBucket, FirestoreIndex),
+        ("gs://bucket?project=p&database=d&retention_days=14", GcsBucket, FirestoreIndex),
+        (f"gs://bucket?index=sqlite://{tmp_path}/b.sqlite&project=p", GcsBucket, LocalIndex),
+        (f"gs://bucket?project=p&index=sqlite%3A%2F%2F{tmp_path}/c.sqlite", GcsBucket, LocalIndex),
+        (f"s3://bucket?index=sqlite://{tmp_path}/d.sqlite", S3Bucket, LocalIndex),
+        ("s3://bucket?endpoint=http://localhost:1&index=firestore://p/d&region=eu", S3Bucket, FirestoreIndex),
+        (f"file://{tmp_path}/a?index=firestore://", LocalBucket, FirestoreIndex),
+    ):
+        storage = open_storage(url)
+        assert (type(storage.bucket), type(storage.index)) == (bucket, index), url
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("ftp://x", "its beginning is none of memory:, file:, gs:, s3:"),
+        ("gs://", "write a bucket as gs://"),
+        ("gs://bucket/folder", "write a bucket as gs://"),
+        ("gs://bucket?databse=x", "option 'databse'"),
+        ("gs://bucket?project=", "option 'project'"),
+        ("gs://bucket?retention_days=two", "retention_days is a whole number"),
+        ("gs://bucket?index=mysql://x", "its beginning is none of sqlite:, firestore:"),
+        ("gs://bucket?index=sqlite://relative", "write a file as sqlite:///"),
+        ("s3://bucket", "add index=sqlite:///"),
+        ("s3://bucket/folder?index=firestore://", "write a bucket as s3://"),
+        ("s3://bucket?index=firestore://&endpoint=localhost", "endpoint= is a URL"),
+        ("s3://bucket?index=firestore://&style=odd", "style= is path or virtual"),
+        ("s3://bucket?index=firestore://&key=x", "option 'key'"),
+        ("s3://bucket?index=firestore://a/b/c", "write a database as firestore://"),
+    ],
+)
+def test_a_url_that_is_wrong_is_answered_with_what_to_write(url: str, sentence: str) -> None:
+    with pytest.raises(Misconfigured) as error:
+        open_storage(url)
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"), [("gs://bucket", "gcs"), ("s3://bucket?index=firestore://", "s3")], ids=["gs", "s3"]
+)
+def test_a_library_that_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, url: str, extra: str
+) -> None:
+    found = importlib.util.find_spec
+    missing = ("google.cloud.storage", "boto3")
+    monkeypatch.setattr("profbucket.storage.find_spec", lambda name: None if name in missing else found(name))
+    with pytest.raises(Misconfigured, match=rf"pip install 'profbucket\[{extra}\]'"):
+        open_storage(url)
+
+
+def test_opening_a_storage_imports_no_cloud_library() -> None:
+    """They take a quarter of a second, which a cold start need not spend before its first request."""
+    code = (
+        "import sys; from profbucket.storage import open_storage; open_storage('gs://b');"
+        "open_storage('s3://b?index=firestore://');"
+        "print([n for n in sys.modules if n.startswith(('google.cloud.', 'google.auth', 'grpc', 'boto'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]", done.stdout
