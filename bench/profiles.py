@@ -1,7 +1,4 @@
-"""The profiles that are merged, and the tools of the virtual environment.
-
-This process imports nothing large: what it starts is charged for the memory of what it was forked from.
-"""
+"""The profiles that are merged, and the tools of the virtual environment."""
 
 import subprocess
 import sys

@@ -9,8 +9,10 @@ it is what a parser would have found.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from profbucket.pprof.arrays import Bools, Bytes, Ints, Words, offsets
 
@@ -132,18 +134,17 @@ def _prove(start: Ints, stop: Ints, end: Ints, *, function: Bools, outer: Bools,
 
 
 class Source:
-    """Bytes, and for every position in them the number that is read from there."""
+    """Bytes and the numbers in them. Behind what is read there are some zeros."""
 
     def __init__(self, raw: bytes) -> None:
         self.data: Bytes = np.frombuffer(raw, np.uint8)
+
+    @cached_property
+    def short(self) -> npt.NDArray[np.uint16]:
+        """For each position the number that begins there."""
         # Most numbers have one byte or two. All that could begin anywhere are put together at once, which costs
         # less than to look for those that do. What is more than _SHORT goes on in further bytes.
-        wide = self.data[:-1].astype(np.uint16)
-        self.short = self.data[1:].astype(np.uint16)
-        self.short <<= 7
-        self.short *= wide >> 7
-        wide &= 127
-        self.short += wide
+        return _short(self.data[:-1], self.data[1:])
 
     def field(self, at: Ints, tag: int) -> tuple[Words, Ints]:
         """The numbers in fields with *tag* at these positions, 0 where there is another, and where they end."""
@@ -157,7 +158,8 @@ class Source:
 
     def numbers(self, at: Ints) -> tuple[Words, Ints]:
         """The numbers at these positions, and where they end. *at* is overwritten."""
-        short = self.short[at]
+        few = 8 * len(at) < len(self.data)
+        short = _short(self.data[at], self.data[at + 1]) if few else self.short[at]
         values = short.astype(np.uint64)
         at += 1
         at += short > 127
@@ -178,6 +180,15 @@ class Source:
             rest = np.flatnonzero(byte > 127)
             longer, value, place = longer[rest], value[rest], place[rest]
         return values, at
+
+
+def _short(byte: Bytes, following: Bytes) -> npt.NDArray[np.uint16]:
+    """The numbers that begin with each *byte*, if they end with it or with the one *following* it."""
+    number = following.astype(np.uint16)
+    number <<= 7
+    number *= byte >> 7
+    number += byte & 127
+    return number
 
 
 def _heads(source: Source, bounds: Ints) -> tuple[Ints, Ints, Ints]:
