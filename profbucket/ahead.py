@@ -15,12 +15,13 @@ class Left(Exception):
 
 
 def read_ahead(
-    fetch: Fetch, keys: Sequence[str], *, workers: int = 16, held: int = 64 << 20
+    fetch: Fetch, keys: Sequence[str], *, workers: int = 48, held: int = 64 << 20
 ) -> Iterator[bytes | None]:
     """Yield what *fetch* returns for each of *keys*, in their order. The first error is raised and ends it.
 
-    *workers* fetch at once. ``fetch(key, admit)`` calls ``admit(size)`` before it holds so many bytes, and waits
-    there while there is no room: what is read ahead stays below *held* bytes, or is one object.
+    *workers* fetch at once: an answer takes 20 ms and more, our part of it a fraction of one. Before it holds so
+    many bytes ``fetch(key, admit)`` calls ``admit(size)``, and waits there while there is no room: what is read
+    ahead stays below *held* bytes, or is one object.
     """
     room = _Room(held)
     threads = ThreadPoolExecutor(min(workers, max(len(keys), 1)), "read-ahead")

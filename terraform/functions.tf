@@ -116,6 +116,8 @@ resource "google_cloudfunctions2_function" "function" {
       # The framework starts four threads a CPU. The requests that an instance is given beyond those would wait in it,
       # while others stand idle.
       THREADS = tostring(local.sizes[each.key].concurrency)
+      # glibc keeps a heap for each thread, and of each what its largest request needed.
+      MALLOC_ARENA_MAX = "1"
     })
 
     dynamic "secret_environment_variables" {

@@ -86,6 +86,7 @@ run "functions_know_where_profiles_are_and_what_they_are" {
         THREADS                   = f.service_config[0].environment_variables.THREADS
         STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket&retention_days=7"
         GOOGLE_CLOUD_PROJECT      = "my-project"
+        MALLOC_ARENA_MAX          = "1"
         PROFBUCKET_ANONYMOUS      = "1"
         PROFBUCKET_COMMIT         = "0a1b2c3"
         PROFBUCKET_MAX_BODY_BYTES = "1048576"
