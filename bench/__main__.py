@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.rows import BENCHES, ROUNDS, Row
 
-_MODULES = ("bench.merging", "bench.starting", "bench.storage")  # a further module of rows is named here
+_MODULES = ("bench.merging", "bench.starting", "bench.storage", "bench.http")  # a further module of rows is named here
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
