@@ -97,7 +97,7 @@ def test_a_find_by_labels_reads_the_series_and_the_matches(world: World, labels:
 
 
 @pytest.mark.parametrize("kind", ["cpu", None])
-@pytest.mark.parametrize("limit", [None, 1, 7, 1001])
+@pytest.mark.parametrize("limit", [None, 1, 7, 2001])
 def test_a_find_without_labels_reads_the_matches(world: World, kind: str | None, limit: int | None) -> None:
     query = Query("service-1", ProfileType(kind) if kind else None, NOW, NOW + 60 * MINUTE, limit=limit)
     world.counted.reset()
