@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, ProfbucketError, TooLarge
 from profbucket.limits import Limits
-from profbucket.pprof import decode, inflate
+from profbucket.pprof import decode, inflate, profile_pb2
 from profbucket.pprof import merge as merging
 from profbucket.pprof.merge import Merger, merge
 from tests.canonical import Canonical, assert_compact, bases, canonical
@@ -238,6 +238,45 @@ def outcome(merger: Merger | PlainMerger, profiles: list[bytes]) -> tuple[bytes 
             errors.append(type(error).__name__)
 
 
+# What is done to a valid profile p.
+INVALID = [
+    "p.location[0].id = 0",
+    "p.location[1].id = p.location[0].id",
+    "p.location[0].mapping_id = 9",
+    "p.location[0].line[0].function_id = 0",
+    "p.location[0].line[0].function_id = 99",
+    "p.function[0].id = 0",
+    "p.function[1].id = p.function[0].id",
+    "p.function[0].name = 999",
+    "p.function[0].system_name = -1",
+    "p.function[0].filename = 2**62",
+    "p.mapping.add(id=0)",
+    "p.mapping.add(id=3); p.mapping.add(id=3)",
+    "p.mapping.add(id=3, filename=999)",
+    "p.mapping.add(id=3, build_id=-1)",
+    "p.sample[0].location_id.append(99)",
+    "p.sample[0].location_id.append(0)",
+    "p.sample[0].location_id.append(2**64 - 1)",
+    "p.sample[0].value.append(1)",
+    "p.sample[1].ClearField('value')",
+    "p.sample[1].label[0].key = 999",
+    "p.sample[1].label[0].str = -1",
+    "p.sample[1].label[1].num_unit = 999",
+    "p.sample_type[0].type = 999",
+    "p.sample_type[0].unit = -1",
+    "p.ClearField('sample_type')",
+    "p.period_type.unit = 999",
+    "p.comment.append(999)",
+    "p.drop_frames = 999",
+    "p.default_sample_type = -1",
+    "p.time_nanos = -1",
+    "p.duration_nanos = -1",
+    "p.ClearField('string_table')",
+    "p.string_table[0] = b'x'",
+    "p.sample[0].value[0] = p.sample[1].value[0] = 2**63 - 1",
+]
+
+
 class TestErrors:
     OTHER = profile(
         Sample(stack("a"), (1,)), sample_types=((b"inuse_space", b"bytes"),), period_type=(b"space", b"bytes")
@@ -278,6 +317,25 @@ class TestErrors:
     def test_what_is_no_profile_is_refused_at_once_by_its_name(self, data: bytes) -> None:
         with pytest.raises(Invalid, match=r"^thing: "):
             Merger().add(data, "thing")
+
+    @pytest.mark.parametrize("wrong", INVALID)
+    def test_what_is_invalid_is_refused_in_the_words_of_decode(self, wrong: str) -> None:
+        message = profile_pb2.Profile.FromString(inflate(encode(LABELLED)))
+        exec(wrong, {"p": message})
+        data = message.SerializeToString()
+        with pytest.raises(Invalid) as plainly:
+            decode(data)
+        merger = Merger()
+        merger.add(encode(LABELLED), "good")
+
+        def finish() -> None:
+            merger.add(data, "bad")
+            merger.result()
+
+        with pytest.raises(Invalid) as error:
+            finish()
+        assert str(error.value) == f"bad: {plainly.value}"
+        assert canonical(merger.result()) == canonical(encode(LABELLED))
 
     def test_nothing_is_no_merge(self) -> None:
         with pytest.raises(Invalid, match="nothing to merge"):
@@ -323,6 +381,7 @@ class TestContent:
         a, b = Label(b"a", b"1"), Label(b"b", number=2, unit=b"bytes")
         merged = merge([encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((a, b), (b, a), (a,), ())])
         assert sorted(values[0] for values in canonical(merged).samples.values()) == [1, 1, 2]
+        assert_compact(merged)
 
     def test_the_order_of_the_values_of_a_key_tells_samples_apart(self) -> None:
         one, two = Label(b"k", b"1"), Label(b"k", b"2")
