@@ -128,8 +128,9 @@ def connect(url: str, key: str | None, storage: str | None) -> "Client | Direct"
 
 def settings(storage: str = "memory:") -> "Config":
     """The settings; without *storage* for what happens in this process alone."""
-    from profbucket.config import Config, environment
+    from profbucket.config import Config, environment, lean_numpy
 
+    lean_numpy()
     return Config.from_env(environment(STORAGE_URL=storage, K_SERVICE=""))
 
 
@@ -159,9 +160,10 @@ def merged(
         ids = [Id.parse(source) for source in sources]
         client = connect(url, key, storage)
         return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
+    limits = settings().limits
     from profbucket.pprof.merge import Merger
 
-    merger = Merger(settings().limits)
+    merger = Merger(limits)
     for source in sources:
         with click.open_file(source, "rb") as stream:
             merger.add(stream.read(), source)

@@ -4,11 +4,6 @@ Protobuf and numpy are known here and nowhere else. The merge is imported on use
 import than a profile to check, and the function that takes profiles in never merges.
 """
 
-import os
-
-# Before anything imports numpy: we use nothing of its linear algebra, whose threads double what its import costs.
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
 from profbucket.pprof.wire import Profile, decode, deflate, encode, inflate
 
 __all__ = ["Profile", "decode", "deflate", "encode", "inflate"]
