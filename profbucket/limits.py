@@ -15,7 +15,7 @@ class Limits:
     )  # bodies of all posts that are being answered; a large one needs five times its size
     inflight_seconds: int = 10  # how long a post waits until it is one of them
     inflated_bytes: int = 256 << 20  # a profile, once inflated
-    entries: int = 4_000_000  # samples, locations, strings, ids, labels … in one profile, all together
+    entries: int = 4_000_000  # samples, locations, strings, labels … in one profile; four packed numbers are one
     sample_types: int = 12  # they and their totals are part of an object's metadata
     labels: int = 64  # labels of a profile, and matchers in a request
     label_bytes: int = 1200  # all labels, percent-encoded: S3 holds 2 KB of metadata an object

@@ -209,7 +209,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "10 GB of zeros": lambda: _squeezed(bytes(64 << 20)) * 160,
     "10 M samples": lambda: _squeezed(b"\x12\x00" * TEN_MILLION),
     "10 M strings": lambda: _squeezed(b"\x32\x00" * TEN_MILLION),
-    "10 M ids in a sample": lambda: _squeezed(_wrapped(b"\x12", _wrapped(b"\x0a", b"\x01" * TEN_MILLION))),
+    "40 M ids in a sample": lambda: _squeezed(_wrapped(b"\x12", _wrapped(b"\x0a", b"\x01" * 4 * TEN_MILLION))),
     "10 M lines in a location": lambda: _squeezed(_wrapped(b"\x22", b"\x22\x00" * TEN_MILLION)),
     "10 M labels in a sample": lambda: _squeezed(_wrapped(b"\x12", b"\x1a\x00" * TEN_MILLION)),
     "10 M unknown fields": lambda: _squeezed(b"\x80\x7d\x00" * TEN_MILLION),
@@ -242,9 +242,15 @@ def test_a_bomb_is_refused_in_less_than_150_megabytes(name: str) -> None:
 
 
 def test_the_census_counts_fields_and_packed_numbers_at_all_depths() -> None:
-    #  9 strings, 2 types with 2 fields each, 2 samples, 3 ids, 4 values in 2 + 2 packed fields, a label with 2,
+    #  9 strings, 2 types with 2 fields each, 2 samples with 2 packed fields of at most 4 numbers, a label with 2,
     #  a mapping with 2, 2 locations with 2 and a line with 1, 2 functions with 3, the time
-    assert count_entries(raw(), Limits()) == 9 + 6 + 2 + 3 + 4 + 4 + 3 + 3 + 2 * (1 + 2 + 1 + 1) + 8 + 1
+    assert count_entries(raw(), Limits()) == 9 + 6 + 2 + 4 + 4 + 3 + 3 + 2 * (1 + 2 + 1 + 1) + 8 + 1
+
+
+@pytest.mark.parametrize(("ids", "entries"), [(1, 1), (4, 1), (5, 2), (400, 100)])
+def test_four_packed_numbers_are_one_entry(ids: int, entries: int) -> None:
+    sample = _wrapped(b"\x12", _wrapped(b"\x0a", b"\x80\x01" * ids))
+    assert count_entries(sample, Limits()) == 2 + entries
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
