@@ -7,11 +7,11 @@ profefe's agent sends them.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
 from profbucket.errors import Invalid
+from profbucket.patterns import compile_pattern
 
 _MATCHER = re.compile(r"([^=!]*(?:!(?![=~])[^=!]*)*)(=~|!~|!=|=)(.*)", re.DOTALL)
 _FORMS = "write key=value, key!=value, key=~regex or key!~regex"
@@ -121,18 +121,10 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
 
 
 def _compile(key: str, pattern: str) -> Any:
-    # A C++ library that only requests with a regular expression need.
-    re2: Any = import_module("re2")  # it ships no types
-
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 1 << 20
     try:
-        return re2.compile(pattern, options)
-    except re2.error as error:
-        reason = error.args[0] if error.args else ""
-        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Invalid(f"label {_shown(key)!r}: not a regular expression (RE2): {_shown(text)}") from None
+        return compile_pattern(pattern)
+    except Invalid as error:
+        raise Invalid(f"label {_shown(key)!r}: {error}") from None
 
 
 def _quote(text: str) -> str:

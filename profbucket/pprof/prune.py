@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any
 
+from profbucket.errors import Invalid
+from profbucket.patterns import compile_pattern
 from profbucket.pprof import profile_pb2
 
 # The parenthesis in which the parameters begin, but not those that are part of a C++ name.
@@ -57,11 +58,7 @@ def _compile(pattern: bytes) -> Any:
     """*pattern*, or ``None`` where there is none, or none that RE2 can read: pprof ignores those as well."""
     if not pattern:
         return None
-    re2: Any = import_module("re2")  # it ships no types
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = 1 << 20
     try:
-        return re2.compile(pattern, options)
-    except re2.error:
+        return compile_pattern(pattern)
+    except Invalid:
         return None
