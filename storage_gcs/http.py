@@ -2,7 +2,7 @@
 
 A download by the client library costs 1.2 ms of CPU, through urllib3 0.4, with aiohttp 0.2, here 0.16 (20 KB
 objects, measured on one emulator): a merge of thousands of profiles would spend most of its time there. An upload
-costs 1.2 by the library and 0.3 here, of 5 that a post takes in all.
+costs 1.2 by the library and 0.5 here, of 5 that a post takes in all.
 """
 
 import os
