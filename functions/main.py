@@ -1,7 +1,7 @@
 """Entry points of the Cloud Functions: each serves the routes of its job.
 
 ``write`` takes profiles in, ``query`` finds and fetches them, ``merge`` makes one of many; ``collector`` does all
-three. Nothing is opened before the first request.
+three. ``compact`` makes blocks when a scheduler calls it. Nothing is opened before the first request.
 """
 
 import os
@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 
 from profbucket import logs
 from profbucket.api import create_app, error_response
+from profbucket.compact import Compactor
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError
 from profbucket.ingest import Collector
@@ -44,9 +45,22 @@ def collector(request: Request) -> Response:
     return _serve(request, writes=True, reads=True)
 
 
-def _serve(request: Request, *, writes: bool = False, reads: bool = False, bare: str | None = None) -> Response:
+@functions_framework.http
+def compact(request: Request) -> Response:
+    """Make blocks of profiles; called by a scheduler, which the platform lets through and nobody else."""
+    return _serve(request, compacts=True)
+
+
+def _serve(
+    request: Request,
+    *,
+    writes: bool = False,
+    reads: bool = False,
+    compacts: bool = False,
+    bare: str | None = None,
+) -> Response:
     try:
-        app = _app(writes, reads, bare)
+        app = _app(writes, reads, compacts, bare)
     except ProfbucketError as error:
         return error_response(error)
     # Not buffered: of a request with a buffered answer the framework reads, and holds, all that is left to read.
@@ -54,7 +68,7 @@ def _serve(request: Request, *, writes: bool = False, reads: bool = False, bare:
 
 
 @cache
-def _app(writes: bool, reads: bool, bare: str | None) -> Flask:
+def _app(writes: bool, reads: bool, compacts: bool, bare: str | None) -> Flask:
     logs.configure()  # the settings that say how may be those that are wrong
     config = Config.from_env(os.environ)
     logs.configure(config.log_level, config.project)
@@ -63,5 +77,6 @@ def _app(writes: bool, reads: bool, bare: str | None) -> Flask:
         config,
         collector=Collector(storage, config.limits) if writes else None,
         querier=Querier(storage, config.limits) if reads else None,
+        compactor=Compactor(storage, config.limits, config.periods) if compacts else None,
         bare=bare,
     )

@@ -1,13 +1,16 @@
-"""Reading ahead: many objects at once, in the order that was asked for, in bounded memory."""
+"""Reading ahead: many objects, or parts of them, at once, in the order that was asked for, in bounded memory."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import Condition
+from typing import TypeVar
+
+_Asked = TypeVar("_Asked")
 
 Admit = Callable[[int], None]
-Fetch = Callable[[str, Admit], bytes | None]
+Fetch = Callable[[_Asked, Admit], bytes | None]
 
 
 class Left(Exception):
@@ -15,22 +18,22 @@ class Left(Exception):
 
 
 def read_ahead(
-    fetch: Fetch, keys: Sequence[str], *, workers: int = 48, held: int = 64 << 20
+    fetch: Fetch[_Asked], parts: Sequence[_Asked], *, workers: int = 48, held: int = 64 << 20
 ) -> Iterator[bytes | None]:
-    """Yield what *fetch* returns for each of *keys*, in their order. The first error is raised and ends it.
+    """Yield what *fetch* returns for each of *parts*, in their order. The first error is raised and ends it.
 
     *workers* fetch at once: an answer takes 20 ms and more, our part of it a fraction of one. Before it holds so
-    many bytes ``fetch(key, admit)`` calls ``admit(size)``, and waits there while there is no room: what is read
+    many bytes ``fetch(part, admit)`` calls ``admit(size)``, and waits there while there is no room: what is read
     ahead stays below *held* bytes, or is one object.
     """
     room = _Room(held)
-    threads = ThreadPoolExecutor(min(workers, max(len(keys), 1)), "read-ahead")
+    threads = ThreadPoolExecutor(min(workers, max(len(parts), 1)), "read-ahead")
     pending: deque[Future[bytes | None]] = deque()
-    upcoming = iter(enumerate(keys))
+    upcoming = iter(enumerate(parts))
 
     def submit() -> None:
-        for number, key in upcoming:
-            pending.append(threads.submit(fetch, key, partial(room.admit, number)))
+        for number, part in upcoming:
+            pending.append(threads.submit(fetch, part, partial(room.admit, number)))
             return
 
     try:

@@ -21,6 +21,7 @@ from werkzeug.routing import PathConverter
 from profbucket import __version__, keys, logs
 from profbucket.access import Gate, Key, Scope
 from profbucket.budget import Budget
+from profbucket.compact import Compactor, Deed
 from profbucket.config import Config
 from profbucket.errors import (
     Denied,
@@ -44,6 +45,7 @@ from profbucket.meta import ProfileType, Query, shown
 from profbucket.metrics import CONTENT_TYPE, Metrics
 from profbucket.openapi import document
 from profbucket.query import Merged, Querier, missing
+from profbucket.timeline import parse_step
 from profbucket.times import format_time, parse_time
 
 PROFILES = "/api/0/profiles"
@@ -67,6 +69,7 @@ RETRY_AFTER = 5  # seconds; an agent's own back-off begins lower
 
 # Parameters with a meaning; any other is a label. pprof adds "seconds" when it is told -seconds.
 OURS = frozenset({"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"})
+OF_SERIES = OURS | {"group_by", "step"}
 
 _log = logging.getLogger("profbucket")
 
@@ -76,13 +79,14 @@ def create_app(
     *,
     collector: Collector | None = None,
     querier: Querier | None = None,
+    compactor: Compactor | None = None,
     bare: str | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> Flask:
     """The API over a *collector*, a *querier* or both; routes of the half that is not there do not exist.
 
-    *bare* is the job, ``write`` or ``merge``, that is also answered at ``/``. *clock* gives what ``now`` is, in
-    nanoseconds since 1970.
+    *bare* is the job, ``write`` or ``merge``, that is also answered at ``/``. With a *compactor* a post to ``/``
+    compacts. *clock* gives what ``now`` is, in nanoseconds since 1970.
     """
     # No MAX_CONTENT_LENGTH: with one, werkzeug takes a body that breaks off for one that ends.
     app = Flask("profbucket", static_folder=None)
@@ -113,6 +117,7 @@ def create_app(
         app.add_url_rule("/merge", "short_merge", read.merge)
         app.add_url_rule(f"{PROFILES}/<path:ids>", "profile", read.profile)
         app.add_url_rule("/api/0/services", "services", read.services)
+        app.add_url_rule("/api/0/series", "series", read.series)
         if bare == "merge":
             app.add_url_rule("/", "bare_merge", read.merge)
             # What pprof makes of a URL without a path.
@@ -120,6 +125,9 @@ def create_app(
         for name in ("symbolz", "symbol"):
             app.add_url_rule(f"/{name}", f"root_{name}", _symbolz, methods=["POST"])
             app.add_url_rule(f"/<path:_>/{name}", name, _symbolz, methods=["POST"])
+    if compactor:
+        run = _Compact(compactor, gate, config.periods.seconds)
+        app.add_url_rule("/", "compact", run.post, methods=["POST"])
     app.add_url_rule("/api/0/version", "version", lambda: _version(config, _admitted(gate)))
     app.add_url_rule("/healthz", "healthz", _health)
     app.add_url_rule("/health", "health", _health)  # Google's front end keeps /healthz on run.app for itself
@@ -184,6 +192,24 @@ class _Write:
         return buffer.getvalue()
 
 
+class _Compact:
+    """What a scheduler calls."""
+
+    def __init__(self, compactor: Compactor, gate: Gate, seconds: int) -> None:
+        self._compactor = compactor
+        self._gate = gate
+        self._seconds = seconds
+
+    def post(self) -> Response:
+        _admitted(self._gate, Scope.ADMIN)
+        counts = dict.fromkeys((*map(str, Deed), "profiles"), 0)
+        current().counts = counts
+        for step in self._compactor.run(self._seconds):
+            counts[step.deed] += 1
+            counts["profiles"] += step.profiles
+        return _answer({**counts, "complete": self._compactor.complete})
+
+
 class _Read:
     """The routes that give profiles out."""
 
@@ -235,18 +261,31 @@ class _Read:
         elsewhere = _elsewhere(self._querier.offer(merged.data, merged.filename))
         return elsewhere or _download(merged.data, merged.filename)
 
+    def series(self) -> Response:
+        key = _admitted(self._gate, Scope.READ)
+        parameters = _Parameters(request.args)
+        kind = parameters.get("type")
+        asked = None if kind in ("", "unknown") else ProfileType.parse(kind)
+        query = self._query(key, parameters, asked, OF_SERIES)
+        group_by = [name for name in parameters.get("group_by").split(",") if name]
+        if len(group_by) > self._limits.labels:
+            raise self._limits.invalid("labels", f"group_by has {len(group_by)} labels")
+        return _answer(self._querier.timeline(query, group_by, parse_step(parameters.get("step"))))
+
     def services(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
         return _answer(self._querier.services(key.sees))
 
-    def _query(self, key: Key, parameters: "_Parameters", kind: ProfileType | None) -> Query:
+    def _query(
+        self, key: Key, parameters: "_Parameters", kind: ProfileType | None, ours: frozenset[str] = OURS
+    ) -> Query:
         service = parameters.required("service")
         key.demand(Scope.READ, service)
         keys.check_service(service, self._limits)
         _note(service, kind)
         matchers = (
             *parse_matchers(parameters.get("labels")),
-            *(Matcher(k, "=", v) for k, v in parameters.labels()),
+            *(Matcher(k, "=", v) for k, v in parameters.labels(ours)),
         )
         if len(matchers) > self._limits.labels:
             raise self._limits.invalid("labels", f"there are {len(matchers)} conditions on labels")
@@ -295,9 +334,9 @@ class _Parameters:
             raise Invalid(f"{name}={text[:80]!r}: it is a whole number from 1")
         return int(text)
 
-    def labels(self) -> Iterable[tuple[str, str]]:
-        """The labels among the parameters: all that is not ours."""
-        return ((name, value) for name, value in self._args.items() if name not in OURS)
+    def labels(self, ours: frozenset[str] = OURS) -> Iterable[tuple[str, str]]:
+        """The labels among the parameters: all that is not *ours*."""
+        return ((name, value) for name, value in self._args.items() if name not in ours)
 
 
 def _admitted(gate: Gate, scope: Scope | None = None) -> Key:

@@ -1,4 +1,4 @@
-"""The command line: ``profbucket serve | push | find | get | merge | top | services | reindex | fsck``."""
+"""The command line: ``profbucket serve | push | find | get | merge | top | services | compact | …``."""
 
 import json
 import os
@@ -204,6 +204,34 @@ def services(*, url: str, key: str | None, storage: str | None) -> None:
 
 
 @cli.command()
+@click.option("--seconds", type=click.IntRange(1), help="Begin nothing after so long. [default: do it all]")
+@click.option("--service", default=None, help="Only this service. [default: all]")
+@click.option(
+    "--storage", metavar="URL", envvar="STORAGE_URL", show_envvar=True, required=True, help="The storage."
+)
+def compact(*, storage: str, service: str | None, seconds: int | None) -> None:
+    """Make blocks of profiles, so that merges over long ranges are quick.
+
+    Of each hour that is over one, of each day one of those. It can be cut off, run again, and run twice at once.
+    Made for cron: run it once an hour.
+    """
+    from profbucket.compact import Compactor, Deed
+
+    config = settings(storage)
+    compactor = Compactor(open_storage(storage), config.limits, config.periods)
+    steps = dict.fromkeys(Deed, 0)
+    for step in compactor.run(seconds, service):
+        steps[step.deed] += 1
+        click.echo(f"{step.deed} {step.profiles or ''} {step.key}".replace("  ", " "))
+    left = "" if compactor.complete else "; the time was up, run it again"
+    click.echo(
+        f"{steps[Deed.COMPACTED]} blocks made of profiles, {steps[Deed.UNITED]} made of blocks,"
+        f" {steps[Deed.DELETED]} objects deleted{left}",
+        err=True,
+    )
+
+
+@cli.command()
 @repaired
 def reindex(*, storage: str, service: str | None, since: str) -> None:
     """Make the index say what the bucket says.
@@ -241,10 +269,11 @@ def _repaired(doing: str, findings: "Iterator[Finding]") -> int:
     click.echo(
         f"{sum(counts.values())} profiles: {counts[State.GOOD]} were right,"
         f" {counts[State.MISSING]} had no entry, {counts[State.STALE]} entries had no object,"
-        f" {counts[State.DIFFERENT]} differed, {counts[State.FOREIGN]} are no profiles and were left alone",
+        f" {counts[State.DIFFERENT]} differed, {counts[State.TWICE]} are in a block besides,"
+        f" {counts[State.FOREIGN]} are no profiles and were left alone",
         err=True,
     )
-    return counts[State.MISSING] + counts[State.STALE] + counts[State.DIFFERENT]
+    return sum(counts[state] for state in (State.MISSING, State.STALE, State.DIFFERENT, State.TWICE))
 
 
 def _fail(sentence: str) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from profbucket.access import Keys
-from profbucket.errors import Misconfigured
-from profbucket.limits import Limits
+from profbucket.errors import Invalid, Misconfigured
+from profbucket.limits import Limits, Periods
 from profbucket.logs import LEVELS
 
 _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
@@ -22,6 +22,7 @@ class Config:
 
     storage_url: str
     limits: Limits = Limits()
+    periods: Periods = Periods()
     keys: Keys | None = None
     anonymous: bool = False
     names: frozenset[str] = frozenset()
@@ -46,6 +47,7 @@ class Config:
         return cls(
             storage_url=storage_url,
             limits=_limits(environ),
+            periods=_periods(environ),
             keys=keys,
             anonymous=anonymous,
             # Cloud Functions: the name of the service, and of the function in main.py.
@@ -83,6 +85,20 @@ def _level(environ: Mapping[str, str]) -> str:
         known = ", ".join(LEVELS).lower()
         raise Misconfigured(f"PROFBUCKET_LOG_LEVEL={value!r}: it is one of {known}")
     return value.upper()
+
+
+def _periods(environ: Mapping[str, str]) -> Periods:
+    values = {}
+    for field in fields(Periods):
+        setting = f"PROFBUCKET_BLOCK_{field.name.upper()}"
+        if text := environ.get(setting):
+            if not text.isascii() or not text.isdigit() or len(text) > 9:
+                raise Misconfigured(f"{setting}={text!r}: it is a whole number of seconds")
+            values[field.name] = int(text)
+    try:
+        return Periods(**values)
+    except Invalid as error:
+        raise Misconfigured(f"PROFBUCKET_BLOCK_SHORT, PROFBUCKET_BLOCK_LONG: {error}") from None
 
 
 def _limits(environ: Mapping[str, str]) -> Limits:

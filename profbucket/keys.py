@@ -17,6 +17,7 @@ from profbucket.meta import ProfileType
 from profbucket.times import LATEST, format_stamp, parse_stamp
 
 RESERVED = "_"  # no service is called so: everything that is not a raw profile lies below it
+BLOCKS = f"{RESERVED}/blocks/"
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]", re.ASCII)
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9._-]|~[0-9A-F]{2})+", re.ASCII)
@@ -85,6 +86,27 @@ def check_service(service: str, limits: Limits) -> None:
 def prefix(service: str, kind: ProfileType | None = None) -> str:
     """What the keys of all profiles of *service* (and *kind*) begin with, and no other key."""
     return f"{escape(service)}/" if kind is None else f"{escape(service)}/{kind}/"
+
+
+def block_prefix(service: str, kind: ProfileType) -> str:
+    """What the keys of all blocks of *service* and *kind* begin with, and no other key."""
+    return f"{BLOCKS}{prefix(service, kind)}"
+
+
+def block_key(service: str, kind: ProfileType, first: int, members: str) -> str:
+    """The key of the block whose first member was created at *first*; *members* is a text that only it has.
+
+    It does not end as a profile does: the lifecycle rule of those would take it.
+    """
+    return f"{block_prefix(service, kind)}{format_stamp(first)}-{sha256(members.encode()).hexdigest()[:16]}.block"
+
+
+def block_of_key(key: str) -> tuple[str, ProfileType]:
+    """The service and type of the block under *key*, or raise ``Invalid``."""
+    if key.startswith(BLOCKS) and key.endswith(".block"):
+        block = Id.parse(key.removeprefix(BLOCKS).removesuffix(".block"))
+        return block.service, block.type
+    raise Invalid(f"not a block's key: {key[:120]!r}")
 
 
 def escape(service: str) -> str:

@@ -1,8 +1,10 @@
-"""Caps on what strangers send and ask for."""
+"""Caps on what strangers send and ask for, and the periods of compaction."""
 
 from dataclasses import dataclass
 
 from profbucket.errors import Invalid, TooLarge, TooMany
+
+LONGEST = 7 * 86400  # seconds of a period, at most: indexes look for blocks as long before a range
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class Limits:
     merge: int = 10_000  # profiles in one merge
     merge_bytes: int = 1 << 30  # objects of one merge, as stored
     merge_seconds: int = 55  # pprof waits 65 for an answer to begin
+    steps: int = 2000  # of time in one answer of the timeline
+    groups: int = 100  # in one answer of the timeline; the smallest of more are one
+    block_members: int = (
+        2_000  # profiles that one block takes from the head: one transaction removes their entries
+    )
+    block: int = 20_000  # profiles in a block made of others
+    block_bytes: int = 64 << 20  # of blocks that become one, as stored
+    block_entries: int = 4_000_000  # stacks of all profiles of a block, each profile's for itself
     answer_bytes: int = (
         8 << 20
     )  # beyond it a merge is answered by a link, where the bucket can; functions answer 10 MB
@@ -44,3 +54,25 @@ class Limits:
     def too_many(self, name: str, what: str) -> TooMany:
         """The error for a request over the cap *name*; *what* begins the sentence and says what to narrow."""
         return TooMany(f"{what}; the cap is {getattr(self, name)} ({self.setting(name)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """When profiles become blocks; all in seconds.
+
+    Those of a ``short`` period become a block once it has been over for ``wait``, and the blocks of a ``long`` one
+    become one. An object that is not needed any more stays for ``grace``: who has begun to read it can go on. The
+    function begins nothing that many ``seconds`` after it was called.
+    """
+
+    short: int = 3600
+    long: int = 86400
+    wait: int = 600
+    grace: int = 3600
+    seconds: int = 480
+
+    def __post_init__(self) -> None:
+        if not 0 < self.short <= self.long <= LONGEST or self.long % self.short:
+            raise Invalid(
+                f"block periods {self.short} and {self.long}: the long one is a multiple, a week at most"
+            )

@@ -1,11 +1,11 @@
 """The reference: a bucket and an index in memory, gone with the process."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from profbucket.errors import NotFound
-from profbucket.meta import Meta, ProfileType
-from profbucket.ports import Object, Selection, Series
+from profbucket.meta import Block, Meta, ProfileType
+from profbucket.ports import Object, Part, Selection, Series
 
 
 class MemoryBucket:
@@ -28,10 +28,10 @@ class MemoryBucket:
                 raise NotFound(f"no object {key!r}")
             return self._objects[key][0]
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
-        for key in keys:
+    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+        for part in parts:
             try:
-                yield self.get(key)
+                yield self.get(part.key)[part.begin : part.end]
             except NotFound:
                 yield None
 
@@ -60,10 +60,12 @@ class MemoryBucket:
 
 
 class MemoryIndex:
-    """A dictionary of entries."""
+    """A dictionary of entries, and one of blocks."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Meta] = {}
+        self._blocks: dict[str, Block] = {}
+        self._series: set[Series] = set()
         self._lock = threading.Lock()
 
     def add(self, meta: Meta) -> bool:
@@ -71,30 +73,61 @@ class MemoryIndex:
             if meta.id in self._entries:
                 return False
             self._entries[meta.id] = meta
+            self._series.add(_series(meta))
             return True
 
     def find(self, selection: Selection) -> Iterator[Meta]:
-        found = sorted(
-            (meta for meta in self._all() if _selected(selection, meta)), key=lambda meta: meta.position
-        )
-        yield from found[: selection.limit]
+        yield from self.snapshot(selection)[1]
+
+    def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
+        with self._lock:
+            blocks = self._overlapping(selection.service, selection.type, selection.start, selection.end)
+            entries = [meta for meta in self._entries.values() if _selected(selection, meta)]
+        entries.sort(key=lambda meta: meta.position)
+        return blocks, iter(entries[: selection.limit])
+
+    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+        with self._lock:
+            there = self._entries.keys() >= set(members) and self._blocks.keys() >= set(replaced)
+            if block.id in self._blocks or not there:
+                return False
+            self._blocks[block.id] = block
+            for profile_id in members:
+                del self._entries[profile_id]
+            for block_id in replaced:
+                del self._blocks[block_id]
+            return True
+
+    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
+        with self._lock:
+            return self._overlapping(service, type, start, end)
+
+    def add_series(self, series: Series) -> None:
+        with self._lock:
+            self._series.add(series)
 
     def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002
-        return list(
-            {_series(meta) for meta in self._all() if meta.service == service and type in (None, meta.type)}
-        )
+        with self._lock:
+            return [one for one in self._series if one.service == service and type in (None, one.type)]
 
     def services(self) -> list[str]:
-        return sorted({meta.service for meta in self._all()})
+        with self._lock:
+            services = {meta.service for meta in self._entries.values()}
+            return sorted(services | {block.service for block in self._blocks.values()})
 
     def remove(self, ids: Iterable[str]) -> None:
         with self._lock:
-            for profile_id in ids:
-                self._entries.pop(profile_id, None)
+            for one in ids:
+                self._entries.pop(one, None)
+                self._blocks.pop(one, None)
 
-    def _all(self) -> list[Meta]:
-        with self._lock:
-            return list(self._entries.values())
+    def _overlapping(self, service: str, kind: ProfileType | None, start: int, end: int) -> list[Block]:
+        found = [
+            block
+            for block in self._blocks.values()
+            if block.service == service and kind in (None, block.type) and block.overlaps(start, end)
+        ]
+        return sorted(found, key=lambda block: block.position)
 
 
 def _series(meta: Meta) -> Series:

@@ -35,6 +35,11 @@ class ProfileType(StrEnum):
         return self is not ProfileType.TRACE
 
 
+def series_id(service: str, kind: ProfileType, labels: Labels) -> str:
+    """What series all profiles of this service, type and label set are: see :attr:`Meta.series`."""
+    return sha256("\0".join((service, kind, labels.format())).encode()).hexdigest()[:32]
+
+
 class Total(NamedTuple):
     """The sum of a profile's samples in one of its sample types, as in ``("cpu", "nanoseconds", 120000000)``."""
 
@@ -58,13 +63,43 @@ class Meta:
     @property
     def series(self) -> str:
         """The id of its series: 32 hex digits of a hash over service, type and labels."""
-        identity = "\0".join((self.service, self.type, self.labels.format()))
-        return sha256(identity.encode()).hexdigest()[:32]
+        return series_id(self.service, self.type, self.labels)
 
     @property
     def position(self) -> tuple[int, str]:
         """Where it stands in every list: oldest first, and by id among equals."""
         return self.created_at, self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The record of a block: one object that holds profiles of one service and type, its *members*.
+
+    All were created in one period of so many seconds, from ``first`` to ``last``. ``size`` is their bytes as
+    posted, ``ends`` is where each part of the object ends (``profbucket/blocks.py`` says which), and ``measures``
+    is the same for blocks that can be merged. ``id`` is the object's key.
+    """
+
+    id: str
+    service: str
+    type: ProfileType
+    period: int
+    first: int
+    last: int
+    count: int
+    size: int
+    ends: tuple[int, ...]
+    measures: str
+    written_at: int
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Where it stands among blocks: by its first member."""
+        return self.first, self.id
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether a member may be created from *start* to *end*, both included."""
+        return start <= end and self.first <= end and start <= self.last
 
 
 def shown(meta: Meta) -> dict[str, Any]:

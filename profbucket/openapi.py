@@ -201,6 +201,29 @@ def _paths(config: Config, statuses: Statuses) -> Json:
                 (NotFound, *_SCOPE, *_STORAGE),
             )
         },
+        "/api/0/series": {
+            "get": operation(
+                "getSeries",
+                "How much profiles measured, and when: totals added up per step of time and per group of labels.",
+                {"200": _json("The sums.", {"$ref": _ref("Timeline")})},
+                (*read_errors, TooMany),
+                [
+                    *selection,
+                    _query("type", "What they measure; `unknown` is any.", any_type),
+                    _query(
+                        "group_by",
+                        "Names of labels, joined by commas: a group for each value.",
+                        {"type": "string"},
+                    ),
+                    _query(
+                        "step",
+                        "How long a step is, in seconds or as in 5m; without it, there are 200 at most.",
+                        {"type": "string", "pattern": "^([0-9]*[1-9][0-9]*[smhdw]?)?$"},
+                        example="1h",
+                    ),
+                ],
+            )
+        },
         "/api/0/version": {
             "get": operation("getVersion", "What runs.", {"200": _json("It.", {"$ref": _ref("Version")})}, _KEY)
         },
@@ -244,6 +267,30 @@ def _schemas(config: Config) -> Json:
             "description": f"At most {config.limits.service_bytes} bytes with what is no letter, digit, ., - or _ "
             "written in three for each byte; no control characters.",
         },
+        "Timeline": _object(
+            start={"type": "string", "format": "date-time", "description": "When the first step begins."},
+            step={"type": "integer", "minimum": 1, "description": "Seconds."},
+            sample_types={"type": "array", "items": _object(type=text, unit=text)},
+            groups={
+                "type": "array",
+                "minItems": 1,
+                "maxItems": config.limits.groups,
+                "items": {
+                    "type": "object",
+                    "required": ["labels", "profiles", "values"],
+                    "properties": {
+                        "labels": {"type": "array", "items": _object(key=text, value=text)},
+                        "profiles": {"type": "array", "items": whole, "description": "How many, for each step."},
+                        "values": {
+                            "type": "array",
+                            "items": {"type": "array", "items": whole},
+                            "description": "For each sample type the sum, for each step.",
+                        },
+                        "others": {"type": "integer", "description": "How many groups these are, if not one."},
+                    },
+                },
+            },
+        ),
         "Profile": _object(
             id={"type": "string", "pattern": f"^{ID}$"},
             type={"$ref": _ref("ProfileType")},

@@ -11,11 +11,26 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from profbucket import limits
 from profbucket.errors import Forbidden, NotFound, Unavailable
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType
+from profbucket.meta import Block, Meta, ProfileType
+from profbucket.times import SECOND
 
-__all__ = ["Bucket", "Forbidden", "Index", "NotFound", "Object", "Selection", "Series", "Unavailable"]
+__all__ = [
+    "LONGEST",
+    "Bucket",
+    "Forbidden",
+    "Index",
+    "NotFound",
+    "Object",
+    "Part",
+    "Selection",
+    "Series",
+    "Unavailable",
+]
+
+LONGEST = limits.LONGEST * SECOND  # from the first to the last member of any block, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +43,14 @@ class Object:
     key: str
     size: int
     metadata: Mapping[str, str] | None = None
+
+
+class Part(NamedTuple):
+    """The bytes of an object from *begin* up to *end*, which is its own end if not given. At least one byte."""
+
+    key: str
+    begin: int = 0
+    end: int | None = None
 
 
 class Bucket(Protocol):
@@ -48,8 +71,8 @@ class Bucket(Protocol):
         """Return the bytes under *key*, or raise ``NotFound``."""
         ...
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
-        """Yield the bytes under each of *keys*, in their order, and ``None`` where there is no such object.
+    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+        """Yield the bytes of each of *parts*, in their order, and ``None`` where there is no such object.
 
         Reads ahead as far as it pays, holding a bounded number of bytes; the first error is raised and ends it.
         """
@@ -101,9 +124,10 @@ class Selection:
 
 
 class Index(Protocol):
-    """Entries of profiles, found by service, type, series and time.
+    """Entries of profiles, found by service, type, series and time; and blocks, which hold profiles without any.
 
-    What is relied on: once :meth:`add` has returned, the entry is durable and every later call sees it.
+    What is relied on: once :meth:`add` or :meth:`commit` has returned, what it did is durable and every later call
+    sees it. No call sees a :meth:`commit` half done.
     """
 
     def add(self, meta: Meta) -> bool:
@@ -114,14 +138,39 @@ class Index(Protocol):
         """Yield the selected entries, oldest first, ordered by :attr:`Meta.position`."""
         ...
 
+    def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
+        """The blocks that overlap the selected range, and the selected entries, both as they were at one moment.
+
+        Blocks are of the service, of the type if given, whatever their series; ordered by :attr:`Block.position`.
+        """
+        ...
+
+    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+        """Add *block* and remove the entries of *members* and the blocks *replaced*, by their ids: all or nothing.
+
+        Nothing, and ``False``, where the block is there already or one of the others is not.
+        """
+        ...
+
+    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
+        """Return the blocks of *service*, of *type* if given, that overlap the range, as in :meth:`snapshot`."""
+        ...
+
+    def add_series(self, series: Series) -> None:
+        """Make a series known that has no entries, only members of blocks."""
+        ...
+
     def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
-        """Return the series of *service*, of *type* if given, in any order, at least those that have entries."""
+        """Return the series of *service*, of *type* if given, in any order.
+
+        At least those that have entries, and, where there are blocks, those that were added since the first one.
+        """
         ...
 
     def services(self) -> list[str]:
-        """Return the services that have entries, sorted."""
+        """Return the services that have entries or blocks, sorted."""
         ...
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove the entries with these ids, where there are any."""
+        """Remove the entries of profiles and blocks with these ids, where there are any."""
         ...

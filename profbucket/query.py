@@ -3,15 +3,27 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from profbucket.errors import Invalid, NotFound, NotMergeable
+from profbucket.blocks import MERGED
+from profbucket.errors import Invalid, NotFound, NotMergeable, Unavailable
+from profbucket.history import Source
 from profbucket.keys import Id, escape
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
+from profbucket.ports import Part
 from profbucket.storage import Reader
+from profbucket.timeline import timeline
 from profbucket.times import format_time
 
+if TYPE_CHECKING:
+    from profbucket.pprof.merge import Merger
+
+_Item = TypeVar("_Item")
+
 _NARROW = "narrow the range, add labels, or set limit= to merge that many of them, evenly spread"
+
+_ATTEMPTS = 5  # at a merge whose blocks become part of others while it is under way
 
 DEFAULT_LIMIT = 1000  # profiles in an answer of find that was asked for no number
 
@@ -64,11 +76,26 @@ class Querier:
         more = len(profiles) > limit
         return Page(profiles[:limit], profiles[limit - 1].id if more else None)
 
+    def timeline(self, query: Query, group_by: Sequence[str] = (), step: int | None = None) -> dict[str, Any]:
+        """What the profiles that *query* asks for add up to, per *step* in seconds and per value of labels.
+
+        As :func:`~profbucket.timeline.timeline` has it; no profile is opened. Raise ``NotFound`` for none.
+        """
+        points = list(self._storage.points(query))
+        if not points:
+            raise self._nothing(query)
+        return timeline(points, group_by, step, self._limits)
+
     def read(self, profile_id: Id) -> bytes:
-        """The bytes of a profile as they were posted, or raise ``NotFound``."""
+        """The bytes of a profile as they were posted; of one that has expired and is in a block, what that knows.
+
+        Raise ``NotFound`` where there is neither.
+        """
         try:
             return self._storage.read(profile_id)
         except NotFound:
+            if profile_id.type.is_pprof:
+                return self.merge_ids([profile_id]).data
             raise missing(profile_id) from None
 
     def offer(self, data: bytes, filename: str) -> str | None:
@@ -90,16 +117,19 @@ class Querier:
             mergeable = ", ".join(kind for kind in ProfileType if kind.is_pprof)
             what = "without a type" if query.type is None else f"of type {query.type}"
             raise NotMergeable(f"profiles {what} cannot be merged: set type= to one of {mergeable}")
-        profiles, found = self._select(query)
-        if not profiles:
-            raise self._nothing(query)
         labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
-        return self._merge(
-            [Id.parse(meta.id) for meta in profiles],
-            found,
-            f"service={query.service} type={query.type}{labels}",
-            f"from {format_time(profiles[0].created_at)} to {format_time(profiles[-1].created_at)}",
-        )
+        for _ in range(_ATTEMPTS):
+            sources, found = self._select(query)
+            if not sources:
+                raise self._nothing(query)
+            span = f"from {format_time(sources[0].first)} to {format_time(max(one.last for one in sources))}"
+            try:
+                return self._merge(
+                    sources, found, query, f"service={query.service} type={query.type}{labels}", span
+                )
+            except _Moved:
+                continue
+        raise Unavailable(f"{_described(query)}: its blocks became parts of others all the time; ask again")
 
     def merge_ids(self, ids: Sequence[Id]) -> Merged:
         """The merge of the profiles with these ids, all of one type.
@@ -116,62 +146,107 @@ class Querier:
         if len(set(ids)) < len(ids):
             raise Invalid("an id is given twice: a merge counts each profile once")
         services = ",".join(sorted({profile_id.service for profile_id in ids}))
-        return self._merge(ids, len(ids), f"service={services} type={kinds[0]}", "by id", complete=True)
+        from profbucket.pprof.merge import Merger
 
-    def _select(self, query: Query) -> tuple[list[Meta], int]:
-        """The profiles to merge, and out of how many they are."""
+        merger = Merger(self._limits)
+        sources = [Source(Part(one.key), one.created_at, one.created_at, 1, 0) for one in ids]
+        for profile_id, data in zip(ids, self._in_time("by id", sources), strict=True):
+            if data is not None:
+                merger.add(data)
+            else:
+                self._restore(merger, profile_id)
+        comment = f"service={services} type={kinds[0]} merged {len(ids)} profiles by id"
+        filename = f"{escape(ids[0].service)}-{ids[0].type}.pb.gz"
+        return Merged(merger.result([comment]), filename, len(ids), len(ids), 0)
+
+    def _select(self, query: Query) -> tuple[list[Source], int]:
+        """What to merge, and out of how many profiles that is."""
         cap = self._limits.merge
         if query.limit is None:
-            profiles = list(self._storage.find(replace(query, limit=cap + 1)))
-            if len(profiles) > cap:
+            sources = self._storage.sources(query, cap)
+            if len(sources) > cap:
                 raise self._limits.too_many(
                     "merge",
                     f"{_described(query)} has more than {cap} profiles to merge; {_NARROW}",
                 )
-            return self._bounded(query, profiles), len(profiles)
-        if query.limit > cap:
+            found = sum(source.count for source in sources)
+        elif query.limit > cap:
             raise self._limits.too_many("merge", f"limit={query.limit} asks for too many profiles to merge")
-        profiles, found = spread(self._storage.find(replace(query, limit=None)), query.limit)
-        return self._bounded(query, profiles), found
-
-    def _bounded(self, query: Query, profiles: list[Meta]) -> list[Meta]:
-        if (size := sum(meta.size for meta in profiles)) > self._limits.merge_bytes:
+        else:
+            some, found = spread(self._storage.locate(replace(query, limit=None)), query.limit)
+            sources = self._storage.sources_of(some)
+        if (size := sum(source.size for source in sources)) > self._limits.merge_bytes:
+            count = sum(source.count for source in sources)
             raise self._limits.too_many(
                 "merge_bytes",
-                f"{_described(query)} has {size} bytes to merge in {len(profiles)} profiles; {_NARROW}",
+                f"{_described(query)} has {size} bytes to merge in {count} profiles; {_NARROW}",
             )
-        return profiles
+        return sources, found
 
-    def _merge(self, ids: Sequence[Id], found: int, what: str, span: str, *, complete: bool = False) -> Merged:
+    def _merge(self, sources: Sequence[Source], found: int, query: Query, what: str, span: str) -> Merged:
         # Numpy is imported here, not by the function that takes profiles in.
         from profbucket.pprof.merge import Merger
 
         merger = Merger(self._limits)
-        expired = 0
-        end = self._timer() + self._limits.merge_seconds
-        for number, (profile_id, data) in enumerate(zip(ids, self._storage.read_many(ids), strict=True)):
-            if self._timer() > end:
-                raise self._limits.too_many(
-                    "merge_seconds", f"{what}: the time was up after {number} of {len(ids)} profiles; {_NARROW}"
-                )
+        asked, expired = sum(source.count for source in sources), 0
+        for source, data in zip(sources, self._in_time(what, sources), strict=True):
             if data is not None:
-                merger.add(data)
-            elif complete:
-                raise missing(profile_id)
+                self._add(merger, source, data)
+            elif source.block and not self._storage.has(source.block):
+                raise _Moved
             else:
-                expired += 1
-        merged = len(ids) - expired
+                expired += source.count
+        merged = asked - expired
         if not merged:
             raise NotFound(f"{what}: all {found} profiles {span} have expired")
         count = f"{merged}" if merged == found else f"{merged} of {found}"
         comment = f"{what} merged {count} profile{'s' if found > 1 else ''} {span}"
         if expired:
             comment += f", {expired} had expired"
-        filename = f"{escape(ids[0].service)}-{ids[0].type}.pb.gz"
+        filename = f"{escape(query.service)}-{query.type}.pb.gz"
         return Merged(merger.result([comment]), filename, found, merged, expired)
+
+    def _in_time(self, what: str, sources: Sequence[Source]) -> Iterable[bytes | None]:
+        """The bytes of *sources*, as long as there is time."""
+        end = self._timer() + self._limits.merge_seconds
+        total, done = sum(source.count for source in sources), 0
+        for source, data in zip(sources, self._storage.read_sources(sources), strict=True):
+            if self._timer() > end:
+                raise self._limits.too_many(
+                    "merge_seconds", f"{what}: the time was up after {done} of {total} profiles; {_NARROW}"
+                )
+            yield data
+            done += source.count
+
+    def _add(self, merger: "Merger", source: Source, data: bytes) -> None:
+        if source.block is None:
+            merger.add(data)
+        elif source.rows_of == MERGED:
+            merger.add(data, source.block.id)
+        else:
+            from profbucket.pprof.block import Content, add_rows
+
+            add_rows(merger, Content(source.block, data, self._limits), source.rows_of, source.rows)
+
+    def _restore(self, merger: "Merger", profile_id: Id) -> None:
+        """Add a profile that has expired from the block that holds it, or raise ``NotFound``."""
+        for _ in range(_ATTEMPTS):
+            source = self._storage.holder(profile_id)
+            if source is None or source.block is None:
+                break
+            [data] = self._storage.read_sources([source])
+            if data is not None:
+                return self._add(merger, source, data)
+            if self._storage.has(source.block):
+                break
+        raise missing(profile_id)
 
     def _nothing(self, query: Query) -> NotFound:
         return NotFound(f"nothing found: {_described(query)} has no profiles; widen the range or drop labels")
+
+
+class _Moved(Exception):
+    """A block is not one any more: its members are elsewhere."""
 
 
 def missing(profile_id: Id) -> NotFound:
@@ -179,9 +254,9 @@ def missing(profile_id: Id) -> NotFound:
     return NotFound(f"no profile {profile_id}: it never was, or has expired")
 
 
-def spread(profiles: Iterable[Meta], count: int) -> tuple[list[Meta], int]:
+def spread(profiles: Iterable[_Item], count: int) -> tuple[list[_Item], int]:
     """*count* of *profiles*, evenly spread over them, and how many there are. Holds twice *count* at most."""
-    kept: list[Meta] = []
+    kept: list[_Item] = []
     step, total = 1, 0
     for profile in profiles:
         if total % step == 0:

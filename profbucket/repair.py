@@ -1,20 +1,23 @@
 """The index compared with the bucket, and made to say what the bucket says.
 
-The bucket is the source of truth: an object's key and metadata are all that an entry holds. Both are walked side
-by side in the order of time, one service and type after the other, so that memory does not grow with them; what
-is right is only read. A walk that was cut off is therefore resumed by another one.
+The bucket is the source of truth: an object's key and metadata are all that an entry holds, and a block lists its
+members. Blocks come first, then profiles: objects and entries are walked side by side in the order of time, one
+service and type after the other, so that memory does not grow with them; what is right is only read. A walk that
+was cut off is therefore resumed by another one.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from profbucket.errors import Invalid, NotFound
-from profbucket.keys import RESERVED, Id, prefix, unescape
-from profbucket.meta import Meta, ProfileType
-from profbucket.ports import Bucket, Index, Object, Selection
+from profbucket.keys import BLOCKS, RESERVED, Id, prefix, unescape
+from profbucket.manifest import Held, blocks_in, chosen
+from profbucket.meta import Block, Meta, ProfileType, series_id
+from profbucket.ports import Bucket, Object, Selection, Series
 from profbucket.storage import Storage, from_metadata
 from profbucket.times import LATEST, format_stamp
 
@@ -30,6 +33,7 @@ class State(StrEnum):
     STALE = "stale"  # an entry without an object
     DIFFERENT = "different"  # an entry that says something else than its object
     FOREIGN = "foreign"  # an object among profiles that is none: left alone
+    TWICE = "twice"  # an entry of what a block holds besides: a profile that was posted again, or another block
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +43,14 @@ class Finding:
     state: State
     key: str
     object: Object | None = None
-    entry: Meta | None = None
+    entry: Meta | Block | None = None
 
 
 def fsck(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
-    """Yield a finding for each profile, of one *service* or all, taken from *since* on; change nothing."""
+    """Yield a finding for each profile and block, of one *service* or all, taken from *since* on; change nothing.
+
+    Profiles that are in a block and have no entry are as they should be, and not mentioned.
+    """
     return _settled(storage, service, since, mend=False)
 
 
@@ -68,9 +75,19 @@ def _settled(storage: Storage, service: str | None, since: int, *, mend: bool) -
 
 def _settle(storage: Storage, finding: Finding, mend: bool) -> Finding:
     """Look into *finding* once more, as the walk saw object and entry at different times, and mend it."""
-    bucket, index = storage.bucket, storage.index
     if finding.state in (State.GOOD, State.FOREIGN):
         return finding
+    if isinstance(finding.entry, Block):
+        return _settle_block(storage, finding, finding.entry, mend)
+    if finding.state is State.TWICE and finding.entry:
+        if mend:
+            storage.index.remove([finding.entry.id])
+        return finding
+    return _settle_profile(storage, finding, mend)
+
+
+def _settle_profile(storage: Storage, finding: Finding, mend: bool) -> Finding:
+    bucket, index = storage.bucket, storage.index
     try:
         there = finding.object
         if there is None or there.metadata is None:
@@ -93,48 +110,93 @@ def _settle(storage: Storage, finding: Finding, mend: bool) -> Finding:
     return finding
 
 
+def _settle_block(storage: Storage, finding: Finding, block: Block, mend: bool) -> Finding:
+    """The same for a block, which is the finding's entry."""
+    index = storage.index
+    if finding.state is State.STALE:
+        with suppress(NotFound):
+            storage.bucket.stat(block.id)
+            return Finding(State.GOOD, finding.key)  # written since the bucket was listed
+    if mend and finding.state is not State.MISSING:
+        index.remove([block.id])
+    if mend and finding.state in (State.MISSING, State.DIFFERENT):
+        [members] = storage.lists([block])
+        for labels in members.labels if members else ():
+            index.add_series(
+                Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
+            )
+        index.commit(block, (), ())
+    return finding
+
+
 def _walk(storage: Storage, service: str | None, since: int) -> Iterator[Finding]:
     names = {service} if service else {*_services(storage.bucket), *storage.index.services()}
     for name in sorted(names):
         for kind in sorted(ProfileType):
-            yield from _compare(storage.bucket, storage.index, name, kind, since)
+            yield from _compare(storage, name, kind, since)
 
 
 def _services(bucket: Bucket) -> Iterator[str]:
-    """The services that have objects: the first key of each is read, and the others are passed over."""
-    start = ""
-    while (first := next(bucket.list(start, "\x7f"), None)) is not None:
-        part, slash, _ = first.key.partition("/")
-        # What comes next: the character behind "/", or the first key behind one that is no profile's.
-        start = f"{part}0" if slash else f"{part} "
-        if slash and part != RESERVED:
-            try:
-                yield unescape(part)
-            except ValueError:
-                continue  # nothing of ours
+    """The services that have objects, some twice: the first key of each is read, the others are passed over."""
+    for below in ("", BLOCKS):
+        start = below
+        while (first := next(bucket.list(start, f"{below}\x7f"), None)) is not None:
+            part, slash, _ = first.key.removeprefix(below).partition("/")
+            # What comes next: the character behind "/", or the first key behind one that is no profile's.
+            start = f"{below}{part}0" if slash else f"{below}{part} "
+            if slash and part != RESERVED:
+                try:
+                    yield unescape(part)
+                except ValueError:
+                    continue  # nothing of ours
 
 
-def _compare(bucket: Bucket, index: Index, service: str, kind: ProfileType, since: int) -> Iterator[Finding]:
+def _compare(storage: Storage, service: str, kind: ProfileType, since: int) -> Iterator[Finding]:
+    blocks = list(blocks_in(storage, service, kind, since))
+    known = storage.index.blocks(service, kind, since, LATEST)
+    counting = chosen(storage, [block for _, block in blocks if block], known)
+    yield from (Finding(State.FOREIGN, there.key, there) for there, block in blocks if block is None)
+    yield from _compare_blocks({block.id for _, block in blocks if block}, known, counting)
+    yield from _compare_profiles(storage, service, kind, since, Held(storage, counting))
+
+
+def _compare_blocks(there: Container[str], known: Sequence[Block], counting: Sequence[Block]) -> Iterator[Finding]:
+    """What is to be done so that the index has the blocks that count and no others; what to remove comes first."""
+    right = {block.id: block for block in counting}
+    entries = {block.id: block for block in known}
+    for key, block in entries.items():
+        if key not in right:
+            yield Finding(State.TWICE if key in there else State.STALE, key, None, block)
+    for key, block in right.items():
+        entry = entries.get(key)
+        state = State.MISSING if entry is None else State.GOOD if entry == block else State.DIFFERENT
+        yield Finding(state, key, None, block)
+
+
+def _compare_profiles(
+    storage: Storage, service: str, kind: ProfileType, since: int, held: Held
+) -> Iterator[Finding]:
     """Walk objects and entries of one service and type side by side: keys sort as positions do."""
     below = prefix(service, kind)
-    objects = bucket.list(f"{below}{format_stamp(since)}" if since else below, f"{below[:-1]}0")
-    entries = index.find(Selection(service, kind, since, LATEST))
-    series = {one.id for one in index.series(service, kind)}
+    objects = storage.bucket.list(f"{below}{format_stamp(since)}" if since else below, f"{below[:-1]}0")
+    entries = storage.index.find(Selection(service, kind, since, LATEST))
+    series = {one.id for one in storage.index.series(service, kind)}
     there, entry = next(objects, None), next(entries, None)
     while there or entry:
         key = Id.parse(entry.id).key if entry else ""
         if there and (not entry or there.key < key):
-            state = State.MISSING if _is_profile(there.key) else State.FOREIGN
-            yield Finding(state, there.key, there)
+            profile_id = _profile(there.key)
+            if profile_id is None or profile_id not in held:
+                yield Finding(State.MISSING if profile_id else State.FOREIGN, there.key, there)
             there = next(objects, None)
-        elif entry and (not there or key < there.key):
-            yield Finding(State.STALE, key, None, entry)
-            entry = next(entries, None)
+            continue
+        assert entry  # noqa: S101 - tells the type checker
+        both = there if there and there.key == key else None
+        if Id.parse(entry.id) in held:
+            yield Finding(State.TWICE, key, both, entry)
         else:
-            assert there  # noqa: S101 - tells the type checker
-            assert entry  # noqa: S101
-            yield Finding(_state(there, entry, series), key, there, entry)
-            there, entry = next(objects, None), next(entries, None)
+            yield Finding(_state(both, entry, series) if both else State.STALE, key, both, entry)
+        there, entry = next(objects, None) if both else there, next(entries, None)
 
 
 def _state(there: Object, entry: Meta, series: set[str]) -> State:
@@ -149,9 +211,8 @@ def _state(there: Object, entry: Meta, series: set[str]) -> State:
     return State.GOOD if entry.series in series else State.MISSING
 
 
-def _is_profile(key: str) -> bool:
+def _profile(key: str) -> Id | None:
     try:
-        Id.of_key(key)
+        return Id.of_key(key)
     except Invalid:
-        return False
-    return True
+        return None

@@ -1,18 +1,20 @@
 """A storage: a bucket and an index, and the order in which they are used."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
+from profbucket.blocks import Members
 from profbucket.errors import Forbidden, Invalid, Misconfigured
+from profbucket.history import Found, History, Point, Source
 from profbucket.keys import RESERVED, Id
 from profbucket.labels import Labels
-from profbucket.meta import Meta, Query, Total
-from profbucket.ports import Bucket, Index, Selection
+from profbucket.meta import Block, Meta, ProfileType, Query, Total
+from profbucket.ports import Bucket, Index, Part, Series
 
 # A scheme, the module that opens it (on use: a backend's libraries are optional) and the extra that installs it.
 BACKENDS = {
@@ -48,6 +50,38 @@ class Reader(Protocol):
         """Yield the profiles that *query* asks for, oldest first."""
         ...
 
+    def locate(self, query: Query) -> Iterator[Found]:
+        """Yield the same, with the place of each."""
+        ...
+
+    def sources(self, query: Query, cap: int) -> list[Source]:
+        """Return what a merge of all that *query* asks for reads; more than *cap* profiles by themselves if so."""
+        ...
+
+    def sources_of(self, found: Iterable[Found]) -> list[Source]:
+        """Return what a merge of just these profiles reads."""
+        ...
+
+    def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
+        """Yield the bytes of each of *sources*, in order, and ``None`` for one that is not there any more."""
+        ...
+
+    def has(self, block: Block) -> bool:
+        """Whether *block* is still one, and has not become part of another."""
+        ...
+
+    def holder(self, profile_id: Id) -> Source | None:
+        """Return what to read of the block that holds a profile, if one does."""
+        ...
+
+    def points(self, query: Query) -> Iterator[Point]:
+        """Yield when and how much the profiles measured that *query* asks for, in no order."""
+        ...
+
+    def series(self, service: str, kind: ProfileType | None) -> list[Series]:
+        """Return the series of a service, of one type if given."""
+        ...
+
     def read(self, profile_id: Id) -> bytes:
         """Return the bytes of a profile, or raise ``NotFound``."""
         ...
@@ -79,27 +113,48 @@ class Storage:
     def __init__(self, bucket: Bucket, index: Index) -> None:
         self.bucket = bucket
         self.index = index
+        self._history = History(bucket, index)
 
     def write(self, meta: Meta, data: bytes) -> bool:
         self.bucket.put(Id.parse(meta.id).key, data, to_metadata(meta))
         return self.index.add(meta)
 
     def find(self, query: Query) -> Iterator[Meta]:
-        series = None
-        if query.matchers:
-            candidates = self.index.series(query.service, query.type)
-            series = {one.id for one in candidates if all(m.matches(one.labels) for m in query.matchers)}
-            if not series:
-                return
-        yield from self.index.find(
-            Selection(query.service, query.type, query.start, query.end, series, query.after, query.limit)
-        )
+        return (found.meta for found in self.locate(query))
+
+    def locate(self, query: Query) -> Iterator[Found]:
+        return self._history.find(query)
+
+    def sources(self, query: Query, cap: int) -> list[Source]:
+        return self._history.sources(query, cap)
+
+    def sources_of(self, found: Iterable[Found]) -> list[Source]:
+        return self._history.sources_of(found)
+
+    def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
+        return self.bucket.get_many([source.part for source in sources])
+
+    def has(self, block: Block) -> bool:
+        return self._history.has(block)
+
+    def holder(self, profile_id: Id) -> Source | None:
+        return self._history.holder(profile_id)
+
+    def points(self, query: Query) -> Iterator[Point]:
+        return self._history.points(query)
+
+    def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
+        """The list of each of *blocks*, in order, and ``None`` for one that has expired."""
+        return self._history.lists(blocks)
+
+    def series(self, service: str, kind: ProfileType | None) -> list[Series]:
+        return self.index.series(service, kind)
 
     def read(self, profile_id: Id) -> bytes:
         return self.bucket.get(profile_id.key)
 
     def read_many(self, ids: Iterable[Id]) -> Iterator[bytes | None]:
-        return self.bucket.get_many([profile_id.key for profile_id in ids])
+        return self.bucket.get_many([Part(profile_id.key) for profile_id in ids])
 
     def services(self) -> list[str]:
         return self.index.services()

@@ -12,25 +12,25 @@ LIBRARIES = ("google.cloud.storage", "google.cloud.firestore")
 
 
 def open_url(url: str) -> tuple[GcsBucket, FirestoreIndex]:
-    """The storage of ``gs://bucket?project=…&database=…&retention_days=…``; all options may be left out.
+    """The storage of ``gs://bucket?project=…&database=…&retention_days=…&block_days=…``, options being optional.
 
     Nothing is reached before the first call. Raise ``Misconfigured`` for another kind of URL.
     """
     parts = urlsplit(url)
     if not parts.netloc or parts.path.strip("/") or parts.fragment or "@" in parts.netloc:
         raise Misconfigured(f"STORAGE_URL={url!r}: write a bucket as gs://bucket?project=…&database=…")
-    options = _options(url, "project", "database", "retention_days")
+    options = _options(url, "project", "database", "retention_days", "block_days")
     project = options.get("project")
     return GcsBucket(parts.netloc, project), _index(url, project, options.get("database"), options)
 
 
 def open_index(url: str) -> FirestoreIndex:
-    """The index of ``firestore://project/database?retention_days=…``, as in another bucket's ``index=``."""
+    """The index of ``firestore://project/database?retention_days=…&block_days=…``, as in a bucket's ``index=``."""
     parts = urlsplit(url)
     database = parts.path.strip("/")
     if "/" in database or parts.fragment:
         raise Misconfigured(f"index={url!r}: write a database as firestore://project/database")
-    return _index(url, parts.netloc or None, database, _options(url, "retention_days"))
+    return _index(url, parts.netloc or None, database, _options(url, "retention_days", "block_days"))
 
 
 def _options(url: str, *known: str) -> dict[str, str]:
@@ -43,7 +43,10 @@ def _options(url: str, *known: str) -> dict[str, str]:
 
 
 def _index(url: str, project: str | None, database: str | None, options: dict[str, str]) -> FirestoreIndex:
-    days = options.get("retention_days", "0")
-    if not (days.isascii() and days.isdigit() and len(days) < 6):
-        raise Misconfigured(f"{url!r}: retention_days is a whole number, as the bucket's lifecycle has it")
-    return FirestoreIndex(project, database or "(default)", int(days) * 86400 or None)
+    seconds = []
+    for name in ("retention_days", "block_days"):
+        days = options.get(name, "0")
+        if not (days.isascii() and days.isdigit() and len(days) < 6):
+            raise Misconfigured(f"{url!r}: {name} is a whole number, as the bucket's lifecycle has it")
+        seconds.append(int(days) * 86400 or None)
+    return FirestoreIndex(project, database or "(default)", *seconds)

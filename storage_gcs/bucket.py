@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from profbucket.ahead import read_ahead
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.ports import Object
+from profbucket.ports import Object, Part
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -90,13 +90,13 @@ class GcsBucket:
         return True
 
     def get(self, key: str) -> bytes:
-        data = self._get(key, lambda _: None)
+        data = self._get(Part(key), lambda _: None)
         if data is None:
             raise NotFound(f"no object {key!r}")
         return data
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
-        return read_ahead(self._get, keys)
+    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+        return read_ahead(self._get, parts)
 
     def stat(self, key: str) -> Object:
         with self._translated(f"read {key!r}", _VIEW):
@@ -160,12 +160,13 @@ class GcsBucket:
             )
             return url
 
-    def _get(self, key: str, admit: Any) -> bytes | None:
+    def _get(self, part: Part, admit: Any) -> bytes | None:
         from storage_gcs.http import Refused
 
+        key = part.key
         with self._translated(f"read {key!r}", _VIEW):
             try:
-                return self._client().http.get(self._path(key), admit)
+                return self._client().http.get(self._path(key), admit, part.begin, part.end)
             except Refused as error:
                 if error.status == 404:
                     if "bucket does not exist" in error.text:

@@ -7,7 +7,7 @@ and 31 µs (measured on one emulator): a find of thousands would spend most of i
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 import grpc
@@ -33,6 +33,9 @@ _PASSING = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
+# What the service and its emulator say of a document that is not there; of a database they say other things.
+_NO_DOCUMENT = ("no document to update", "no entity to update")
+
 # The plain protobuf classes below the library's.
 CommitRequest: Any = type(types.CommitRequest.pb(types.CommitRequest()))
 RunQueryRequest: Any = type(types.RunQueryRequest.pb(types.RunQueryRequest()))
@@ -42,6 +45,10 @@ _RunQueryResponse: Any = type(types.RunQueryResponse.pb(types.RunQueryResponse()
 
 class AlreadyThere(Exception):
     """A document that was to be new exists."""
+
+
+class Gone(Exception):
+    """A document that was to exist does not."""
 
 
 class Calls:
@@ -72,17 +79,22 @@ class Calls:
         )
 
     def commit(self, request: Any, doing: str, role: str) -> None:
-        """Write all of *request* or nothing; raise ``AlreadyThere`` where a precondition says so."""
+        """Write all of *request* or nothing; raise ``AlreadyThere`` or ``Gone`` where a precondition says so."""
         request.database = self.name
         self._call(lambda: self._commit(request, timeout=ATTEMPT, metadata=self._metadata), doing, role)
 
     def query(self, request: Any) -> list[Any]:
         """The documents that *request* selects, all of them: it bounds their number itself."""
+        return self.query_now(request)[0]
+
+    def query_now(self, request: Any) -> tuple[list[Any], Any]:
+        """The same, and when they were so: a request with that ``read_time`` sees that moment again."""
         request.parent = self.documents
 
-        def attempt() -> list[Any]:
-            answers: Iterator[Any] = self._query(request, timeout=QUERY, metadata=self._metadata)
-            return [answer.document for answer in answers if answer.HasField("document")]
+        def attempt() -> tuple[list[Any], Any]:
+            answers: list[Any] = list(self._query(request, timeout=QUERY, metadata=self._metadata))
+            documents = [answer.document for answer in answers if answer.HasField("document")]
+            return documents, answers[-1].read_time if answers else None
 
         return self._call(attempt, "read the index", "roles/datastore.viewer")
 
@@ -107,6 +119,8 @@ class Calls:
         code, details = error.code(), error.details() or ""
         if code == grpc.StatusCode.ALREADY_EXISTS:
             raise AlreadyThere from error
+        if code == grpc.StatusCode.NOT_FOUND and any(words in details.lower() for words in _NO_DOCUMENT):
+            raise Gone from error
         if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
             raise Forbidden(f"Firestore refuses to {doing}: grant {role} on {self.name}; it says: {details[:200]}")
         if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):

@@ -62,12 +62,13 @@ class Http:
         self._process = os.getpid()
         weakref.finalize(self, _close, self._idle)
 
-    def get(self, path: str, admit: Callable[[int], None]) -> bytes:
-        """The body at *path*; *admit* is called with its size before it is read.
+    def get(self, path: str, admit: Callable[[int], None], begin: int = 0, end: int | None = None) -> bytes:
+        """The body at *path*, from *begin* up to *end*; *admit* is called with its size before it is read.
 
         Raise ``Refused`` for an answer that is final, ``Unavailable`` for failures that last for ``PATIENCE``.
         """
-        return self._persist(lambda connection: self._request(connection, "GET", path, admit=admit))
+        headers = {} if end is None and not begin else {"Range": f"bytes={begin}-{'' if end is None else end - 1}"}
+        return self._persist(lambda connection: self._request(connection, "GET", path, None, headers, admit=admit))
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
         """Send *body*, more than once where an answer is lost: the same must have no effect a second time.
@@ -115,13 +116,13 @@ class Http:
         self._authorize(method, f"{self._origin}{path}", sent)
         connection.request(method, path, body, sent)
         response = connection.getresponse()
-        if response.status == 200:
+        if response.status in (200, 206):
             admit(response.length or 0)
         data = response.read()
         self._give(connection, response)
-        if response.status != 200:
+        if response.status not in (200, 206):
             raise Refused(response.status, data.decode(errors="replace")[:500])
-        if method == "GET":
+        if method == "GET" and response.status == 200:  # of a part, only the whole object's checksum is told
             _check(response, data)
         return data
 

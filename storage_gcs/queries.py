@@ -6,13 +6,20 @@ from functools import lru_cache
 from typing import Any
 
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Total
-from profbucket.ports import Selection, Series
+from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.ports import LONGEST, Selection, Series
 from storage_gcs.firestore import RunQueryRequest
 
 ENTRIES = "entries"
 SERIES = "series"
+BLOCKS = "blocks"
 
+# What orders the documents of a service and type: the index that serves it ends with these.
+_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("first",)}
+
+_BLOCK_TEXTS = ("id", "service", "type", "measures")
+_BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
+_BLOCK = (*_BLOCK_TEXTS, *_BLOCK_NUMBERS, "ends")
 _ENTRY = ("id", "service", "type", "labels", "created_at", "size", "totals", "stored_at")  # all but the series
 
 
@@ -45,10 +52,20 @@ def of_series(service: str, kind: ProfileType | None) -> Any:
     return _select(SERIES, ("service", "type", "labels"), which)
 
 
-def next_service(after: str) -> Any:
-    """An entry of the service that follows *after*: a document a service, however many profiles it has."""
-    request = _select(ENTRIES, ("service",), [("service", _ABOVE, after)])
-    _order(request.structured_query, "service", "type", "created_at", "id")
+def of_blocks(service: str, kind: ProfileType | None, start: int, end: int) -> Any:
+    """The blocks of *service*, of one type if given, whose first member is in the range, or not long before it."""
+    types = [kind] if kind else list(ProfileType)
+    which = [("service", _EQUAL, service), ("type", _IN, types)]
+    begin = max(start - LONGEST, 0)
+    request = _select(BLOCKS, (*_BLOCK, "stored_at"), [*which, ("first", _FROM, begin), ("first", _TO, end)])
+    _order(request.structured_query, "first")
+    return request
+
+
+def next_service(collection: str, after: str) -> Any:
+    """A document of the service that follows *after*: one a service, however many profiles or blocks it has."""
+    request = _select(collection, ("service",), [("service", _ABOVE, after)])
+    _order(request.structured_query, "service", "type", *_ORDERS[collection])
     request.structured_query.limit.value = 1
     return request
 
@@ -79,10 +96,29 @@ def read_entry(fields: Any) -> Meta:
     )
 
 
-def write_series(fields: Any, meta: Meta) -> None:
-    fields["service"].string_value = meta.service
-    fields["type"].string_value = meta.type
-    fields["labels"].string_value = meta.labels.format()
+def write_block(fields: Any, block: Block, stored_at: int) -> None:
+    """Fill *fields* of a document: what :func:`read_block` reads, and what queries ask for."""
+    for name in _BLOCK_TEXTS:
+        fields[name].string_value = getattr(block, name)
+    for name in _BLOCK_NUMBERS:
+        fields[name].integer_value = getattr(block, name)
+    fields["ends"].string_value = json.dumps(block.ends)
+    fields["stored_at"].timestamp_value.seconds = stored_at
+
+
+def read_block(fields: Any) -> Block:
+    return Block(
+        type=ProfileType(fields["type"].string_value),
+        ends=tuple(json.loads(fields["ends"].string_value)),
+        **{name: fields[name].string_value for name in _BLOCK_TEXTS if name != "type"},
+        **{name: fields[name].integer_value for name in _BLOCK_NUMBERS},
+    )
+
+
+def write_series(fields: Any, series: Series) -> None:
+    fields["service"].string_value = series.service
+    fields["type"].string_value = series.type
+    fields["labels"].string_value = series.labels.format()
 
 
 def read_series(document: Any) -> Series:

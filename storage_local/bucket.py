@@ -19,7 +19,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from profbucket.errors import NotFound
-from profbucket.ports import Object
+from profbucket.ports import Object, Part
 from storage_local.files import locked, translated, write
 
 _PART = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
@@ -51,18 +51,13 @@ class LocalBucket:
         return new
 
     def get(self, key: str) -> bytes:
-        path = self._path(key)
-        with translated(f"read {key!r}"):
-            try:
-                return path.read_bytes()
-            except _MISSING:
-                raise NotFound(f"no object {key!r}") from None
+        return self._read(Part(key))
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
+    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
         # One at a time: the system reads ahead, and what is cached comes at the speed of memory.
-        for key in keys:
+        for part in parts:
             try:
-                yield self.get(key)
+                yield self._read(part)
             except NotFound:
                 yield None
 
@@ -93,6 +88,16 @@ class LocalBucket:
 
     def link(self, key: str, filename: str, seconds: int) -> str | None:
         return None  # nobody serves the directory but the collector
+
+    def _read(self, part: Part) -> bytes:
+        path = self._path(part.key)
+        with translated(f"read {part.key!r}"):
+            try:
+                with path.open("rb") as file:
+                    file.seek(part.begin)
+                    return file.read(-1 if part.end is None else part.end - part.begin)
+            except _MISSING:
+                raise NotFound(f"no object {part.key!r}") from None
 
     def _walk(self, folder: str, start: str, end: str) -> Iterator[Object]:
         for key in self._names(folder, start, end):

@@ -5,7 +5,7 @@ import os
 import sqlite3
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from heapq import merge
 from itertools import islice
@@ -13,12 +13,27 @@ from pathlib import Path
 
 from profbucket.errors import Forbidden, Misconfigured, Unavailable
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Total
-from profbucket.ports import Selection, Series
+from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.ports import LONGEST, Selection, Series
 from storage_local.files import locked, translated
 
 _PATIENCE = 30.0  # seconds that a call waits for others to finish their writes
-_VERSION = 1
+_VERSION = 2
+_BLOCKS = """
+CREATE TABLE blocks (
+    id TEXT PRIMARY KEY,  -- Block.id
+    kind INTEGER NOT NULL REFERENCES kinds,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    period INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    ends TEXT NOT NULL,
+    measures TEXT NOT NULL,
+    written_at INTEGER NOT NULL
+);
+CREATE INDEX blocks_of_kind ON blocks (kind, first, id);
+"""
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 BEGIN;
@@ -45,6 +60,7 @@ CREATE TABLE entries (
 );
 CREATE INDEX entries_of_kind ON entries (kind, created_at, id);
 CREATE INDEX entries_of_series ON entries (series, created_at, id);
+{_BLOCKS}
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
@@ -81,15 +97,34 @@ _ALL_SERIES = """
 SELECT name, service, type, labels FROM kinds JOIN series ON series.kind = kinds.id
 WHERE service = :service AND type = ifnull(:type, type)
 """
-_SERVICES = (
-    "SELECT DISTINCT service FROM kinds WHERE EXISTS (SELECT 1 FROM entries WHERE kind = kinds.id) ORDER BY 1"
-)
+_SERVICES = """
+SELECT DISTINCT service FROM kinds
+WHERE EXISTS (SELECT 1 FROM entries WHERE kind = kinds.id) OR EXISTS (SELECT 1 FROM blocks WHERE kind = kinds.id)
+ORDER BY 1
+"""
 
+_ADD_BLOCK = """
+INSERT INTO blocks (id, kind, first, last, period, count, size, ends, measures, written_at)
+SELECT :id, id, :first, :last, :period, :count, :size, :ends, :measures, :written_at
+FROM kinds WHERE service = :service AND type = :type
+ON CONFLICT (id) DO NOTHING
+"""
+_OVERLAPPING = """
+SELECT blocks.id, type, period, first, last, count, size, ends, measures, written_at
+FROM blocks JOIN kinds ON kinds.id = blocks.kind
+WHERE service = :service AND type = ifnull(:type, type) AND first BETWEEN :from AND :end AND last >= :start AND :start <= :end
+ORDER BY first, blocks.id
+"""
+
+_BLOCK = ("id", "service", "type", "first", "last", "period", "count", "size", "measures", "written_at")
 _TOUCHED = "SELECT DISTINCT series FROM entries WHERE id IN (SELECT value FROM json_each(?))"
 _REMOVE = "DELETE FROM entries WHERE id IN (SELECT value FROM json_each(?))"
+_REMOVE_BLOCKS = "DELETE FROM blocks WHERE id IN (SELECT value FROM json_each(?))"
+# A series that has no entries may have members of blocks.
 _PRUNE = """
 DELETE FROM series WHERE id IN (SELECT value FROM json_each(?))
 AND NOT EXISTS (SELECT 1 FROM entries WHERE entries.series = series.id)
+AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.kind = series.kind)
 """
 
 
@@ -128,27 +163,42 @@ class LocalIndex:
         return added
 
     def find(self, selection: Selection) -> Iterator[Meta]:
-        # The first position that is not meant: no id is empty.
-        after = max((selection.start, ""), selection.after or (selection.start, ""))
-        asked = {
-            "service": selection.service,
-            "type": selection.type,
-            "series": json.dumps(list(selection.series or ())),
-            "start": after[0],
-            "end": selection.end,
-        }
-        ranges, entries = (_KINDS, _OF_KIND) if selection.series is None else (_SERIES, _OF_SERIES)
         with self._connection() as connection:
             connection.execute("BEGIN")
-            ids = connection.execute(ranges, asked).fetchall()
-            streams = [_pages(connection, entries, one, after, selection.end) for (one,) in ids]
-            known: dict[int, tuple[str, ProfileType, Labels]] = {}
-            for created_at, profile_id, size, totals, series in islice(merge(*streams), selection.limit):
-                if series not in known:
-                    service, kind, labels = connection.execute(_OF, (series,)).fetchone()
-                    known[series] = service, ProfileType(kind), Labels.parse(labels)
-                sums = tuple(Total(*total) for total in json.loads(totals))
-                yield Meta(profile_id, *known[series], created_at, size, sums)
+            yield from _entries(connection, selection)
+
+    def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
+        found = self._snapshot(selection)
+        return next(found), found  # type: ignore[arg-type,return-value] # of both kinds, in this order
+
+    def _snapshot(self, selection: Selection) -> Iterator[list[Block] | Meta]:
+        with self._connection() as connection:
+            connection.execute("BEGIN")  # the file as it is at the first read, until the end
+            yield _blocks(connection, selection.service, selection.type, selection.start, selection.end)
+            yield from _entries(connection, selection)
+
+    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+        row = {name: getattr(block, name) for name in _BLOCK} | {"ends": json.dumps(block.ends)}
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_ADD_KIND, row)
+            done = connection.execute(_ADD_BLOCK, row).rowcount == 1
+            for statement, ids in ((_REMOVE, set(members)), (_REMOVE_BLOCKS, set(replaced))):
+                done = done and connection.execute(statement, (json.dumps(list(ids)),)).rowcount == len(ids)
+            connection.execute("COMMIT" if done else "ROLLBACK")
+        return done
+
+    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
+        with self._connection() as connection:
+            return _blocks(connection, service, type, start, end)
+
+    def add_series(self, series: Series) -> None:
+        row = {"series": series.id, **series._asdict(), "labels": series.labels.format()}
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(_ADD_KIND, row)
+            connection.execute(_ADD_SERIES, row)
+            connection.execute("COMMIT")
 
     def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as in the port
         with self._connection() as connection:
@@ -165,6 +215,7 @@ class LocalIndex:
             connection.execute("BEGIN IMMEDIATE")
             touched = [series for (series,) in connection.execute(_TOUCHED, (gone,))]
             connection.execute(_REMOVE, (gone,))
+            connection.execute(_REMOVE_BLOCKS, (gone,))
             connection.execute(_PRUNE, (json.dumps(touched),))
             connection.execute("COMMIT")
 
@@ -205,6 +256,8 @@ class LocalIndex:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 1:
+                version = _upgraded(connection)
             if version != _VERSION:
                 raise Misconfigured(
                     f"{self._path.name} has the schema {version}, this version of profbucket needs {_VERSION};"
@@ -228,6 +281,51 @@ class LocalIndex:
             connection.close()
             draft.rename(self._path)
             os.fsync(folder)
+
+
+def _upgraded(connection: sqlite3.Connection) -> int:
+    """Bring a file of version 1 up to date, unless another process just has, and return its version."""
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == 1:
+        for statement in filter(str.strip, _BLOCKS.split(";")):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        version = _VERSION
+    connection.execute("COMMIT")
+    return int(version)
+
+
+def _blocks(
+    connection: sqlite3.Connection, service: str, kind: ProfileType | None, start: int, end: int
+) -> list[Block]:
+    asked = {"service": service, "type": kind, "start": start, "end": end, "from": max(start - LONGEST, 0)}
+    return [
+        Block(one, service, ProfileType(of), period, first, last, count, size, tuple(json.loads(ends)), *rest)
+        for one, of, period, first, last, count, size, ends, *rest in connection.execute(_OVERLAPPING, asked)
+    ]
+
+
+def _entries(connection: sqlite3.Connection, selection: Selection) -> Iterator[Meta]:
+    # The first position that is not meant: no id is empty.
+    after = max((selection.start, ""), selection.after or (selection.start, ""))
+    asked = {
+        "service": selection.service,
+        "type": selection.type,
+        "series": json.dumps(list(selection.series or ())),
+        "start": after[0],
+        "end": selection.end,
+    }
+    ranges, entries = (_KINDS, _OF_KIND) if selection.series is None else (_SERIES, _OF_SERIES)
+    ids = connection.execute(ranges, asked).fetchall()
+    streams = [_pages(connection, entries, one, after, selection.end) for (one,) in ids]
+    known: dict[int, tuple[str, ProfileType, Labels]] = {}
+    for created_at, profile_id, size, totals, series in islice(merge(*streams), selection.limit):
+        if series not in known:
+            service, kind, labels = connection.execute(_OF, (series,)).fetchone()
+            known[series] = service, ProfileType(kind), Labels.parse(labels)
+        sums = tuple(Total(*total) for total in json.loads(totals))
+        yield Meta(profile_id, *known[series], created_at, size, sums)
 
 
 def _pages(

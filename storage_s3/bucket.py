@@ -11,7 +11,7 @@ from typing import Any
 
 from profbucket.ahead import read_ahead
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.ports import Object
+from profbucket.ports import Object, Part
 
 # Seconds: to connect and for the next byte; three attempts and their pauses end within 30.
 _CONNECT = 3.05
@@ -61,13 +61,13 @@ class S3Bucket:
         return not code
 
     def get(self, key: str) -> bytes:
-        data = self._get(key, lambda _: None)
+        data = self._get(Part(key), lambda _: None)
         if data is None:
             raise NotFound(f"no object {key!r}")
         return data
 
-    def get_many(self, keys: Sequence[str]) -> Iterator[bytes | None]:
-        return read_ahead(self._get, keys)
+    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+        return read_ahead(self._get, parts)
 
     def stat(self, key: str) -> Object:
         with self._translated(f"read {key!r}", "s3:GetObject"):
@@ -131,11 +131,14 @@ class S3Bucket:
             raise
         return ""
 
-    def _get(self, key: str, admit: Callable[[int], None]) -> bytes | None:
+    def _get(self, part: Part, admit: Callable[[int], None]) -> bytes | None:
+        key, asked = part.key, {}
+        if part.begin or part.end is not None:
+            asked["Range"] = f"bytes={part.begin}-{'' if part.end is None else part.end - 1}"
         with self._translated(f"read {key!r}", "s3:GetObject"):
             for attempt in range(_ATTEMPTS):
                 try:
-                    found = self._s3().get_object(Bucket=self._name, Key=key)
+                    found = self._s3().get_object(Bucket=self._name, Key=key, **asked)
                 except _client_error() as error:
                     if _code(error) in ("NoSuchKey", "404"):
                         return None

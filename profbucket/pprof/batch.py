@@ -132,6 +132,7 @@ class Batch:
 
     def _read_samples(self, samples: Samples, checked: Bools) -> None:
         stream = samples.stream
+        self.sample_stream = stream
         self.sample_location_count = samples.location_count
         self.sample_location_row = self._location_ids.rows(samples.location_ids, stream, samples.location_count)
         _check(np.flatnonzero(samples.value_count != self.width[stream]), stream)

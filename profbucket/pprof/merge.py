@@ -1,9 +1,10 @@
 """Many profiles become one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
+from profbucket.pprof.arrays import Ints
 from profbucket.pprof.batch import Batch
 from profbucket.pprof.pool import Pool
 from profbucket.pprof.reader import Pending, named, read, split, split_plainly
@@ -13,6 +14,9 @@ from profbucket.pprof.wire import deflate, inflate
 # Bytes of inflated profiles that are read at once: large enough that numpy's cost per call does not count, small
 # enough that a batch's columns, some twenty times as large, stay near the processor.
 _BATCH = 2 << 20
+
+# Called for each batch, with the names of its profiles, and with what its samples have become (see Pool.add).
+Observe = Callable[[Batch, Sequence[str], Ints], None]
 
 
 class Merger:
@@ -26,11 +30,14 @@ class Merger:
     ``doc_url`` are the first that are set. Values add up in 64 bits and wrap, as they do in Go.
 
     The order of profiles decides about those four and about the order of comments, and about nothing else.
+
+    *observe* sees what becomes of each sample; :attr:`pool` is what there is so far.
     """
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = Limits(), observe: Observe | None = None) -> None:
         self._limits = limits
-        self._pool = Pool()
+        self._observe = observe
+        self.pool = Pool()
         self._added = 0
         self._pending: list[Pending] = []
         self._pending_bytes = 0
@@ -49,11 +56,11 @@ class Merger:
             profile = Pending(name, inflate(data, self._limits))
         except ProfbucketError as error:
             raise named(error, name) from None
-        split(profile, self._pool.strings, self._limits)
+        split(profile, self.pool.strings, self._limits)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)
         if self._pending_bytes >= _BATCH:
-            self._merge_pending()
+            self.flush()
         if self._errors:
             raise self._errors.pop(0)
 
@@ -62,32 +69,46 @@ class Merger:
 
         Raise ``Invalid`` where nothing was added, and as :meth:`add` does.
         """
-        self._merge_pending()
+        self.flush()
         if self._errors:
             raise self._errors.pop(0)
-        if self._pool.types is None:
+        if self.pool.types is None:
             raise Invalid("nothing to merge")
-        return deflate(encode(self._pool, [comment.encode() for comment in comments]))
+        return deflate(encode(self.pool, [comment.encode() for comment in comments]))
 
-    def _merge_pending(self) -> None:
+    def add_batch(self, batch: Batch, name: str, *, every: bool = False) -> Ints:
+        """Add a *batch* of one profile that was read with this pool's strings; raise as :meth:`add` does.
+
+        Return what its samples have become, as :meth:`Pool.add` does.
+        """
+        self.flush()
+        self._alien(batch, [Pending(name, b"", checked=True)])
+        if self._errors:
+            raise self._errors.pop(0)
+        return self.pool.add(batch, every=every)
+
+    def flush(self) -> None:
+        """Merge what was added and still waits for its batch."""
         profiles, self._pending, self._pending_bytes = self._pending, [], 0
-        batch, profiles = read(profiles, self._pool.strings, self._limits, self._errors)
+        batch, profiles = read(profiles, self.pool.strings, self._limits, self._errors)
         while batch and (alien := self._alien(batch, profiles)):
             profiles = [p for i, p in enumerate(profiles) if i not in alien]
-            batch, profiles = read(profiles, self._pool.strings, self._limits, self._errors)
+            batch, profiles = read(profiles, self.pool.strings, self._limits, self._errors)
         if batch:
-            self._pool.add(batch)
+            numbers = self.pool.add(batch)
+            if self._observe:
+                self._observe(batch, [profile.name for profile in profiles], numbers)
 
     def _alien(self, batch: Batch, profiles: Sequence[Pending]) -> set[int]:
         """The numbers of the profiles that measure something else than those before them, errors noted."""
-        wanted = self._pool.types
+        wanted = self.pool.types
         refused = set()
         for i, (types, profile) in enumerate(zip(batch.signatures(), profiles, strict=True)):
             if wanted is None:
                 # What is checked of types by themselves is checked once: those of all others are equal.
                 try:
                     if not profile.checked:
-                        split_plainly(profile, self._pool.strings, self._limits)
+                        split_plainly(profile, self.pool.strings, self._limits)
                 except ProfbucketError as error:
                     self._errors.append(error)
                     refused.add(i)
@@ -95,7 +116,7 @@ class Merger:
                 wanted = types
             if types is not wanted and types != wanted:
                 refused.add(i)
-                self._errors.append(Invalid(f"{profile.name}: {self._pool.differ(wanted, types)}"))
+                self._errors.append(Invalid(f"{profile.name}: {self.pool.differ(wanted, types)}"))
         return refused
 
 

@@ -44,8 +44,12 @@ class Pool:
         self.samples = Rows(1)  # stack and label list
         self.values = np.empty((0, 0), np.int64)
 
-    def add(self, batch: Batch) -> None:
-        """Take in a batch whose types are those of all before, or the first."""
+    def add(self, batch: Batch, *, every: bool = False) -> Ints:
+        """Take in a batch whose types are those of all before, or the first.
+
+        Return what each sample of the batch has become: its number here, or -1 where all its values are zero and
+        not *every* sample is wanted.
+        """
         self._add_header(batch)
         mapping = self._intern_mappings(batch)
         function = self.functions.intern(
@@ -54,7 +58,7 @@ class Pool:
             batch.function_start_line,
         )
         location = self._intern_locations(batch, mapping, function)
-        self._add_samples(batch, location)
+        return self._add_samples(batch, location, every)
 
     def name(self, number: int) -> bytes:
         """The string of that number."""
@@ -140,23 +144,25 @@ class Pool:
             words = list(line)
         return self.locations.intern(_word(place), address, *words)
 
-    def _add_samples(self, batch: Batch, location: Ints) -> None:
+    def _add_samples(self, batch: Batch, location: Ints, every: bool) -> Ints:
         width = self.values.shape[1]
         stack = self.stacks.intern(
             location[batch.sample_location_row], batch.sample_location_count, self.locations.hashes()
         )
         label_list = self._intern_labels(batch, len(stack))
         values = batch.values.reshape(len(stack), width)
-        alive = values.any(axis=1)
+        numbers = np.full(len(stack), -1, np.int64)
+        alive = np.ones(len(stack), bool) if every else values.any(axis=1)
         if not alive.all():
             stack, label_list, values = stack[alive], label_list[alive], values[alive]
-        sample = self.samples.intern(_paired(stack, label_list))
+        sample = numbers[alive] = self.samples.intern(_paired(stack, label_list))
         if len(self.samples) > len(self.values):
             grown = np.zeros((max(1024, 2 * len(self.samples)), width), np.int64)
             grown[: len(self.values)] = self.values
             self.values = grown
         for i in range(width):
             np.add.at(self.values[:, i], sample, values[:, i])
+        return numbers
 
     def _intern_labels(self, batch: Batch, samples: int) -> Ints:
         key, text, number, unit = batch.label_key, batch.label_text, batch.label_number, batch.label_unit

@@ -7,21 +7,26 @@ import numpy as np
 from profbucket.pprof.arrays import Bytes, Ints, Words, offsets, ranges
 from profbucket.pprof.pool import Pool
 from profbucket.pprof.varints import Fields, head_size, put, put_head, size_of
+from profbucket.pprof.wire import varint
 
 _HEADS = [bytes([0x32, length]) for length in range(128)]  # of strings in the table
 _LOW = np.uint64(2**32 - 1)
 
 
-def encode(pool: Pool, comments: Sequence[bytes]) -> bytes:
-    """The protobuf of what *pool* holds, with nothing in it that no sample needs; *comments* come first."""
-    return _Writer(pool).encode(comments)
+def encode(pool: Pool, comments: Sequence[bytes], *, every: bool = False) -> bytes:
+    """The protobuf of what *pool* holds, with nothing in it that no sample needs; *comments* come first.
+
+    With *every*, samples that have added up to zero are in it, too: each then stands at its number in the pool.
+    """
+    return _Writer(pool, every=every).encode(comments)
 
 
 class _Writer:
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, every: bool) -> None:
         self.pool = pool
         self.types = pool.types or ((), (0, 0))
-        sample = np.flatnonzero(pool.values[: len(pool.samples)].any(axis=1))
+        values = pool.values[: len(pool.samples)]
+        sample = np.arange(len(values)) if every else np.flatnonzero(values.any(axis=1))
         self.values = pool.values[sample]
         key = pool.samples.column(0)[sample]
         self.stack_items, self.stack_count = pool.stacks.of(_high(key))
@@ -70,7 +75,7 @@ class _Writer:
             _fields([(0x48, pool.time_nanos), (0x50, pool.duration_nanos)]),
             _message(0x5A, zip((0x08, 0x10), map(self.id, self.types[1]), strict=True)),
             _fields([(0x60, pool.period)]),
-            b"".join(b"\x68" + _varint(i) for i in self.comment_ids),
+            b"".join(b"\x68" + varint(i) for i in self.comment_ids),
             _fields(zip((0x70, 0x78), map(self.id, pool.texts[2:]), strict=True)),
         ]
         return b"".join(parts)
@@ -219,23 +224,13 @@ def _low(words: Words) -> Ints:
 
 
 def _string(text: bytes) -> bytes:
-    return b"\x32" + _varint(len(text)) + text
+    return b"\x32" + varint(len(text)) + text
 
 
 def _message(tag: int, pairs: Iterable[tuple[int, int]]) -> bytes:
     body = _fields(pairs)
-    return bytes([tag]) + _varint(len(body)) + body
+    return bytes([tag]) + varint(len(body)) + body
 
 
 def _fields(pairs: Iterable[tuple[int, int]]) -> bytes:
-    return b"".join(bytes([tag]) + _varint(value) for tag, value in pairs if value)
-
-
-def _varint(value: int) -> bytes:
-    value %= 2**64
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return b"".join(bytes([tag]) + varint(value) for tag, value in pairs if value)

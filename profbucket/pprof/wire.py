@@ -62,6 +62,17 @@ def deflate(raw: bytes) -> bytes:
     return igzip.compress(raw, compresslevel=2, mtime=0)
 
 
+def varint(value: int) -> bytes:
+    """*value*, of 64 bits at most, as protobuf writes a number."""
+    value %= 2**64
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 def inflate(data: bytes, limits: Limits = Limits()) -> bytes:
     """The protobuf message in *data*, which is gzip (of one or more members) or the message itself.
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from random import Random
 
-from profbucket.keys import Id, digest
+from profbucket.keys import Id, block_key, digest
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Total
+from profbucket.meta import Block, Meta, ProfileType, Total
 from profbucket.times import LATEST
 
 NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
@@ -50,6 +50,24 @@ def meta(
         labels = Labels.parse(labels)
     profile_id = Id(service, type, created_at, digest(service, type, labels, created_at, data))
     return Meta(str(profile_id), service, type, labels, created_at, len(data), tuple(totals))
+
+
+def block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Block:
+    """The record of a block of *members*, ordered by position; *name* tells it from others of the same."""
+    first, last = members[0], members[-1]
+    return Block(
+        id=block_key(first.service, first.type, first.created_at, name + "".join(one.id for one in members)),
+        service=first.service,
+        type=first.type,
+        period=period,
+        first=first.created_at,
+        last=last.created_at,
+        count=len(members),
+        size=sum(one.size for one in members),
+        ends=(100, 2**40, 2**40 + 1, 2**40 + 10),
+        measures="0123abcd",
+        written_at=NOW,
+    )
 
 
 def numbered(number: int) -> tuple[Meta, bytes]:

@@ -13,7 +13,7 @@ from profbucket.labels import Labels
 from profbucket.meta import Meta, ProfileType, Total
 from profbucket.ports import Index, Selection, Series
 from profbucket.times import LATEST, SECOND
-from tests.storage.examples import EVER, NOW, TEXTS, meta
+from tests.storage.examples import EVER, NOW, TEXTS, block, meta
 
 CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
 
@@ -393,3 +393,151 @@ class IndexClaims:
         with ThreadPoolExecutor(1) as threads:
             rest = threads.submit(list, under_way).result()
         assert [first, *rest] == expected(everything(), MIXED)
+
+    def test_a_commit_moves_members_out_of_the_head_into_a_block(self, index: Index) -> None:
+        metas = [meta(NOW + number, labels=f"v={number % 2}") for number in range(6)]
+        add(index, metas)
+        one = block(metas[:4])
+        assert index.commit(one, [m.id for m in metas[:4]], []) is True
+        assert list(index.find(everything())) == metas[4:]
+        assert index.blocks("api", CPU, *EVER) == [one]
+        blocks, entries = index.snapshot(everything())
+        assert (blocks, list(entries)) == ([one], metas[4:])
+
+    def test_a_block_comes_back_in_every_field(self, index: Index) -> None:
+        service = "größe/1 🔥"
+        one = replace(
+            block([meta(0, service=service, type=HEAP), meta(5, service=service, type=HEAP)]), size=2**41
+        )
+        last = block([meta(LATEST)])
+        assert index.commit(one, [], [])
+        assert index.commit(last, [], [])
+        assert index.blocks(service, HEAP, *EVER) == index.blocks(service, None, *EVER) == [one]
+        assert index.blocks("api", CPU, LATEST, LATEST) == [last]
+
+    @pytest.mark.parametrize("missing", ["a member", "a block", "nothing, but it is there already"])
+    def test_a_commit_that_is_refused_changes_nothing(self, index: Index, missing: str) -> None:
+        metas = [meta(NOW + number) for number in range(4)]
+        add(index, metas)
+        old, one = block(metas[:2]), block(metas)
+        assert index.commit(old, [m.id for m in metas[:2]], [])
+        members, replaced = [metas[2].id, metas[3].id], [old.id]
+        if missing == "a member":
+            members.append(metas[0].id)
+        elif missing == "a block":
+            replaced.append(block(metas, name="another").id)
+        else:
+            one = old
+            replaced = []
+        assert index.commit(one, members, replaced) is False
+        blocks, entries = index.snapshot(everything())
+        assert (blocks, list(entries)) == ([old], metas[2:])
+
+    def test_a_commit_replaces_blocks_by_one(self, index: Index) -> None:
+        metas = [meta(NOW + number) for number in range(4)]
+        halves = [block(metas[:2]), block(metas[2:])]
+        for half in halves:
+            assert index.commit(half, [], [])
+        whole = block(metas, period=86400)
+        assert index.commit(whole, [], [half.id for half in halves])
+        assert index.blocks("api", CPU, *EVER) == [whole]
+
+    def test_of_two_commits_at_once_that_want_the_same_members_one_is_done(self, index: Index) -> None:
+        for turn in range(5):
+            metas = [meta(NOW + number, data=b"%d" % turn) for number in range(20)]
+            add(index, metas)
+            rivals = [block(metas[number:], name=f"{number}") for number in range(6)]
+            with ThreadPoolExecutor(6) as threads:
+                done = list(
+                    threads.map(
+                        lambda pair, metas=metas: index.commit(pair[1], [m.id for m in metas[pair[0] :]], []),
+                        enumerate(rivals),
+                    )
+                )
+            assert done.count(True) == 1
+            winner = done.index(True)
+            blocks, entries = index.snapshot(everything())
+            assert blocks == [rivals[winner]]
+            assert list(entries) == metas[:winner]
+            index.remove([rivals[winner].id, *(m.id for m in metas)])
+
+    def test_a_snapshot_sees_the_head_as_it_was_with_its_blocks(self, index: Index) -> None:
+        """... also what it reads of it later, when a block has taken it."""
+        metas = [meta(NOW + number, labels=f"v={number % 2}") for number in range(50)]
+        add(index, metas)
+        for series in (None, {metas[0].series, metas[1].series}):
+            blocks, entries = index.snapshot(Selection("api", CPU, *EVER, series))
+            one = block(metas)
+            assert index.commit(one, [m.id for m in metas], [])
+            assert (blocks, list(entries)) == ([], metas)
+            blocks, entries = index.snapshot(Selection("api", CPU, *EVER, series))
+            assert (blocks, list(entries)) == ([one], [])
+            index.remove([one.id])
+            add(index, metas)
+
+    def test_at_every_moment_a_profile_is_in_the_head_or_in_one_block(self, index: Index) -> None:
+        metas = [meta(NOW + number) for number in range(40)]
+        add(index, metas)
+        held = {one.id: part for part in (metas[i : i + 8] for i in range(0, 40, 8)) for one in [block(part)]}
+
+        def compact() -> None:
+            for part in held.values():
+                assert index.commit(block(part), [m.id for m in part], [])
+
+        with ThreadPoolExecutor(1) as threads:
+            done = threads.submit(compact)
+            looks = 0
+            while not done.done() or not looks:
+                blocks, entries = index.snapshot(everything())
+                seen = [m for one in blocks for m in held[one.id]] + list(entries)
+                assert sorted(m.created_at for m in seen) == [m.created_at for m in metas]
+                looks += 1
+            done.result()
+
+    def test_blocks_are_those_that_overlap_a_range_of_a_service_and_a_type_or_any(self, index: Index) -> None:
+        hour = 3600 * SECOND
+        early, long, late = ([meta(NOW + a * hour), meta(NOW + b * hour)] for a, b in ((0, 1), (0, 24), (2, 3)))
+        blocks = [block(members, name=name) for name, members in zip("abc", (early, long, late), strict=True)]
+        heap = block([meta(NOW, type=HEAP)])
+        other = block([meta(NOW, service="other")])
+        for one in (*blocks, heap, other):
+            assert index.commit(one, [], [])
+
+        def found(start: int, end: int, kind: ProfileType | None = CPU) -> list[str]:
+            there = index.blocks("api", kind, NOW + start, NOW + end)
+            snapped, _ = index.snapshot(Selection("api", kind, NOW + start, NOW + end))
+            assert there == snapped == sorted(there, key=lambda one: one.position)
+            return sorted(one.id for one in there)
+
+        a, b, c = (one.id for one in blocks)
+        assert found(-1, -1) == []
+        assert found(0, 0) == sorted([a, b])
+        assert found(hour, hour) == sorted([a, b])
+        assert found(hour + 1, 2 * hour - 1) == [b]
+        assert found(hour + 1, 2 * hour) == sorted([b, c])
+        assert found(3 * hour + 1, 24 * hour) == [b]
+        assert found(24 * hour, 99 * hour) == [b]
+        assert found(24 * hour + 1, 99 * hour) == []
+        assert found(5, 4) == []
+        assert found(0, 0, None) == sorted([a, b, heap.id])
+
+    def test_a_service_whose_profiles_are_all_in_blocks_is_one(self, index: Index) -> None:
+        metas = [meta(NOW, labels="v=1"), meta(NOW, service="web")]
+        add(index, metas)
+        one = block(metas[:1])
+        assert index.commit(one, [metas[0].id], [])
+        assert index.services() == ["api", "web"]
+        assert index.series("api", None) == [Series(metas[0].series, "api", CPU, metas[0].labels)]
+        index.remove([one.id])
+        assert index.blocks("api", CPU, *EVER) == []
+        assert index.services() == ["web"]
+
+    def test_a_series_can_be_known_without_entries(self, index: Index) -> None:
+        one = meta(labels="v=1")
+        series = Series(one.series, "api", CPU, one.labels)
+        for _ in range(2):
+            index.add_series(series)
+        assert index.commit(block([one]), [], [])
+        assert index.series("api", CPU) == [series]
+        assert index.add(one)
+        assert index.series("api", CPU) == [series]

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from profbucket.keys import Id
 from profbucket.meta import Meta, ProfileType
+from profbucket.ports import Series
 from storage_gcs.firestore import Calls, CommitRequest
 from storage_gcs.index import document_of
 from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
@@ -49,7 +50,7 @@ def load_entries(project: str, metas: Sequence[Meta]) -> None:
         for one in {one.series: one for one in part}.values():
             write = request.writes.add()
             write.update.name = f"{calls.documents}/{SERIES}/{one.series}"
-            write_series(write.update.fields, one)
+            write_series(write.update.fields, Series(one.series, one.service, one.type, one.labels))
         for one in part:
             write = request.writes.add()
             write.update.name = f"{calls.documents}/{ENTRIES}/{document_of(one.id)}"

@@ -19,7 +19,7 @@ from tests.gotool import run
 from tests.proxies import Counted, firestore_proxy
 from tests.serving import ROOT
 from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.examples import EVER, NOW, meta, numbered
+from tests.storage.examples import EVER, NOW, block, meta, numbered
 from tests.storage.loading import load_entries
 
 SCHEMA = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
@@ -69,6 +69,7 @@ def test_the_indexes_are_those_that_the_queries_need(watched: Watched) -> None:
     """The emulator answers any query; Firestore refuses one without its index, and each costs every write."""
     index = watched.index
     index.add(meta(labels="v=1"))
+    index.commit(block([meta()]), [], [])
     watched.counted.reset()
     selection = Selection("api", ProfileType.CPU, *EVER)
     for kind in (ProfileType.CPU, None):
@@ -77,6 +78,7 @@ def test_the_indexes_are_those_that_the_queries_need(watched: Watched) -> None:
                 for limit in (None, 5):
                     list(index.find(replace(selection, type=kind, series=series, after=after, limit=limit)))
         index.series("api", kind)
+        index.blocks("api", kind, *EVER)
     index.services()
 
     composite: set[Needed] = set()
@@ -102,7 +104,7 @@ def written_fields(watched: Watched) -> set[tuple[str, str]]:
     from storage_gcs.firestore import Calls, RunQueryRequest
 
     calls, found = Calls(watched.project, "(default)"), set()
-    for collection in ("entries", "series"):
+    for collection in ("blocks", "entries", "series"):
         request = RunQueryRequest()
         request.structured_query.from_.add().collection_id = collection
         for document in calls.query(request):
@@ -137,7 +139,8 @@ def test_one_field_says_when_an_entry_may_go(watched: Watched) -> None:
     """Firestore's TTL takes one field a collection, and counts from a time that is there."""
     ttl = [(one["collection"], one["field"]) for one in SCHEMA["fields"] if one["ttl"]]
     watched.index.add(meta())
-    assert ttl == [("entries", "stored_at")]
+    watched.index.commit(block([meta()]), [], [])
+    assert ttl == [("entries", "stored_at"), ("blocks", "stored_at")]
     assert set(ttl) <= written_fields(watched)
 
 
@@ -147,6 +150,24 @@ def test_a_find_leaves_out_what_is_older_than_the_retention(watched: Watched) ->
     watched.index.add(one)
     assert list(FirestoreIndex(watched.project, retention=3600).find(Selection("api", None, *EVER))) == [one]
     assert list(FirestoreIndex(watched.project, retention=-3600).find(Selection("api", None, *EVER))) == []
+    whole = block([one])
+    assert watched.index.commit(whole, [], [])
+    index = FirestoreIndex(watched.project, retention=-3600, block_retention=60)
+    assert index.blocks("api", None, *EVER) == [whole]
+    assert FirestoreIndex(watched.project, block_retention=-3600).blocks("api", None, *EVER) == []
+
+
+def test_a_block_costs_one_commit_and_a_find_one_query_more(watched: Watched) -> None:
+    metas = [meta(NOW + number) for number in range(40)]
+    load_entries(watched.project, metas)
+    watched.counted.reset()
+    assert watched.index.commit(block(metas), [one.id for one in metas], [])
+    assert len(watched.counted.requests) == 1
+    watched.counted.reset()
+    blocks, entries = watched.index.snapshot(Selection("api", ProfileType.CPU, *EVER))
+    assert (blocks, list(entries)) == ([block(metas)], [])
+    assert len(watched.counted.requests) == 2
+    assert watched.counted.documents == 1
 
 
 def test_a_write_costs_one_document_once_its_series_is_known(watched: Watched) -> None:

@@ -6,6 +6,7 @@ from profbucket.storage import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.storage.buckets import BucketClaims
 from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.storage.compactions import CompactionClaims
 from tests.storage.indexes import IndexClaims
 from tests.storage.storages import StorageClaims
 
@@ -23,6 +24,12 @@ class TestFirestoreIndex(IndexClaims):
 
 
 class TestGcsStorage(StorageClaims):
+    @pytest.fixture
+    def storage(self, gcs: str, firestore: str) -> Storage:
+        return Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name()))
+
+
+class TestGcsCompaction(CompactionClaims):
     @pytest.fixture
     def storage(self, gcs: str, firestore: str) -> Storage:
         return Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name()))

@@ -16,12 +16,13 @@ import pytest
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
 from profbucket.keys import Id
 from profbucket.meta import ProfileType
-from profbucket.ports import Selection
+from profbucket.ports import Part, Selection
 from profbucket.storage import Storage, open_storage
 from storage_local import LocalBucket, LocalIndex, open_url
 from storage_local.files import locked
 from tests.storage.buckets import BucketClaims
-from tests.storage.examples import EVER, NOW, meta
+from tests.storage.compactions import CompactionClaims
+from tests.storage.examples import EVER, NOW, block, meta
 from tests.storage.indexes import MIXED, SERIES, IndexClaims, add, everything
 from tests.storage.storages import StorageClaims, profile
 
@@ -52,6 +53,12 @@ class TestLocalStorage(StorageClaims):
         return open_storage(f"file://{tmp_path}/storage")
 
 
+class TestLocalCompaction(CompactionClaims):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return open_storage(f"file://{tmp_path}/storage")
+
+
 class TestFiles:
     def test_an_object_is_the_file_that_its_key_names(self, bucket: LocalBucket, tmp_path: Path) -> None:
         bucket.put("api/cpu/1.pb.gz", b"\x1f\x8b verbatim", {"labels": "a=1"})
@@ -77,7 +84,7 @@ class TestFiles:
         calls: list[Callable[[], object]] = [
             lambda: bucket.put(key, b"", {}),
             lambda: bucket.get(key),
-            lambda: list(bucket.get_many([key])),
+            lambda: list(bucket.get_many([Part(key)])),
             lambda: bucket.stat(key),
             lambda: bucket.delete(key),
         ]
@@ -250,8 +257,23 @@ class TestErrors:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(Misconfigured, match="has the schema 99, this version of profbucket needs 1"):
+        with pytest.raises(Misconfigured, match="has the schema 99, this version of profbucket needs 2"):
             LocalIndex(path)
+
+    def test_an_index_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
+        """... by whichever process is first, with all that it holds."""
+        path = tmp_path / ".index.sqlite"
+        one = meta()
+        LocalIndex(path).add(one)
+        with sqlite3.connect(path) as connection:
+            connection.executescript("DROP TABLE blocks; PRAGMA user_version = 1")
+        connection.close()
+        with ThreadPoolExecutor(4) as threads:
+            indexes = list(threads.map(LocalIndex, [path] * 4))
+        for index in indexes:
+            assert list(index.find(Selection("api", None, *EVER))) == [one]
+        assert indexes[0].commit(block([one]), [one.id], [])
+        assert indexes[1].snapshot(Selection("api", None, *EVER))[0] == [block([one])]
 
     def test_an_index_that_others_never_let_go_of_is_unavailable(
         self, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

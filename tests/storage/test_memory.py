@@ -5,6 +5,7 @@ import pytest
 from profbucket.memory import MemoryBucket, MemoryIndex
 from profbucket.storage import Storage
 from tests.storage.buckets import BucketClaims
+from tests.storage.compactions import CompactionClaims
 from tests.storage.indexes import IndexClaims
 from tests.storage.storages import StorageClaims
 
@@ -22,6 +23,12 @@ class TestMemoryIndex(IndexClaims):
 
 
 class TestMemoryStorage(StorageClaims):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return Storage(MemoryBucket(), MemoryIndex())
+
+
+class TestMemoryCompaction(CompactionClaims):
     @pytest.fixture
     def storage(self) -> Storage:
         return Storage(MemoryBucket(), MemoryIndex())

@@ -1,7 +1,9 @@
 """What several processes do to one storage at once, and what one leaves that is killed."""
 
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,9 +12,13 @@ from random import Random
 
 import pytest
 
+from profbucket.compact import Deed
 from profbucket.keys import Id
+from profbucket.meta import ProfileType
+from profbucket.ports import Selection
 from profbucket.storage import Storage, from_metadata, open_storage
-from tests.storage.examples import NOW, numbered
+from tests.storage.compactions import HOUR, MIDNIGHT, assert_same, compact, deeds, post, twin
+from tests.storage.examples import EVER, NOW, numbered
 from tests.storage.worker import whole
 
 ROOT = Path(__file__).parents[2]
@@ -148,3 +154,41 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, tmp_path: Path, exis
     assert cut_off > 3  # and among them those between object and entry
     if existing:
         assert check(storage, range(number)) == set(range(number))
+
+
+def test_a_compaction_may_be_killed_at_every_step(start: Start, tmp_path: Path) -> None:
+    """Whatever has been done until then, all profiles are found and merged once, and the next run cleans up."""
+    worker = start("crash_compacting")
+    assert worker.hear() == "ready"
+    url = f"file://{tmp_path}/storage"
+    storage = open_storage(url)
+    post(storage, range(0, 240, 15))
+    whole = twin(storage)
+    now = MIDNIGHT + 30 * HOUR
+    seen = Counter[tuple[int, int, int]]()
+    saved = tmp_path / "saved"
+    shutil.copytree(tmp_path / "storage", saved)
+    for step in range(2000):
+        worker.tell(f"{url} {now} {step}")
+        outcome = worker.hear()
+        assert_same(open_storage(url), whole)
+        blocks, head = open_storage(url).index.snapshot(Selection("api", ProfileType.CPU, *EVER))
+        objects = len(list(storage.bucket.list("_/", "_0")))
+        seen[len(list(head)), len(blocks), objects] += 1
+        if outcome == "done":
+            break
+        if step % 7 == 0:  # what a crash leaves is mended by the next run
+            assert Deed.DELETED not in deeds(compact(open_storage(url), now))
+            compact(open_storage(url), now + 2 * HOUR)
+            assert_same(open_storage(url), whole)
+            [block] = open_storage(url).index.blocks("api", ProfileType.CPU, *EVER)
+            assert [there.key for there in storage.bucket.list("_/", "_0")] == [block.id]
+        shutil.rmtree(tmp_path / "storage")
+        shutil.copytree(saved, tmp_path / "storage")
+    else:
+        pytest.fail("no compaction has so many steps")
+    assert seen[16, 0, 0]  # before the first object
+    assert seen[16, 0, 1]  # between it and its commit
+    assert seen[12, 1, 1]  # behind it
+    assert seen[0, 4, 5]  # between the day's object and its commit
+    assert seen[0, 1, 5]  # behind it

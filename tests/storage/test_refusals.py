@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from profbucket.errors import Forbidden, Misconfigured, Unavailable
-from profbucket.ports import Bucket, Selection
+from profbucket.ports import Bucket, Part, Selection
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_s3 import S3Bucket
 from tests.storage.examples import EVER, meta
@@ -21,7 +21,7 @@ _XML = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>{0}</Message></Erro
 CALLS: dict[str, Callable[[Bucket], Any]] = {
     "put": lambda bucket: bucket.put("api/cpu/1", b"data", {}),
     "get": lambda bucket: bucket.get("api/cpu/1"),
-    "get_many": lambda bucket: list(bucket.get_many(["api/cpu/1", "api/cpu/2"])),
+    "get_many": lambda bucket: list(bucket.get_many([Part("api/cpu/1"), Part("api/cpu/2")])),
     "stat": lambda bucket: bucket.stat("api/cpu/1"),
     "list": lambda bucket: list(bucket.list("a", "b")),
     "delete": lambda bucket: bucket.delete("api/cpu/1"),

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Collection
 from types import FrameType
 
+from profbucket.compact import Compactor
 from profbucket.keys import Id, digest
 from profbucket.meta import Query
 from profbucket.storage import Storage, open_storage
@@ -89,6 +90,29 @@ def crash() -> None:
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
         say("killed" if status else "written")
+
+
+def crash_compacting() -> None:
+    """For each line ``URL NOW STEP``: compact in a child that is killed before that step.
+
+    Prints "killed", or "done" where there are fewer steps.
+    """
+    import profbucket.pprof.block  # noqa: F401 - here, and not in each child
+
+    say("ready")
+    for line in sys.stdin:
+        url, now, step = line.split()
+        child = os.fork()
+        if not child:
+            compactor = Compactor(open_storage(url), clock=lambda now=int(now): now)  # type: ignore[misc]
+            gc.disable()
+            sys.setprofile(Countdown(int(step)))
+            list(compactor.run())
+            sys.setprofile(None)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), status
+        say("killed" if status else "done")
 
 
 class Countdown:
