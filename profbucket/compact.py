@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 from profbucket import blocks
 from profbucket.errors import Invalid, NotFound
 from profbucket.keys import Id, block_prefix
-from profbucket.limits import Limits, Periods
+from profbucket.limits import Limits
 from profbucket.meta import Block, Meta, ProfileType
+from profbucket.periods import Periods
 from profbucket.ports import Object, Part, Selection
 from profbucket.storage import Storage
 from profbucket.times import LATEST, SECOND, format_time

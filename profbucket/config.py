@@ -6,8 +6,9 @@ from dataclasses import dataclass, fields
 
 from profbucket.access import Keys
 from profbucket.errors import Invalid, Misconfigured
-from profbucket.limits import Limits, Periods
+from profbucket.limits import Limits
 from profbucket.logs import LEVELS
+from profbucket.periods import Periods
 
 _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
 

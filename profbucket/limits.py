@@ -1,10 +1,8 @@
-"""Caps on what strangers send and ask for, and the periods of compaction."""
+"""Caps on what strangers send and ask for."""
 
 from dataclasses import dataclass
 
 from profbucket.errors import Invalid, TooLarge, TooMany
-
-LONGEST = 7 * 86400  # seconds of a period, at most: indexes look for blocks as long before a range
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +52,3 @@ class Limits:
     def too_many(self, name: str, what: str) -> TooMany:
         """The error for a request over the cap *name*; *what* begins the sentence and says what to narrow."""
         return TooMany(f"{what}; the cap is {getattr(self, name)} ({self.setting(name)})")
-
-
-@dataclass(frozen=True, slots=True)
-class Periods:
-    """When profiles become blocks; all in seconds.
-
-    Those of a ``short`` period become a block once it has been over for ``wait``, and the blocks of a ``long`` one
-    become one. An object that is not needed any more stays for ``grace``: who has begun to read it can go on. The
-    function begins nothing that many ``seconds`` after it was called.
-    """
-
-    short: int = 3600
-    long: int = 86400
-    wait: int = 600
-    grace: int = 3600
-    seconds: int = 480
-
-    def __post_init__(self) -> None:
-        if not 0 < self.short <= self.long <= LONGEST or self.long % self.short:
-            raise Invalid(
-                f"block periods {self.short} and {self.long}: the long one is a multiple, a week at most"
-            )

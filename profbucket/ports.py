@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from profbucket import limits
+from profbucket import periods
 from profbucket.errors import Forbidden, NotFound, Unavailable
 from profbucket.labels import Labels
 from profbucket.meta import Block, Meta, ProfileType
@@ -30,7 +30,7 @@ __all__ = [
     "Unavailable",
 ]
 
-LONGEST = limits.LONGEST * SECOND  # from the first to the last member of any block, at most
+LONGEST = periods.LONGEST * SECOND  # from the first to the last member of any block, at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,8 @@ ON CONFLICT (id) DO NOTHING
 _OVERLAPPING = """
 SELECT blocks.id, type, period, first, last, count, size, ends, measures, written_at
 FROM blocks JOIN kinds ON kinds.id = blocks.kind
-WHERE service = :service AND type = ifnull(:type, type) AND first BETWEEN :from AND :end AND last >= :start AND :start <= :end
+WHERE service = :service AND type = ifnull(:type, type)
+AND first BETWEEN :from AND :end AND last >= :start AND :start <= :end
 ORDER BY first, blocks.id
 """
 

@@ -19,12 +19,18 @@ locals {
       role      = "roles/storage.objectCreator"
       condition = "resource.name.startsWith(\"${local.objects}_/results/\")"
     }
+    "write and delete blocks" = {
+      role      = "roles/storage.objectUser"
+      condition = "resource.name.startsWith(\"${local.objects}_/blocks/\")"
+    }
   }
 
   # On the database. The smallest role of Google's that can create an entry can read and delete all of them.
   index_grants = {
     "write entries" = google_project_iam_custom_role.index_writer.name
     "read entries"  = "roles/datastore.viewer"
+    # What goes into a block leaves the index: compact alone may remove entries.
+    "keep the index" = "roles/datastore.user"
   }
 
   bucket_members = merge([
@@ -43,7 +49,7 @@ locals {
 
   invokers = merge([
     for name, function in local.functions : {
-      for member in(var.access == "public" ? toset(["allUsers"]) : function.invokers) :
+      for member in(local.asks_for_keys[name] ? ["allUsers"] : function.invokers) :
       "${name}: ${member}" => { function = name, member = member }
     }
   ]...)

@@ -50,12 +50,12 @@ resource "google_firestore_field" "field" {
     content {}
   }
 
-  # An entry goes when its profile does. That takes Firestore up to a day, so that queries ask for a time besides.
+  # An entry goes when its profile or block does. That takes Firestore up to a day, so that queries ask for a time besides.
   dynamic "ttl_config" {
     for_each = each.value.ttl ? [true] : []
 
     content {
-      expiration_offset = "${var.raw_days * 24 * 60 * 60}s"
+      expiration_offset = "${(each.value.collection == "blocks" ? var.block_days : var.raw_days) * 24 * 60 * 60}s"
     }
   }
 }

@@ -37,7 +37,21 @@ locals {
       min_instances   = 0
       max_instances   = 5
     }
+    compact = {
+      description     = "Makes blocks of profiles."
+      invokers        = [] # but the scheduler: see scheduler.tf
+      may             = ["read objects", "write and delete blocks", "keep the index"]
+      memory          = "2Gi"
+      cpu             = "1"
+      concurrency     = 1
+      timeout_seconds = 540
+      min_instances   = 0
+      max_instances   = 2
+    }
   }
+
+  # Those that a scheduler calls, and nobody else: Google says who it is, they ask for no key.
+  scheduled = { compact = var.compact_schedule }
 
   sizes = {
     for name, function in local.functions : name => {
@@ -46,11 +60,15 @@ locals {
     }
   }
 
-  # With retention_days because entries go up to a day later than profiles: until then they are not found.
+  # Elsewhere Google lets only those through whom access.tf names, and the collector need not ask again.
+  asks_for_keys = { for name, function in local.functions : name => var.access == "public" && !contains(keys(local.scheduled), name) }
+
+  # With retention_days and block_days because entries go up to a day later than profiles: until then they are not found.
   storage_url = "gs://${local.bucket}?${join("&", [
     "project=${var.project}",
     "database=${google_firestore_database.index.name}",
     "retention_days=${var.raw_days}",
+    "block_days=${var.block_days}",
   ])}"
 
   # The names of the caps, from the code that enforces them.
@@ -62,8 +80,6 @@ locals {
       GOOGLE_CLOUD_PROJECT = var.project # whose traces log lines belong to
       PROFBUCKET_COMMIT    = coalesce(var.commit, substr(data.archive_file.source.output_md5, 0, 12))
     },
-    # Google lets only those through whom access.tf names: the collector need not ask again.
-    var.access == "iam" ? { PROFBUCKET_ANONYMOUS = "1" } : {},
     { for name, value in var.limits : "PROFBUCKET_MAX_${upper(name)}" => format("%d", value) },
   )
 }
@@ -112,7 +128,7 @@ resource "google_cloudfunctions2_function" "function" {
     ingress_settings                 = "ALLOW_ALL"
     service_account_email            = google_service_account.function[each.key].email
 
-    environment_variables = merge(local.environment, {
+    environment_variables = merge(local.environment, local.asks_for_keys[each.key] ? {} : { PROFBUCKET_ANONYMOUS = "1" }, {
       # The framework starts four threads a CPU. The requests that an instance is given beyond those would wait in it,
       # while others stand idle.
       THREADS = tostring(local.sizes[each.key].concurrency)
@@ -121,7 +137,7 @@ resource "google_cloudfunctions2_function" "function" {
     })
 
     dynamic "secret_environment_variables" {
-      for_each = google_secret_manager_secret_version.keys
+      for_each = local.asks_for_keys[each.key] ? google_secret_manager_secret_version.keys : []
 
       content {
         key        = "PROFBUCKET_KEYS"

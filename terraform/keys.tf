@@ -27,7 +27,7 @@ resource "google_secret_manager_secret_version" "keys" {
 }
 
 resource "google_secret_manager_secret_iam_member" "keys" {
-  for_each = length(var.keys) > 0 ? local.functions : {}
+  for_each = length(var.keys) > 0 ? { for name, function in local.functions : name => function if local.asks_for_keys[name] } : {}
 
   project   = var.project
   secret_id = google_secret_manager_secret.keys[0].secret_id

@@ -43,9 +43,9 @@ variable "bucket" {
 }
 
 variable "raw_days" {
-  description = "How many days the profiles are kept, as they were posted."
+  description = "How many days the profiles are kept, as they were posted; what they measured is kept in blocks."
   type        = number
-  default     = 30
+  default     = 14
 
   validation {
     condition     = var.raw_days >= 1 && floor(var.raw_days) == var.raw_days
@@ -61,6 +61,17 @@ variable "block_days" {
   validation {
     condition     = var.block_days >= var.raw_days && floor(var.block_days) == var.block_days
     error_message = "block_days is a whole number of days, not less than raw_days: a block takes the place of profiles that are gone."
+  }
+}
+
+variable "compact_schedule" {
+  description = "When blocks are made, as cron writes it, in UTC: once an hour, ten minutes or more after it began."
+  type        = string
+  default     = "15 * * * *"
+
+  validation {
+    condition     = can(regex("^[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}$", var.compact_schedule))
+    error_message = "compact_schedule has five fields, as in \"15 * * * *\"."
   }
 }
 

@@ -13,9 +13,10 @@ from profbucket.errors import Invalid
 from profbucket.ingest import Collector
 from profbucket.keys import Id
 from profbucket.labels import Labels, parse_matchers
-from profbucket.limits import Limits, Periods
+from profbucket.limits import Limits
 from profbucket.memory import MemoryBucket, MemoryIndex
 from profbucket.meta import ProfileType, Query
+from profbucket.periods import Periods
 from profbucket.repair import State, fsck, reindex
 from profbucket.storage import Storage
 from profbucket.times import SECOND

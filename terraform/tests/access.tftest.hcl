@@ -52,7 +52,7 @@ run "with_keys_anyone_may_knock" {
     error_message = "With access \"public\" a request with a key does not get through."
   }
   assert {
-    condition     = alltrue([for f in google_cloudfunctions2_function.function : !contains(keys(f.service_config[0].environment_variables), "PROFBUCKET_ANONYMOUS")])
+    condition     = alltrue([for name, f in google_cloudfunctions2_function.function : !contains(keys(f.service_config[0].environment_variables), "PROFBUCKET_ANONYMOUS") || name == "compact"])
     error_message = "With access \"public\" a request without a key gets through."
   }
 }
@@ -64,15 +64,15 @@ run "keys_are_a_secret_and_nowhere_else" {
   }
   assert {
     condition = alltrue([
-      for f in google_cloudfunctions2_function.function :
-      [for s in f.service_config[0].secret_environment_variables : "${s.key} ${s.secret} ${s.version}"] == ["PROFBUCKET_KEYS profbucket-keys ${google_secret_manager_secret_version.keys[0].version}"]
+      for name, f in google_cloudfunctions2_function.function :
+      [for s in f.service_config[0].secret_environment_variables : "${s.key} ${s.secret} ${s.version}"] == [for _ in range(name == "compact" ? 0 : 1) : "PROFBUCKET_KEYS profbucket-keys ${google_secret_manager_secret_version.keys[0].version}"]
       && !contains(keys(f.service_config[0].environment_variables), "PROFBUCKET_KEYS")
       && !strcontains(jsonencode(f.service_config[0].environment_variables), var.keys[0].sha256)
     ])
     error_message = "A function does not have the keys from the secret, at that version, or has them in plain text."
   }
   assert {
-    condition     = toset([for one in google_secret_manager_secret_iam_member.keys : "${one.role} ${one.member}"]) == toset([for account in google_service_account.function : "roles/secretmanager.secretAccessor ${account.member}"])
+    condition     = toset([for one in google_secret_manager_secret_iam_member.keys : "${one.role} ${one.member}"]) == toset([for name, account in google_service_account.function : "roles/secretmanager.secretAccessor ${account.member}" if name != "compact"])
     error_message = "Others than the functions may read the secret, or one may not."
   }
 }
@@ -104,6 +104,42 @@ run "query_only_reads" {
       if one.member == google_service_account.function["query"].member
     ]) == toset(["roles/storage.objectViewer", "roles/datastore.viewer"])
     error_message = "query may do more than read."
+  }
+}
+
+run "compact_alone_removes_entries_and_blocks_and_nothing_else" {
+  assert {
+    condition = toset([
+      for one in google_storage_bucket_iam_member.function : "${one.role} ${join("", one.condition[*].expression)}"
+      if one.member == google_service_account.function["compact"].member
+      ]) == toset([
+      "roles/storage.objectViewer ",
+      "roles/storage.objectUser resource.name.startsWith(\"projects/_/buckets/my-project-profbucket/objects/_/blocks/\")",
+    ])
+    error_message = "compact may do more in the bucket than read, and write and delete blocks; or less."
+  }
+  assert {
+    condition = [
+      for one in google_project_iam_member.function : one.member if one.role == "roles/datastore.user"
+    ] == [google_service_account.function["compact"].member]
+    error_message = "Another function may remove entries, or compact may not."
+  }
+}
+
+run "the_scheduler_alone_may_have_things_compacted" {
+  assert {
+    condition = {
+      for one in concat(values(google_cloud_run_v2_service_iam_member.invoker), values(google_cloud_run_v2_service_iam_member.scheduler)) :
+      one.member => one.role if one.name == "profbucket-compact"
+    } == { (google_service_account.scheduler.member) = "roles/run.invoker" }
+    error_message = "Others than the scheduler are let through to compact, or it is not."
+  }
+  assert {
+    condition = [
+      for one in google_cloud_scheduler_job.job :
+      [one.schedule, one.http_target[0].uri, one.http_target[0].oidc_token[0].audience, one.http_target[0].oidc_token[0].service_account_email]
+    ] == [["15 * * * *", output.urls.compact, output.urls.compact, google_service_account.scheduler.email]]
+    error_message = "The scheduler does not call compact once an hour with a token of its own account."
   }
 }
 

@@ -39,17 +39,18 @@ run "no_field_has_an_index_of_its_own_that_no_query_needs" {
   }
 }
 
-run "entries_expire_with_their_profiles" {
+run "entries_expire_with_their_profiles_and_blocks" {
   command = plan
 
   variables {
-    raw_days = 7
+    raw_days   = 7
+    block_days = 90
   }
 
   assert {
     condition = {
       for one in google_firestore_field.field : "${one.collection}.${one.field}" => one.ttl_config[0].expiration_offset if length(one.ttl_config) > 0
-    } == { for one in jsondecode(file("../storage_gcs/indexes.json")).fields : "${one.collection}.${one.field}" => "604800s" if one.ttl }
+    } == { for one in jsondecode(file("../storage_gcs/indexes.json")).fields : "${one.collection}.${one.field}" => one.collection == "blocks" ? "7776000s" : "604800s" if one.ttl }
     error_message = "Entries expire at another time than their objects, or not at all."
   }
 }

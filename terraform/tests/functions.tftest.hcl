@@ -13,11 +13,11 @@ variables {
 
 run "a_project_is_all_it_needs" {
   assert {
-    condition     = { for name, f in google_cloudfunctions2_function.function : f.name => f.build_config[0].entry_point } == { profbucket-write = "write", profbucket-query = "query", profbucket-merge = "merge" }
-    error_message = "There are not the three functions, each with its own entry point."
+    condition     = { for name, f in google_cloudfunctions2_function.function : f.name => f.build_config[0].entry_point } == { profbucket-write = "write", profbucket-query = "query", profbucket-merge = "merge", profbucket-compact = "compact" }
+    error_message = "There are not the four functions, each with its own entry point."
   }
   assert {
-    condition     = toset(keys(output.urls)) == toset(["write", "query", "merge"])
+    condition     = toset(keys(output.urls)) == toset(["write", "query", "merge", "compact"])
     error_message = "Not every function's address is an output."
   }
 }
@@ -68,23 +68,24 @@ run "a_size_that_is_not_given_is_the_default" {
         f.service_config[0].available_memory, f.service_config[0].available_cpu, f.service_config[0].timeout_seconds,
         f.service_config[0].min_instance_count, f.service_config[0].max_instance_count,
       ])
-    } == { write = "1Gi 1 60 0 10", query = "1Gi 1 60 0 5", merge = "4Gi 2 120 1 5" }
+    } == { write = "1Gi 1 60 0 10", query = "1Gi 1 60 0 5", merge = "4Gi 2 120 1 5", compact = "2Gi 1 540 0 2" }
     error_message = "Sizes are not the defaults with what the variable says put over them."
   }
 }
 
 run "functions_know_where_profiles_are_and_what_they_are" {
   variables {
-    raw_days = 7
-    limits   = { merge = 20000, body_bytes = 1048576 }
-    commit   = "0a1b2c3"
+    raw_days   = 7
+    block_days = 90
+    limits     = { merge = 20000, body_bytes = 1048576 }
+    commit     = "0a1b2c3"
   }
 
   assert {
     condition = alltrue([
       for f in google_cloudfunctions2_function.function : f.service_config[0].environment_variables == tomap({
         THREADS                   = f.service_config[0].environment_variables.THREADS
-        STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket&retention_days=7"
+        STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket&retention_days=7&block_days=90"
         GOOGLE_CLOUD_PROJECT      = "my-project"
         MALLOC_ARENA_MAX          = "1"
         PROFBUCKET_ANONYMOUS      = "1"

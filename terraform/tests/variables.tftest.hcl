@@ -204,3 +204,13 @@ run "a_limit_is_a_whole_number" {
   }
   expect_failures = [var.limits]
 }
+
+run "a_schedule_is_one_of_cron" {
+  command = plan
+
+  variables {
+    compact_schedule = "hourly"
+  }
+
+  expect_failures = [var.compact_schedule]
+}

@@ -14,9 +14,10 @@ from profbucket.errors import NotFound
 from profbucket.ingest import Collector
 from profbucket.keys import Id
 from profbucket.labels import Labels, parse_matchers
-from profbucket.limits import Limits, Periods
+from profbucket.limits import Limits
 from profbucket.memory import MemoryBucket, MemoryIndex
 from profbucket.meta import Meta, ProfileType, Query
+from profbucket.periods import Periods
 from profbucket.ports import Bucket, Part
 from profbucket.query import Querier
 from profbucket.repair import State, fsck, reindex
@@ -95,10 +96,10 @@ QUERIES = [
 ]
 
 
-def assert_same(storage: Storage, other: Storage) -> None:
+def assert_same(storage: Storage, other: Storage, queries: Sequence[Query] = QUERIES) -> None:
     """Both give the same answers to all questions."""
     assert storage.services() == other.services()
-    for query in QUERIES:
+    for query in queries:
         assert list(storage.find(query)) == list(other.find(query)), query
         assert merged(storage, query) == merged(other, query), query
         points = [

@@ -35,6 +35,12 @@ GRANTS = {
         ("roles/secretmanager.secretAccessor", "secret", ""),
         ("profbucket_url_signer", "service_account profbucket-merge", ""),
     },
+    "profbucket-compact": {
+        ("roles/storage.objectViewer", "bucket", ""),
+        ("roles/storage.objectUser", "bucket", f'resource.name.startsWith("{OBJECTS}_/blocks/")'),
+        ("roles/datastore.user", "project", DATABASE),
+    },
+    "profbucket-scheduler": {("roles/run.invoker", "service profbucket-compact", "")},
     "profbucket-build": {
         ("roles/logging.logWriter", "project", ""),
         ("roles/artifactregistry.writer", "project", ""),
