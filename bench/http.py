@@ -1,6 +1,7 @@
 """Merges over HTTP, from the deployed storage with 20 ms added to each of its answers."""
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -79,24 +80,26 @@ def slow_gcs(target: str, delay: float = DELAY) -> Iterator[str]:
     What was asked for once is remembered, so that the emulator takes no part of the processor from those measured.
     """
     loop = asyncio.new_event_loop()
-    known: dict[str, bytes] = {}
+    known: dict[tuple[str, str], bytes] = {}  # by path and range
     pool = urllib3.PoolManager(maxsize=64)
 
-    def answer(path: str) -> bytes:
-        if path not in known:
-            response = pool.request("GET", f"{target}{path}", headers={"Accept-Encoding": "identity"})
-            hashes = response.headers.get("x-goog-hash", "")
-            head = f"HTTP/1.1 {response.status} OK\r\nContent-Length: {len(response.data)}\r\n"
-            head += f"X-Goog-Hash: {hashes}\r\n\r\n" if hashes else "\r\n"
-            known[path] = head.encode() + response.data
-        return known[path]
+    def answer(path: str, part: str) -> bytes:
+        headers = {"Accept-Encoding": "identity"} | ({"Range": part} if part else {})
+        response = pool.request("GET", f"{target}{path}", headers=headers)
+        hashes = response.headers.get("x-goog-hash", "")
+        head = f"HTTP/1.1 {response.status} OK\r\nContent-Length: {len(response.data)}\r\n"
+        head += f"X-Goog-Hash: {hashes}\r\n\r\n" if hashes else "\r\n"
+        known[path, part] = head.encode() + response.data
+        return known[path, part]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 path = head.split(b" ", 2)[1].decode()
+                ranged = re.search(rb"(?i)\r\nrange: *([^\r]*)", head)
+                part = ranged[1].decode() if ranged else ""
                 late = asyncio.sleep(delay)
-                data = known.get(path) or await asyncio.to_thread(answer, path)
+                data = known.get((path, part)) or await asyncio.to_thread(answer, path, part)
                 await late
                 writer.write(data)
         except (asyncio.IncompleteReadError, ConnectionError):

@@ -23,6 +23,7 @@ from profbucket.errors import Invalid
 from profbucket.keys import Id, block_key, block_of_key
 from profbucket.labels import Labels
 from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.times import LATEST
 
 MERGED, METAS, SERIES, PROFILES = range(4)  # the parts, in Block.ends; PROFILES is the first of those
 
@@ -120,7 +121,7 @@ class Members:
             if found["format"] != _FORMAT:
                 raise Invalid(f"a block of format {found['format']!r}: this version reads format {_FORMAT}")
             first = found["first"]
-            return cls(
+            members = cls(
                 service=found["service"],
                 type=ProfileType(found["type"]),
                 labels=[_labels(one) for one in found["labels"]],
@@ -132,8 +133,21 @@ class Members:
                 measured=found["measured"],
                 totals=found["totals"],
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise Invalid(f"not the list of a block's members: {error!r}") from None
+            if not all(map(members._is_whole, range(len(members)))):
+                raise ValueError("columns that do not fit together")
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise Invalid(f"not the list of a block's members: {error!r}"[:300]) from None
+        return members
+
+    def _is_whole(self, row: int) -> bool:
+        return (
+            0 <= self.series[row] < len(self.labels)
+            and 0 <= self.measured[row] < len(self.types)
+            and len(self.totals[row]) == len(self.types[self.measured[row]])
+            and 0 <= self.created_at[row] <= LATEST
+            and isinstance(self.digest[row], str)
+            and isinstance(self.size[row], int)
+        )
 
 
 def record(members: Members, period: int, ends: Sequence[int], measures: str, written_at: int) -> Block:

@@ -19,7 +19,6 @@ from profbucket.labels import Labels
 from profbucket.limits import Limits
 from profbucket.meta import Block, Meta, Query
 from profbucket.ports import Bucket, Index, Part, Selection
-from profbucket.pprof.parts import load_members
 
 
 class Found(NamedTuple):
@@ -160,6 +159,8 @@ class History:
 
     def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
         """The list of each of *blocks*, and ``None`` for one that has expired."""
+        from profbucket.pprof.parts import load_members  # what lists no blocks needs no protobuf
+
         wanted = [Part(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
         for data in self._bucket.get_many(wanted):
             yield None if data is None else load_members(data, self._limits)

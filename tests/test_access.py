@@ -68,6 +68,7 @@ def question(route: str, profile_id: str) -> tuple[str, str]:
         "short merge": ("GET", f"/merge?{asked}"),
         "id": ("GET", f"{PROFILES}/{profile_id}"),
         "ids": ("GET", f"{PROFILES}/{profile_id}+{profile_id}"),
+        "series": ("GET", f"/api/0/series?{asked}"),
         "services": ("GET", "/api/0/services"),
         "version": ("GET", "/api/0/version"),
         "metrics": ("GET", "/metrics"),
@@ -85,6 +86,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "short merge": (Scope.READ, 403),
     "id": (Scope.READ, 404),
     "ids": (Scope.READ, 404),
+    "series": (Scope.READ, 403),
     "services": (Scope.READ, 200),
     "version": (None, 200),
     "metrics": (Scope.ADMIN, 200),  # they name no service

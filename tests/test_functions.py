@@ -1,5 +1,6 @@
 """functions/main.py as it is served: each entry point does its job and no other."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.canonical import canonical
 from tests.serving import ROOT, served
 
 CPU = (ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()
@@ -38,6 +40,29 @@ def test_each_function_does_its_job_at_its_bare_url_and_below_it(tmp_path: Path)
     with served(storage, tmp_path / "log", target="merge") as merge:
         answers = {ask(f"{merge}{path}?{FIND}") for path in ("/", "/merge", "/api/0/profiles/merge")}
         assert [status for status, _ in answers] == [200]
+
+
+def test_the_function_compact_makes_blocks_when_it_is_called(tmp_path: Path) -> None:
+    storage = f"file://{tmp_path}/profiles"
+    with served(storage, tmp_path / "log", target="write") as write:
+        assert ask(f"{write}/?{POST}", CPU)[0] == 200
+        assert ask(f"{write}/?{POST.replace('0.0.1', '0.0.2')}", CPU)[0] == 200
+    with served(storage, tmp_path / "log", target="merge") as merge:
+        before = ask(f"{merge}/?{FIND}")
+    with served(storage, tmp_path / "log", target="compact") as compact:
+        status, answer = ask(f"{compact}/", b"")
+        assert status == 200
+        body = json.loads(answer)["body"]
+        assert (body["compacted"], body["profiles"], body["complete"]) == (1, 2, True)
+        assert json.loads(ask(f"{compact}/", b"")[1])["body"]["compacted"] == 0
+        assert ask(f"{compact}/api/0/profiles?{FIND}")[0] == 404
+        assert ask(f"{compact}/")[0] == 405
+    blocks = list((tmp_path / "profiles" / "_" / "blocks" / "api" / "cpu").glob("*.block"))
+    assert len(blocks) == 1
+    with served(storage, tmp_path / "log", target="merge") as merge:
+        after = ask(f"{merge}/?{FIND}")
+        assert (before[0], canonical(before[1])) == (after[0], canonical(after[1]))
+        assert ask(f"{merge}/", b"")[0] == 405
 
 
 def test_a_setting_that_is_wrong_is_named_in_the_answer(tmp_path: Path) -> None:

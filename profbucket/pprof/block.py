@@ -60,7 +60,9 @@ def add_rows(merger: Merger, content: Content, part: int, wanted: Collection[int
     """
     asked = np.zeros(content.block.count, bool)  # there are not more series than members
     asked[list(wanted)] = True
-    chunks = [content.series()] if part == SERIES else content.profiles()
+    chunks = [content.series()] if part == SERIES else list(content.profiles())
+    if any(len(rows) and int(rows.row.max()) >= len(asked) for rows in chunks):
+        raise _damaged(content)
     rows = united([rows.of(asked) for rows in chunks])
     batch = _read_merged(merger, content)
     values = np.zeros((len(batch.sample_stream), batch.width[0]), np.int64)

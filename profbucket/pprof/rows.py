@@ -103,7 +103,7 @@ class Rows:
             columns = {}
             for name, place, kind, lowest, unit in head["columns"]:
                 array = np.frombuffer(body[bounds[place] : bounds[place + 1]], _TYPES[kind]).astype(np.int64)
-                columns[name] = array * np.int64(unit) + np.int64(lowest)
+                columns[name] = (array.view(np.uint64) * np.uint64(unit)).view(np.int64) + np.int64(lowest)
             headers = [Header(tuple(map(_bytes, t)), tuple(map(_bytes, c))) for t, c in head["headers"]]
             width = sum(name.startswith("value") for name in columns)
             found = cls(
@@ -115,11 +115,19 @@ class Rows:
                 sample=_summed(columns["sample"], columns["count"]),
                 values=np.stack([columns[f"value{i}"] for i in range(width)], axis=1),
             )
-        except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise Invalid(f"not the rows of a block: {error!r}") from None
-        if int(found.count.sum()) != len(found.sample) or len(found.sample) != len(found.values):
-            raise Invalid("not the rows of a block: columns of different lengths")
+        except (ValueError, KeyError, TypeError, IndexError, OverflowError, MemoryError) as error:
+            raise Invalid(f"not the rows of a block: {str(error)[:200]}") from None
+        found._check()
         return found
+
+    def _check(self) -> None:
+        lengths = {len(self.row), len(self.header), len(self.about), len(self.count)}
+        if len(lengths) > 1 or int(self.count.sum()) != len(self.sample) or len(self.sample) != len(self.values):
+            raise Invalid("not the rows of a block: columns of different lengths")
+        for name, most in (("row", 2**32), ("header", len(self.headers)), ("count", 2**32), ("sample", 2**32)):
+            column: Ints = getattr(self, name)
+            if len(column) and not 0 <= int(column.min()) <= int(column.max()) < most:
+                raise Invalid(f"not the rows of a block: a {name} is not from 0 to {most - 1}")
 
 
 def combined(group: Ints, sample: Ints, values: Ints, groups: int) -> tuple[Ints, Ints, Ints]:
