@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from profbucket import blocks
 from profbucket.errors import Invalid, NotFound
+from profbucket.history import Moved
 from profbucket.keys import Id, block_prefix
 from profbucket.limits import Limits
 from profbucket.meta import Block, Meta, ProfileType
@@ -107,7 +108,10 @@ class Compactor:
             number = entries[0].created_at // period
             members = list(takewhile(lambda meta: meta.created_at // period == number, entries))  # noqa: B023
             after = members[-1].position
-            known = self._already_in_blocks(service, kind, members)
+            try:
+                known = self._already_in_blocks(service, kind, members)
+            except Moved:
+                return  # another run is at it
             if known:
                 self._index.remove(known)
                 yield Step(Deed.FORGOTTEN, members[0].id, len(known))
@@ -122,7 +126,7 @@ class Compactor:
         """The ids of those *members* that a block holds already: posted again after it was made."""
         found: set[str] = set()
         there = self._index.blocks(service, kind, members[0].created_at, members[-1].created_at)
-        for listed in self._storage.lists(there):
+        for listed in self._storage.live_lists(there):
             if listed is not None:
                 names = set(listed.names())
                 found.update(m.id for m in members if (m.created_at, Id.parse(m.id).digest) in names)

@@ -21,6 +21,10 @@ from profbucket.meta import Block, Meta, Query
 from profbucket.ports import Bucket, Index, Part, Selection
 
 
+class Moved(Exception):
+    """A block is not one any more: its members are elsewhere, and what was asked for is to be looked up anew."""
+
+
 class Found(NamedTuple):
     """A profile, and where it is: in the head, or in this row of a block."""
 
@@ -64,7 +68,10 @@ class History:
         self._limits = limits
 
     def find(self, query: Query) -> Iterator[Found]:
-        """Yield what *query* asks for, oldest first, ordered by :attr:`Meta.position`."""
+        """Yield what *query* asks for, oldest first, ordered by :attr:`Meta.position`.
+
+        Like all that reads lists of blocks, it raises ``Moved`` where one has become part of another and is gone.
+        """
         blocks, entries = self._snapshot(query, query.limit)
         if query.after:
             after = query.after
@@ -89,7 +96,7 @@ class History:
                 sources.append(_of_block(block))
         held: set[str] = set()
         matches = _matches(query)
-        for block, members in zip(opened, self.lists(opened), strict=True):
+        for block, members in zip(opened, self.live_lists(opened), strict=True):
             if members is None:
                 continue
             held.update(_members_among(head, members, block))
@@ -119,7 +126,7 @@ class History:
         head = list(entries)
         held: set[str] = set()
         matches = _matches(query)
-        for block, members in zip(blocks, self.lists(blocks), strict=True):
+        for block, members in zip(blocks, self.live_lists(blocks), strict=True):
             if members is None:
                 continue
             held.update(_members_among(head, members, block))
@@ -136,7 +143,7 @@ class History:
         """What to read of the block that holds a profile, if one does."""
         at = profile_id.created_at
         blocks = self._index.blocks(profile_id.service, profile_id.type, at, at)
-        for block, members in zip(blocks, self.lists(blocks), strict=True):
+        for block, members in zip(blocks, self.live_lists(blocks), strict=True):
             if members is not None:
                 row = bisect_left(names := members.names(), name := (at, profile_id.digest))
                 if row < len(names) and names[row] == name:
@@ -158,17 +165,24 @@ class History:
         )
 
     def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """The list of each of *blocks*, and ``None`` for one that has expired."""
+        """The list of each of *blocks*, and ``None`` for one whose object is gone."""
         from profbucket.pprof.parts import load_members  # what lists no blocks needs no protobuf
 
         wanted = [Part(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
         for data in self._bucket.get_many(wanted):
             yield None if data is None else load_members(data, self._limits)
 
+    def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
+        """The same of blocks that the index has: ``None`` for one that has expired. Raise ``Moved``."""
+        for block, members in zip(blocks, self.lists(blocks), strict=True):
+            if members is None and not self.has(block):
+                raise Moved(block.id)
+            yield members
+
     def _rows(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[Found]]:
         """The members of each of *blocks* that *query* asks for."""
         matches = _matches(query)
-        for block, members in zip(blocks, self.lists(blocks), strict=True):
+        for block, members in zip(blocks, self.live_lists(blocks), strict=True):
             yield iter(()) if members is None else _found(block, members, query, matches)
 
 

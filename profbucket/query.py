@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from profbucket.blocks import MERGED
 from profbucket.errors import Invalid, NotFound, NotMergeable, Unavailable
-from profbucket.history import Source
+from profbucket.history import Moved, Source
 from profbucket.keys import Id, escape
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
@@ -81,7 +81,7 @@ class Querier:
 
         As :func:`~profbucket.timeline.timeline` has it; no profile is opened. Raise ``NotFound`` for none.
         """
-        points = list(self._storage.points(query))
+        points = self._storage.points(query)
         if not points:
             raise self._nothing(query)
         return timeline(points, group_by, step, self._limits)
@@ -127,7 +127,7 @@ class Querier:
                 return self._merge(
                     sources, found, query, f"service={query.service} type={query.type}{labels}", span
                 )
-            except _Moved:
+            except Moved:
                 continue
         raise Unavailable(f"{_described(query)}: its blocks became parts of others all the time; ask again")
 
@@ -193,7 +193,7 @@ class Querier:
             if data is not None:
                 self._add(merger, source, data)
             elif source.block and not self._storage.has(source.block):
-                raise _Moved
+                raise Moved
             else:
                 expired += source.count
         merged = asked - expired
@@ -243,10 +243,6 @@ class Querier:
 
     def _nothing(self, query: Query) -> NotFound:
         return NotFound(f"nothing found: {_described(query)} has no profiles; widen the range or drop labels")
-
-
-class _Moved(Exception):
-    """A block is not one any more: its members are elsewhere."""
 
 
 def missing(profile_id: Id) -> NotFound:

@@ -1,16 +1,17 @@
 """A storage: a bucket and an index, and the order in which they are used."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from profbucket.blocks import Members
-from profbucket.errors import Forbidden, Invalid, Misconfigured
-from profbucket.history import Found, History, Point, Source
+from profbucket.errors import Forbidden, Invalid, Misconfigured, Unavailable
+from profbucket.history import Found, History, Moved, Point, Source
 from profbucket.keys import RESERVED, Id
 from profbucket.labels import Labels
 from profbucket.meta import Block, Meta, ProfileType, Query, Total
@@ -31,6 +32,10 @@ INDEXES = {
 }
 
 _TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)  # of metadata
+
+_T = TypeVar("_T")
+
+_ATTEMPTS = 5  # at an answer whose blocks become parts of others while it is looked up
 
 LINK_SECONDS = 600  # how long a link to a large answer is good; pprof follows it at once
 
@@ -74,8 +79,8 @@ class Reader(Protocol):
         """Return what to read of the block that holds a profile, if one does."""
         ...
 
-    def points(self, query: Query) -> Iterator[Point]:
-        """Yield when and how much the profiles measured that *query* asks for, in no order."""
+    def points(self, query: Query) -> list[Point]:
+        """Return when and how much the profiles measured that *query* asks for, in no order."""
         ...
 
     def series(self, service: str, kind: ProfileType | None) -> list[Series]:
@@ -123,10 +128,19 @@ class Storage:
         return (found.meta for found in self.locate(query))
 
     def locate(self, query: Query) -> Iterator[Found]:
-        return self._history.find(query)
+        for _ in range(_ATTEMPTS):
+            try:
+                for found in self._history.find(query):
+                    yield found
+                    left = None if query.limit is None else query.limit - 1
+                    query = replace(query, after=found.meta.position, limit=left)
+                return
+            except Moved:
+                continue  # behind what was found
+        raise _restless()
 
     def sources(self, query: Query, cap: int) -> list[Source]:
-        return self._history.sources(query, cap)
+        return _persistently(lambda: self._history.sources(query, cap))
 
     def sources_of(self, found: Iterable[Found]) -> list[Source]:
         return self._history.sources_of(found)
@@ -138,14 +152,18 @@ class Storage:
         return self._history.has(block)
 
     def holder(self, profile_id: Id) -> Source | None:
-        return self._history.holder(profile_id)
+        return _persistently(lambda: self._history.holder(profile_id))
 
-    def points(self, query: Query) -> Iterator[Point]:
-        return self._history.points(query)
+    def points(self, query: Query) -> list[Point]:
+        return _persistently(lambda: list(self._history.points(query)))
 
     def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """The list of each of *blocks*, in order, and ``None`` for one that has expired."""
+        """The list of each of *blocks*, in order, and ``None`` for one whose object is gone."""
         return self._history.lists(blocks)
+
+    def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
+        """The same of blocks that the index has; raise ``Moved`` where one has become part of another since."""
+        return self._history.live_lists(blocks)
 
     def series(self, service: str, kind: ProfileType | None) -> list[Series]:
         return self.index.series(service, kind)
@@ -171,6 +189,20 @@ class Storage:
 
     def link(self, profile_id: Id, filename: str) -> str | None:
         return self.bucket.link(profile_id.key, filename, LINK_SECONDS)
+
+
+def _persistently(attempt: Callable[[], _T]) -> _T:
+    """What *attempt* returns, which is made anew where blocks have become parts of others meanwhile."""
+    for _ in range(_ATTEMPTS):
+        try:
+            return attempt()
+        except Moved:
+            continue
+    raise _restless()
+
+
+def _restless() -> Unavailable:
+    return Unavailable("the blocks that were asked for became parts of others all the time; ask again")
 
 
 def open_storage(url: str) -> Storage:
