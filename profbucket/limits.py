@@ -24,6 +24,7 @@ class Limits:
     merge: int = 10_000  # profiles in one merge
     merge_bytes: int = 1 << 30  # objects of one merge, as stored
     merge_seconds: int = 55  # pprof waits 65 for an answer to begin
+    flame_nodes: int = 50_000  # frames of one flame graph
     answer_bytes: int = (
         8 << 20
     )  # beyond it a merge is answered by a link, where the bucket can; functions answer 10 MB

@@ -3,12 +3,15 @@
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from profbucket.errors import Invalid, NotFound, NotMergeable
 from profbucket.keys import Id, escape
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
+from profbucket.ports import Series
 from profbucket.storage import Reader
+from profbucket.timeline import default_step, timeline
 from profbucket.times import format_time
 
 _NARROW = "narrow the range, add labels, or set limit= to merge that many of them, evenly spread"
@@ -51,6 +54,24 @@ class Querier:
         if not services:
             raise NotFound("there are no services: nothing has been stored yet")
         return services
+
+    def series(self, service: str) -> list[Series]:
+        """The series of *service*. Raise ``NotFound`` where there is none."""
+        series = self._storage.series(service, None)
+        if not series:
+            raise NotFound(f"nothing found: service={service} has no profiles")
+        return series
+
+    def timeline(self, query: Query, step: int | None, group_by: Sequence[str]) -> dict[str, Any]:
+        """The totals of the profiles that *query* asks for, in steps of *step* seconds; see ``timeline.py``.
+
+        Raise ``NotFound`` where there is none.
+        """
+        step = step or default_step(query.start, query.end)
+        found = timeline(self._storage.find(query), query.start, query.end, step, group_by)
+        if not found["groups"]:
+            raise self._nothing(query)
+        return found
 
     def find(self, query: Query) -> Page:
         """The profiles that *query* asks for, at most ``query.limit`` of them and at most ``limits.find``.

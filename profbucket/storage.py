@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote, urlsplit
 from profbucket.errors import Forbidden, Invalid, Misconfigured
 from profbucket.keys import RESERVED, Id
 from profbucket.labels import Labels
-from profbucket.meta import Meta, Query, Total
-from profbucket.ports import Bucket, Index, Selection
+from profbucket.meta import Meta, ProfileType, Query, Total
+from profbucket.ports import Bucket, Index, Selection, Series
 
 # A scheme, the module that opens it (on use: a backend's libraries are optional) and the extra that installs it.
 BACKENDS = {
@@ -60,6 +60,10 @@ class Reader(Protocol):
         """Return the services that have profiles, sorted."""
         ...
 
+    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
+        """Return the series of *service*, of *type* if given, at least those that have profiles."""
+        ...
+
     def offer(self, data: bytes, filename: str) -> str | None:
         """Put a result where it can be fetched for a while and return the URL; ``None`` where there is none."""
         ...
@@ -103,6 +107,9 @@ class Storage:
 
     def services(self) -> list[str]:
         return self.index.services()
+
+    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
+        return self.index.series(service, type)
 
     def offer(self, data: bytes, filename: str) -> str | None:
         key = f"{RESERVED}/results/{sha256(data).hexdigest()[:32]}.pb.gz"
