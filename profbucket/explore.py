@@ -13,6 +13,7 @@ from profbucket.query import Merged, Querier
 _NAMES, _VALUES = 200, 1000  # of labels in one answer; a person chooses from fewer
 
 DEFAULT_NODES = 5000  # frames in a flame graph that was asked for no number
+LEAST_NODES = 2  # the root, and all else in one
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def flame(
     Raise what ``Querier.merge`` raises; ``TooMany`` for more nodes than the cap; ``Invalid`` where there is no
     such sample type or function.
     """
-    nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max_nodes
+    nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max(max_nodes, LEAST_NODES)
     if nodes > limits.flame_nodes:
         raise limits.too_many("flame_nodes", f"max_nodes={nodes} asks for too many frames")
     merges = [_merge(querier, query, "the base: " if number else "") for number, query in enumerate(queries)]

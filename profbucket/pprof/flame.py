@@ -83,7 +83,7 @@ def flame(
             "line": [functions.lines[i] for i in numbers],
             "flat": flat[picked].T.tolist(),
             "cum": cum[picked].T.tolist(),
-            "count": len(functions),
+            "count": int(np.count_nonzero(flat.any(axis=1) | cum.any(axis=1))),
         },
         **{
             name: {
@@ -138,7 +138,7 @@ def tree(asked: Stacks, values: Ints) -> Tree:
 def fold(whole: Tree, max_nodes: int) -> Tree:
     """The heaviest nodes of *whole*, and in each of them one for all of its children that are not among them.
 
-    *max_nodes* counts those for "other", too.
+    There are *max_nodes* at most, those for "other" included; the root and one of those are the least.
     """
     # Stable: a parent weighs no less than its children and stands before them, so it is kept with any of them.
     order = np.argsort(-whole.weight, kind="stable")
@@ -183,7 +183,7 @@ def _picked(trees: Iterable[Tree], flat: Ints, cum: Ints, most: int) -> Ints:
     for one in trees:
         picked[one.function[one.function >= 0]] = True
     weight = _shares(cum) + _shares(flat)
-    picked[np.argsort(-weight, kind="stable")[:most]] = True
+    picked[np.argsort(-weight, kind="stable")[: min(most, np.count_nonzero(weight))]] = True
     return np.flatnonzero(picked)
 
 
