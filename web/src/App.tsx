@@ -13,7 +13,7 @@ import { Share } from "./Share";
 import { useUrlState, type Change, type Span, type State } from "./state";
 import { Timeline } from "./Timeline";
 
-const LEAST = 1000; // profiles, where there are too many to merge them all
+const LEAST = 100; // profiles, where there are too many to merge them all
 
 export function App() {
   const [state, change] = useUrlState();

@@ -65,7 +65,7 @@ export function Empty({ error, onFit, onLess, onWhole, onRetry }: EmptyProps) {
         )}
         {status === 422 && (
           <button type="button" class="primary" onClick={onLess}>
-            Merge 1,000 of them, evenly spread
+            Merge 100 of them, evenly spread
           </button>
         )}
         {onWhole && (
