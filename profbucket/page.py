@@ -33,8 +33,13 @@ _POLICY = {
     "form-action": "'none'",
     "frame-ancestors": "'none'",
 }
-# speedscope makes its styles as it runs, and is given profiles as a blob of this page's.
-_SPEEDSCOPE = {**_POLICY, "style-src": "'self' 'unsafe-inline'", "connect-src": "'self' blob:"}
+# speedscope makes its styles as it runs, compiles a parser, and is given profiles as a blob of this page's.
+_SPEEDSCOPE = {
+    **_POLICY,
+    "script-src": "'self' 'wasm-unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+    "connect-src": "'self' blob:",
+}
 
 _LONG = "public, max-age=31536000, immutable"
 

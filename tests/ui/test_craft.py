@@ -81,7 +81,7 @@ def test_a_theme_is_chosen_and_stays(look: Opener, shop_url: str) -> None:
     one = look(shop_url, "/", color_scheme="light")
     root = one.page.locator("html")
     expect(root).to_have_attribute("data-theme", "light")
-    one.page.get_by_label("Theme").select_option("dark")
+    one.page.get_by_label("Theme", exact=True).select_option("dark")
     expect(root).to_have_attribute("data-theme", "dark")
     one.page.reload()
     expect(root).to_have_attribute("data-theme", "dark")

@@ -1,5 +1,6 @@
 """Leaving with what is looked at: a link, a command, a file, speedscope."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -40,7 +41,7 @@ def test_the_command_shows_the_same_in_gos_tool(shop: Watched, go_pprof: GoPprof
     drawn(page)
     page.get_by_role("button", name="Copy go tool pprof command").click()
     expect(page.get_by_text("The command copied")).to_be_visible()
-    done = typed(go_pprof, tmp_path, copied(page), "top 1").check()
+    done = typed(go_pprof, tmp_path, copied(page), "top 1", "comments").check()
     assert SLOW in done.text
     assert "merged 6 profiles" in done.text
 
@@ -54,7 +55,7 @@ def test_the_command_of_a_difference_has_a_base(shop: Watched, go_pprof: GoPprof
     command = copied(page)
     assert command.startswith("go tool pprof -sample_index=cpu -base 'http")
     assert command.count("http") == 2
-    done = typed(go_pprof, tmp_path, command, "top 1").check()
+    done = typed(go_pprof, tmp_path, command, "top 1", "comments").check()
     assert SLOW in done.text
     assert "version=0.0.1 merged 3" in done.text
     assert "version=0.0.2 merged 3" in done.text
@@ -94,12 +95,13 @@ def test_speedscope_opens_with_the_merge_and_asks_no_other_host(shop: Watched) -
 def test_any_label_gets_through_a_shell(shop: Watched, go_pprof: GoPprof, tmp_path: Path, value: str) -> None:
     """What is not there is a sentence of the collector's, which names it as it was typed."""
     page = shop.page
-    page.get_by_role("button", name="Add a condition: Labels").click()
-    page.get_by_label("Value").fill(value)
+    page.get_by_role("button", name="+ label: Labels").click()
+    page.get_by_label("Value", exact=True).fill(value)
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text(
         f"version={value}".replace("%", "\N{FULLWIDTH PERCENT SIGN}")
     )
     page.get_by_role("button", name="Copy go tool pprof command").click()
     done = typed(go_pprof, tmp_path, copied(page), "top 1")
-    assert f"version={value}".replace("%", "\N{FULLWIDTH PERCENT SIGN}") in done.stderr
+    told = json.dumps(f"version={value} ".replace("%", "\N{FULLWIDTH PERCENT SIGN}")).strip('"')
+    assert told in done.stderr

@@ -304,7 +304,7 @@ function Pick({ label, value, options, onChange }: PickProps) {
   return (
     <label class="pick">
       {label}
-      <select value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+      <select aria-label={label} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
         {all.map((one) => (
           <option key={one} value={one}>
             {plain(one) || (label === "Group by" ? "none" : "choose…")}

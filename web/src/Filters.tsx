@@ -38,7 +38,7 @@ export function Filters({ title, kind, matchers, choices, onChange }: Props) {
           }}
         />
       ) : (
-        <button type="button" class="small" aria-label={`Add a condition: ${title}`} onClick={() => setOpen(true)}>
+        <button type="button" class="small" aria-label={`+ label: ${title}`} onClick={() => setOpen(true)}>
           + label
         </button>
       )}

@@ -96,6 +96,10 @@ export function FlameView(props: Props) {
     props.onPick(node);
     props.onZoom(node > 0 ? tree.markOf(node) : "");
   };
+  const focus = (node: number): void => {
+    const name = side.functions.name[tree.fn[node]!]; // as it is in the profile, not as it is shown
+    if (name !== undefined) props.onFocus(name);
+  };
   const move = (node: number): void => {
     if (node < 0 || tree.depth[node]! < top) return;
     setCursor(node);
@@ -116,7 +120,7 @@ export function FlameView(props: Props) {
       " ": () => zoomTo(cursor),
       Escape: () => zoomTo(0),
       Backspace: () => zoomTo(zoomed ? tree.parent[zoomed]! : 0),
-      s: () => tree.fn[cursor]! >= 0 && props.onFocus(tree.name(cursor)),
+      s: () => focus(cursor),
     };
     const found = act[event.key];
     if (!found) return;
@@ -162,7 +166,7 @@ export function FlameView(props: Props) {
             onClick={(event) => {
               const node = find(event);
               if (node < 0) return;
-              if (event.shiftKey && tree.fn[node]! >= 0) props.onFocus(tree.name(node));
+              if (event.shiftKey) focus(node);
               else zoomTo(node);
             }}
             onKeyDown={onKey}

@@ -188,6 +188,7 @@ function Controls({ flame, tree, wanted, limited, state, change, dark }: Control
         <span class="caption">Search</span>
         <input
           type="search"
+          aria-label="Search"
           value={state.search}
           placeholder="function, or /regex/"
           spellcheck={false}

@@ -84,6 +84,7 @@ function Moment({ label, value, onChange }: { label: string; value: string; onCh
     <label class="moment">
       {label}
       <input
+        aria-label={label}
         value={text}
         size={19}
         spellcheck={false}

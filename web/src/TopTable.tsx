@@ -40,7 +40,7 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
     if (column) {
       const size = (fn: number): number => (diff && by.id.startsWith("d") ? Math.abs(column.value(fn)) : column.value(fn));
       found.sort((a, b) => sign * (size(b) - size(a)) || (functions.name[a]! < functions.name[b]! ? -1 : 1));
-    } else found.sort((a, b) => sign * (functions.name[a]! < functions.name[b]! ? -1 : 1));
+    } else found.sort((a, b) => -sign * (functions.name[a]! < functions.name[b]! ? -1 : 1));
     return found;
   }, [functions, wanted, columns, by.id, by.up, diff]);
 
@@ -53,7 +53,7 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
       >
         {title}
         <span class="arrow" aria-hidden="true">
-          {by.id === id ? (by.up !== (id === "name") ? "▴" : "▾") : ""}
+          {by.id === id ? (by.up ? "▴" : "▾") : ""}
         </span>
       </button>
     </th>
@@ -75,7 +75,7 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
                 {columns.map((column) => (
                   <td key={column.id} class={column.id}>
                     {column.bar && <Bar part={column.bar(fn)} />}
-                    <span class="value">{column.shown(fn)}</span>
+                    <span class="value">{column.shown(fn)} </span>
                     {column.part && <span class="part">{column.part(fn)}</span>}
                   </td>
                 ))}
