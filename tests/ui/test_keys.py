@@ -44,7 +44,7 @@ def test_a_key_is_asked_for_once_and_is_in_no_link(look: Opener, keyed: str) -> 
     page = one.page
     asked: list[str] = []
     one.context.on("request", lambda request: asked.append(request.url))
-    expect(page.get_by_role("dialog")).to_contain_text("A key is needed".lower()[1:])
+    expect(page.get_by_role("dialog")).to_contain_text("asks for a key")
     one.shoot("key")
     assert one.faults() == []
     give(one, "wrong")

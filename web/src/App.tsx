@@ -69,12 +69,7 @@ export function App() {
   return (
     <>
       {locked && (
-        <KeyPrompt
-          sentence={locked.message}
-          onKey={() => {
-            setOpened(opened + 1);
-          }}
-        />
+        <KeyPrompt key={opened} onKey={() => setOpened(opened + 1)} />
       )}
       <header>
         <a class="brand" href="?">
@@ -99,7 +94,7 @@ export function App() {
           />
         )}
         <span class="grow" />
-        {ready && <Share state={{ ...state, sample }} onError={setTrouble} />}
+        {ready && !locked && <Share state={{ ...state, sample }} onError={setTrouble} />}
         {key.get() && (
           <button
             type="button"
@@ -127,7 +122,7 @@ export function App() {
         {offered.state === "there" && !types.length && (
           <p class="notice">This service has only execution traces: fetch one and look at it with <code>go tool trace</code>.</p>
         )}
-        {ready && (
+        {ready && !locked && (
           <>
             <section class="select" aria-label="Selection">
               <RangePicker
@@ -164,7 +159,7 @@ export function App() {
                 </div>
               )}
             </Explore>
-            {graph.state === "failed" && !locked ? (
+            {graph.state === "failed" ? (
               <Empty
                 error={graph.error}
                 onFit={fit}

@@ -2,7 +2,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { key } from "./api";
 
 // Asked once; the key stays in this tab until it is closed, and is sent as a header only.
-export function KeyPrompt({ sentence, onKey }: { sentence: string; onKey: () => void }) {
+export function KeyPrompt({ onKey }: { onKey: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
   useEffect(() => dialog.current?.showModal(), []);
@@ -17,9 +17,11 @@ export function KeyPrompt({ sentence, onKey }: { sentence: string; onKey: () => 
         }}
       >
         <h2 id="key-title">This collector asks for a key</h2>
-        <p>{sentence}</p>
+        {key.get() && <p role="alert">The key that was given is not known here, or not any more.</p>}
         <label>
-          Key with the scope <code>read</code>
+          <span>
+            Key with the scope <code>read</code>
+          </span>
           <input
             type="password"
             autocomplete="off"

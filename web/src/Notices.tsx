@@ -83,5 +83,5 @@ export function Empty({ error, onFit, onLess, onWhole, onRetry }: EmptyProps) {
 
 function sentence(error: Error): string {
   const text = plain(error.message);
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+  return `${/^\w+=/.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
