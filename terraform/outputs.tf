@@ -1,5 +1,5 @@
 output "urls" {
-  description = "The functions' addresses. Agents post to write; query answers all that reads; go tool pprof is pointed at merge."
+  description = "The functions' addresses. Agents post to write; query serves the page and answers all that reads; go tool pprof is pointed at merge."
   value       = local.urls
 }
 

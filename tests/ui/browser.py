@@ -25,7 +25,7 @@ _EXPECTED = re.compile(r"Failed to load resource: the server responded with a st
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """A browser without a window. `make test-ui` installs what it needs."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
         raise FileNotFoundError("there is no chromium: install Debian's package (`make test-ui` does, as root)")
     with sync_playwright() as playwright:
