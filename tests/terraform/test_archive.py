@@ -81,7 +81,10 @@ def _takes_in_and_gives_out(unpacked: Path, storage_url: str, logs: Path) -> Non
             answer = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE)
             assert answer.status == 200, answer.data
     with served(storage_url, logs / "query", target="query", main=main, scripts=scripts) as query:
-        for path, text in (("/", b"ui/app.js"), ("/api/0/profiles/flame?service=shop&type=cpu&from=0", b"priceCart")):
+        for path, text in (
+            ("/", b"ui/app.js"),
+            ("/api/0/profiles/flame?service=shop&type=cpu&from=0", b"priceCart"),
+        ):
             answer = urllib3.request("GET", f"{query}{path}", timeout=PATIENCE)
             assert (answer.status, text in answer.data) == (200, True), answer.data
     with served(storage_url, logs / "merge", target="merge", main=main, scripts=scripts) as merge:

@@ -18,7 +18,7 @@ SHOTS = ROOT / "tests" / "ui" / "screenshots"
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SIZE: ViewportSize = {"width": 1440, "height": 900}
 
-# What a browser says of an answer that is an error (the page shows the sentence of it), and of a machine without GPU.
+# What a browser says of an answer that is an error (the page shows its sentence), and where there is no GPU.
 _EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d|.*GPU stall")
 
 
