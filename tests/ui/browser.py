@@ -19,7 +19,9 @@ AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SIZE: ViewportSize = {"width": 1440, "height": 900}
 
 # What a browser says of an answer that is an error (the page shows its sentence), and where there is no GPU.
-_EXPECTED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d|.*GPU stall")
+_EXPECTED = re.compile(
+    r"Failed to load resource: the server responded with a status of 4\d\d|.*GPU stall|Canvas2D: Multiple readback"
+)
 
 
 @contextmanager

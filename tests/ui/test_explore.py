@@ -48,6 +48,18 @@ def colors(page: Page) -> int:
     )
 
 
+def color(page: Page, y: int) -> list[int]:
+    """Red, green and blue of the graph at *y*, on the right, where no text is."""
+    found = page.locator(".flame canvas").evaluate(
+        """(canvas, y) => {
+            const at = [canvas.width - 30, Math.round(y * devicePixelRatio), 1, 1];
+            return [...canvas.getContext("2d").getImageData(...at).data];
+        }""",
+        y,
+    )
+    return list(map(int, found[:3]))
+
+
 def press(page: Page, *keys: str) -> None:
     for key in keys:
         page.keyboard.press(key)
@@ -286,7 +298,12 @@ def test_two_versions_are_compared_and_what_got_slower_is_first(shop: Watched) -
     zoom_to(page, SLOW)
     expect(page.locator(".picked-frame")).to_contain_text("change")
     shop.shoot("difference")
+    slow = page.locator(".outline.cursor").evaluate("one => one.offsetTop") + 9
+    red, green, blue = color(page, slow)
+    assert red > max(green, blue) + 20
     page.get_by_role("button", name="Colour-blind safe").click()
+    red, green, blue = color(page, slow)
+    assert red > green > blue + 20  # orange
     page.get_by_role("button", name="Absolute").click()
     page.get_by_role("button", name="Reset zoom").click()
     assert rows(page)[0][0] == f"+{(now[SLOW].flat - base[SLOW].flat) / 1e6:.0f} ms"

@@ -18,24 +18,24 @@ const LEAST = 100; // profiles, where there are too many to merge them all
 export function App() {
   const [state, change] = useUrlState();
   const [theme, setTheme, dark] = useTheme();
-  const [opened, setOpened] = useState(0); // how often a key was given
+  const [turn, setTurn] = useState(0); // all is asked for again in the next one
   const [limit, setLimit] = useState<number | null>(null);
   const [trouble, setTrouble] = useState("");
 
-  const listed = useLoaded(`services ${opened}`, services);
+  const listed = useLoaded(`services ${turn}`, services);
   const known = valueOf(listed);
-  const offered = useLoaded(state.service ? `${opened} ${state.service}` : null, (signal) =>
+  const offered = useLoaded(state.service ? `${turn} ${state.service}` : null, (signal) =>
     choices(state.service, signal),
   );
   const choice = valueOf(offered);
   const types = choice?.types.filter((type) => type !== "trace") ?? [];
   const ready = Boolean(state.service && state.type);
-  const asked = ready ? JSON.stringify([opened, state.service, state.type, state.range, state.group]) : null;
+  const asked = ready ? JSON.stringify([turn, state.service, state.type, state.range, state.group]) : null;
   const timeline = useLoaded(
     asked && asked + (state.diff ? "" : formatMatchers(state.labels)),
     (signal) => series(state, signal),
   );
-  const graph = useLoaded(ready ? JSON.stringify([opened, limit, ...looked(state)]) : null, (signal) =>
+  const graph = useLoaded(ready ? JSON.stringify([turn, limit, ...looked(state)]) : null, (signal) =>
     flame(state, limit, signal),
   );
 
@@ -53,6 +53,7 @@ export function App() {
     setTrouble("");
   }, [state.service, state.type]);
 
+  const again = (): void => setTurn(turn + 1);
   const fit = async (): Promise<void> => {
     try {
       change({ range: await fitted(state), picked: null, basePicked: null });
@@ -69,7 +70,7 @@ export function App() {
   return (
     <>
       {locked && (
-        <KeyPrompt key={opened} onKey={() => setOpened(opened + 1)} />
+        <KeyPrompt key={turn} onKey={again} />
       )}
       <header>
         <a class="brand" href="?">
@@ -100,7 +101,7 @@ export function App() {
             type="button"
             onClick={() => {
               key.forget();
-              setOpened(opened + 1);
+              again();
             }}
           >
             Forget key
@@ -114,10 +115,10 @@ export function App() {
         />
       </header>
       <main>
-        {listed.state === "failed" && !locked && <Failure error={listed.error} onRetry={() => setOpened(opened + 1)} />}
+        {listed.state === "failed" && !locked && <Failure error={listed.error} onRetry={again} />}
         {known && !state.service && <Start services={known} onChoose={(service) => change(only(service))} />}
         {offered.state === "failed" && !locked && (
-          <Failure error={offered.error} onRetry={() => setOpened(opened + 1)} />
+          <Failure error={offered.error} onRetry={again} />
         )}
         {offered.state === "there" && !types.length && (
           <p class="notice">This service has only execution traces: fetch one and look at it with <code>go tool trace</code>.</p>
@@ -129,6 +130,7 @@ export function App() {
                 range={state.range}
                 onChange={(range) => change({ range, picked: null, basePicked: null })}
                 onFit={fit}
+                onReload={again}
               />
               <Grouping state={state} choices={choice} change={change} />
             </section>
@@ -165,7 +167,7 @@ export function App() {
                 onFit={fit}
                 onLess={() => setLimit(LEAST)}
                 onWhole={state.focus ? () => change({ focus: "" }) : null}
-                onRetry={() => setOpened(opened + 1)}
+                onRetry={again}
               />
             ) : (
               <Graph

@@ -6,10 +6,11 @@ interface RangeProps {
   range: Span;
   onChange: (range: Span) => void;
   onFit: () => void;
+  onReload: () => void;
 }
 
 // What the timeline shows: a preset, all there is, or any two times.
-export function RangePicker({ range, onChange, onFit }: RangeProps) {
+export function RangePicker({ range, onChange, onFit, onReload }: RangeProps) {
   return (
     <div class="ranges" role="group" aria-label="Time range">
       <div class="presets">
@@ -28,7 +29,10 @@ export function RangePicker({ range, onChange, onFit }: RangeProps) {
         </button>
       </div>
       <Moment label="From" value={range.from} onChange={(from) => onChange({ ...range, from })} />
-      <Moment label="To" value={range.to} onChange={(to) => onChange({ ...range, to: to || "now" })} />
+      <Moment label="To" value={range.to} onChange={(to) => onChange({ ...range, to })} />
+      <button type="button" onClick={onReload}>
+        Reload
+      </button>
     </div>
   );
 }

@@ -1,6 +1,6 @@
 // What is looked at. All of it is in the URL, so that a link shows what its sender saw.
 
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { formatMatchers, parseMatchers, type Matcher } from "./labels";
 
 export interface Span {
@@ -113,21 +113,21 @@ export type Change = (change: Partial<State>, step?: boolean) => void;
 
 export function useUrlState(): [State, Change] {
   const [state, setState] = useState(() => fromQuery(location.search));
+  const last = useRef(state);
   useEffect(() => {
-    const back = (): void => setState(fromQuery(location.search));
+    const back = (): void => setState((last.current = fromQuery(location.search)));
     addEventListener("popstate", back);
     return () => removeEventListener("popstate", back);
   }, []);
   const change = useCallback<Change>((changes, step = true) => {
-    setState((before) => {
-      const after = { ...before, ...changes };
-      const url = `?${toQuery(after)}`;
-      if (url !== location.search) {
-        if (step) history.pushState(null, "", url);
-        else history.replaceState(null, "", url);
-      }
-      return after;
-    });
+    const after = { ...last.current, ...changes };
+    last.current = after;
+    const url = `?${toQuery(after)}`;
+    if (url !== location.search) {
+      if (step) history.pushState(null, "", url);
+      else history.replaceState(null, "", url);
+    }
+    setState(after);
   }, []);
   return [state, change];
 }
