@@ -36,7 +36,8 @@ _ASK = """async () => {
 _ZOOM = """async () => {
     const canvas = document.querySelector(".flame canvas");
     const drawn = [];
-    new PerformanceObserver(list => drawn.push(...list.getEntriesByName("flame:draw"))).observe({ type: "measure" });
+    const watch = list => drawn.push(...list.getEntriesByName("flame:draw"));
+    new PerformanceObserver(watch).observe({ type: "measure" });
     let last = await new Promise(requestAnimationFrame), longest = 0, count = 0;
     canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
     for (const end = last + 260; last < end; count++) {

@@ -72,27 +72,12 @@ def flame(
     place = np.zeros(len(functions) + 2, np.int64)
     place[picked] = np.arange(len(picked))
     place[[OTHER, ALL]] = OTHER, ALL
-    numbers = picked.tolist()
     return {
         "sample_type": kind,
         "sample_types": kinds,
         "totals": values.sum(axis=0).tolist(),
-        "functions": {
-            "name": [functions.names[i] for i in numbers],
-            "file": [functions.files[i] for i in numbers],
-            "line": [functions.lines[i] for i in numbers],
-            "flat": flat[picked].T.tolist(),
-            "cum": cum[picked].T.tolist(),
-            "count": int(np.count_nonzero(flat.any(axis=1) | cum.any(axis=1))),
-        },
-        **{
-            name: {
-                "parent": one.parent.tolist(),
-                "function": place[one.function].tolist(),
-                "values": one.values.T.tolist(),
-            }
-            for name, one in folded.items()
-        },
+        "functions": _table(functions, picked, flat, cum),
+        **{name: _columns(one, place) for name, one in folded.items()},
     }
 
 
@@ -100,9 +85,8 @@ def function_values(asked: Stacks, values: Ints, count: int) -> tuple[Ints, Ints
     """What each of *count* functions spent itself, and with all that it called, once for each stack."""
     some = np.flatnonzero(asked.lengths)
     leaf = asked.frames[asked.ends[1:][some] - 1]
-    pairs = np.sort(
-        asked.owners * max(count, 1) + asked.frames
-    )  # np.unique hashes, which takes forty times as long
+    # np.unique would hash them, which takes forty times as long.
+    pairs = np.sort(asked.owners * max(count, 1) + asked.frames)
     owner, function = np.divmod(pairs[np.diff(pairs, prepend=-1) != 0], max(count, 1))
     return _added(values[some], leaf, count), _added(values[owner], function, count)
 
@@ -177,6 +161,27 @@ def _focused(asked: Stacks, values: Ints, numbers: Sequence[int]) -> dict[str, t
     return {
         "nodes": (Stacks(asked.frames[ranges(at, below)], offsets(below)), values[owner]),
         "callers": (Stacks(asked.frames[up], offsets(above)), values[owner]),
+    }
+
+
+def _table(functions: Functions, picked: Ints, flat: Ints, cum: Ints) -> dict[str, Any]:
+    numbers = picked.tolist()
+    return {
+        "name": [functions.names[i] for i in numbers],
+        "file": [functions.files[i] for i in numbers],
+        "line": [functions.lines[i] for i in numbers],
+        "flat": flat[picked].T.tolist(),
+        "cum": cum[picked].T.tolist(),
+        "count": int(np.count_nonzero(flat.any(axis=1) | cum.any(axis=1))),
+    }
+
+
+def _columns(one: Tree, place: Ints) -> dict[str, Any]:
+    """*one* in JSON; its functions are called by their *place* in the table."""
+    return {
+        "parent": one.parent.tolist(),
+        "function": place[one.function].tolist(),
+        "values": one.values.T.tolist(),
     }
 
 

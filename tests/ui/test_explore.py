@@ -240,6 +240,9 @@ def test_a_search_says_its_share_and_narrows_the_table(shop: Watched) -> None:
     shop.shoot("searched")
     page.get_by_label("Search", exact=True).fill(r"/^main\.(sign|common)$/")
     expect(page.locator("tbody tr")).to_have_count(2)
+    page.get_by_label("Search", exact=True).fill("main.sign")  # it calls itself, and counts once
+    share = f"{100 * expected['main.sign'].cum / total:.1f}%"
+    expect(page.get_by_label("Matched share")).to_have_text(f"{share} matched")
     page.get_by_label("Search", exact=True).fill("no such function")
     expect(page.get_by_text("No function matches")).to_be_visible()
     page.get_by_label("Search", exact=True).fill("")
