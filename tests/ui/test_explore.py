@@ -272,6 +272,9 @@ def test_a_function_stands_between_its_callers_and_callees(shop: Watched) -> Non
     page.get_by_role("button", name="Back to the whole graph").click()
     drawn(page)
     expect(page.locator(".flame canvas")).to_have_count(1)
+    zoom_to(page, SLOW)
+    press(page, "s")
+    expect(page.get_by_role("heading", name=SLOW)).to_be_visible()
 
 
 def test_the_root_may_be_below(shop: Watched) -> None:

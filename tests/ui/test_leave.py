@@ -91,7 +91,9 @@ def test_speedscope_opens_with_the_merge_and_asks_no_other_host(shop: Watched) -
     assert other.url.startswith(f"{shop.url}/ui/speedscope/index.html#profileURL=blob")
 
 
-@pytest.mark.parametrize("value", ["it's", 'a "quote"', "$HOME `id` \\", "!bang*", "100%", "a,b=c", "größe"])
+@pytest.mark.parametrize(
+    "value", ["it's", 'a "quote"', "$HOME `id` \\", "!bang*", "~tilde", "100%", "a,b=c", "größe"]
+)
 def test_any_label_gets_through_a_shell(shop: Watched, go_pprof: GoPprof, tmp_path: Path, value: str) -> None:
     """What is not there is a sentence of the collector's, which names it as it was typed."""
     page = shop.page
