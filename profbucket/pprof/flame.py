@@ -14,9 +14,10 @@ from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.arrays import Bools, Ints, offsets, ranges
+from profbucket.pprof.census import count_entries
 from profbucket.pprof.stacks import Functions, Stacks, stacks, together
 from profbucket.pprof.top import column_of
-from profbucket.pprof.wire import inflate
+from profbucket.pprof.wire import SMALL, inflate
 
 ALL, OTHER = -1, -2  # instead of a function: the root, and what was folded
 
@@ -52,9 +53,9 @@ def flame(
     nodes at most. With *focus*, the name of a function, it is of what that calls, and ``callers`` is a second one,
     from the function down to what calls it; of a recursion the outermost call counts. The values of functions are
     those of everything, whatever was folded. Raise ``Invalid`` where there is no such sample type or function, or
-    where that of the profiles differs.
+    where that of the profiles differs, ``TooLarge`` for a profile over a cap of *limits*.
     """
-    messages = [profile_pb2.Profile.FromString(inflate(data, limits)) for data in profiles]
+    messages = [_message(data, limits) for data in profiles]
     kinds = _kinds(messages[0])
     kind = kinds[column_of(messages[0], sample_type)]
     functions = Functions()
@@ -214,6 +215,13 @@ def _first(order: Ints, count: int) -> Bools:
     kept = np.zeros(len(order), bool)
     kept[order[:count]] = True
     return kept
+
+
+def _message(data: bytes, limits: Limits) -> profile_pb2.Profile:
+    raw = inflate(data, limits)
+    if len(raw) > SMALL:  # a merge may be larger than any of the profiles in it was allowed to be
+        count_entries(raw, limits)
+    return profile_pb2.Profile.FromString(raw)
 
 
 def _kinds(profile: profile_pb2.Profile) -> list[dict[str, str]]:

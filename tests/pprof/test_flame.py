@@ -290,6 +290,14 @@ def test_a_merge_over_the_cap_of_a_profile_is_refused() -> None:
         flame([encode(of(("main", 1)))], "", MANY, limits=Limits(inflated_bytes=10))
 
 
+def test_a_merge_with_too_many_frames_is_refused() -> None:
+    """Each of them takes eight bytes a few times over, and one on the wire."""
+    deep = Sample(tuple(stack("f")) * 1_000_000, (1, 7))
+    data = encode(Profile((deep,) * 5))
+    with pytest.raises(TooLarge, match="PROFBUCKET_MAX_ENTRIES"):
+        flame([data], "", MANY, limits=Limits(entries=1_000_000))
+
+
 @pytest.mark.parametrize("profile", [of(), Profile((Sample((), (1, 7)),))])
 def test_a_profile_without_frames_is_its_root(profile: Profile) -> None:
     """As Go's threadcreate is."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from profbucket.times import SECOND, parse_time
 from tests.serving import served
@@ -71,8 +71,8 @@ def test_all_of_it_is_reached_by_the_keyboard(look: Opener, shop_url: str) -> No
     )
 
 
-def spoken(page: object) -> str:
-    text = page.locator(".picked-frame .numbers span").first.inner_text()  # type: ignore[attr-defined]
+def spoken(page: Page) -> str:
+    text = page.locator(".picked-frame .numbers span").first.inner_text()
     value, _, share = text.removeprefix("total ").rpartition(" ")
     return f"{value}, {share}"
 

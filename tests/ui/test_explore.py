@@ -1,7 +1,6 @@
 """What people do with the page, in a real browser, with real profiles of two versions of a Go program."""
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -322,8 +321,7 @@ def test_two_versions_are_compared_and_what_got_slower_is_first(shop: Watched) -
 def test_two_times_are_compared(shop: Watched) -> None:
     page = shop.page
     drawn(page)
-    for name in ("Compare",):
-        page.get_by_role("button", name=name).click()
+    page.get_by_role("button", name="Compare").click()
     page.get_by_role("button", name="Remove version=0.0.1").click()
     page.get_by_role("button", name="Remove version=0.0.2").click()
     page.get_by_role("radio", name="base").check()
@@ -368,7 +366,7 @@ def zoom_to_first(page: Page) -> None:
 
 
 @pytest.mark.parametrize("kind", ["heap", "mutex"])
-def test_cumulative_types_are_shown_as_well(look: Opener, shop_url: str, kind: str, tmp_path: Path) -> None:
+def test_cumulative_types_are_shown_as_well(look: Opener, shop_url: str, kind: str) -> None:
     one = look(shop_url, everything(kind))
     drawn(one.page)
     assert colors(one.page) > 3
