@@ -1,16 +1,18 @@
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, choices, flame, key, series, services, type Choices } from "./api";
-import { Filters } from "./Filters";
+import { ApiError, choices, flame, key, series, services } from "./api";
 import { fitted } from "./fit";
 import { Graph } from "./Graph";
+import { Grouping } from "./Grouping";
 import { useLoaded, useTheme, valueOf, type Theme } from "./hooks";
 import { KeyPrompt } from "./KeyPrompt";
-import { formatMatchers, type Matcher } from "./labels";
+import { formatMatchers } from "./labels";
 import { plain } from "./names";
 import { Empty, Failure, Start } from "./Notices";
-import { Picked, RangePicker } from "./Ranges";
+import { Pick } from "./Pick";
+import { RangePicker } from "./Ranges";
 import { Share } from "./Share";
-import { useUrlState, type Change, type Span, type State } from "./state";
+import { Sides } from "./Sides";
+import { START, useUrlState, type State } from "./state";
 import { Timeline } from "./Timeline";
 
 const LEAST = 100; // profiles, where there are too many to merge them all
@@ -31,9 +33,8 @@ export function App() {
   const types = choice?.types.filter((type) => type !== "trace") ?? [];
   const ready = Boolean(state.service && state.type);
   const asked = ready ? JSON.stringify([turn, state.service, state.type, state.range, state.group]) : null;
-  const timeline = useLoaded(
-    asked && asked + (state.diff ? "" : formatMatchers(state.labels)),
-    (signal) => series(state, signal),
+  const timeline = useLoaded(asked && asked + (state.diff ? "" : formatMatchers(state.labels)), (signal) =>
+    series(state, signal),
   );
   const graph = useLoaded(ready ? JSON.stringify([turn, limit, ...looked(state)]) : null, (signal) =>
     flame(state, limit, signal),
@@ -61,7 +62,9 @@ export function App() {
       setTrouble((error as Error).message);
     }
   };
-  const failures = [listed, offered, timeline, graph].flatMap((one) => (one.state === "failed" ? [one.error] : []));
+  const failures = [listed, offered, timeline, graph].flatMap((one) =>
+    one.state === "failed" ? [one.error] : [],
+  );
   const locked = failures.find((error) => error instanceof ApiError && error.status === 401);
   const shown = valueOf(graph);
   const samples = shown?.sample_types ?? [];
@@ -69,15 +72,18 @@ export function App() {
   const line = valueOf(timeline);
   return (
     <>
-      {locked && (
-        <KeyPrompt key={turn} onKey={again} />
-      )}
+      {locked && <KeyPrompt key={turn} onKey={again} />}
       <header>
         <a class="brand" href="?">
           <Mark />
           profbucket
         </a>
-        <Pick label="Service" value={state.service} options={known ?? []} onChange={(service) => change(only(service))} />
+        <Pick
+          label="Service"
+          value={state.service}
+          options={known ?? []}
+          onChange={(service) => change(only(service))}
+        />
         {state.service && (
           <Pick
             label="Type"
@@ -117,11 +123,11 @@ export function App() {
       <main>
         {listed.state === "failed" && !locked && <Failure error={listed.error} onRetry={again} />}
         {known && !state.service && <Start services={known} onChoose={(service) => change(only(service))} />}
-        {offered.state === "failed" && !locked && (
-          <Failure error={offered.error} onRetry={again} />
-        )}
+        {offered.state === "failed" && !locked && <Failure error={offered.error} onRetry={again} />}
         {offered.state === "there" && !types.length && (
-          <p class="notice">This service has only execution traces: fetch one and look at it with <code>go tool trace</code>.</p>
+          <p class="notice">
+            This service has only execution traces: fetch one and look at it with <code>go tool trace</code>.
+          </p>
         )}
         {ready && !locked && (
           <>
@@ -142,25 +148,25 @@ export function App() {
                 </button>
               </p>
             )}
-            <Explore state={state} choices={choice} change={change}>
+            <Sides state={state} choices={choice} change={change}>
               {line ? (
                 <Timeline
                   series={line}
                   sample={sample}
                   bands={[
-                    ...(state.diff
-                      ? [{ span: state.basePicked, name: "base", kind: "base" as const }]
-                      : []),
+                    ...(state.diff ? [{ span: state.basePicked, name: "base", kind: "base" as const }] : []),
                     { span: state.picked, name: state.diff ? "now" : "", kind: "now" as const },
                   ]}
-                  onDrag={(span) => change({ [state.diff && state.drag === "base" ? "basePicked" : "picked"]: span, zoom: "" })}
+                  onDrag={(span) =>
+                    change({ [state.diff && state.drag === "base" ? "basePicked" : "picked"]: span, zoom: "" })
+                  }
                 />
               ) : (
                 <div class="timeline none" aria-busy={timeline.state === "loading"}>
                   {timeline.state === "failed" && <p class="note">{notice(timeline.error)}</p>}
                 </div>
               )}
-            </Explore>
+            </Sides>
             {graph.state === "failed" ? (
               <Empty
                 error={graph.error}
@@ -186,8 +192,10 @@ export function App() {
   );
 }
 
+// What is looked at of another service: all of it, in the same range and looking the same.
 function only(service: string): Partial<State> {
-  return { service, type: "", sample: "", labels: [], baseLabels: [], diff: false, group: "", zoom: "", focus: "", picked: null, basePicked: null };
+  const { type, sample, picked, labels, diff, basePicked, baseLabels, group, search, zoom, focus } = START;
+  return { service, type, sample, picked, labels, diff, basePicked, baseLabels, group, search, zoom, focus };
 }
 
 // All that decides what the graph shows, and nothing that only decides how.
@@ -199,117 +207,6 @@ function looked(state: State): unknown[] {
 
 function notice(error: Error): string {
   return error instanceof ApiError && error.status === 404 ? "Nothing in this range." : error.message;
-}
-
-interface ExploreProps {
-  state: State;
-  choices: Choices | null;
-  change: Change;
-  children: preact.ComponentChildren;
-}
-
-function Explore({ state, choices, change, children }: ExploreProps) {
-  const { range, picked, basePicked, diff } = state;
-  const set = (name: "labels" | "baseLabels") => (matchers: Matcher[]) => change({ [name]: matchers, zoom: "" });
-  const pick = (name: "picked" | "basePicked") => (span: Span | null) => change({ [name]: span, zoom: "" });
-  return (
-    <section class="explore" aria-label="Timeline">
-      {children}
-      <div class="sides">
-        {diff && (
-          <div class="side base">
-            <Filters title="Base" kind="base" matchers={state.baseLabels} choices={choices} onChange={set("baseLabels")} />
-            <Picked name="Base time" kind="base" picked={basePicked} range={range} onChange={pick("basePicked")} />
-          </div>
-        )}
-        <div class="side now">
-          <Filters
-            title={diff ? "Now" : "Labels"}
-            kind="now"
-            matchers={state.labels}
-            choices={choices}
-            onChange={set("labels")}
-          />
-          <Picked
-            name={diff ? "Time now" : "Time"}
-            kind="now"
-            picked={picked}
-            range={range}
-            onChange={pick("picked")}
-            {...(diff ? {} : { onZoom: () => picked && change({ range: picked, picked: null }) })}
-          />
-        </div>
-        {diff && (
-          <fieldset class="drags">
-            <legend>Dragging selects</legend>
-            {(["base", "now"] as const).map((one) => (
-              <label key={one}>
-                <input type="radio" name="drag" checked={state.drag === one} onChange={() => change({ drag: one }, false)} />
-                {one}
-              </label>
-            ))}
-          </fieldset>
-        )}
-      </div>
-    </section>
-  );
-}
-
-function Grouping({ state, choices, change }: { state: State; choices: Choices | null; change: Change }) {
-  const labels = choices?.labels.map((one) => one.key) ?? [];
-  return (
-    <div class="grouping">
-      {labels.length > 0 && (
-        <Pick
-          label="Group by"
-          value={state.group}
-          options={["", ...labels]}
-          onChange={(group) => change({ group })}
-        />
-      )}
-      <button type="button" aria-pressed={state.diff} onClick={() => change(state.diff ? endDiff() : beginDiff(state, choices))}>
-        Compare
-      </button>
-    </div>
-  );
-}
-
-function endDiff(): Partial<State> {
-  return { diff: false, basePicked: null, baseLabels: [], zoom: "" };
-}
-
-// What most want to compare: the last two versions, or values of whatever label there is.
-function beginDiff(state: State, choices: Choices | null): Partial<State> {
-  const labels = choices?.labels.filter((one) => one.values.length > 1) ?? [];
-  const label = ["version", state.group].map((wanted) => labels.find((one) => one.key === wanted)).find(Boolean);
-  const diff = { diff: true, zoom: "", baseLabels: state.labels, basePicked: state.picked };
-  if (!label || state.labels.some((one) => one.key === label.key)) return diff;
-  const [before, now] = [...label.values].sort((a, b) => a.localeCompare(b, "en", { numeric: true })).slice(-2);
-  const of = (value: string): Matcher[] => [...state.labels, { key: label.key, op: "=", value }];
-  return { ...diff, labels: of(now!), baseLabels: of(before!), group: state.group || label.key };
-}
-
-interface PickProps {
-  label: string;
-  value: string;
-  options: string[];
-  onChange: (value: string) => void;
-}
-
-function Pick({ label, value, options, onChange }: PickProps) {
-  const all = options.includes(value) ? options : [value, ...options];
-  return (
-    <label class="pick">
-      {label}
-      <select aria-label={label} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
-        {all.map((one) => (
-          <option key={one} value={one}>
-            {plain(one) || (label === "Group by" ? "none" : "choose…")}
-          </option>
-        ))}
-      </select>
-    </label>
-  );
 }
 
 function Mark() {

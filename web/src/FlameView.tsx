@@ -131,7 +131,11 @@ export function FlameView(props: Props) {
     const scale = now.width / (now.right - now.left);
     const left = Math.max(0, (tree.left[node]! - now.left) * scale);
     const right = Math.min(now.width, (tree.right[node]! - now.left) * scale);
-    return { left: `${left}px`, width: `${Math.max(2, right - left)}px`, top: `${rowTop(tree.depth[node]!, now)}px` };
+    return {
+      left: `${left}px`,
+      width: `${Math.max(2, right - left)}px`,
+      top: `${rowTop(tree.depth[node]!, now)}px`,
+    };
   };
   const rows = tree.levels.length - top;
   return (
@@ -157,7 +161,9 @@ export function FlameView(props: Props) {
             onMouseMove={(event) => {
               const node = find(event);
               const bounds = canvas.current!.getBoundingClientRect();
-              setHovered(node < 0 ? null : { node, x: event.clientX - bounds.left, y: event.clientY - bounds.top });
+              setHovered(
+                node < 0 ? null : { node, x: event.clientX - bounds.left, y: event.clientY - bounds.top },
+              );
             }}
             onMouseLeave={() => setHovered(null)}
             onClick={(event) => {

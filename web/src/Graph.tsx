@@ -22,7 +22,11 @@ interface Props {
 export function Graph({ flame, loading, limited, state, change, dark }: Props) {
   return (
     <section class="graph" aria-label="Where it goes" aria-busy={loading}>
-      <div class={loading ? "progress on" : "progress"} role="status" aria-label={loading ? "Merging profiles" : ""} />
+      <div
+        class={loading ? "progress on" : "progress"}
+        role="status"
+        aria-label={loading ? "Merging profiles" : ""}
+      />
       {flame ? (
         <Drawn flame={flame} limited={limited} state={state} change={change} dark={dark} />
       ) : (
@@ -49,10 +53,7 @@ function Drawn({ flame, limited, state, change, dark }: DrawnProps) {
     () => (flame.callers ? new Tree(flame.callers, functions, totals, weigh) : null),
     [flame, weigh],
   );
-  const wanted = useMemo(
-    () => (state.search ? searched(state.search, functions) : null),
-    [flame, state.search],
-  );
+  const wanted = useMemo(() => (state.search ? searched(state.search, functions) : null), [flame, state.search]);
   const look = (of: Tree): Look => ({
     paint: diff
       ? paintChange((node) => relativeChange([of.values[0]![node]!, of.values[1]![node]!], side), state.safe, dark)
@@ -97,7 +98,15 @@ function Drawn({ flame, limited, state, change, dark }: DrawnProps) {
   );
   return (
     <>
-      <Controls flame={flame} tree={tree} wanted={wanted} limited={limited} state={state} change={change} dark={dark} />
+      <Controls
+        flame={flame}
+        tree={tree}
+        wanted={wanted}
+        limited={limited}
+        state={state}
+        change={change}
+        dark={dark}
+      />
       <div class={`panes ${state.view}`}>
         {state.view !== "flame" && table}
         {state.view !== "table" && (
@@ -142,7 +151,9 @@ function Drawn({ flame, limited, state, change, dark }: DrawnProps) {
                   )}
                 </>
               ) : (
-                <p class="note">Click a frame to zoom, shift-click for its callers and callees; the arrow keys do, too.</p>
+                <p class="note">
+                  Click a frame to zoom, shift-click for its callers and callees; the arrow keys do, too.
+                </p>
               )}
             </div>
             <p class="spoken" role="status">
@@ -200,7 +211,12 @@ function Controls({ flame, tree, wanted, limited, state, change, dark }: Control
       </output>
       <div class="toggle" role="group" aria-label="View">
         {VIEWS.map(([view, name]) => (
-          <button type="button" key={view} aria-pressed={state.view === view} onClick={() => change({ view }, false)}>
+          <button
+            type="button"
+            key={view}
+            aria-pressed={state.view === view}
+            onClick={() => change({ view }, false)}
+          >
             {name}
           </button>
         ))}
@@ -213,7 +229,11 @@ function Controls({ flame, tree, wanted, limited, state, change, dark }: Control
       {diff ? (
         <>
           <div class="toggle" role="group" aria-label="Compare">
-            <button type="button" aria-pressed={!state.absolute} onClick={() => change({ absolute: false }, false)}>
+            <button
+              type="button"
+              aria-pressed={!state.absolute}
+              onClick={() => change({ absolute: false }, false)}
+            >
               Shares
             </button>
             <button type="button" aria-pressed={state.absolute} onClick={() => change({ absolute: true }, false)}>
@@ -246,8 +266,8 @@ function Controls({ flame, tree, wanted, limited, state, change, dark }: Control
           const of = merged === found ? `${merged}` : `${merged} of ${found}`;
           return (
             <span key={i} title={expired ? `${expired} had expired` : undefined}>
-              {diff && <span class="which">{i ? "base" : "now"}</span>} <b>{shownValue(total, sample.unit)}</b> in {of}{" "}
-              profile{found === 1 ? "" : "s"}
+              {diff && <span class="which">{i ? "base" : "now"}</span>} <b>{shownValue(total, sample.unit)}</b> in{" "}
+              {of} profile{found === 1 ? "" : "s"}
             </span>
           );
         })}

@@ -9,7 +9,9 @@ export function command(state: State): string {
     const url = mergeAddress(state, base);
     return keyed ? `"${url.replace("://", "://x:$PROFBUCKET_KEY@")}"` : `'${url}'`;
   };
-  const sample = state.sample ? ` -sample_index=${/^\w+$/.test(state.sample) ? state.sample : `'${state.sample.replaceAll("'", "")}'`}` : "";
+  const sample = state.sample
+    ? ` -sample_index=${/^\w+$/.test(state.sample) ? state.sample : `'${state.sample.replaceAll("'", "")}'`}`
+    : "";
   return `go tool pprof${sample}${state.diff ? ` -base ${quoted(true)}` : ""} ${quoted(false)}`;
 }
 

@@ -31,7 +31,10 @@ export function Timeline({ series, sample, bands, onDrag }: Props) {
   const { width, height } = useSize(box);
   const [drag, setDrag] = useState<[number, number] | null>(null);
   const [hover, setHover] = useState<number | null>(null);
-  const kind = Math.max(0, series.sample_types.findIndex((one) => one.type === sample));
+  const kind = Math.max(
+    0,
+    series.sample_types.findIndex((one) => one.type === sample),
+  );
   const unit = series.sample_types[kind]?.unit ?? "count";
   const counted = !series.sample_types.length; // of what has no totals, the number of profiles
   const groups = series.groups.slice(0, MOST).map((group) => ({
@@ -95,7 +98,12 @@ export function Timeline({ series, sample, bands, onDrag }: Props) {
         onPointerLeave={() => setHover(null)}
       >
         {width > 0 && (
-          <svg width={width} height={height} role="img" aria-label={spoken(groups, steps, begin, series.step, unit)}>
+          <svg
+            width={width}
+            height={height}
+            role="img"
+            aria-label={spoken(groups, steps, begin, series.step, unit)}
+          >
             {[0, 0.5, 1].map((part) => (
               <g key={part} class="grid">
                 <line x1={LEFT} x2={LEFT + inner} y1={y(most * part)} y2={y(most * part)} />
@@ -106,7 +114,12 @@ export function Timeline({ series, sample, bands, onDrag }: Props) {
             ))}
             {ticks.map((at) => (
               <g key={at} class="grid">
-                <line x1={x((at - begin) / series.step)} x2={x((at - begin) / series.step)} y1={floor} y2={floor + 4} />
+                <line
+                  x1={x((at - begin) / series.step)}
+                  x2={x((at - begin) / series.step)}
+                  y1={floor}
+                  y2={floor + 4}
+                />
                 <text x={x((at - begin) / series.step) + 3} y={height - 4}>
                   {shownTick(at, tick)}
                 </text>
@@ -116,7 +129,14 @@ export function Timeline({ series, sample, bands, onDrag }: Props) {
             {groups.length === 1
               ? groups[0]!.values.map((value, i) =>
                   value > 0 ? (
-                    <rect key={i} class="column" x={x(i)} width={Math.max(1, slot - 1)} y={y(value)} height={floor - y(value)} />
+                    <rect
+                      key={i}
+                      class="column"
+                      x={x(i)}
+                      width={Math.max(1, slot - 1)}
+                      y={y(value)}
+                      height={floor - y(value)}
+                    />
                   ) : null,
                 )
               : groups.map((group, i) => (
@@ -137,7 +157,9 @@ export function Timeline({ series, sample, bands, onDrag }: Props) {
         {hover !== null && hover < steps && (
           <div
             class="tip"
-            style={x(hover) < width / 2 ? { left: `${x(hover + 1) + 8}px` } : { right: `${width - x(hover) + 8}px` }}
+            style={
+              x(hover) < width / 2 ? { left: `${x(hover + 1) + 8}px` } : { right: `${width - x(hover) + 8}px` }
+            }
           >
             <div class="where">{shownTime(begin + hover * series.step, series.step)}</div>
             {groups.map((group, i) => (
@@ -171,7 +193,8 @@ function path(values: number[], x: (step: number) => number, y: (value: number) 
     .map((value, i) => {
       const at = `${x(i + 0.5).toFixed(1)} ${y(value).toFixed(1)}`;
       const alone = !values[i - 1] && !values[i + 1] && value > 0;
-      if (alone) return `M${(x(i + 0.5) - slot / 3).toFixed(1)} ${y(value).toFixed(1)}h${((slot * 2) / 3).toFixed(1)}`;
+      if (alone)
+        return `M${(x(i + 0.5) - slot / 3).toFixed(1)} ${y(value).toFixed(1)}h${((slot * 2) / 3).toFixed(1)}`;
       if (!value && !values[i - 1] && !values[i + 1]) return "";
       return `${i && (value || values[i - 1]) ? "L" : "M"}${at}`;
     })
@@ -193,7 +216,11 @@ function spoken(
   unit: string,
 ): string {
   const sums = groups.map(
-    ({ name, values }) => `${name ? `${name}: ` : ""}${shownValue(values.reduce((a, b) => a + b, 0), unit)} in all`,
+    ({ name, values }) =>
+      `${name ? `${name}: ` : ""}${shownValue(
+        values.reduce((a, b) => a + b, 0),
+        unit,
+      )} in all`,
   );
   return `Timeline from ${isoSecond(begin)} to ${isoSecond(begin + steps * step)} UTC. ${sums.join("; ")}`;
 }

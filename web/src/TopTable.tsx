@@ -29,7 +29,10 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
   const columns = useMemo(() => (diff ? changes(side) : values(side)), [side, diff]);
   const [sort, setSort] = useState<{ id: string; up: boolean } | null>(null);
   const [count, setCount] = useState(PAGE);
-  const by = sort && (sort.id === "name" || columns.some((column) => column.id === sort.id)) ? sort : { id: columns[0]!.id, up: false };
+  const by =
+    sort && (sort.id === "name" || columns.some((column) => column.id === sort.id))
+      ? sort
+      : { id: columns[0]!.id, up: false };
   useEffect(() => setCount(PAGE), [side, wanted]);
 
   const rows = useMemo(() => {
@@ -38,7 +41,8 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
     const sign = by.up ? -1 : 1;
     const column = columns.find((one) => one.id === by.id);
     if (column) {
-      const size = (fn: number): number => (diff && by.id.startsWith("d") ? Math.abs(column.value(fn)) : column.value(fn));
+      const size = (fn: number): number =>
+        diff && by.id.startsWith("d") ? Math.abs(column.value(fn)) : column.value(fn);
       found.sort((a, b) => sign * (size(b) - size(a)) || (functions.name[a]! < functions.name[b]! ? -1 : 1));
     } else found.sort((a, b) => -sign * (functions.name[a]! < functions.name[b]! ? -1 : 1));
     return found;
@@ -80,7 +84,12 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
                   </td>
                 ))}
                 <td class="name" title={place(fn, functions)}>
-                  <button type="button" class="link" dir="auto" onClick={() => onChoose(name === chosen ? "" : name)}>
+                  <button
+                    type="button"
+                    class="link"
+                    dir="auto"
+                    onClick={() => onChoose(name === chosen ? "" : name)}
+                  >
                     {plain(name)}
                   </button>
                   <button
@@ -149,8 +158,18 @@ function changes(side: Side): Column[] {
     };
   };
   return [
-    change("dflat", "Δ flat", side.absolute ? "Change of what it spent itself" : "Change of its own share, in points", functions.flat),
-    change("dcum", "Δ cum", side.absolute ? "Change with all that it called" : "Change of its share with all that it called, in points", functions.cum),
+    change(
+      "dflat",
+      "Δ flat",
+      side.absolute ? "Change of what it spent itself" : "Change of its own share, in points",
+      functions.flat,
+    ),
+    change(
+      "dcum",
+      "Δ cum",
+      side.absolute ? "Change with all that it called" : "Change of its share with all that it called, in points",
+      functions.cum,
+    ),
     {
       id: "base",
       title: "Base",

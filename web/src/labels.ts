@@ -28,7 +28,10 @@ export function shownMatcher({ key, op, value }: Matcher): string {
 
 // As strict as a shell and the API's parser need: a quote, a tilde or an exclamation mark has a meaning there.
 export function quote(text: string): string {
-  return encodeURIComponent(text).replace(/[!'()*~]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
+  return encodeURIComponent(text).replace(
+    /[!'()*~]/g,
+    (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`,
+  );
 }
 
 function unquote(text: string): string {

@@ -117,13 +117,15 @@ export class Tree {
       this.self.forEach((column, side) => (column[parent]! -= this.values[side]![node]!));
     }
     this.right[0] = 1;
-    for (let level = [0]; level.length; ) {
+    for (let level = [0]; level.length;) {
       this.levels.push(Int32Array.from(level));
       const lower: number[] = [];
       for (const node of level) {
         const inside = children[node];
         if (!inside) continue;
-        inside.sort((a, b) => Number(this.fn[a] === OTHER) - Number(this.fn[b] === OTHER) || weights[b]! - weights[a]!);
+        inside.sort(
+          (a, b) => Number(this.fn[a] === OTHER) - Number(this.fn[b] === OTHER) || weights[b]! - weights[a]!,
+        );
         const scale = (this.right[node]! - this.left[node]!) / (Math.max(weights[node]!, below[node]!) || 1);
         let place = this.left[node]!;
         let before = -1;
