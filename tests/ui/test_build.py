@@ -5,6 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.serving import ROOT
 
 WEB = ROOT / "web"
@@ -20,11 +22,11 @@ def test_the_files_that_ship_are_what_the_sources_build(tmp_path: Path) -> None:
     assert [path for path, content in built.items() if shipped[path] != content] == []
 
 
-def test_the_sources_have_the_types_they_say() -> None:
-    done = subprocess.run(
-        ["npm", "run", "--silent", "types"], cwd=WEB, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.returncode) == ("", 0)
+@pytest.mark.parametrize("script", ["types", "lint"])
+def test_the_sources_have_the_types_and_the_format_they_should(script: str) -> None:
+    """`npm --prefix web run format` does the latter."""
+    done = subprocess.run(["npm", "run", "--silent", script], cwd=WEB, capture_output=True, text=True, check=False)
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
 
 
 def test_every_tool_is_pinned() -> None:
