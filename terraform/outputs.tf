@@ -36,8 +36,8 @@ locals {
   }
 
   commands_with_iam = {
-    post  = "curl --fail-with-body ${local.token} --data-binary @cpu.pb.gz \"${local.urls.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
-    find  = "curl --fail-with-body ${local.token} \"${local.urls.query}/api/0/profiles?${local.range}\""
+    post = "curl --fail-with-body ${local.token} --data-binary @cpu.pb.gz \"${local.urls.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
+    find = "curl --fail-with-body ${local.token} \"${local.urls.query}/api/0/profiles?${local.range}\""
     # A browser cannot either: behind this one the page is at http://localhost:8081/.
     page  = "gcloud run services proxy ${var.name}-query --project=${var.project} --region=${var.region} --port=8081"
     proxy = "gcloud run services proxy ${var.name}-merge --project=${var.project} --region=${var.region} --port=8080"

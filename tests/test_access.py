@@ -66,6 +66,9 @@ def question(route: str, profile_id: str) -> tuple[str, str]:
         "find": ("GET", f"{PROFILES}?{asked}"),
         "merge": ("GET", f"{PROFILES}/merge?{asked}"),
         "short merge": ("GET", f"/merge?{asked}"),
+        "flame": ("GET", f"{PROFILES}/flame?{asked}"),
+        "labels": ("GET", f"/api/0/labels?{asked}"),
+        "series": ("GET", f"/api/0/series?{asked}"),
         "id": ("GET", f"{PROFILES}/{profile_id}"),
         "ids": ("GET", f"{PROFILES}/{profile_id}+{profile_id}"),
         "services": ("GET", "/api/0/services"),
@@ -74,6 +77,8 @@ def question(route: str, profile_id: str) -> tuple[str, str]:
         "healthz": ("GET", "/healthz"),
         "health": ("GET", "/health"),
         "openapi": ("GET", "/api/0/openapi.json"),
+        "page": ("GET", "/"),
+        "page file": ("GET", "/ui/app.js"),
     }[route]
 
 
@@ -83,6 +88,9 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "find": (Scope.READ, 403),
     "merge": (Scope.READ, 403),
     "short merge": (Scope.READ, 403),
+    "flame": (Scope.READ, 403),
+    "labels": (Scope.READ, 403),
+    "series": (Scope.READ, 403),
     "id": (Scope.READ, 404),
     "ids": (Scope.READ, 404),
     "services": (Scope.READ, 200),
@@ -90,7 +98,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "metrics": (Scope.ADMIN, 200),  # they name no service
 }
 
-OPEN = ["healthz", "health", "openapi"]  # to those without a key, too
+OPEN = ["healthz", "health", "openapi", "page", "page file"]  # to those without a key, too
 
 
 def answered(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:
