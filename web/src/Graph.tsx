@@ -62,6 +62,7 @@ function Drawn({ flame, limited, state, change, dark }: DrawnProps) {
         : paintPlain(of, dark),
     wanted,
     match: dark ? "#e08ae0" : "#e277e2",
+    dimmed: dark ? "#aab3bd" : "#59626d",
     background: dark ? "#14171b" : "#ffffff",
   });
   const deps = [side, state.safe, state.colors, dark, wanted];
@@ -226,7 +227,7 @@ function Controls({ flame, tree, wanted, limited, state, change, dark }: Control
           Root below
         </button>
       )}
-      {diff ? (
+      {diff && (
         <>
           <div class="toggle" role="group" aria-label="Compare">
             <button
@@ -245,7 +246,8 @@ function Controls({ flame, tree, wanted, limited, state, change, dark }: Control
           </button>
           <Scale safe={state.safe} dark={dark} />
         </>
-      ) : (
+      )}
+      {!diff && state.view !== "table" && (
         <button
           type="button"
           aria-pressed={state.colors === "package"}

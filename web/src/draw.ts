@@ -22,6 +22,7 @@ export interface Look {
   paint: Paint;
   wanted: Uint8Array | null; // functions that stand out
   match: string;
+  dimmed: string; // the text of what does not
   background: string;
 }
 
@@ -90,7 +91,8 @@ function drawLevel(
     drawn = Math.max(drawn, size < 1 ? left + 1 : 0);
     const room = Math.floor((size - 2 * PADDING) / charWidth);
     if (room < 3) continue;
-    context.fillStyle = "#16191d";
+    context.globalAlpha = 1;
+    context.fillStyle = !look.wanted || match ? "#16191d" : look.dimmed;
     context.fillText(fitted(tree.name(node), room), left + PADDING, y + ROW / 2);
   }
 }
