@@ -5,9 +5,10 @@ STORAGE_URL ?= file://$(CURDIR)/profbucket-data
 
 VENV := .venv
 BIN := $(VENV)/bin
+CHROMIUM := /usr/bin/chromium
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types format proto requirements test-data bench clean
+.PHONY: help serve test test-ui check lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -15,10 +16,13 @@ help: ## list the targets
 serve: $(VENV)/.serve ## the collector on http://localhost:10100; PORT=… and STORAGE_URL=… change where and what
 	@$(BIN)/profbucket serve --port $(PORT) --storage '$(STORAGE_URL)'
 
-test: $(VENV)/.dev ## all tests; ARGS='-k merge -x' goes to pytest
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## all tests but those in a browser; ARGS='-k merge -x' goes to pytest
+	$(BIN)/python -m pytest --ignore=tests/ui $(ARGS)
 
-check: lint types test ## lint, types and tests: what CI runs
+test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## the page in Chromium; screenshots go to tests/ui/screenshots
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest $(or $(ARGS),tests/ui)
+
+check: lint types test test-ui ## lint, types and tests: what CI runs
 
 lint: $(VENV)/.dev ## ruff: style, imports, likely bugs
 	$(BIN)/ruff check .
@@ -34,6 +38,9 @@ format: $(VENV)/.dev ## let ruff rewrite what it can
 proto: $(VENV)/.dev ## compile profile.proto and stream.proto
 	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto profbucket/pprof/stream.proto
 
+ui: web/node_modules ## build the page: web/ into profbucket/ui
+	npm --prefix web run build
+
 PIN := uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make requirements'
 
 requirements: $(VENV)/.dev ## pin what is deployed, as pyproject.toml asks; ARGS=--upgrade takes newer versions
@@ -47,7 +54,16 @@ test-data: $(VENV)/.dev ## write tests/data anew; the tests hold for any that th
 	$(BIN)/python -m tests.programs.make_test_data
 
 clean: ## remove what make made (not the stored profiles)
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf web/node_modules tests/ui/screenshots $(VENV) .cache .mypy_cache .ruff_cache .hypothesis dist
+
+web/node_modules: web/package-lock.json
+	npm --prefix web ci --silent
+	@touch $@
+
+# Debian's package; elsewhere install a chromium by hand and say CHROMIUM=/where/it/is.
+$(CHROMIUM):
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
 
 # pip learned --group in 25.1; the one that comes with venv is often older.
 $(VENV)/bin/python:

@@ -18,6 +18,7 @@ _MODULES = (
     "bench.storage",
     "bench.http",
     "bench.week",
+    "bench.ui",
 )
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -18,7 +19,7 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import PathConverter
 
-from profbucket import __version__, keys, logs
+from profbucket import __version__, explore, keys, logs, page
 from profbucket.access import Gate, Key, Scope
 from profbucket.budget import Budget
 from profbucket.compact import Compactor, Deed
@@ -69,7 +70,9 @@ RETRY_AFTER = 5  # seconds; an agent's own back-off begins lower
 
 # Parameters with a meaning; any other is a label. pprof adds "seconds" when it is told -seconds.
 OURS = frozenset({"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"})
-OF_SERIES = OURS | {"group_by", "step"}
+BASE = frozenset({"base_from", "base_to", "base_labels"})
+FLAME = BASE | {"sample_type", "max_nodes", "focus"}
+SERIES = frozenset({"group_by", "step"})
 
 _log = logging.getLogger("profbucket")
 
@@ -116,8 +119,13 @@ def create_app(
         app.add_url_rule(f"{PROFILES}/merge", "merge", read.merge)
         app.add_url_rule("/merge", "short_merge", read.merge)
         app.add_url_rule(f"{PROFILES}/<path:ids>", "profile", read.profile)
+        app.add_url_rule(f"{PROFILES}/flame", "flame", read.flame)
         app.add_url_rule("/api/0/services", "services", read.services)
+        app.add_url_rule("/api/0/labels", "labels", read.labels)
         app.add_url_rule("/api/0/series", "series", read.series)
+        if bare is None:
+            app.add_url_rule("/", "page", page.index)
+            app.add_url_rule("/ui/<path:name>", "page_file", page.file)
         if bare == "merge":
             app.add_url_rule("/", "bare_merge", read.merge)
             # What pprof makes of a URL without a path.
@@ -232,10 +240,7 @@ class _Read:
     def merge(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
         parameters = _Parameters(request.args)
-        kind = parameters.get("type")
-        if kind and kind not in set(ProfileType):
-            raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
-        query = self._query(key, parameters, ProfileType(kind) if kind else None)
+        query = self._query(key, parameters, self._mergeable(parameters))
         return self._merged(self._querier.merge(query))
 
     def profile(self, ids: str) -> Response:
@@ -261,31 +266,80 @@ class _Read:
         elsewhere = _elsewhere(self._querier.offer(merged.data, merged.filename))
         return elsewhere or _download(merged.data, merged.filename)
 
-    def series(self) -> Response:
+    def flame(self) -> Response:
+        key = _admitted(self._gate, Scope.READ)
+        parameters = _Parameters(request.args, FLAME)
+        query = self._query(key, parameters, self._mergeable(parameters))
+        base = self._base(parameters, query)
+        answer = explore.flame(
+            self._querier,
+            [query, base] if base else [query],
+            self._limits,
+            sample_type=parameters.get("sample_type"),
+            max_nodes=parameters.count("max_nodes"),
+            focus=parameters.get("focus") or None,
+        )
+        current().counts = answer["profiles"][0]
+        return page.gzipped(_answer(answer))
+
+    def labels(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
         parameters = _Parameters(request.args)
+        service = self._service(key, parameters)
+        kind = ProfileType.parse(text) if (text := parameters.get("type")) else None
+        _note(service, kind)
+        return page.gzipped(_answer(explore.choices(self._querier.series(service), kind).shown()))
+
+    def series(self) -> Response:
+        key = _admitted(self._gate, Scope.READ)
+        parameters = _Parameters(request.args, SERIES)
         kind = parameters.get("type")
-        asked = None if kind in ("", "unknown") else ProfileType.parse(kind)
-        query = self._query(key, parameters, asked, OF_SERIES)
-        group_by = [name for name in parameters.get("group_by").split(",") if name]
-        if len(group_by) > self._limits.labels:
-            raise self._limits.invalid("labels", f"group_by has {len(group_by)} labels")
-        return _answer(self._querier.timeline(query, group_by, parse_step(parameters.get("step"))))
+        query = self._query(key, parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
+        names = tuple(dict.fromkeys(filter(None, parameters.get("group_by").split(","))))
+        if len(names) > self._limits.labels:
+            raise self._limits.invalid("labels", f"group_by has {len(names)} labels")
+        return page.gzipped(_answer(self._querier.timeline(query, names, parse_step(parameters.get("step")))))
 
     def services(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
         return _answer(self._querier.services(key.sees))
 
-    def _query(
-        self, key: Key, parameters: "_Parameters", kind: ProfileType | None, ours: frozenset[str] = OURS
-    ) -> Query:
+    def _mergeable(self, parameters: "_Parameters") -> ProfileType | None:
+        kind = parameters.get("type")
+        if kind and kind not in set(ProfileType):
+            raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
+        return ProfileType(kind) if kind else None
+
+    def _service(self, key: Key, parameters: "_Parameters") -> str:
         service = parameters.required("service")
         key.demand(Scope.READ, service)
         keys.check_service(service, self._limits)
+        return service
+
+    def _base(self, parameters: "_Parameters", query: Query) -> Query | None:
+        """What *query* is compared with: itself, but for what is said of the base. ``None`` for nothing."""
+        if not any(parameters.given(name) for name in BASE):
+            return None
+        now = self._clock()
+        start, end, matchers = query.start, query.end, query.matchers
+        if text := parameters.get("base_from"):
+            start = parse_time(text, now)
+        if text := parameters.get("base_to"):
+            end = parse_time(text, now, end=True)
+        if start > end:
+            raise Invalid(f"base_from is after base_to: {format_time(start)} is later than {format_time(end)}")
+        if parameters.given("base_labels"):
+            matchers = parse_matchers(parameters.get("base_labels"))
+            if len(matchers) > self._limits.labels:
+                raise self._limits.invalid("labels", f"there are {len(matchers)} conditions on labels of the base")
+        return replace(query, start=start, end=end, matchers=matchers)
+
+    def _query(self, key: Key, parameters: "_Parameters", kind: ProfileType | None) -> Query:
+        service = self._service(key, parameters)
         _note(service, kind)
         matchers = (
             *parse_matchers(parameters.get("labels")),
-            *(Matcher(k, "=", v) for k, v in parameters.labels(ours)),
+            *(Matcher(k, "=", v) for k, v in parameters.labels()),
         )
         if len(matchers) > self._limits.labels:
             raise self._limits.invalid("labels", f"there are {len(matchers)} conditions on labels")
@@ -307,13 +361,18 @@ class _Read:
 
 
 class _Parameters:
-    """The parameters of a request, each at most once."""
+    """The parameters of a request, each at most once; *more* of them have a meaning on its route."""
 
-    def __init__(self, args: "MultiDict[str, str]") -> None:
+    def __init__(self, args: "MultiDict[str, str]", more: frozenset[str] = frozenset()) -> None:
         for name, values in args.lists():
             if len(values) > 1:
                 raise Invalid(f"parameter {name[:80]!r} is given {len(values)} times")
         self._args = args
+        self._ours = OURS | more
+
+    def given(self, name: str) -> bool:
+        """Whether *name* is there, with a value or without."""
+        return name in self._args
 
     def get(self, name: str) -> str:
         """The value of *name*, or ``""``."""
@@ -334,9 +393,9 @@ class _Parameters:
             raise Invalid(f"{name}={text[:80]!r}: it is a whole number from 1")
         return int(text)
 
-    def labels(self, ours: frozenset[str] = OURS) -> Iterable[tuple[str, str]]:
-        """The labels among the parameters: all that is not *ours*."""
-        return ((name, value) for name, value in self._args.items() if name not in ours)
+    def labels(self) -> Iterable[tuple[str, str]]:
+        """The labels among the parameters: all that is not ours."""
+        return ((name, value) for name, value in self._args.items() if name not in self._ours)
 
 
 def _admitted(gate: Gate, scope: Scope | None = None) -> Key:

@@ -32,6 +32,7 @@ class Limits:
     block: int = 20_000  # profiles in a block made of others
     block_bytes: int = 64 << 20  # of blocks that become one, as stored
     block_entries: int = 4_000_000  # stacks of all profiles of a block, each profile's for itself
+    flame_nodes: int = 50_000  # frames of one flame graph
     answer_bytes: int = (
         8 << 20
     )  # beyond it a merge is answered by a link, where the bucket can; functions answer 10 MB

@@ -22,6 +22,7 @@ from profbucket.errors import (
     Unauthenticated,
     Unavailable,
 )
+from profbucket.explore import DEFAULT_NODES
 from profbucket.meta import ProfileType
 from profbucket.query import DEFAULT_LIMIT
 from profbucket.times import FORMS
@@ -58,6 +59,9 @@ _HEADERS: Mapping[int, tuple[str, str]] = {
 def document(config: Config, statuses: Statuses, routes: Collection[tuple[str, str]]) -> Json:
     """The document of a collector that answers *routes*, pairs of method and path, with *statuses* for errors."""
     described = _paths(config, statuses)
+    if ("GET", _PAGE_FILE) in routes:  # then the page is at /, not the merge
+        described["/"] |= _page()
+        described[_PAGE_FILE] = _page_file()
     paths: Json = {}
     for path, operations in described.items():
         if there := {name: one for name, one in operations.items() if (name.upper(), path) in routes}:
@@ -74,6 +78,41 @@ def document(config: Config, statuses: Statuses, routes: Collection[tuple[str, s
         "paths": paths,
         "components": {"schemas": _schemas(config), "securitySchemes": _SCHEMES if config.keys else {}},
         "security": [{name: []} for name in _SCHEMES] if config.keys else [],
+    }
+
+
+_PAGE_FILE = "/ui/{name}"
+
+
+def _page() -> Json:
+    """Operations that need no key and say nothing of what is stored."""
+    html = {"200": _text("It.", "text/html", {"type": "string"})}
+    return {"get": {"operationId": "getPage", "summary": "The web page.", "responses": html, "security": []}}
+
+
+def _page_file() -> Json:
+    error = {"application/json": {"schema": {"$ref": _ref("Error")}}}
+    return {
+        "get": {
+            "operationId": "getPageFile",
+            "summary": "What the web page consists of.",
+            "parameters": [_in_path("name", "Its name.", {"type": "string"}, "app.js")],
+            "responses": {
+                "200": {
+                    "description": "The file.",
+                    "content": {
+                        name: {"schema": {"type": "string"}}
+                        for name in ("text/html", "text/css", "text/javascript", "image/svg+xml")
+                    },
+                },
+                "404": {
+                    "description": "There is no such file.",
+                    "headers": _headers({"X-Go-Pprof": "go tool pprof prints the body of an answer that has it."}),
+                    "content": error,
+                },
+            },
+            "security": [],
+        }
     }
 
 
@@ -153,6 +192,19 @@ def _paths(config: Config, statuses: Statuses) -> Json:
             name, "Make one profile of all that match.", merged, merge_errors, [*selection, mergeable, count]
         )
 
+    nodes = {"type": "integer", "minimum": 1, "maximum": config.limits.flame_nodes}
+    tree = [
+        *selection,
+        _query("type", "What they measure; `trace` has no frames.", {"type": "string"}, example="cpu"),
+        _query("limit", "Merge so many, evenly spread over the range.", limit),
+        _query("sample_type", "Whose values; without it, the profile's default.", {"type": "string"}),
+        _query("max_nodes", f"Frames at most, what is smaller is folded; without it {DEFAULT_NODES}.", nodes),
+        _query("focus", "A function: what it calls, and what calls it.", {"type": "string"}),
+        _query("base_from", "Compare with what this range has; without it, the same `from`.", {"type": "string"}),
+        _query("base_to", "Compare with what this range has; without it, the same `to`.", {"type": "string"}),
+        _query("base_labels", "Compare with profiles of these labels; without it, the same.", {"type": "string"}),
+    ]
+
     def symbols(name: str, *parameters: Json) -> Json:
         answer = {"200": _text("There are no symbols.", "text/plain", {"const": "num_symbols: 0\n"})}
         what = "Symbols of addresses, which pprof asks for: none."
@@ -191,6 +243,24 @@ def _paths(config: Config, statuses: Statuses) -> Json:
                 {"200": _download("The profile."), "302": _link()},
                 merge_errors,
                 [_in_path("ids", "Ids of profiles.", {"type": "string"}, None)],
+            )
+        },
+        "/api/0/profiles/flame": {
+            "get": operation(
+                "getFlame",
+                "The merge of all that match as a tree of frames, of two selections beside each other.",
+                {"200": _json("The tree, and the functions in it.", {"$ref": _ref("Flame")})},
+                merge_errors,
+                tree,
+            )
+        },
+        "/api/0/labels": {
+            "get": operation(
+                "listLabels",
+                "The types of a service, and its labels with their values.",
+                {"200": _json("What there is to choose from.", {"$ref": _ref("Choices")})},
+                read_errors,
+                [service, _query("type", "Of profiles that measure this.", {"$ref": _ref("ProfileType")})],
             )
         },
         "/api/0/services": {
@@ -258,6 +328,10 @@ def _paths(config: Config, statuses: Statuses) -> Json:
 def _schemas(config: Config) -> Json:
     text = {"type": "string"}
     whole = {"type": "integer"}
+    tree = {
+        **_object(parent=_list(whole), function=_list(whole), values=_list(_list(whole))),
+        "description": "Nodes, parents first. A function is a place among `functions`, -1 all, -2 other.",
+    }
     return {
         "ProfileType": {"type": "string", "enum": [str(kind) for kind in ProfileType]},
         "Service": {
@@ -304,6 +378,31 @@ def _schemas(config: Config) -> Json:
                 "maxItems": config.limits.sample_types,
                 "description": "The sum of the samples in each sample type.",
             },
+        ),
+        "Flame": {
+            **_object(
+                sample_type=_object(type=text, unit=text),
+                sample_types=_list(_object(type=text, unit=text)),
+                totals=_list(whole),
+                functions=_object(
+                    name=_list(text),
+                    file=_list(text),
+                    line=_list(whole),
+                    flat=_list(_list(whole)),
+                    cum=_list(_list(whole)),
+                    count=whole,
+                ),
+                nodes=tree,
+                callers=tree,
+                profiles=_list(_object(found=whole, merged=whole, expired=whole)),
+            ),
+            "required": ["sample_type", "sample_types", "totals", "functions", "nodes", "profiles"],
+            "description": "Columns. Values have one for what was asked for, and a second one for the base.",
+        },
+        "Choices": _object(
+            types=_list({"$ref": _ref("ProfileType")}),
+            labels=_list(_object(key=text, values=_list(text))),
+            complete={"type": "boolean", "description": "False where there are more."},
         ),
         "Version": _object(version=text, commit=text, build_time=text),
         "Error": {
@@ -389,6 +488,10 @@ def _link() -> Json:
         "headers": _headers({"Location": "Where."}),
         "content": {"text/plain": {"schema": {"type": "string"}}},
     }
+
+
+def _list(items: Json) -> Json:
+    return {"type": "array", "items": items}
 
 
 def _object(**properties: Json) -> Json:

@@ -11,7 +11,7 @@ from profbucket.history import Moved, Source
 from profbucket.keys import Id, escape
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
-from profbucket.ports import Part
+from profbucket.ports import Part, Series
 from profbucket.storage import Reader
 from profbucket.timeline import timeline
 from profbucket.times import format_time
@@ -64,6 +64,13 @@ class Querier:
             raise NotFound("there are no services: nothing has been stored yet")
         return services
 
+    def series(self, service: str) -> list[Series]:
+        """The series of *service*. Raise ``NotFound`` where there is none."""
+        series = self._storage.series(service, None)
+        if not series:
+            raise NotFound(f"nothing found: service={service} has no profiles")
+        return series
+
     def find(self, query: Query) -> Page:
         """The profiles that *query* asks for, at most ``query.limit`` of them and at most ``limits.find``.
 
@@ -84,7 +91,7 @@ class Querier:
         points = self._storage.points(query)
         if not points:
             raise self._nothing(query)
-        return timeline(points, group_by, step, self._limits)
+        return timeline(points, query.start, query.end, group_by, step, limits=self._limits)
 
     def read(self, profile_id: Id) -> bytes:
         """The bytes of a profile as they were posted; of one that has expired and is in a block, what that knows.

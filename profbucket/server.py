@@ -107,6 +107,7 @@ class Server:
                 "",
                 f"  go tool pprof -top {quote}{pprof_api}/merge?service=shop&type=cpu&from={since}{quote}",
                 f"  {program} top --service shop --type cpu --from {since}{url}",
+                f"  {self.url}/?service=shop&type=cpu&from={since}   in a browser",
                 "",
             ]
         )

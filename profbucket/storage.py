@@ -83,10 +83,6 @@ class Reader(Protocol):
         """Return when and how much the profiles measured that *query* asks for, in no order."""
         ...
 
-    def series(self, service: str, kind: ProfileType | None) -> list[Series]:
-        """Return the series of a service, of one type if given."""
-        ...
-
     def read(self, profile_id: Id) -> bytes:
         """Return the bytes of a profile, or raise ``NotFound``."""
         ...
@@ -97,6 +93,10 @@ class Reader(Protocol):
 
     def services(self) -> list[str]:
         """Return the services that have profiles, sorted."""
+        ...
+
+    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
+        """Return the series of *service*, of *type* if given, at least those that have profiles."""
         ...
 
     def offer(self, data: bytes, filename: str) -> str | None:
@@ -165,9 +165,6 @@ class Storage:
         """The same of blocks that the index has; raise ``Moved`` where one has become part of another since."""
         return self._history.live_lists(blocks)
 
-    def series(self, service: str, kind: ProfileType | None) -> list[Series]:
-        return self.index.series(service, kind)
-
     def read(self, profile_id: Id) -> bytes:
         return self.bucket.get(profile_id.key)
 
@@ -176,6 +173,9 @@ class Storage:
 
     def services(self) -> list[str]:
         return self.index.services()
+
+    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
+        return self.index.series(service, type)
 
     def offer(self, data: bytes, filename: str) -> str | None:
         key = f"{RESERVED}/results/{sha256(data).hexdigest()[:32]}.pb.gz"

@@ -1,7 +1,7 @@
 """How much profiles measured, and when: their totals added up per step of time, for each group of labels."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from profbucket.errors import Invalid
@@ -30,28 +30,33 @@ def parse_step(text: str) -> int | None:
 
 
 def timeline(
-    points: Iterable[Point], group_by: Sequence[str], step: int | None = None, limits: Limits = Limits()
+    points: Sequence[Point],
+    start: int,
+    end: int,
+    group_by: Sequence[str] = (),
+    step: int | None = None,
+    *,
+    limits: Limits = Limits(),
 ) -> dict[str, Any]:
-    """Add *points*, at least one, up per *step* in seconds and per value of the labels *group_by*.
+    """Add *points*, at least one, all from *start* to *end*, up per *step* in seconds and per group of labels.
 
-    Steps begin at multiples of their length since 1970, the first and the last have a point. A group has lists as
-    long as there are steps: how many profiles, and for each sample type the sum. Of too many groups, those with
-    the fewest profiles are one: it has no labels, and ``others`` says how many. Raise ``TooMany`` for steps over a
-    cap.
+    Steps begin at multiples of their length since 1970 and cover the range; one from 0 on begins with the first
+    point. A group has a value for each of the labels, "" where there is none, and lists as long as there are
+    steps: how many profiles, and for each sample type the sum. Of too many groups, those with the fewest profiles
+    are one: it has no labels, and ``others`` says how many. Raise ``TooMany`` for steps over a cap.
     """
-    found = list(points)
-    first, last = min(point.created_at for point in found), max(point.created_at for point in found)
-    step = step or _nice((last - first) // SECOND)
+    first = start or min(point.created_at for point in points)
+    step = step or _nice((end - first) // SECOND)
     width = step * SECOND
     begin = first // width
-    count = last // width - begin + 1
+    count = end // width - begin + 1
     if count > limits.steps:
         raise limits.too_many("steps", f"step={step} makes {count} steps; ask for longer ones, or a shorter range")
     names: dict[tuple[str, str], int] = {}
     profiles: dict[Group, list[int]] = {}
     sums: dict[Group, dict[int, list[int]]] = {}
     groups: dict[Labels, Group] = {}
-    for created_at, labels, measured, values in found:
+    for created_at, labels, measured, values in points:
         group = groups.get(labels)
         if group is None:
             group = groups[labels] = tuple(labels.get(name) or "" for name in group_by)
@@ -84,7 +89,7 @@ class _Shown:
 
     def body(self, group_by: Sequence[str]) -> dict[str, Any]:
         pairs = zip(group_by, self.group, strict=True) if not self.others else ()
-        labels = [{"key": key, "value": value} for key, value in pairs if value]
+        labels = [{"key": key, "value": value} for key, value in pairs]
         body = {"labels": labels, "profiles": self.profiles, "values": self.values}
         return {**body, "others": self.others} if self.others else body
 

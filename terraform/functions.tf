@@ -16,13 +16,13 @@ locals {
       max_instances   = 10
     }
     query = {
-      description     = "Lists services, finds and fetches profiles."
+      description     = "Serves the page, lists services, finds and fetches profiles."
       invokers        = var.readers
       may             = ["read objects", "read entries", "sign URLs"]
-      memory          = "1Gi"
+      memory          = "2Gi" # its page shows merges
       cpu             = "1"
       concurrency     = 8
-      timeout_seconds = 60
+      timeout_seconds = 120 # two of them, in a comparison
       min_instances   = 0
       max_instances   = 5
     }

@@ -1,5 +1,5 @@
 output "urls" {
-  description = "The functions' addresses. Agents post to write; query answers all that reads; go tool pprof is pointed at merge."
+  description = "The functions' addresses. Agents post to write; query serves the page and answers all that reads; go tool pprof is pointed at merge."
   value       = local.urls
 }
 
@@ -36,8 +36,10 @@ locals {
   }
 
   commands_with_iam = {
-    post  = "curl --fail-with-body ${local.token} --data-binary @cpu.pb.gz \"${local.urls.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
-    find  = "curl --fail-with-body ${local.token} \"${local.urls.query}/api/0/profiles?${local.range}\""
+    post = "curl --fail-with-body ${local.token} --data-binary @cpu.pb.gz \"${local.urls.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
+    find = "curl --fail-with-body ${local.token} \"${local.urls.query}/api/0/profiles?${local.range}\""
+    # A browser cannot either: behind this one the page is at http://localhost:8081/.
+    page  = "gcloud run services proxy ${var.name}-query --project=${var.project} --region=${var.region} --port=8081"
     proxy = "gcloud run services proxy ${var.name}-merge --project=${var.project} --region=${var.region} --port=8080"
     # pprof cannot send a token; the proxy, in another terminal, does.
     pprof = "go tool pprof \"http://localhost:8080/merge?${local.range}\""

@@ -66,15 +66,19 @@ def question(route: str, profile_id: str) -> tuple[str, str]:
         "find": ("GET", f"{PROFILES}?{asked}"),
         "merge": ("GET", f"{PROFILES}/merge?{asked}"),
         "short merge": ("GET", f"/merge?{asked}"),
+        "flame": ("GET", f"{PROFILES}/flame?{asked}"),
+        "labels": ("GET", f"/api/0/labels?{asked}"),
+        "series": ("GET", f"/api/0/series?{asked}"),
         "id": ("GET", f"{PROFILES}/{profile_id}"),
         "ids": ("GET", f"{PROFILES}/{profile_id}+{profile_id}"),
-        "series": ("GET", f"/api/0/series?{asked}"),
         "services": ("GET", "/api/0/services"),
         "version": ("GET", "/api/0/version"),
         "metrics": ("GET", "/metrics"),
         "healthz": ("GET", "/healthz"),
         "health": ("GET", "/health"),
         "openapi": ("GET", "/api/0/openapi.json"),
+        "page": ("GET", "/"),
+        "page file": ("GET", "/ui/app.js"),
     }[route]
 
 
@@ -84,15 +88,17 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "find": (Scope.READ, 403),
     "merge": (Scope.READ, 403),
     "short merge": (Scope.READ, 403),
+    "flame": (Scope.READ, 403),
+    "labels": (Scope.READ, 403),
+    "series": (Scope.READ, 403),
     "id": (Scope.READ, 404),
     "ids": (Scope.READ, 404),
-    "series": (Scope.READ, 403),
     "services": (Scope.READ, 200),
     "version": (None, 200),
     "metrics": (Scope.ADMIN, 200),  # they name no service
 }
 
-OPEN = ["healthz", "health", "openapi"]  # to those without a key, too
+OPEN = ["healthz", "health", "openapi", "page", "page file"]  # to those without a key, too
 
 
 def answered(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:

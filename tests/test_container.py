@@ -184,6 +184,8 @@ def test_its_command_serves_with_its_pins_alone(installed: Path, tmp_path: Path)
         url = f"http://127.0.0.1:{port}/api/0/profiles?service=shop&type=cpu"
         assert urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE).status == 200
         assert urllib3.request("GET", f"{url}&from=2000-01-01T00:00:00", timeout=PATIENCE).status == 200
+        for path in ("/", "/ui/app.js", "/ui/speedscope/index.html"):  # they are no modules, and in the wheel
+            assert urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=PATIENCE).status == 200
     finally:
         process.terminate()  # as a host ends a container
         process.wait(PATIENCE)

@@ -37,7 +37,7 @@ POINTS = st.lists(
 def test_every_value_is_in_the_step_and_the_group_that_it_belongs_to(
     points: list[Point], step: int, group_by: tuple[str, ...]
 ) -> None:
-    body = timeline(points, group_by, step)
+    body = timeline(points, 0, 500 * SECOND, group_by, step)
     begin = parse_time(body["start"], 0) // SECOND
     assert begin % step == 0
     found: Counter[tuple[object, ...]] = Counter()
@@ -50,7 +50,7 @@ def test_every_value_is_in_the_step_and_the_group_that_it_belongs_to(
                 found[name, begin + at * step, kind["type"]] += column[at]
     expected: Counter[tuple[object, ...]] = Counter()
     for one in points:
-        name = tuple((key, one.labels.get(key)) for key in group_by if one.labels.get(key))
+        name = tuple((key, one.labels.get(key) or "") for key in group_by)
         at = one.created_at // SECOND // step * step
         expected[name, at, "profiles"] += 1
         for (kind, _), value in zip(one.names, one.values, strict=True):
@@ -60,20 +60,27 @@ def test_every_value_is_in_the_step_and_the_group_that_it_belongs_to(
 
 @given(st.integers(0, 10**10), st.integers(0, 10**9))
 def test_a_step_that_nobody_chose_makes_two_hundred_steps_at_most(first: int, length: int) -> None:
-    body = timeline([point(first, "", 1), point(first + length, "", 1)], ())
+    body = timeline([point(first, "", 1)], first * SECOND, (first + length) * SECOND)
     assert len(body["groups"][0]["profiles"]) <= 200
     assert length < 1000 or len(body["groups"][0]["profiles"]) > 20
 
 
+def test_the_range_is_covered_and_one_from_0_begins_with_the_first_point() -> None:
+    points = [point(130, "", 1)]
+    assert timeline(points, 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]
+    body = timeline(points, 30 * SECOND, 250 * SECOND, (), 60)
+    assert (body["start"], body["groups"][0]["profiles"]) == ("1970-01-01T00:00:00Z", [0, 0, 1, 0, 0])
+
+
 def test_too_many_steps_are_refused_before_they_are_made() -> None:
-    points = [point(0, "", 1), point(10**9, "", 1)]
-    with pytest.raises(TooMany, match=r"step=1 makes 1000000001 steps.*the cap is 2000 \(PROFBUCKET_MAX_STEPS\)"):
-        timeline(points, (), 1)
+    points = [point(5, "", 1)]
+    with pytest.raises(TooMany, match=r"step=1 makes 999999996 steps.*the cap is 2000 \(PROFBUCKET_MAX_STEPS\)"):
+        timeline(points, 0, 10**9 * SECOND, (), 1)
 
 
 def test_of_too_many_groups_the_smallest_are_one() -> None:
     points = [point(n, f"pod={n}", 10) for n in range(20)] + [point(n, "pod=3", 1) for n in range(20)]
-    body = timeline(points, ("pod",), 60, Limits(groups=3))
+    body = timeline(points, 0, 30 * SECOND, ("pod",), 60, limits=Limits(groups=3))
     assert len(body["groups"]) == 3
     assert body["groups"][-1]["labels"] == []
     assert body["groups"][-1]["others"] == 18
@@ -84,7 +91,7 @@ def test_of_too_many_groups_the_smallest_are_one() -> None:
 
 def test_profiles_that_measure_different_things_have_a_column_each() -> None:
     heap = Point(0, Labels(), (("inuse", "bytes"),), (5,))
-    body = timeline([heap, point(1, "", 1, 2)], (), 60)
+    body = timeline([heap, point(1, "", 1, 2)], 0, SECOND, (), 60)
     assert body["sample_types"] == [
         {"type": "inuse", "unit": "bytes"},
         {"type": "samples", "unit": "count"},

@@ -70,7 +70,7 @@ def top(
     there is no such sample type.
     """
     message = profile.message
-    column = _column(message, sample_type)
+    column = column_of(message, sample_type)
     nodes, stacks = _stacks(message, column)
     flat, cum = _values(stacks, len(nodes))
     whole = sum(flat)
@@ -105,7 +105,7 @@ def top(
     return Top(tuple(header), tuple(rows), total, profile_unit, unit)
 
 
-def _column(message: profile_pb2.Profile, wanted: str) -> int:
+def column_of(message: profile_pb2.Profile, wanted: str) -> int:
     """The number of the sample type that is called *wanted*; a number is one as well."""
     kinds = [_text(message, kind.type) for kind in message.sample_type]
     if not wanted:

@@ -68,7 +68,7 @@ run "a_size_that_is_not_given_is_the_default" {
         f.service_config[0].available_memory, f.service_config[0].available_cpu, f.service_config[0].timeout_seconds,
         f.service_config[0].min_instance_count, f.service_config[0].max_instance_count,
       ])
-    } == { write = "1Gi 1 60 0 10", query = "1Gi 1 60 0 5", merge = "4Gi 2 120 1 5", compact = "2Gi 1 540 0 2" }
+    } == { write = "1Gi 1 60 0 10", query = "2Gi 1 120 0 5", merge = "4Gi 2 120 1 5", compact = "2Gi 1 540 0 2" }
     error_message = "Sizes are not the defaults with what the variable says put over them."
   }
 }

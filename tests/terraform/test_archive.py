@@ -41,6 +41,10 @@ def test_it_holds_all_that_the_rooms_hold(unpacked: Path) -> None:
         ours = {path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py")}
         assert ours == {path.relative_to(unpacked) for path in (unpacked / room).rglob("*.py")}
     assert (unpacked / "storage_gcs" / "indexes.json").exists()
+    ui = ROOT / "profbucket" / "ui"
+    page = {path.relative_to(ui): path.read_text() for path in ui.rglob("*") if path.is_file()}
+    shipped = unpacked / "profbucket" / "ui"
+    assert page == {path.relative_to(shipped): path.read_text() for path in shipped.rglob("*") if path.is_file()}
 
 
 def test_all_of_it_compiles(unpacked: Path) -> None:
@@ -76,6 +80,13 @@ def _takes_in_and_gives_out(unpacked: Path, storage_url: str, logs: Path) -> Non
             url = f"{write}?service=shop&type=cpu&version={version}"
             answer = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE)
             assert answer.status == 200, answer.data
+    with served(storage_url, logs / "query", target="query", main=main, scripts=scripts) as query:
+        for path, text in (
+            ("/", b"ui/app.js"),
+            ("/api/0/profiles/flame?service=shop&type=cpu&from=0", b"priceCart"),
+        ):
+            answer = urllib3.request("GET", f"{query}{path}", timeout=PATIENCE)
+            assert (answer.status, text in answer.data) == (200, True), answer.data
     with served(storage_url, logs / "merge", target="merge", main=main, scripts=scripts) as merge:
         answer = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}", timeout=PATIENCE)
         assert answer.status == 200, answer.data

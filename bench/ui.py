@@ -1,0 +1,138 @@
+"""The page in Debian's Chromium, looking at a merge of 20,000 distinct stacks."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from playwright.sync_api import Page, Route, expect
+
+from bench.rows import Measure, Row, bench, median
+from profbucket import page as files
+from profbucket.ingest import Collector
+from profbucket.labels import Labels
+from profbucket.meta import ProfileType
+from profbucket.pprof import encode, profile_pb2
+from profbucket.storage import open_storage
+from profbucket.times import SECOND
+from tests.serving import served
+from tests.ui.browser import SIZE, chromium
+
+STACKS, DEPTH, FUNCTIONS, PROFILES = 20_000, 30, 3_000, 20
+ROUNDS = 7
+
+_ASK = """async () => {
+    const drawn = new Promise(resolve => new PerformanceObserver(
+        list => resolve(list.getEntriesByName("flame:draw")[0])).observe({ type: "measure" }));
+    const begin = performance.now();
+    [...document.querySelectorAll(".presets button")].find(one => one.textContent === "1 h").click();
+    const first = await drawn;
+    return first.startTime + first.duration - begin;
+}"""
+
+# How long the longest frame is while it zooms, and the longest drawing of one.
+_ZOOM = """async () => {
+    const canvas = document.querySelector(".flame canvas");
+    const drawn = [];
+    const watch = list => drawn.push(...list.getEntriesByName("flame:draw"));
+    new PerformanceObserver(watch).observe({ type: "measure" });
+    let last = await new Promise(requestAnimationFrame), longest = 0, count = 0;
+    canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+    for (const end = last + 260; last < end; count++) {
+        const now = await new Promise(requestAnimationFrame);
+        longest = Math.max(longest, now - last);
+        last = now;
+    }
+    await new Promise(resolve => setTimeout(resolve, 50)); // an observer is told a little later
+    return { longest, drawn: Math.max(...drawn.map(one => one.duration)), count: drawn.length };
+}"""
+
+
+@bench("ui")
+def ui() -> Iterator[Row]:
+    """From a click to the first flame graph, and the frames of a zoom."""
+    own = sum(len(file.gzipped) for name, file in files.files().items() if not name.startswith("speedscope/"))
+    with _collector() as url, chromium() as browser:
+        what = f"{PROFILES} profiles with {STACKS:,} distinct stacks of {DEPTH} frames"
+        context = browser.new_context(viewport=SIZE)
+        page = context.new_page()
+        firsts: list[Measure] = []
+        for turn in range(ROUNDS + 1):
+            page.goto(f"{url}/?service=wide&type=cpu&from=now-1s")
+            expect(page.get_by_role("alert")).to_be_visible()
+            seconds = page.evaluate(_ASK) / 1000
+            if turn:
+                firsts.append(Measure(seconds))
+        weight = f"the page weighs {own / 1000:.0f} KB, compressed"
+        yield Row("first flame graph after a click", median(firsts), note=f"{what}, functions-framework; {weight}")
+        for nodes in (20_000, 50_000):
+            page.route("**/flame?*", _with_nodes(nodes))
+            page.goto(f"{url}/?service=wide&type=cpu&view=flame")
+            found = [_zoom(page, turn) for turn in range(ROUNDS + 1)][1:]
+            longest, drawn = (median([Measure(one[k] / 1000) for one in found]) for k in ("longest", "drawn"))
+            yield Row(f"longest frame of a zoom, {nodes:,} nodes", longest, note=f"of it {drawn} drawing")
+
+
+def _with_nodes(count: int) -> Callable[[Route], None]:
+    """Asks for *count* nodes in place of those that the page asks for."""
+
+    def ask(route: Route) -> None:
+        route.continue_(url=route.request.url.replace("max_nodes=20000", f"max_nodes={count}"))
+
+    return ask
+
+
+def _zoom(page: Page, turn: int) -> dict[str, float]:
+    """Zoom to the widest frame some levels down, and in the next turn back to all."""
+    expect(page.locator(".graph")).to_have_attribute("aria-busy", "false")
+    page.locator(".flame canvas").focus()
+    page.keyboard.press("Home")
+    for _ in range(0 if turn % 2 else 4):
+        page.keyboard.press("ArrowDown")
+    found: dict[str, float] = page.evaluate(_ZOOM)
+    assert found["count"] > 3, found
+    return found
+
+
+@contextmanager
+def _collector() -> Iterator[str]:
+    with TemporaryDirectory() as directory:
+        storage = f"file://{directory}/profiles"
+        collector = Collector(open_storage(storage))
+        now = time.time_ns()
+        for number in range(PROFILES):
+            at = now - (number + 1) * 60 * SECOND
+            collector.collect("wide", ProfileType.CPU, Labels(), _profile(number), at)
+        with served(storage, Path(directory) / "log") as url:
+            yield url
+
+
+def _profile(number: int) -> bytes:
+    """A share of all stacks, so that a merge of all profiles has each of them, and many in several."""
+    message = profile_pb2.Profile(
+        string_table=[
+            b"",
+            b"cpu",
+            b"nanoseconds",
+            *(b"example.org/p%d.f%d" % (i % 60, i) for i in range(FUNCTIONS)),
+        ],
+        sample_type=[{"type": 1, "unit": 2}],
+        location=[{"id": i + 1, "line": [{"function_id": i + 1, "line": i}]} for i in range(FUNCTIONS)],
+        function=[{"id": i + 1, "name": i + 3, "system_name": i + 3} for i in range(FUNCTIONS)],
+        period_type={"type": 1, "unit": 2},
+    )
+    for stack in range(STACKS):
+        if stack % PROFILES == number or stack % 7 == number % 7:
+            message.sample.add(location_id=reversed(_stack(stack)), value=[10_000_000])
+    return encode(message)
+
+
+def _stack(number: int) -> list[int]:
+    """Stacks part ways more often the deeper they are, as in programs."""
+    frames = []
+    for depth in range(DEPTH):
+        ways = 1 + number % min(STACKS, 2 ** (1 + depth // 2))
+        frames.append(1 + random.Random(depth * 1_000_003 + ways).randrange(FUNCTIONS))
+    return [*frames, 1 + number % FUNCTIONS, 1 + number // FUNCTIONS]
