@@ -6,7 +6,7 @@ import numpy as np
 
 from profbucket.pprof.arrays import Ints, Words, offsets, ranges
 from profbucket.pprof.batch import Batch, Types
-from profbucket.pprof.interning import Rows, Sequences, Strings
+from profbucket.pprof.interning import Rows, Sequences, Stacks, Strings
 
 _PAGE = 0x1000
 
@@ -38,7 +38,7 @@ class Pool:
         # function, line and column of the only line, or else the line list, 0 and 0. Without lines it has the
         # empty list.
         self.locations = Rows(5)
-        self.stacks = Sequences()
+        self.stacks = Stacks()
         self.labels = Rows(3)  # key and text, number, unit
         self.label_lists = Sequences()
         self.samples = Rows(1)  # stack and label list
@@ -142,11 +142,12 @@ class Pool:
 
     def _add_samples(self, batch: Batch, location: Ints) -> None:
         width = self.values.shape[1]
-        stack = self.stacks.intern(
-            location[batch.sample_location_row], batch.sample_location_count, self.locations.hashes()
-        )
+        items = location.astype(np.uint32)
+        if len(items):
+            items = items.take(batch.stack_row, mode="clip")
+        stack = self.stacks.intern(items, batch.stack_first, batch.stack_count)
         label_list = self._intern_labels(batch, len(stack))
-        values = batch.values.reshape(len(stack), width)
+        values = batch.values
         alive = values.any(axis=1)
         if not alive.all():
             stack, label_list, values = stack[alive], label_list[alive], values[alive]

@@ -100,13 +100,11 @@ def split_plainly(profile: Pending, strings: Strings, limits: Limits) -> None:
 
 def _part(profile: Pending, strings: Strings, message: stream_pb2.Quick) -> None:
     profile.strings = strings.numbers(message.string_table[:])
+    profile.samples = message.sample[:]
     message.ClearField("string_table")
+    message.ClearField("sample")
     message.end = _END
-    known, _, profile.places = message.SerializeToString().partition(_END_FIELD)
-    parts = stream_pb2.Parts.FromString(known)
-    profile.samples = parts.sample[:]
-    parts.ClearField("sample")
-    profile.stream = parts.SerializeToString()
+    profile.stream, _, profile.places = message.SerializeToString().partition(_END_FIELD)
 
 
 def named(error: ProfbucketError, name: str) -> ProfbucketError:
