@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from profbucket.errors import Invalid
@@ -58,6 +57,8 @@ class Meta:
     @property
     def series(self) -> str:
         """The id of its series: 32 hex digits of a hash over service, type and labels."""
+        from hashlib import sha256
+
         identity = "\0".join((self.service, self.type, self.labels.format()))
         return sha256(identity.encode()).hexdigest()[:32]
 

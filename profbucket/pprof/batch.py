@@ -19,7 +19,7 @@ from profbucket.pprof.pairs import (
     Pairs,
 )
 from profbucket.pprof.places import Places, read_places
-from profbucket.pprof.samples import Samples, normalised
+from profbucket.pprof.samples import Samples
 from profbucket.pprof.source import SHORT, OtherLayout
 
 # Pairs of strings, by number: those of the sample types, and that of the period type.
@@ -282,6 +282,8 @@ def _places(pairs: Pairs) -> Places:
 
 def _normalised(samples: Sequence[list[bytes]], streams: Ints) -> list[list[bytes]]:
     """*samples*, those of these profiles normalised; raise ``Irregular`` for those that have others."""
+    from profbucket.pprof.splitting import normalised
+
     found = list(samples)
     bad = []
     for i in streams.tolist():

@@ -8,10 +8,7 @@ many that do.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
-from functools import partial
 from itertools import count
-from sys import byteorder
 from typing import TypeVar
 
 import numpy as np
@@ -23,26 +20,6 @@ _SEEDS: Words = np.frombuffer(os.urandom(64), np.uint64) | np.uint64(1)
 _FIRST_SLOTS = 1 << 12
 
 _N = TypeVar("_N", np.int64, np.uint64, np.uint32)
-
-
-class Strings(defaultdict[bytes, bytes]):
-    """Numbers for strings, from 0 for the empty one, and a new one for each new text.
-
-    ``strings[text]`` is the number as the eight bytes that it has in an array: one look-up in C, and so is a
-    table's worth of them.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(map(partial(int.to_bytes, length=8, byteorder=byteorder), count()).__next__)
-        self.numbers((b"",))
-
-    def number(self, text: bytes) -> int:
-        """The number of *text*."""
-        return int.from_bytes(self[text], byteorder)
-
-    def numbers(self, texts: Iterable[bytes]) -> bytes:
-        """The numbers of *texts*, as an array has them."""
-        return b"".join(map(self.__getitem__, texts))
 
 
 class Stacks(defaultdict[bytes, int]):

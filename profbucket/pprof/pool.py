@@ -6,7 +6,8 @@ import numpy as np
 
 from profbucket.pprof.arrays import Ints, Words, offsets, ranges
 from profbucket.pprof.batch import Batch, Types
-from profbucket.pprof.interning import Rows, Sequences, Stacks, Strings
+from profbucket.pprof.interning import Rows, Sequences, Stacks
+from profbucket.pprof.pieces import Strings
 
 _PAGE = 0x1000
 

@@ -5,9 +5,7 @@ from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
-from google.protobuf.message import DecodeError
 
-from profbucket.pprof import stream_pb2
 from profbucket.pprof.arrays import Ints, Words, offsets, ranges
 from profbucket.pprof.pairs import MAPPING, Irregular, Pairs
 from profbucket.pprof.source import OtherLayout, Source
@@ -15,16 +13,6 @@ from profbucket.pprof.source import OtherLayout, Source
 _LONE = 2  # ids of a stack that encoders write one by one: Go's pack what is more
 _VALUES = 0xFD  # the tags of values, packed and not, without the bit in which they differ
 _LABELS = 8  # labels of a sample that are read one after the other
-
-
-def normalised(samples: Sequence[bytes]) -> list[bytes] | None:
-    """*samples* as protobuf writes them, in order and packed; ``None`` if they are none."""
-    raw = stream_pb2.Parts(sample=samples).SerializeToString()
-    try:
-        raw = stream_pb2.Samples.FromString(raw).SerializeToString()
-    except DecodeError:
-        return None
-    return stream_pb2.Parts.FromString(raw).sample[:]
 
 
 class Samples:
