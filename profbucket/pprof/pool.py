@@ -35,10 +35,9 @@ class Pool:
         self.bases: list[_Base] = []  # the lowest of each mapping: start, limit, offset, file, build id
         self.mapping_flags = np.empty((0, 4), bool)
         self.mapping_first = np.empty(0, np.int64)  # in how many profiles it is the first
-        # Mapping from 1 on, << 2, | 2 for one with a line list, | 1 for one that is folded; address; then
-        # function, line and column of the only line, or else the line list, 0 and 0. Without lines it has the
-        # empty list.
-        self.locations = Rows(5)
+        # Mapping from 1 on, << 3, | how many lines stand in the row, << 1, | 1 for one that is folded; address;
+        # then function << 32 | line of up to two lines or else, where none stand there, the list of lines.
+        self.locations = Rows(4)
         self.stacks = Stacks()
         self.labels = Rows(3)  # key and text, number, unit
         self.label_lists = Sequences()
@@ -123,22 +122,26 @@ class Pool:
             number = np.where(known, mapping[row] + 1, 0)
         else:
             number = np.zeros(len(row), np.int64)
-        # Most locations have one line. The others have a list of lines that are numbered, too.
+        # Most locations have one line or two. The others have a list of lines that are numbered, too.
         count = batch.line_count
-        lists = np.flatnonzero(count != 1)
-        line = (_word(function[batch.line_function_row]), batch.line_number, batch.line_column)
-        place = number << 2 | batch.location_folded
+        line, column = batch.line_number, batch.line_column
+        function = function[batch.line_function_row]
+        few = (count == 1) | (count == 2)
+        odd = np.flatnonzero((line >> np.uint64(32) > 0) | (column > 0))
+        if len(odd):
+            few[np.repeat(np.arange(len(row)), count)[odd]] = False
+        first = offsets(count)[:-1]
+        word = _word(function << 32) | line
+        words = np.zeros((2, len(row)), np.uint64)
+        for i in range(2):
+            rows = np.flatnonzero(few & (count > i))
+            words[i, rows] = word[first[rows] + i]
+        lists = np.flatnonzero(~few)
         if len(lists):
-            place[lists] |= 2
-            first = offsets(count)[:-1]
             inner = ranges(first[lists], count[lists])
-            numbers = self.lines.intern(*(column[inner] for column in line))
-            first[lists] = 0
-            words = [column[first] if len(column) else np.zeros(len(row), np.uint64) for column in line]
-            words[0][lists] = _word(self.line_lists.intern(numbers, count[lists], self.lines.hashes()))
-            words[1][lists] = words[2][lists] = 0
-        else:
-            words = list(line)
+            numbers = self.lines.intern(_word(function)[inner], line[inner], column[inner])
+            words[0, lists] = _word(self.line_lists.intern(numbers, count[lists], self.lines.hashes()))
+        place = number << 3 | np.where(few, count, 0) << 1 | batch.location_folded
         return self.locations.intern(_word(place), address, *words)
 
     def _add_samples(self, batch: Batch, location: Ints) -> None:
