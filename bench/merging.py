@@ -2,12 +2,17 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from isal import igzip
+
 from bench.profiles import OUT, PROFBUCKET, PYTHON, ROOT, corpus, go, go_pprof, sets
 from bench.rows import Measure, Repeater, Row, bench, in_turns, median, process
+from profbucket.pprof import deflate, inflate
+from profbucket.pprof.merge import merge
 
 _QUIET = ("-proto", "-symbolize=none")
 
@@ -57,6 +62,27 @@ def whole_process() -> Iterator[Row]:
         yield Row(
             f"the same, {len(files)} x {name}", ours, binary, "peer: the pprof binary without the go command"
         )
+
+
+@bench("gzip")
+def gzip_levels() -> Iterator[Row]:
+    """What the merge of the corpus takes to compress, by level: the peer is the one that is used."""
+    raw = inflate(merge(Path(name).read_bytes() for name in corpus() or next(iter(sets().values()))))
+    used = deflate(raw)
+    for level in range(4):
+        packed = igzip.compress(raw, compresslevel=level)
+        ours, theirs = in_turns(partial(_timed, level, raw), partial(_timed, None, raw))
+        size = f"{len(packed):,} of {len(raw):,} B; peer: as it is done, {len(used):,} B"
+        yield Row(f"gzip, level {level}", ours, theirs, size)
+
+
+def _timed(level: int | None, raw: bytes) -> Measure:
+    begin = time.perf_counter()
+    if level is None:
+        deflate(raw)
+    else:
+        igzip.compress(raw, compresslevel=level)
+    return Measure(time.perf_counter() - begin)
 
 
 @bench("memory")

@@ -17,19 +17,26 @@ import os, sys, time
 begin = time.perf_counter()
 nothing = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 _, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=nothing), 0)
-print(time.perf_counter() - begin, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+cpu = usage.ru_utime + usage.ru_stime
+print(time.perf_counter() - begin, cpu, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 """
 
 
 @dataclass(frozen=True)
 class Measure:
-    """Medians of some rounds: seconds, and the peak of a process's memory in MB where it is known."""
+    """Medians of some rounds: seconds; where they are known, those of all processors, and the peak in MB.
+
+    The peak is that of the largest process.
+    """
 
     seconds: float
     peak: float | None = None
+    cpu: float | None = None
 
     def __str__(self) -> str:
         text = f"{self.seconds * 1000:.0f} ms" if self.seconds >= 0.01 else f"{self.seconds * 1000:.1f} ms"
+        if self.cpu is not None:
+            text += f" ({self.cpu * 1000:.0f} CPU)"
         return text if self.peak is None else f"{text}, {self.peak:.0f} MB"
 
 
@@ -65,7 +72,10 @@ def bench(name: str) -> Callable[[Bench], Bench]:
 
 
 def process(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Measure:
-    """Run a process to its end: its wall time and its peak of memory. Raise ``RuntimeError`` if it fails."""
+    """Run a process to its end: its time and its peak of memory. Raise ``RuntimeError`` if it fails.
+
+    The time of processors is that of its children, too.
+    """
     launched = subprocess.run(
         [sys.executable, "-S", "-c", _LAUNCHER, *arguments],
         env={**os.environ, **(environment or {})},
@@ -74,15 +84,20 @@ def process(arguments: Sequence[str], environment: Mapping[str, str] | None = No
         text=True,
         check=True,
     )
-    seconds, code, peak = launched.stdout.split()
+    seconds, cpu, code, peak = launched.stdout.split()
     if code != "0":
         raise RuntimeError(f"{' '.join(arguments)[:200]}: exit code {code}")
-    return Measure(float(seconds), int(peak) / 1024)
+    return Measure(float(seconds), int(peak) / 1024, float(cpu))
 
 
 def median(measures: Sequence[Measure]) -> Measure:
     peaks = [m.peak for m in measures if m.peak is not None]
-    return Measure(statistics.median(m.seconds for m in measures), statistics.median(peaks) if peaks else None)
+    cpus = [m.cpu for m in measures if m.cpu is not None]
+    return Measure(
+        statistics.median(m.seconds for m in measures),
+        statistics.median(peaks) if peaks else None,
+        statistics.median(cpus) if cpus else None,
+    )
 
 
 def in_turns(*runs: Callable[[], Measure], rounds: int = ROUNDS) -> list[Measure]:
@@ -117,11 +132,18 @@ class Repeater:
     def __call__(self) -> Measure:
         assert self.child.stdin
         assert self.child.stdout
+        before = self._cpu()
         self.child.stdin.write("go\n")
         answer = self.child.stdout.readline()
+        cpu = self._cpu() - before
         peak = None
         status = Path(f"/proc/{self.child.pid}/status")
         if status.exists():
             [line] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
             peak = int(line.split()[1]) / 1024
-        return Measure(int(answer) / 1e9, peak)
+        return Measure(int(answer) / 1e9, peak, cpu or None)
+
+    def _cpu(self) -> float:
+        """The seconds that its threads have had of all processors; 0 where the system does not say."""
+        threads = Path(f"/proc/{self.child.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9

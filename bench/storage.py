@@ -125,7 +125,7 @@ def _where(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
     total = max(cumulative for _, _, _, cumulative, _ in stats.values())
     for file, function in (
         ("pprof/wire.py", "decode"),
-        ("pprof/wire.py", "inflate"),
+        ("pprof/packing.py", "inflate"),
         ("pprof/validate.py", "validate"),
         ("storage_gcs/bucket.py", "put"),
         ("storage_gcs/index.py", "add"),

@@ -1,18 +1,16 @@
 """The command line: ``profbucket serve | push | find | get | merge | top | services | compact | …``."""
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from profbucket.errors import Invalid, ProfbucketError
-from profbucket.key_commands import key
 from profbucket.labels import Labels
 from profbucket.meta import Meta, ProfileType, shown
 from profbucket.options import (
@@ -28,9 +26,11 @@ from profbucket.options import (
     settings,
 )
 from profbucket.options import sources as sources_option
-from profbucket.repair import Finding, State
-from profbucket.storage import open_storage
 from profbucket.times import FORMS, format_time, parse_time
+
+# A command imports what it alone needs: a merge of files is to take no longer to start than to do.
+if TYPE_CHECKING:
+    from profbucket.repair import Finding
 
 LESS = 0.005  # functions with a smaller share of the whole are not shown, as pprof has it
 
@@ -49,12 +49,23 @@ def main() -> None:
     sys.exit(code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(click.Group):
+    """The commands of this module, and those that make keys."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "key"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name != "key":
+            return super().get_command(ctx, cmd_name)
+        from profbucket.key_commands import key
+
+        return key
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def cli() -> None:
     """A continuous-profiling collector that lives in a bucket: pprof in, one merged pprof out."""
-
-
-cli.add_command(key)
 
 
 @cli.command()
@@ -216,6 +227,7 @@ def compact(*, storage: str, service: str | None, seconds: int | None) -> None:
     Made for cron: run it once an hour.
     """
     from profbucket.compact import Compactor, Deed
+    from profbucket.storage import open_storage
 
     config = settings(storage)
     compactor = Compactor(open_storage(storage), config.limits, config.periods)
@@ -240,6 +252,7 @@ def reindex(*, storage: str, service: str | None, since: str) -> None:
     cut off, run it again. A collector may go on writing meanwhile.
     """
     from profbucket import repair
+    from profbucket.storage import open_storage
 
     _repaired("reindexing", repair.reindex(open_storage(storage), service, _since(since)))
 
@@ -249,6 +262,7 @@ def reindex(*, storage: str, service: str | None, since: str) -> None:
 def fsck(*, storage: str, service: str | None, since: str) -> int:
     """Say what reindex would mend, and change nothing. Exits with 1 where there is something."""
     from profbucket import repair
+    from profbucket.storage import open_storage
 
     return 1 if _repaired("checking", repair.fsck(open_storage(storage), service, _since(since))) else 0
 
@@ -259,6 +273,8 @@ def _since(text: str) -> int:
 
 def _repaired(doing: str, findings: "Iterator[Finding]") -> int:
     """Show *findings* as they come, then how many there were of each kind; return how many were to be mended."""
+    from profbucket.repair import State
+
     counts = dict.fromkeys(State, 0)
     shown_now: Callable[[Finding | None], str] = lambda one: one.key if one else ""  # noqa: E731
     with click.progressbar(findings, label=doing, show_pos=True, item_show_func=shown_now, file=sys.stderr) as bar:
@@ -322,6 +338,8 @@ def _each(
 
 
 def _json(meta: Meta) -> str:
+    import json
+
     return json.dumps(shown(meta))
 
 

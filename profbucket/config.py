@@ -3,12 +3,15 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from profbucket.access import Keys
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.limits import Limits
-from profbucket.logs import LEVELS
 from profbucket.periods import Periods
+
+# What keys and logs are made of takes as long to import as a small merge of files does.
+if TYPE_CHECKING:
+    from profbucket.access import Keys
 
 _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
 
@@ -24,7 +27,7 @@ class Config:
     storage_url: str
     limits: Limits = Limits()
     periods: Periods = Periods()
-    keys: Keys | None = None
+    keys: "Keys | None" = None
     anonymous: bool = False
     names: frozenset[str] = frozenset()
     commit: str = ""
@@ -38,7 +41,7 @@ class Config:
         storage_url = environ.get("STORAGE_URL", "")
         if not storage_url:
             raise Misconfigured("STORAGE_URL is not set: where are the profiles? As in file:///var/lib/profbucket")
-        keys = Keys.parse(text) if (text := environ.get("PROFBUCKET_KEYS", "").strip()) else None
+        keys = _keys(environ.get("PROFBUCKET_KEYS", "").strip())
         anonymous = _flag(environ, "PROFBUCKET_ANONYMOUS")
         if environ.get("K_SERVICE") and not keys and not anonymous:
             raise Misconfigured(
@@ -80,8 +83,20 @@ def _flag(environ: Mapping[str, str], setting: str) -> bool:
     return value == "1"
 
 
+def _keys(text: str) -> "Keys | None":
+    if not text:
+        return None
+    from profbucket.access import Keys
+
+    return Keys.parse(text)
+
+
 def _level(environ: Mapping[str, str]) -> str:
     value = environ.get("PROFBUCKET_LOG_LEVEL") or "info"
+    if value == "info":
+        return "INFO"
+    from profbucket.logs import LEVELS
+
     if value.upper() not in LEVELS:
         known = ", ".join(LEVELS).lower()
         raise Misconfigured(f"PROFBUCKET_LOG_LEVEL={value!r}: it is one of {known}")

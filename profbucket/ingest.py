@@ -12,7 +12,7 @@ from profbucket.labels import Labels
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Total
 from profbucket.pprof import decode
-from profbucket.pprof.wire import inflate
+from profbucket.pprof.packing import inflate
 from profbucket.storage import Writer
 
 # A decoded profile takes up to thirty times its size: those that are larger than this, inflated, are checked one

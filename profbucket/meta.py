@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 from profbucket.errors import Invalid
@@ -37,6 +36,8 @@ class ProfileType(StrEnum):
 
 def series_id(service: str, kind: ProfileType, labels: Labels) -> str:
     """What series all profiles of this service, type and label set are: see :attr:`Meta.series`."""
+    from hashlib import sha256
+
     return sha256("\0".join((service, kind, labels.format())).encode()).hexdigest()[:32]
 
 

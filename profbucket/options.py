@@ -161,6 +161,10 @@ def merged(
         client = connect(url, key, storage)
         return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
     limits = settings().limits
+    from profbucket.pprof.beside import merge_files
+
+    if data := merge_files(sources, limits):
+        return data
     from profbucket.pprof.merge import Merger
 
     merger = Merger(limits)

@@ -116,7 +116,9 @@ def assert_compact(data: bytes) -> None:
     text = list(message.string_table)
     assert len(set(text)) == len(text), "a string twice"
     places = _places(message, text)
-    assert len(set(places.values())) == len(places), "a location twice"
+    # No mapping and an empty one are told apart here.
+    distinct = {(location.mapping_id, places[location.id]) for location in message.location}
+    assert len(distinct) == len(message.location), "a location twice"
     functions = [(text[f.name], text[f.system_name], text[f.filename], f.start_line) for f in message.function]
     assert len(set(functions)) == len(functions), "a function twice"
     samples = [(tuple(s.location_id), _tags(s, text)) for s in message.sample]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from profbucket.pprof.arrays import Bools, Ints, Words, offsets
 from profbucket.pprof.pairs import (
@@ -17,12 +18,14 @@ from profbucket.pprof.pairs import (
     Irregular,
     Pairs,
 )
-from profbucket.pprof.places import OtherLayout, Places, read_places
+from profbucket.pprof.places import Places, read_places
 from profbucket.pprof.samples import Samples
+from profbucket.pprof.source import SHORT, OtherLayout
 
 # Pairs of strings, by number: those of the sample types, and that of the period type.
 Types = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 
+_WIDE = 64
 _SURE = float(2**62)  # sums that floats say are below this are below 2**63
 
 
@@ -59,7 +62,7 @@ class Batch:
             streams = [a + b for a, b in zip(streams, places, strict=True)]
         bounds = offsets(np.fromiter(map(len, streams), np.int64, self.count))
         pairs = Pairs(b"".join(streams), bounds)
-        self._read_header(pairs)
+        self._read_header(pairs, checked)
         self._read_mappings(pairs)
         if found and (pairs.count_of(LOCATION) or pairs.count_of(FUNCTION)):
             raise Irregular(np.arange(self.count))
@@ -68,9 +71,13 @@ class Batch:
         self._read_locations(found)
         if pairs.count_of(SAMPLE):
             raise Irregular(np.arange(self.count))
-        self._read_samples(Samples(samples), checked)
+        try:
+            found_samples = Samples(samples, self.width)
+        except Irregular as irregular:
+            found_samples = Samples(_normalised(samples, irregular.streams), self.width)
+        self._read_samples(found_samples, checked)
 
-    def _read_header(self, pairs: Pairs) -> None:
+    def _read_header(self, pairs: Pairs, checked: Bools) -> None:
         top = pairs.messages(TOP)
         fields = top.fields(0x38, 0x40, 0x70, 0x78, 0x48, 0x50, 0x60, 0x68)
         everyone = np.arange(self.count)
@@ -90,7 +97,8 @@ class Batch:
         types = pairs.messages(SAMPLE_TYPE)
         self.types = np.stack([self._text(column, types.stream) for column in types.columns(0x08, 0x10)], axis=1)
         self.width = np.bincount(types.stream, minlength=self.count)
-        _check(np.flatnonzero(self.width == 0), everyone)
+        # Values are read one column after the other; whether there may be so many is for the general way to say.
+        _check(np.flatnonzero((self.width == 0) | ((self.width > _WIDE) & ~checked)), everyone)
         periods = pairs.messages(PERIOD_TYPE)
         # Of one that comes twice, protobuf makes one: the general way does.
         _check(np.flatnonzero(np.bincount(periods.stream, minlength=self.count) > 1), everyone)
@@ -133,18 +141,25 @@ class Batch:
     def _read_samples(self, samples: Samples, checked: Bools) -> None:
         stream = samples.stream
         self.sample_stream = stream
-        self.sample_location_count = samples.location_count
-        self.sample_location_row = self._location_ids.rows(samples.location_ids, stream, samples.location_count)
-        _check(np.flatnonzero(samples.value_count != self.width[stream]), stream)
+        self._read_stacks(samples)
         self.values = samples.values
-        size = np.abs(self.values.astype(float))
-        total = np.bincount(np.repeat(stream, samples.value_count), size, minlength=self.count)
+        total = np.bincount(stream, np.abs(self.values.astype(float)).sum(axis=1), minlength=self.count)
         _check(np.flatnonzero((total > _SURE) & ~checked), np.arange(self.count))
         key, text, self.label_number, unit = samples.label_columns
         self.label_key, self.label_text, self.label_unit = (
             self._text(column, stream[samples.label_row]) for column in (key, text, unit)
         )
         self.label_sample_row = samples.label_row
+
+    def _read_stacks(self, samples: Samples) -> None:
+        # Where in stack_row the stack of each sample is; there are others between them, in any rows or none.
+        self.stack_first, self.stack_count = samples.stack_first, samples.stack_count
+        stream, ids = samples.stream, self._location_ids
+        rows = ids.dense_rows(*samples.short_ids(), stream, self.stack_first, self.stack_count)
+        if rows is None:
+            rows = ids.rows(samples.ids(), stream, self.stack_count)
+            self.stack_first = offsets(self.stack_count)[:-1]
+        self.stack_row = rows
 
     def signatures(self) -> list[Types]:
         """What each profile measures: the strings of its sample types and of its period type."""
@@ -216,6 +231,30 @@ class _Ids:
         _check(np.flatnonzero((self._known[place] != ids) | (keys_sorted[at] != keys)), stream)
         return self._order[at]
 
+    def dense_rows(
+        self, ids: npt.NDArray[np.uint16], bounds: Ints, stream: Ints, first: Ints, count: Ints
+    ) -> Ints | None:
+        """The rows of the messages with these ids, of which each profile has those between two of *bounds*.
+
+        Profile ``stream[0]`` asks for *count* of them, from *first* on; what the others are does not count.
+        ``None`` where ids do not count from 1, or are unknown or over ``SHORT``.
+        """
+        if not self._dense:
+            return None
+        ids -= np.uint16(1)  # 0 becomes too large
+        some = np.flatnonzero(count)
+        if len(some):
+            pairs = np.stack((first[some], first[some] + count[some]), axis=1).ravel()
+            most = np.maximum.reduceat(np.append(ids, np.uint16(0)), pairs)[::2]
+            room = np.diff(self._bounds)[stream[some]]
+            if (most >= np.minimum(room, SHORT)).any():
+                return None
+        rows = ids.astype(np.int64)
+        limits = bounds.tolist()
+        for begin, end, base in zip(limits, limits[1:], self._bounds.tolist(), strict=False):
+            rows[begin:end] += base
+        return rows
+
     def _keys(self, place: Ints, stream: Ints) -> Ints:
         return place * (len(self._bounds) - 1) + stream
 
@@ -240,6 +279,22 @@ def _places(pairs: Pairs) -> Places:
         functions.stream,
         functions.columns(*range(0x08, 0x30, 8)),
     )
+
+
+def _normalised(samples: Sequence[list[bytes]], streams: Ints) -> list[list[bytes]]:
+    """*samples*, those of these profiles normalised; raise ``Irregular`` for those that have others."""
+    from profbucket.pprof.splitting import normalised
+
+    found = list(samples)
+    bad = []
+    for i in streams.tolist():
+        again = normalised(samples[i])
+        if again is None:
+            bad.append(i)
+        else:
+            found[i] = again
+    _check(np.array(bad, np.int64), np.arange(len(samples)))
+    return found
 
 
 def _check(bad: Ints, stream: Ints) -> None:

@@ -14,11 +14,13 @@ from profbucket.pprof import parts
 from profbucket.pprof.arrays import Ints, offsets
 from profbucket.pprof.batch import Batch
 from profbucket.pprof.merge import Merger
+from profbucket.pprof.packing import deflate, inflate
+from profbucket.pprof.pieces import Pending
 from profbucket.pprof.pool import Pool
-from profbucket.pprof.reader import Pending, read, split
+from profbucket.pprof.reader import read
 from profbucket.pprof.result import encode
 from profbucket.pprof.rows import Header, Rows, combined, summary, united
-from profbucket.pprof.wire import deflate, inflate
+from profbucket.pprof.splitting import split
 
 _CHUNK = 400_000  # entries of members that are held before they are packed
 
@@ -70,7 +72,7 @@ def add_rows(merger: Merger, content: Content, part: int, wanted: Collection[int
         raise _damaged(content)
     for i in range(values.shape[1]):
         np.add.at(values[:, i], rows.sample, rows.values[:, i])
-    batch.values = values.ravel()
+    batch.values = values
     order = np.argsort(rows.row)
     header, about = summary((rows.headers[i] for i in rows.header[order].tolist()), rows.about)
     _put_header(batch, merger.pool, header, about)
@@ -156,7 +158,7 @@ class Builder:
         distinct, header = _numbered(_headers(batch, self._merger.pool))
         about = np.stack([batch.time_nanos, batch.duration_nanos, batch.period], axis=1)
         alive = np.flatnonzero(numbers >= 0)
-        values = batch.values.reshape(len(numbers), -1)[alive]
+        values = batch.values[alive]
         entries = combined(batch.sample_stream[alive], numbers[alive], values, len(row))
         rows = Rows(distinct, row, header, about, *entries)
         self._weave.add(rows)

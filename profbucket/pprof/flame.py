@@ -15,9 +15,10 @@ from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.arrays import Bools, Ints, offsets, ranges
 from profbucket.pprof.census import count_entries
+from profbucket.pprof.packing import inflate
 from profbucket.pprof.stacks import Functions, Stacks, stacks, together
 from profbucket.pprof.top import column_of
-from profbucket.pprof.wire import SMALL, inflate
+from profbucket.pprof.wire import SMALL
 
 ALL, OTHER = -1, -2  # instead of a function: the root, and what was folded
 

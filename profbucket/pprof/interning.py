@@ -7,8 +7,8 @@ many that do.
 """
 
 import os
-from collections.abc import Iterable
-from sys import byteorder
+from collections import defaultdict
+from itertools import count
 from typing import TypeVar
 
 import numpy as np
@@ -22,27 +22,27 @@ _FIRST_SLOTS = 1 << 12
 _N = TypeVar("_N", np.int64, np.uint64, np.uint32)
 
 
-class Strings(dict[bytes, bytes]):
-    """Numbers for strings, from 0 for the empty one, and a new one for each new text.
+class Stacks(defaultdict[bytes, int]):
+    """Numbers for sequences of numbers below 2**32, most of them long; a new one for each new sequence.
 
-    ``strings[text]`` is the number as the eight bytes that it has in an array: a hit is one look-up in C, and
-    so is a table's worth of them.
+    To hash and compare their bytes, one sequence at a time, takes less than to do so with columns of numbers.
     """
 
     def __init__(self) -> None:
-        super().__init__({b"": bytes(8)})
+        super().__init__(count().__next__)
 
-    def __missing__(self, text: bytes) -> bytes:
-        number = self[text] = len(self).to_bytes(8, byteorder)
-        return number
+    def intern(self, items: npt.NDArray[np.uint32], first: Ints, length: Ints) -> Ints:
+        """The number of each sequence: *length* of *items*, from *first* on."""
+        data = items.tobytes()
+        slices = map(slice, (first * 4).tolist(), ((first + length) * 4).tolist())
+        return np.fromiter(map(self.__getitem__, map(data.__getitem__, slices)), np.int64, len(first))
 
-    def number(self, text: bytes) -> int:
-        """The number of *text*."""
-        return int.from_bytes(self[text], byteorder)
-
-    def numbers(self, texts: Iterable[bytes]) -> bytes:
-        """The numbers of *texts*, as an array has them."""
-        return b"".join(map(self.__getitem__, texts))
+    def of(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """The items of the sequences that have these numbers, end to end, and the length of each."""
+        known = list(self)
+        found = [known[number] for number in numbers.tolist()]
+        length = np.fromiter(map(len, found), np.int64, len(found)) >> 2
+        return np.frombuffer(b"".join(found), np.uint32).astype(np.int64), length
 
 
 class _Table:

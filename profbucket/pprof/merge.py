@@ -6,10 +6,11 @@ from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof.arrays import Ints
 from profbucket.pprof.batch import Batch
+from profbucket.pprof.packing import deflate, inflate
+from profbucket.pprof.pieces import Pending
 from profbucket.pprof.pool import Pool
-from profbucket.pprof.reader import Pending, named, read, split, split_plainly
+from profbucket.pprof.reader import read
 from profbucket.pprof.result import encode
-from profbucket.pprof.wire import deflate, inflate
 
 # Bytes of inflated profiles that are read at once: large enough that numpy's cost per call does not count, small
 # enough that a batch's columns, some twenty times as large, stay near the processor.
@@ -50,6 +51,8 @@ class Merger:
         are not those of the profiles before; the text names both. Profiles are read in batches, so the error
         may be about one that was added before. Whichever the error names is left out, and all others are in.
         """
+        from profbucket.pprof.splitting import named, split
+
         self._added += 1
         name = name or f"profile {self._added}"
         try:
@@ -61,6 +64,17 @@ class Merger:
         self._pending_bytes += len(profile.raw)
         if self._pending_bytes >= _BATCH:
             self.flush()
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def add_split(self, profiles: list[Pending], strings: Sequence[bytes]) -> None:
+        """Add profiles that were split elsewhere; *strings* are those that were met for the first time there.
+
+        Raise as :meth:`add` does, though without what only the profile as it came would tell.
+        """
+        self.pool.strings.numbers(strings)
+        self._pending = profiles
+        self.flush()
         if self._errors:
             raise self._errors.pop(0)
 
@@ -108,6 +122,8 @@ class Merger:
                 # What is checked of types by themselves is checked once: those of all others are equal.
                 try:
                     if not profile.checked:
+                        from profbucket.pprof.splitting import split_plainly
+
                         split_plainly(profile, self.pool.strings, self._limits)
                 except ProfbucketError as error:
                     self._errors.append(error)

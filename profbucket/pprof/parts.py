@@ -6,7 +6,7 @@ Joined behind a gzip pprof they make one gzip pprof, whose readers pass over the
 from profbucket.blocks import Members
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
-from profbucket.pprof.wire import deflate, inflate, varint
+from profbucket.pprof.packing import deflate, inflate, varint
 
 METAS, SERIES, PROFILES = 2001, 2002, 2003  # fields of pprof's Profile that google/pprof does not use
 

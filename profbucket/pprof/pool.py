@@ -6,7 +6,8 @@ import numpy as np
 
 from profbucket.pprof.arrays import Ints, Words, offsets, ranges
 from profbucket.pprof.batch import Batch, Types
-from profbucket.pprof.interning import Rows, Sequences, Strings
+from profbucket.pprof.interning import Rows, Sequences, Stacks
+from profbucket.pprof.pieces import Strings
 
 _PAGE = 0x1000
 
@@ -34,11 +35,10 @@ class Pool:
         self.bases: list[_Base] = []  # the lowest of each mapping: start, limit, offset, file, build id
         self.mapping_flags = np.empty((0, 4), bool)
         self.mapping_first = np.empty(0, np.int64)  # in how many profiles it is the first
-        # Mapping from 1 on, << 2, | 2 for one with a line list, | 1 for one that is folded; address; then
-        # function, line and column of the only line, or else the line list, 0 and 0. Without lines it has the
-        # empty list.
-        self.locations = Rows(5)
-        self.stacks = Sequences()
+        # Mapping from 1 on, << 3, | how many lines stand in the row, << 1, | 1 for one that is folded; address;
+        # then function << 32 | line of up to two lines or else, where none stand there, the list of lines.
+        self.locations = Rows(4)
+        self.stacks = Stacks()
         self.labels = Rows(3)  # key and text, number, unit
         self.label_lists = Sequences()
         self.samples = Rows(1)  # stack and label list
@@ -126,31 +126,36 @@ class Pool:
             number = np.where(known, mapping[row] + 1, 0)
         else:
             number = np.zeros(len(row), np.int64)
-        # Most locations have one line. The others have a list of lines that are numbered, too.
+        # Most locations have one line or two. The others have a list of lines that are numbered, too.
         count = batch.line_count
-        lists = np.flatnonzero(count != 1)
-        line = (_word(function[batch.line_function_row]), batch.line_number, batch.line_column)
-        place = number << 2 | batch.location_folded
+        line, column = batch.line_number, batch.line_column
+        function = function[batch.line_function_row]
+        few = (count == 1) | (count == 2)
+        odd = np.flatnonzero((line >> np.uint64(32) > 0) | (column > 0))
+        if len(odd):
+            few[np.repeat(np.arange(len(row)), count)[odd]] = False
+        first = offsets(count)[:-1]
+        word = _word(function << 32) | line
+        words = np.zeros((2, len(row)), np.uint64)
+        for i in range(2):
+            rows = np.flatnonzero(few & (count > i))
+            words[i, rows] = word[first[rows] + i]
+        lists = np.flatnonzero(~few)
         if len(lists):
-            place[lists] |= 2
-            first = offsets(count)[:-1]
             inner = ranges(first[lists], count[lists])
-            numbers = self.lines.intern(*(column[inner] for column in line))
-            first[lists] = 0
-            words = [column[first] if len(column) else np.zeros(len(row), np.uint64) for column in line]
-            words[0][lists] = _word(self.line_lists.intern(numbers, count[lists], self.lines.hashes()))
-            words[1][lists] = words[2][lists] = 0
-        else:
-            words = list(line)
+            numbers = self.lines.intern(_word(function)[inner], line[inner], column[inner])
+            words[0, lists] = _word(self.line_lists.intern(numbers, count[lists], self.lines.hashes()))
+        place = number << 3 | np.where(few, count, 0) << 1 | batch.location_folded
         return self.locations.intern(_word(place), address, *words)
 
     def _add_samples(self, batch: Batch, location: Ints, every: bool) -> Ints:
         width = self.values.shape[1]
-        stack = self.stacks.intern(
-            location[batch.sample_location_row], batch.sample_location_count, self.locations.hashes()
-        )
+        items = location.astype(np.uint32)
+        if len(items):
+            items = items.take(batch.stack_row, mode="clip")
+        stack = self.stacks.intern(items, batch.stack_first, batch.stack_count)
         label_list = self._intern_labels(batch, len(stack))
-        values = batch.values.reshape(len(stack), width)
+        values = batch.values
         numbers = np.full(len(stack), -1, np.int64)
         alive = np.ones(len(stack), bool) if every else values.any(axis=1)
         if not alive.all():

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from profbucket.pprof.arrays import Bytes, Ints, Words, offsets, ranges
+from profbucket.pprof.packing import varint
 from profbucket.pprof.pool import Pool
 from profbucket.pprof.varints import Fields, head_size, put, put_head, size_of
-from profbucket.pprof.wire import varint
 
 _HEADS = [bytes([0x32, length]) for length in range(128)]  # of strings in the table
 _LOW = np.uint64(2**32 - 1)
@@ -33,24 +33,27 @@ class _Writer:
         self.labels, self.label_count = pool.label_lists.of(_low(key))
 
         self.location, self.location_ids = _used(self.stack_items, len(pool.locations))
-        place, _, function, line, column = (pool.locations.column(i)[self.location] for i in range(5))
+        place, _, *words = (pool.locations.column(i)[self.location] for i in range(4))
         self.location_folded = place & np.uint64(1)
-        # Lines of all locations: the only ones where they stand, and those of lists between them.
-        lists = np.flatnonzero(place & np.uint64(2))
-        items, count = pool.line_lists.of(function[lists].view(np.int64))
-        self.line_count = np.ones(len(place), np.int64)
+        # Lines of all locations: those that stand in their rows, and those of lists between them.
+        self.line_count = (place >> np.uint64(1) & np.uint64(3)).view(np.int64)
+        rows = [np.flatnonzero(self.line_count > i) for i in range(2)]
+        lists = np.flatnonzero(self.line_count == 0)
+        items, count = pool.line_lists.of(words[0][lists].view(np.int64))
         self.line_count[lists] = count
-        first = offsets(self.line_count)[:-1]
-        owner = np.repeat(np.arange(len(place)), self.line_count)
+        first = offsets(self.line_count)
+        self.line_function, self.line_number, self.line_column = np.zeros((3, first[-1]), np.uint64)
+        for i in range(2):
+            at, word = first[rows[i]] + i, words[i][rows[i]]
+            self.line_function[at], self.line_number[at] = word >> np.uint64(32), word & _LOW
         inner = ranges(first[lists], count)
-        self.line_function, self.line_number, self.line_column = function[owner], line[owner], column[owner]
         self.line_function[inner] = pool.lines.column(0)[items]
         self.line_number[inner] = pool.lines.column(1)[items]
         self.line_column[inner] = pool.lines.column(2)[items]
         self.function, self.function_ids = _used(self.line_function.view(np.int64), len(pool.functions))
 
         # The first mapping is the program itself by convention, in profiles and therefore in their merge.
-        mapping = place.view(np.int64) >> 2
+        mapping = place.view(np.int64) >> 3
         used = np.zeros(len(pool.bases) + 1, bool)
         used[mapping] = True
         used[1:] |= pool.mapping_first > 0

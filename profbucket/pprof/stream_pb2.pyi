@@ -23,7 +23,7 @@ class Quick(_message.Message):
     DOC_URL_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     sample_type: _containers.RepeatedCompositeFieldContainer[Numbers]
-    sample: _containers.RepeatedCompositeFieldContainer[Sample]
+    sample: _containers.RepeatedScalarFieldContainer[bytes]
     mapping: _containers.RepeatedCompositeFieldContainer[Numbers]
     string_table: _containers.RepeatedScalarFieldContainer[bytes]
     drop_frames: int
@@ -36,7 +36,7 @@ class Quick(_message.Message):
     default_sample_type: int
     doc_url: int
     end: bytes
-    def __init__(self, sample_type: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., sample: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mapping: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., string_table: _Optional[_Iterable[bytes]] = ..., drop_frames: _Optional[int] = ..., keep_frames: _Optional[int] = ..., time_nanos: _Optional[int] = ..., duration_nanos: _Optional[int] = ..., period_type: _Optional[_Union[Numbers, _Mapping]] = ..., period: _Optional[int] = ..., comment: _Optional[_Iterable[int]] = ..., default_sample_type: _Optional[int] = ..., doc_url: _Optional[int] = ..., end: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, sample_type: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., sample: _Optional[_Iterable[bytes]] = ..., mapping: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., string_table: _Optional[_Iterable[bytes]] = ..., drop_frames: _Optional[int] = ..., keep_frames: _Optional[int] = ..., time_nanos: _Optional[int] = ..., duration_nanos: _Optional[int] = ..., period_type: _Optional[_Union[Numbers, _Mapping]] = ..., period: _Optional[int] = ..., comment: _Optional[_Iterable[int]] = ..., default_sample_type: _Optional[int] = ..., doc_url: _Optional[int] = ..., end: _Optional[bytes] = ...) -> None: ...
 
 class Whole(_message.Message):
     __slots__ = ("sample_type", "sample", "mapping", "location", "function", "string_table", "drop_frames", "keep_frames", "time_nanos", "duration_nanos", "period_type", "period", "comment", "default_sample_type", "doc_url")
@@ -87,6 +87,12 @@ class Parts(_message.Message):
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     sample: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, sample: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class Samples(_message.Message):
+    __slots__ = ("sample",)
+    SAMPLE_FIELD_NUMBER: _ClassVar[int]
+    sample: _containers.RepeatedCompositeFieldContainer[Sample]
+    def __init__(self, sample: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ...) -> None: ...
 
 class Location(_message.Message):
     __slots__ = ("id", "mapping_id", "address", "line", "is_folded")

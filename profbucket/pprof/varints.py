@@ -8,13 +8,11 @@ from profbucket.pprof.arrays import Bytes, Ints, Words
 def size_of(values: Words) -> Ints:
     """How many bytes each of *values* takes as a varint."""
     size = np.ones(len(values), np.int64)
-    longer = np.flatnonzero(values > 127)
-    left = values[longer]
-    while len(longer):
-        size[longer] += 1
-        left >>= np.uint64(7)
-        more = np.flatnonzero(left > 127)
-        longer, left = longer[more], left[more]
+    for bits in range(7, 64, 7):
+        longer = values >= np.uint64(1 << bits)
+        if not longer.any():
+            break
+        size += longer
     return size
 
 

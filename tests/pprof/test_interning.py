@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profbucket.pprof import interning
-from profbucket.pprof.interning import Rows, Sequences, Strings
+from profbucket.pprof.interning import Rows, Sequences
+from profbucket.pprof.pieces import Strings
 
 small = st.integers(0, 3)
 

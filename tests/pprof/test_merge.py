@@ -406,6 +406,42 @@ class TestContent:
             tuple(line.function.name for line in lines): 2 * (i + 1) for i, lines in enumerate(shapes)
         }
 
+    def test_lines_beyond_32_bits_are_not_taken_for_those_of_other_functions(self) -> None:
+        functions = [Function(b"f%d" % i) for i in range(4)]
+        lines: list[tuple[Line, ...]] = [
+            (Line(f, n),) for f in functions for n in (5, 2**32 + 5, 2**33 + 5, 2**63 - 1)
+        ]
+        lines += [(*lines[0], *one) for one in lines]
+        content = profile(*(Sample((Location(lines=one),), (i + 1, 0)) for i, one in enumerate(lines)))
+        merged = merge([encode(content)] * 2)
+        assert_same(canonical(merged), canonical(plain_merge([encode(content)] * 2)))
+        assert_compact(merged)
+
+    def test_ids_of_three_bytes_are_read_as_they_are(self) -> None:
+        message = profile_pb2.Profile.FromString(inflate(encode(LABELLED)))
+        for i in range(len(message.location) + 1, 34_001):
+            message.location.add(id=i, address=i)
+        for ids in ((20_000, 34_000, 1), (16_383, 16_384, 16_385), (20_001,), (20_000, 20_001)):
+            message.sample.add(location_id=ids, value=(1, 2))
+        profiles = [message.SerializeToString(), encode(LABELLED)]
+        assert_same(canonical(merge(profiles)), canonical(plain_merge(profiles)))
+
+    @pytest.mark.parametrize("count", [1, 8, 9, 200])
+    def test_a_sample_may_have_any_number_of_labels(self, count: int) -> None:
+        labels = tuple(Label(b"k%d" % (i % 7), b"v%d" % i) for i in range(count))
+        profiles = [encode(profile(Sample(stack("a"), (1, 2), labels), Sample(stack("a"), (3, 4))))] * 2
+        assert_same(canonical(merge(profiles)), canonical(plain_merge(profiles)))
+
+    def test_a_hundred_values_a_sample_are_merged_where_the_cap_allows_them(self) -> None:
+        wide = profile(
+            Sample(stack("a"), tuple(range(100))), sample_types=tuple((b"%d" % i, b"") for i in range(100))
+        )
+        limits = Limits(sample_types=100)
+        [sample] = decode(merge([encode(wide)] * 2, limits=limits), limits).message.sample
+        assert sample.value == list(range(0, 200, 2))
+        with pytest.raises(TooLarge, match="PROFBUCKET_MAX_SAMPLE_TYPES"):
+            merge([encode(wide)] * 2)
+
     def test_values_wrap_at_64_bits_as_they_do_in_go(self) -> None:
         most = profile(Sample(stack("f"), (2**63 - 1, 1)))
         [values] = canonical(merge([encode(most)] * 3)).samples.values()
