@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from profbucket.errors import Invalid, ProfbucketError
+from profbucket.errors import ProfbucketError
 from profbucket.key_commands import key
 from profbucket.labels import Labels
 from profbucket.meta import Meta, ProfileType, shown
@@ -22,6 +22,7 @@ from profbucket.options import (
     connection,
     merged,
     output,
+    pair,
     query_of,
     question,
     repaired,
@@ -29,6 +30,7 @@ from profbucket.options import (
 )
 from profbucket.options import sources as sources_option
 from profbucket.repair import Finding, State
+from profbucket.run_command import run
 from profbucket.storage import open_storage
 from profbucket.times import FORMS, format_time, parse_time
 
@@ -55,6 +57,7 @@ def cli() -> None:
 
 
 cli.add_command(key)
+cli.add_command(run)
 
 
 @cli.command()
@@ -106,7 +109,7 @@ def push(
     A file that is pushed again is stored once.
     """
     told_at = parse_time(created_at, time.time_ns()) if created_at else None
-    profile_labels = Labels.of(_pair(label) for label in labels)
+    profile_labels = Labels.of(map(pair, labels))
     client = connect(url, key, storage)
 
     def store(file: str) -> str:
@@ -261,13 +264,6 @@ def _sentence(error: Exception) -> str:
 def _plain(text: str) -> str:
     """*text* without control characters: names in profiles come from strangers, and this may be a terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def _pair(label: str) -> tuple[str, str]:
-    key, equals, value = label.partition("=")
-    if not equals:
-        raise Invalid(f"a label without '=': {label!r}; write --label key=value")
-    return key, value
 
 
 def _each(

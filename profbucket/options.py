@@ -95,6 +95,14 @@ def sources(command: F) -> F:
     return click.argument("sources", metavar="[FILE_OR_ID]...", nargs=-1)(question(limit(connection(command))))
 
 
+def pair(label: str) -> tuple[str, str]:
+    """Key and value of what ``--label`` was given; raise ``Invalid`` where it is no such pair."""
+    key, equals, value = label.partition("=")
+    if not equals:
+        raise Invalid(f"a label without '=': {label!r}; write --label key=value")
+    return key, value
+
+
 def output(command: F) -> F:
     """The option that says where a profile goes."""
 
