@@ -28,7 +28,18 @@ _SITE = Path(__file__).parent / "agent" / "site"
     show_envvar=True,
     help="The key that it asks for, if any. Better in the environment: others see a command line.",
 )
-def run(*, command: Sequence[str], service: str, labels: Sequence[str], url: str, key: str | None) -> NoReturn:
+@click.option("--every", default=60.0, show_default=True, help="Seconds from one profile to the next.")
+@click.option("--seconds", default=10.0, show_default=True, help="Of them, those that it takes.")
+def run(
+    *,
+    command: Sequence[str],
+    service: str,
+    labels: Sequence[str],
+    url: str,
+    key: str | None,
+    every: float,
+    seconds: float,
+) -> NoReturn:
     """Run a Python program under the agent, without touching it.
 
     The program takes the place of this one. So do the Python programs that it starts, unless they leave PYTHONPATH
@@ -38,8 +49,8 @@ def run(*, command: Sequence[str], service: str, labels: Sequence[str], url: str
     from profbucket.config import environment
 
     pairs = dict(Labels.of(map(pair, labels)))
-    Settings.of(url, service, pairs, key or "")  # what is wrong is said now
-    told = json.dumps({"url": url, "service": service, "labels": pairs})
-    environ = environment(**{VARIABLE: told}, **({KEY: key} if key else {}))
+    told = {"url": url, "service": service, "labels": pairs, "every": every, "seconds": seconds}
+    Settings.of(key=key or "", **told)  # type: ignore[arg-type] # what is wrong is said now
+    environ = environment(**{VARIABLE: json.dumps(told)}, **({KEY: key} if key else {}))
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_SITE), environ.get("PYTHONPATH"))))
     os.execvpe(command[0], list(command), environ)  # noqa: S606 # the program that was asked for

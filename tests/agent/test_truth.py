@@ -27,7 +27,7 @@ def burnt(collector: str) -> dict[str, float]:
     """Have the program run under the agent; what its own clocks say."""
     text = (
         "import sys, runpy; from profbucket import agent;"
-        "agent.start(sys.argv.pop(1), 'burn', every=1.5, seconds=1.5, key='any');"
+        "agent.start(sys.argv.pop(1), 'burn', every=1.5, seconds=1.5);"
         "sys.argv.pop(0); runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     done = program([sys.executable, "-c", text, collector, str(BURN), SECONDS]).check()
@@ -71,32 +71,21 @@ def test_functions_have_files_and_lines(burnt: dict[str, float], collector: str,
     url = f"{collector}/merge?service=burn&type=cpu&from=now-1h"
     source = BURN.read_text().splitlines()
     lines = go_pprof("-top", "-lines", url).check().text
-    seen = {int(number) for number in re.findall(rf"__main__\.spin {re.escape(str(BURN))}:(\d+)", lines)}
-    spin = source.index("def spin(nanoseconds: int) -> None:") + 1
+    seen = {int(number) for number in re.findall(rf"__main__\.burn {re.escape(str(BURN))}:(\d+)", lines)}
+    burn = source.index("def burn(nanoseconds: int) -> None:") + 1
     assert seen
-    assert seen <= {spin + 1, spin + 2, spin + 3}
+    assert seen <= {burn + 1, burn + 2, burn + 3}
 
 
 def test_a_profiler_that_looks_from_outside_agrees(burnt: dict[str, float], tmp_path: Path) -> None:
-    """py-spy, on the same program, counting who holds the interpreter."""
+    """py-spy, on the same program. It measures time that passes, so that only one thread is to spend at a time."""
     out = tmp_path / "stacks"
-    command = [
-        str(SCRIPTS / "py-spy"),
-        "record",
-        "--gil",
-        "--nonblocking",
-        "-r",
-        "250",
-        "-f",
-        "raw",
-        "-o",
-        str(out),
-    ]
-    program([*command, "--", sys.executable, str(BURN), SECONDS]).check()
+    command = [str(SCRIPTS / "py-spy"), "record", "--gil", "--nonblocking", "--format=raw", f"--output={out}"]
+    program([*command, "--", sys.executable, str(BURN), SECONDS, "--turns"]).check()
     spent = dict.fromkeys(WORK, 0.0)
     for line in out.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
         for name in WORK:
             if f"{name} (" in stack:
                 spent[name] += int(count)
-    assert shares(spent) == pytest.approx(burnt, abs=5)
+    assert shares(spent) == pytest.approx(burnt, abs=8)

@@ -1,22 +1,30 @@
-"""A program whose three threads spend 60, 30 and 10 hundredths of its CPU time, the last between naps; a fourth sleeps.
+"""A program whose threads spend 60, 30 and 10 hundredths of its CPU time, the last one with naps; a fourth sleeps.
 
-At its end it says in JSON how much each has spent, by its own clock, in nanoseconds.
+With --turns only one of them spends at a time, so that time that passes is CPU time. At its end it says in JSON how
+much each has spent, by its own clock, in nanoseconds.
 """
 
 import json
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
 ROUNDS = 50
 _SPENT: dict[str, int] = {}
 _DONE = threading.Event()
+_TURN = threading.Lock()
 
 
 def spin(nanoseconds: int) -> None:
+    with _TURN if "--turns" in sys.argv else nullcontext():
+        burn(nanoseconds)
+
+
+def burn(nanoseconds: int) -> None:
     end = time.thread_time_ns() + nanoseconds
     while time.thread_time_ns() < end:
-        sum(range(50))
+        sum(range(5000))
 
 
 def sixty(round_of: int) -> None:
