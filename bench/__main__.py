@@ -17,6 +17,7 @@ _MODULES = (
     "bench.starting",
     "bench.storage",
     "bench.http",
+    "bench.agent",
 )
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 

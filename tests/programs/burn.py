@@ -1,7 +1,7 @@
 """A program whose threads spend 60, 30 and 10 hundredths of its CPU time, the last one with naps; a fourth sleeps.
 
-With --turns only one of them spends at a time, so that time that passes is CPU time. At its end it says in JSON how
-much each has spent, by its own clock, in nanoseconds.
+With --turns only one of them spends at a time, so that time that passes is CPU time. At its end it says in JSON
+how much each has spent, by its own clock, in nanoseconds.
 """
 
 import json
