@@ -31,6 +31,7 @@ from profbucket.options import (
 from profbucket.options import sources as sources_option
 from profbucket.repair import Finding, State
 from profbucket.run_command import run
+from profbucket.scrape_command import scrape
 from profbucket.storage import open_storage
 from profbucket.times import FORMS, format_time, parse_time
 
@@ -58,6 +59,7 @@ def cli() -> None:
 
 cli.add_command(key)
 cli.add_command(run)
+cli.add_command(scrape)
 
 
 @cli.command()
