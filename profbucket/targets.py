@@ -54,7 +54,7 @@ def parse_targets(text: str | bytes, limits: Limits = Limits()) -> list[Target]:
     """Read a list of targets; raise ``Misconfigured`` with what is wrong, and in which."""
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Misconfigured(f"the targets are not JSON: {error}") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Misconfigured('the targets are not a list as in [{"url": "http://10.0.0.5:6060", "service": "api"}]')
