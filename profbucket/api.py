@@ -66,7 +66,7 @@ _PIECE = 1 << 16  # bytes of a body that are read at once
 RETRY_AFTER = 5  # seconds; an agent's own back-off begins lower
 
 # Parameters with a meaning; any other is a label. pprof adds "seconds" when it is told -seconds.
-OURS = frozenset({"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"})
+OURS = frozenset({"service", "type", "labels", "created_at", "from", "to", "limit", "page", "delta", "seconds"})
 
 _log = logging.getLogger("profbucket")
 
@@ -210,7 +210,7 @@ class _Read:
         if kind and kind not in set(ProfileType):
             raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
         query = self._query(key, parameters, ProfileType(kind) if kind else None)
-        return self._merged(self._querier.merge(query))
+        return self._merged(self._querier.delta(query) if parameters.flag("delta") else self._querier.merge(query))
 
     def profile(self, ids: str) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -294,6 +294,13 @@ class _Parameters:
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
             raise Invalid(f"{name}={text[:80]!r}: it is a whole number from 1")
         return int(text)
+
+    def flag(self, name: str) -> bool:
+        """Whether *name* is 1, and not 0 or missing."""
+        text = self.get(name)
+        if text not in ("", "0", "1"):
+            raise Invalid(f"{name}={text[:80]!r}: it is 0 or 1")
+        return text == "1"
 
     def labels(self) -> Iterable[tuple[str, str]]:
         """The labels among the parameters: all that is not ours."""

@@ -149,9 +149,13 @@ def _paths(config: Config, statuses: Statuses) -> Json:
         mergeable = _query(
             "type", "What they measure; `trace` cannot be merged.", {"type": "string"}, example="cpu"
         )
-        return operation(
-            name, "Make one profile of all that match.", merged, merge_errors, [*selection, mergeable, count]
+        delta = _query(
+            "delta",
+            "With 1, of counters (alloc_space, delay …) the increase over the range, of each series together.",
+            {"enum": ["0", "1"]},
         )
+        parameters = [*selection, mergeable, count, delta]
+        return operation(name, "Make one profile of all that match.", merged, merge_errors, parameters)
 
     def symbols(name: str, *parameters: Json) -> Json:
         answer = {"200": _text("There are no symbols.", "text/plain", {"const": "num_symbols: 0\n"})}

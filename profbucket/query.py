@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from profbucket.delta import difference, note
 from profbucket.errors import Invalid, NotFound, NotMergeable
 from profbucket.keys import Id, escape
 from profbucket.limits import Limits
@@ -86,10 +87,7 @@ class Querier:
         where there are more than ``limits.merge`` and no limit was asked for, ``Invalid`` where their sample
         types differ.
         """
-        if query.type is None or not query.type.is_pprof:
-            mergeable = ", ".join(kind for kind in ProfileType if kind.is_pprof)
-            what = "without a type" if query.type is None else f"of type {query.type}"
-            raise NotMergeable(f"profiles {what} cannot be merged: set type= to one of {mergeable}")
+        _check_mergeable(query)
         profiles, found = self._select(query)
         if not profiles:
             raise self._nothing(query)
@@ -100,6 +98,20 @@ class Querier:
             f"service={query.service} type={query.type}{labels}",
             f"from {format_time(profiles[0].created_at)} to {format_time(profiles[-1].created_at)}",
         )
+
+    def delta(self, query: Query) -> Merged:
+        """What happened between the profiles that *query* asks for; see :mod:`profbucket.delta`.
+
+        Raise as :meth:`merge` does, and ``Invalid`` with a limit, or for profiles that hold no counters.
+        """
+        _check_mergeable(query)
+        if query.limit is not None:
+            raise Invalid("limit= and delta=1 exclude each other: of each series the ends are compared")
+        labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
+        what = f"service={query.service} type={query.type}{labels}"
+        made = difference(self._storage, query, what, self._limits, self._timer)
+        filename = f"{escape(query.service)}-{query.type}-delta.pb.gz"
+        return Merged(made.data, filename, made.found, made.merged, made.expired)
 
     def merge_ids(self, ids: Sequence[Id]) -> Merged:
         """The merge of the profiles with these ids, all of one type.
@@ -167,6 +179,7 @@ class Querier:
         comment = f"{what} merged {count} profile{'s' if found > 1 else ''} {span}"
         if expired:
             comment += f", {expired} had expired"
+        comment += note(merger.sample_types(), merged)
         filename = f"{escape(ids[0].service)}-{ids[0].type}.pb.gz"
         return Merged(merger.result([comment]), filename, found, merged, expired)
 
@@ -192,6 +205,13 @@ def spread(profiles: Iterable[Meta], count: int) -> tuple[list[Meta], int]:
     if len(kept) > count:
         kept = [kept[i * len(kept) // count] for i in range(count)]
     return kept, total
+
+
+def _check_mergeable(query: Query) -> None:
+    if query.type is None or not query.type.is_pprof:
+        mergeable = ", ".join(kind for kind in ProfileType if kind.is_pprof)
+        what = "without a type" if query.type is None else f"of type {query.type}"
+        raise NotMergeable(f"profiles {what} cannot be merged: set type= to one of {mergeable}")
 
 
 def _described(query: Query) -> str:
