@@ -148,11 +148,14 @@ class _Agent:
     def _sampled(self) -> Sampler:
         """What is seen in the time that a profile takes."""
         sampler = Sampler(self._threads, self._ended.wait, cpu=self.settings.cpu, wall=self.settings.wall)
-        now = look = time.monotonic()
+        now = due = time.monotonic()
         end = now + self.settings.seconds
-        while not self._ended.wait(min(look, end) - now):
-            if (now := time.monotonic()) >= end:
-                break
-            look = max(look + PERIOD / 1e9, now + sampler.look())
-        sampler.look(last=True)
+        try:
+            while not self._ended.wait(min(due, end) - now):
+                if (now := time.monotonic()) >= end:
+                    break
+                due = max(due, now - PERIOD / 1e9) + sampler.look()
+            sampler.look(last=True)
+        finally:
+            sampler.close()
         return sampler

@@ -33,7 +33,7 @@ Place = tuple[str, Stack]  # the name of a thread, and where it was
 
 
 class Prompt:
-    """Has running threads give way soon, while it is entered.
+    """Has running threads give way soon, while it is set.
 
     A thread that wants to look gets to when the one that runs gives the interpreter away. That one does so at
     once where it waits for something, and else after the interval that is set here: with a long one, whatever is
@@ -43,15 +43,17 @@ class Prompt:
     def __init__(self) -> None:
         self._before: float | None = None
 
-    def __enter__(self) -> None:
-        self._before = sys.getswitchinterval()
-        sys.setswitchinterval(min(self._before, _SWITCH))
+    @property
+    def is_set(self) -> bool:
+        return self._before is not None
 
-    def __exit__(self, *_: object) -> None:
-        self.undo()
+    def set(self) -> None:
+        if self._before is None:
+            self._before = sys.getswitchinterval()
+            sys.setswitchinterval(min(self._before, _SWITCH))
 
     def undo(self) -> None:
-        """Leave; a child, which was forked while its parent looked, has to as well."""
+        """As it was; a child, which was forked while its parent looked, has to do so as well."""
         before, self._before = self._before, None
         if before is not None and sys.getswitchinterval() < 2 * _SWITCH:  # else the program has set it meanwhile
             sys.setswitchinterval(before)
@@ -109,18 +111,15 @@ class Sampler:
             self._meet(_clocks(), 0)
 
     def look(self, *, last: bool = False) -> float:
-        """Look once; return how many seconds the next look is to be away, at least.
+        """Look once; return in how many seconds the next look is due, which chance decides as well.
 
         The *last* look puts down what is still owed.
         """
         cost = time.thread_time_ns()
         self._looks += 1
         everyone = self._wants_wall and (last or self._looks % WALL_LOOKS == 0)
-        with PROMPT:
-            # We are woken, and get the interpreter, when others give it away: from here on the moment is ours.
-            self._pause(_CHANCE.random() * _SPREAD)
-            running = self._movers() if self._wants_cpu else frozenset()
-            frames, now = self._frames(), time.monotonic_ns()
+        running = self._movers() if self._wants_cpu else ()
+        frames, now = self._frames(), time.monotonic_ns()
         if everyone:
             self._present.clear()
         for ident, frame in frames.items():
@@ -137,7 +136,8 @@ class Sampler:
         if self._wants_cpu:
             self._keep_up(frames, now - self._last)
         self._last = now
-        return (time.thread_time_ns() - cost) * _SHARE / 1e9
+        cost = time.thread_time_ns() - cost
+        return max(PERIOD * _CHANCE.uniform(0.8, 1.2), cost * _SHARE) / 1e9
 
     def cpu(self) -> bytes | None:
         """The profile of CPU time, or ``None`` where nobody has spent any."""
@@ -151,15 +151,29 @@ class Sampler:
         found = {place: [self._present.get(place, 0), spent] for place, spent in self._wall.items()}
         return self._encoded(encoder, found)
 
+    def close(self) -> None:
+        """Leave the program as it was."""
+        PROMPT.undo()
+
     def _movers(self) -> Collection[int]:
         """The threads that are running."""
         before = time.monotonic_ns()
         moved = self._moved()
+        if moved and not PROMPT.is_set:
+            # We were woken, and got the interpreter, when others gave it away: the next moment is ours to choose.
+            PROMPT.set()
+            self._pause(_CHANCE.random() * _SPREAD)
+            before = time.monotonic_ns()
+            for ident, spent in self._moved().items():
+                moved[ident] = moved.get(ident, 0) + spent
         always = {ident for ident, spent in moved.items() if 10 * spent > 9 * (before - self._last)}
-        if len(always) == len(moved):
-            return always
-        # Who ran for a part of the time may be waiting now. Where we are late, the one that ran has perhaps let
-        # us in because it began to wait: then its clock stands still the next time.
+        movers = always if len(always) == len(moved) else self._proven()
+        if len(moved) > 1:
+            PROMPT.undo()  # what costs a single thread nothing has several wait for each other more often
+        return movers
+
+    def _proven(self) -> Collection[int]:
+        """Of threads that ran for a part of the time those that do now: their clocks move while we wait."""
         movers: set[int] = set()
         for _ in range(_TRIES):
             before = time.monotonic_ns()
@@ -169,6 +183,8 @@ class Sampler:
             if 5 * sum(moved.values()) < 4 * waited:
                 return ()  # who ran has stopped meanwhile
             movers = {ident for ident, spent in moved.items() if 2 * spent > waited}
+            # Where we are late, the one that ran has perhaps let us in because it began to wait: then its clock
+            # stands still the next time.
             if not movers or waited < _LATE * 1e9:
                 break
         return movers

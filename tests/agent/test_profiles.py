@@ -69,6 +69,7 @@ def stop() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
+    PROMPT.undo()
 
 
 def sampled(looks: int, stop: threading.Event, *, pause: float = 0.01) -> Sampler:
@@ -159,14 +160,21 @@ def test_threads_that_come_and_go_are_counted_and_never_asked_for_again(stop: th
     assert b"Thread (short)" in named  # without the number that makes each another
 
 
-def test_the_programs_switch_interval_is_as_it_was() -> None:
+def test_the_programs_switch_interval_is_as_it_was(stop: threading.Event) -> None:
     before = sys.getswitchinterval()
-    sampler = Sampler([], time.sleep)
-    sampler.look()
+
+    def busy() -> None:
+        while not stop.is_set():
+            work(1_000_000)
+
+    threading.Thread(target=busy, daemon=True).start()
+    sampler = sampled(20, stop)
+    assert sys.getswitchinterval() < before  # only while it looks
+    sampler.close()
     assert sys.getswitchinterval() == before
-    with PROMPT:
-        assert sys.getswitchinterval() < before
-        sys.setswitchinterval(before * 2)  # by the program
+    PROMPT.set()
+    sys.setswitchinterval(before * 2)  # by the program
+    PROMPT.undo()
     assert sys.getswitchinterval() == before * 2
     sys.setswitchinterval(before)
 
