@@ -123,14 +123,15 @@ class _Series:
 
     def terms(self) -> list[_Term]:
         """What is to be added up; nothing where there is only one profile."""
-        before, last = self.first, self.last
-        if before is None or last is None or before is last:
+        first, last = self.first, self.last
+        if first is None or last is None or first is last:
             return []
-        terms = []
-        for one in (*self.ended, last):
-            if before is self.first and one is not before:
-                terms.append(_Term(before, -1, 0, 0))  # and behind it what it is taken from
-            if one is not before:
+        ends = [*self.ended, last]
+        terms, before = [], first
+        if ends[0] is not first:
+            terms.append(_Term(first, -1, 0, 0))  # and behind it what it is taken from
+        for one in ends:
+            if one is not first:
                 terms.append(_Term(one, 1, int(one is last), one.created_at - before.created_at))
             before = one
         return terms
