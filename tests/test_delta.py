@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profbucket.api import create_app
+from profbucket.config import Config
 from profbucket.errors import Invalid, NotFound, NotMergeable, TooMany
 from profbucket.ingest import Collector
 from profbucket.keys import Id
@@ -19,6 +21,7 @@ from profbucket.pprof.scale import scaled
 from profbucket.query import Querier
 from profbucket.storage import Storage, open_storage
 from profbucket.times import LATEST, SECOND
+from tests.agent.programs import SCRIPTS, program
 from tests.gotool import GoPprof
 from tests.profiles import Profile, Sample, encode, stack
 from tests.serving import ROOT
@@ -252,3 +255,36 @@ def test_a_merge_of_one_profile_or_of_none_that_counts_says_nothing(stored: Stor
         other.put({b"f": (at + 1,)}, at, kinds=(b"inuse_space",))
     second = decode(other.querier.merge(ALWAYS).data).message
     assert "delta" not in second.string_table[second.comment[0]].decode()
+
+
+# Over HTTP, and on the command line
+
+
+def test_it_is_asked_for_over_http(stored: Stored) -> None:
+    """``delta`` is 0 or 1, and no label."""
+    stored.put({b"f": (1, 10, 1, 1)}, 0)
+    stored.put({b"f": (3, 30, 2, 2)}, 1)
+    app = create_app(Config("memory:", anonymous=True), querier=stored.querier).test_client()
+    ask = "/api/0/profiles/merge?service=api&type=heap&from=0&to=2200000000"
+    answer = app.get(f"{ask}&delta=1")
+    assert (answer.status_code, read(answer.data)) == (200, {b"f": (2, 20, 2, 2)})
+    assert 'filename="api-heap-delta.pb.gz"' in answer.headers["Content-Disposition"]
+    assert read(app.get(f"{ask}&delta=0").data) == {b"f": (4, 40, 3, 3)}
+    wrong = app.get(f"{ask}&delta=yes")
+    assert (wrong.status_code, wrong.get_json()["error"]) == (400, "delta='yes': it is 0 or 1")
+    assert app.get(f"{ask}&delta=1&limit=1").status_code == 400
+
+
+@pytest.mark.parametrize("where", ["--url", "--storage"])
+def test_it_is_asked_for_on_the_command_line(where: str, collector: str, tmp_path: Path) -> None:
+    place = collector if where == "--url" else (tmp_path / "profiles").as_uri()
+    for at, value in enumerate((5, 8)):
+        (tmp_path / "heap.pb.gz").write_bytes(heap({b"f": (value, value, 1, 1)}, at))
+        push = ["push", str(tmp_path / "heap.pb.gz"), "--service", "delta", "--type", "heap"]
+        program([str(SCRIPTS / "profbucket"), *push, where, place]).check()
+    ask = ["--service", "delta", "--type", "heap", "--from", "0", "--to", "2200000000", "--delta"]
+    out = tmp_path / "out"
+    program([str(SCRIPTS / "profbucket"), "merge", *ask, where, place, "-o", str(out)]).check()
+    assert read(out.read_bytes()) == {b"f": (3, 3, 1, 1)}
+    files = program([str(SCRIPTS / "profbucket"), "merge", "--delta", str(out)])
+    assert (files.returncode, "--delta is of what" in files.stderr) == (2, True)
