@@ -16,12 +16,12 @@ PERIOD = 10_000_000  # nanoseconds between two looks at who is running
 WALL_LOOKS = 10  # every so many looks also at who is not
 
 _MOMENT = 0.0002  # seconds in which a thread that runs is seen to
-_SWITCH = 0.00005  # seconds that a thread may keep the interpreter from us; the usual 5 ms are whole requests
-_LATE = 0.0005  # seconds after which that was not prompt
+_SWITCH = 0.0002  # seconds that a thread may keep the interpreter from us; the usual 5 ms are whole requests
+_LATE = 0.0008  # seconds after which that was not prompt
 _TRIES = 4
 _SPREAD = 0.002  # seconds within which chance puts a look
 _DEPTH = 512  # innermost frames of a stack that are kept
-_SHARE = 20  # a look may take a twentieth of the time until the next
+_SHARE = 33  # looking, and waiting for one's turn to, may take three hundredths of the time
 
 _CHANCE = random.Random()  # noqa: S311 # the program's own may be seeded, to be the same each time
 
@@ -106,6 +106,7 @@ class Sampler:
         self._present: dict[Place, int] = {}
         self._looks = 0
         self.begun = time.time_ns()
+        self._spent = time.thread_time_ns()
         self._begin = self._last = self._last_wall = time.monotonic_ns()
         if cpu:
             self._meet(_clocks(), 0)
@@ -115,7 +116,6 @@ class Sampler:
 
         The *last* look puts down what is still owed.
         """
-        cost = time.thread_time_ns()
         self._looks += 1
         everyone = self._wants_wall and (last or self._looks % WALL_LOOKS == 0)
         running = self._movers() if self._wants_cpu else ()
@@ -136,7 +136,8 @@ class Sampler:
         if self._wants_cpu:
             self._keep_up(frames, now - self._last)
         self._last = now
-        cost = time.thread_time_ns() - cost
+        before, self._spent = self._spent, time.thread_time_ns()
+        cost = self._spent - before
         return max(PERIOD * _CHANCE.uniform(0.8, 1.2), cost * _SHARE) / 1e9
 
     def cpu(self) -> bytes | None:
