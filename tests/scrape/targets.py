@@ -64,9 +64,11 @@ def hang(_: BaseHTTPRequestHandler, over: threading.Event) -> None:
 
 
 def drip(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
-    """A header that never ends, a byte at a time."""
+    """A header that takes twenty seconds, a byte at a time."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
-    while not over.wait(0.05):
+    for _ in range(400):
+        if over.wait(0.05):
+            break
         handler.wfile.write(b"x")
 
 
@@ -74,7 +76,9 @@ def drip_body(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
-    while not over.wait(0.05):
+    for _ in range(400):
+        if over.wait(0.05):
+            break
         handler.wfile.write(b"x")
 
 
