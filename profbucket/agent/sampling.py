@@ -21,7 +21,7 @@ _LATE = 0.0008  # seconds after which that was not prompt
 _TRIES = 4
 _SPREAD = 0.002  # seconds within which chance puts a look
 _DEPTH = 512  # innermost frames of a stack that are kept
-_SHARE = 33  # looking, and waiting for one's turn to, may take three hundredths of the time
+_SHARE = 50  # looking, and waiting for one's turn to, may take two hundredths of the time
 
 _CHANCE = random.Random()  # noqa: S311 # the program's own may be seeded, to be the same each time
 

@@ -84,20 +84,21 @@ def test_a_forked_child_has_an_agent_of_its_own_and_sends_nothing_twice(stub: Si
     assert done.text.split() == ["0.005", "0.005"]
 
 
-def test_a_fork_does_not_take_along_what_waits(stub: Sick) -> None:
+def test_a_fork_does_not_take_along_what_waits_nor_what_is_set_for_a_look(stub: Sick) -> None:
     text = START + "from profbucket.agent.settings import Settings\n"
     text += (
         "agent.start(url, 'life', every=3600, seconds=0.01)\n"
         "agent._Agent.running._outbox.put('cpu', b'waits')\n"
+        "from profbucket.agent.sampling import PROMPT; PROMPT.set()\n"
         "pid = os.fork()\n"
         "waiting = len(agent._Agent.running._outbox._waiting)\n"
-        "print(waiting, flush=True)\n"
+        "print(waiting, sys.getswitchinterval() if pid == 0 else '', flush=True)\n"
         "if pid: os.waitpid(pid, 0)\n"
         "else: agent.stop(); os._exit(0)\n"
     )
     stub.fault = 503
     done = python(text, stub.url).check()
-    assert sorted(done.text.split()) == ["0", "1"]
+    assert sorted(done.text.split()) == ["0", "0.005", "1"]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
