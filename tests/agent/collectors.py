@@ -62,7 +62,7 @@ class Sick:
 
 
 @contextmanager
-def sick(behind: str = "") -> Iterator[Sick]:
+def sick(behind: str = "", port: int = 0) -> Iterator[Sick]:
     """A collector on this machine until the block ends; *behind* is where posts are passed on to."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ def sick(behind: str = "") -> Iterator[Sick]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name it has there
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         one = Sick(f"http://127.0.0.1:{server.server_port}", behind)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

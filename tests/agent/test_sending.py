@@ -65,19 +65,21 @@ def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str
     assert len(Client(collector).find(query).profiles) == 1
 
 
-@pytest.mark.parametrize("fault", [500, 503, 429, "lost", "gone"])
+@pytest.mark.parametrize("fault", [500, 503, 429, "lost", "hang"])
 def test_what_fails_for_a_while_is_sent_again_in_the_same_bytes_and_counts_once(
-    collector: str, fault: int | str
+    collector: str, fault: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collector that fails, is busy, or whose answers are lost: afterwards each profile is there once."""
+    """A collector that fails, is busy, hangs, or whose answers are lost: afterwards each profile is there once."""
     service = f"again-{fault}"
+    monkeypatch.setattr("profbucket.agent.sending._SECONDS", 0.5 if fault == "hang" else 15.0)
     with sick(collector) as one:
-        one.fault = fault if fault != "gone" else 503
+        one.fault = fault
         with sending(one.url, service) as outbox:
             for value in (1, 2, 3):
                 outbox.put("cpu", profile(value))
             one.wait_for(lambda posts: len(posts) >= 3)
             one.fault = ""
+            monkeypatch.setattr("profbucket.agent.sending._SECONDS", 15.0)
             one.wait_for(lambda posts: len({post.body for post in posts}) == 3)
             outbox.close(time.monotonic() + 60)
             assert outbox.done.wait(60)
@@ -86,15 +88,21 @@ def test_what_fails_for_a_while_is_sent_again_in_the_same_bytes_and_counts_once(
     assert stored(collector, service) == 3
 
 
-def test_a_collector_that_is_not_there_is_tried_until_it_is() -> None:
+def test_a_collector_that_is_gone_is_tried_until_it_is_there_again(
+    collector: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "profbucket.agent")
     port = free_port()
-    with sending(f"http://127.0.0.1:{port}") as outbox:
-        outbox.put("cpu", profile(1))
-        with sick() as one:
-            pass  # another port: nothing comes there
-        assert one.posts == []
-        outbox.close(time.monotonic() + 0.2)
-        assert outbox.done.wait(60)
+    with sending(f"http://127.0.0.1:{port}", "gone") as outbox:
+        for value in (1, 2, 3):
+            outbox.put("cpu", profile(value))
+        while "cannot be reached" not in caplog.text:
+            assert not outbox.done.wait(0.01)
+        with sick(collector, port) as one:
+            one.wait_for(lambda posts: len(posts) == 3)
+            outbox.close(time.monotonic() + 60)
+            assert outbox.done.wait(60)
+    assert stored(collector, "gone") == 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 301])
