@@ -19,6 +19,7 @@ _MODULES = (
     "bench.http",
     "bench.week",
     "bench.ui",
+    "bench.agent",
 )
 _RESULTS = Path(__file__).parent / "RESULTS.md"
 

@@ -1,24 +1,27 @@
 """Entry points of the Cloud Functions: each serves the routes of its job.
 
 ``write`` takes profiles in, ``query`` finds and fetches them, ``merge`` makes one of many; ``collector`` does all
-three. ``compact`` makes blocks when a scheduler calls it. Nothing is opened before the first request.
+three. ``compact`` makes blocks and ``scrape`` fetches profiles, when a scheduler says so. Nothing is opened before
+the first request.
 """
 
+import json
 import os
 from functools import cache
 
 import functions_framework
 from flask import Flask, Request
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
 from profbucket import logs
 from profbucket.api import create_app, error_response
 from profbucket.compact import Compactor
 from profbucket.config import Config
-from profbucket.errors import ProfbucketError
+from profbucket.errors import Misconfigured, NotFound, ProfbucketError
 from profbucket.ingest import Collector
 from profbucket.query import Querier
-from profbucket.storage import open_storage
+from profbucket.storage import Storage, open_storage
 
 
 @functions_framework.http
@@ -51,6 +54,27 @@ def compact(request: Request) -> Response:
     return _serve(request, compacts=True)
 
 
+@functions_framework.http
+def scrape(request: Request) -> Response:
+    """Fetch profiles of all targets once. Who may say so is the platform's to know."""
+    from profbucket.scrape import report
+    from profbucket.scrape import scrape as scraped
+    from profbucket.targets import KEY, parse_targets
+
+    try:
+        if request.method != "POST":
+            raise MethodNotAllowed(["POST"])
+        config, storage = _opened()
+        try:
+            targets = parse_targets(storage.bucket.get(KEY), config.limits)
+        except NotFound:
+            raise Misconfigured(f"there are no targets: put their list into the bucket as {KEY}") from None
+        found = report(list(scraped(targets, Collector(storage, config.limits), config.limits)))
+        return Response(json.dumps({"code": 200, "body": found}) + "\n", content_type="application/json")
+    except (ProfbucketError, MethodNotAllowed) as error:
+        return error_response(error)
+
+
 def _serve(
     request: Request,
     *,
@@ -68,11 +92,16 @@ def _serve(
 
 
 @cache
-def _app(writes: bool, reads: bool, compacts: bool, bare: str | None) -> Flask:
+def _opened() -> tuple[Config, Storage]:
     logs.configure()  # the settings that say how may be those that are wrong
     config = Config.from_env(os.environ)
     logs.configure(config.log_level, config.project)
-    storage = open_storage(config.storage_url)
+    return config, open_storage(config.storage_url)
+
+
+@cache
+def _app(writes: bool, reads: bool, compacts: bool, bare: str | None) -> Flask:
+    config, storage = _opened()
     return create_app(
         config,
         collector=Collector(storage, config.limits) if writes else None,

@@ -71,6 +71,7 @@ RETRY_AFTER = 5  # seconds; an agent's own back-off begins lower
 # Parameters with a meaning; any other is a label. pprof adds "seconds" when it is told -seconds.
 OURS = frozenset({"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"})
 BASE = frozenset({"base_from", "base_to", "base_labels"})
+DELTA = frozenset({"delta"})
 FLAME = BASE | {"sample_type", "max_nodes", "focus"}
 SERIES = frozenset({"group_by", "step"})
 
@@ -239,9 +240,9 @@ class _Read:
 
     def merge(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
-        parameters = _Parameters(request.args)
+        parameters = _Parameters(request.args, DELTA)
         query = self._query(key, parameters, self._mergeable(parameters))
-        return self._merged(self._querier.merge(query))
+        return self._merged(self._querier.delta(query) if parameters.flag("delta") else self._querier.merge(query))
 
     def profile(self, ids: str) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -392,6 +393,13 @@ class _Parameters:
         if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
             raise Invalid(f"{name}={text[:80]!r}: it is a whole number from 1")
         return int(text)
+
+    def flag(self, name: str) -> bool:
+        """Whether *name* is 1, and not 0 or missing."""
+        text = self.get(name)
+        if text not in ("", "0", "1"):
+            raise Invalid(f"{name}={text[:80]!r}: it is 0 or 1")
+        return text == "1"
 
     def labels(self) -> Iterable[tuple[str, str]]:
         """The labels among the parameters: all that is not ours."""

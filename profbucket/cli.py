@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from profbucket.errors import Invalid, ProfbucketError
+from profbucket.errors import ProfbucketError
 from profbucket.labels import Labels
 from profbucket.meta import Meta, ProfileType, shown
 from profbucket.options import (
@@ -20,6 +20,7 @@ from profbucket.options import (
     connection,
     merged,
     output,
+    pair,
     query_of,
     question,
     repaired,
@@ -49,15 +50,26 @@ def main() -> None:
     sys.exit(code)
 
 
+_ELSEWHERE = ("key", "run", "scrape")  # commands in rooms of their own
+
+
 class _Commands(click.Group):
-    """The commands of this module, and those that make keys."""
+    """The commands of this module, and those elsewhere, which are imported on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "key"])
+        return sorted([*super().list_commands(ctx), *_ELSEWHERE])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name != "key":
+        if cmd_name not in _ELSEWHERE:
             return super().get_command(ctx, cmd_name)
+        if cmd_name == "run":
+            from profbucket.run_command import run
+
+            return run
+        if cmd_name == "scrape":
+            from profbucket.scrape_command import scrape
+
+            return scrape
         from profbucket.key_commands import key
 
         return key
@@ -117,7 +129,7 @@ def push(
     A file that is pushed again is stored once.
     """
     told_at = parse_time(created_at, time.time_ns()) if created_at else None
-    profile_labels = Labels.of(_pair(label) for label in labels)
+    profile_labels = Labels.of(map(pair, labels))
     client = connect(url, key, storage)
 
     def store(file: str) -> str:
@@ -306,13 +318,6 @@ def _sentence(error: Exception) -> str:
 def _plain(text: str) -> str:
     """*text* without control characters: names in profiles come from strangers, and this may be a terminal."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-
-
-def _pair(label: str) -> tuple[str, str]:
-    key, equals, value = label.partition("=")
-    if not equals:
-        raise Invalid(f"a label without '=': {label!r}; write --label key=value")
-    return key, value
 
 
 def _each(

@@ -99,6 +99,10 @@ class Client:
         """One gzip pprof; see :meth:`Querier.merge`."""
         return self._request("GET", "profiles/merge", _parameters(query))
 
+    def delta(self, query: Query) -> bytes:
+        """One gzip pprof; see :meth:`Querier.delta`."""
+        return self._request("GET", "profiles/merge", {**_parameters(query), "delta": "1"})
+
     def merge_ids(self, ids: Sequence[Id]) -> bytes:
         """One gzip pprof; see :meth:`Querier.merge_ids`."""
         return self._request("GET", f"profiles/{'+'.join(map(str, ids))}")

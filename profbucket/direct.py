@@ -33,6 +33,9 @@ class Direct:
     def merge(self, query: Query) -> bytes:
         return self._querier.merge(query).data
 
+    def delta(self, query: Query) -> bytes:
+        return self._querier.delta(query).data
+
     def merge_ids(self, ids: Sequence[Id]) -> bytes:
         return self._querier.merge_ids(ids).data
 

@@ -15,6 +15,8 @@ from profbucket.pprof import decode
 from profbucket.pprof.packing import inflate
 from profbucket.storage import Writer
 
+EMPTY = "the profile is empty: it has no samples"  # what is wrong with a profile of nothing
+
 # A decoded profile takes up to thirty times its size: those that are larger than this, inflated, are checked one
 # at a time. That costs no time, because protobuf holds the interpreter all the same.
 _LARGE = 64 << 10
@@ -69,7 +71,7 @@ class Collector:
         with _ONE_LARGE if _is_large(data, self._limits) else nullcontext():
             profile = decode(data, self._limits)
             if not profile.message.sample:
-                raise Invalid("the profile is empty: it has no samples")
+                raise Invalid(EMPTY)
             time_nanos, totals = profile.time_nanos, profile.totals
             del profile  # before the next one may be decoded
         return time_nanos, totals

@@ -188,9 +188,13 @@ def _paths(config: Config, statuses: Statuses) -> Json:
         mergeable = _query(
             "type", "What they measure; `trace` cannot be merged.", {"type": "string"}, example="cpu"
         )
-        return operation(
-            name, "Make one profile of all that match.", merged, merge_errors, [*selection, mergeable, count]
+        delta = _query(
+            "delta",
+            "With 1, of counters (alloc_space, delay …) the increase over the range, of each series together.",
+            {"enum": ["0", "1"]},
         )
+        parameters = [*selection, mergeable, count, delta]
+        return operation(name, "Make one profile of all that match.", merged, merge_errors, parameters)
 
     nodes = {"type": "integer", "minimum": 1, "maximum": config.limits.flame_nodes}
     tree = [

@@ -92,7 +92,21 @@ def question(command: F) -> F:
 def sources(command: F) -> F:
     """Options that say what to make one profile of."""
     limit = click.option("--limit", type=click.IntRange(1), help="Merge so many, evenly spread over the range.")
-    return click.argument("sources", metavar="[FILE_OR_ID]...", nargs=-1)(question(limit(connection(command))))
+    delta = click.option(
+        "--delta",
+        is_flag=True,
+        help="Of counters, as in Go's heap, block and mutex, the increase over the range: latest minus earliest.",
+    )
+    command = question(limit(delta(connection(command))))
+    return click.argument("sources", metavar="[FILE_OR_ID]...", nargs=-1)(command)
+
+
+def pair(label: str) -> tuple[str, str]:
+    """Key and value of what ``--label`` was given; raise ``Invalid`` where it is no such pair."""
+    key, equals, value = label.partition("=")
+    if not equals:
+        raise Invalid(f"a label without '=': {label!r}; write --label key=value")
+    return key, value
 
 
 def output(command: F) -> F:
@@ -147,11 +161,21 @@ def query_of(service: str | None, kind: str | None, since: str, to: str, conditi
 
 
 def merged(
-    sources: Sequence[str], *, limit: int | None, url: str, key: str | None, storage: str | None, **asked: Any
+    sources: Sequence[str],
+    *,
+    limit: int | None,
+    delta: bool,
+    url: str,
+    key: str | None,
+    storage: str | None,
+    **asked: Any,
 ) -> bytes:
     """One pprof of what the options of :func:`sources` select. *asked* is what :func:`query_of` takes."""
     if not sources:
-        return connect(url, key, storage).merge(replace(query_of(**asked), limit=limit))
+        query, client = replace(query_of(**asked), limit=limit), connect(url, key, storage)
+        return client.delta(query) if delta else client.merge(query)
+    if delta:
+        raise click.UsageError("--delta is of what --service and --type select, not of FILEs or IDs.")
     if asked["service"]:
         raise click.UsageError("FILEs or IDs and --service exclude each other.")
     if any(_is_id(source) for source in sources):

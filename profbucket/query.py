@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from profbucket.blocks import MERGED
+from profbucket.delta import difference, note
 from profbucket.errors import Invalid, NotFound, NotMergeable, Unavailable
 from profbucket.history import Moved, Source
 from profbucket.keys import Id, escape
@@ -120,10 +121,7 @@ class Querier:
         where there are more than ``limits.merge`` and no limit was asked for, ``Invalid`` where their sample
         types differ.
         """
-        if query.type is None or not query.type.is_pprof:
-            mergeable = ", ".join(kind for kind in ProfileType if kind.is_pprof)
-            what = "without a type" if query.type is None else f"of type {query.type}"
-            raise NotMergeable(f"profiles {what} cannot be merged: set type= to one of {mergeable}")
+        _check_mergeable(query)
         labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
         for _ in range(_ATTEMPTS):
             sources, found = self._select(query)
@@ -137,6 +135,20 @@ class Querier:
             except Moved:
                 continue
         raise Unavailable(f"{_described(query)}: its blocks became parts of others all the time; ask again")
+
+    def delta(self, query: Query) -> Merged:
+        """What happened between the profiles that *query* asks for; see :mod:`profbucket.delta`.
+
+        Raise as :meth:`merge` does, and ``Invalid`` with a limit, or for profiles that hold no counters.
+        """
+        _check_mergeable(query)
+        if query.limit is not None:
+            raise Invalid("limit= and delta=1 exclude each other: of each series the ends are compared")
+        labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
+        what = f"service={query.service} type={query.type}{labels}"
+        made = difference(self._storage, query, what, self._restored, limits=self._limits, timer=self._timer)
+        filename = f"{escape(query.service)}-{query.type}-delta.pb.gz"
+        return Merged(made.data, filename, made.found, made.merged, made.expired)
 
     def merge_ids(self, ids: Sequence[Id]) -> Merged:
         """The merge of the profiles with these ids, all of one type.
@@ -211,6 +223,7 @@ class Querier:
         if expired:
             comment += f", {expired} had expired"
         filename = f"{escape(query.service)}-{query.type}.pb.gz"
+        comment += note(merger.sample_types(), merged)
         return Merged(merger.result([comment]), filename, found, merged, expired)
 
     def _in_time(self, what: str, sources: Sequence[Source]) -> Iterable[bytes | None]:
@@ -248,6 +261,17 @@ class Querier:
                 break
         raise missing(profile_id)
 
+    def _restored(self, profile_id: Id) -> bytes | None:
+        """What a block knows of a profile that has expired, or ``None``."""
+        from profbucket.pprof.merge import Merger
+
+        merger = Merger(self._limits)
+        try:
+            self._restore(merger, profile_id)
+        except NotFound:
+            return None
+        return merger.result()
+
     def _nothing(self, query: Query) -> NotFound:
         return NotFound(f"nothing found: {_described(query)} has no profiles; widen the range or drop labels")
 
@@ -270,6 +294,13 @@ def spread(profiles: Iterable[_Item], count: int) -> tuple[list[_Item], int]:
     if len(kept) > count:
         kept = [kept[i * len(kept) // count] for i in range(count)]
     return kept, total
+
+
+def _check_mergeable(query: Query) -> None:
+    if query.type is None or not query.type.is_pprof:
+        mergeable = ", ".join(kind for kind in ProfileType if kind.is_pprof)
+        what = "without a type" if query.type is None else f"of type {query.type}"
+        raise NotMergeable(f"profiles {what} cannot be merged: set type= to one of {mergeable}")
 
 
 def _described(query: Query) -> str:

@@ -3,7 +3,7 @@ locals {
     "artifactregistry.googleapis.com", # where the functions' images lie
     "cloudbuild.googleapis.com",       # what makes them
     "cloudfunctions.googleapis.com",
-    "cloudscheduler.googleapis.com", # calls compact
+    "cloudscheduler.googleapis.com", # calls compact and scrape
     "firestore.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com", # signs URLs

@@ -64,7 +64,7 @@ def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
         try:
             connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
             connection.request("GET", "/api/0/version")
-            if connection.getresponse().status in (200, 401):  # 401 where it has keys
+            if connection.getresponse().status in (200, 401, 405):  # 401 where it has keys, 405 of scrape
                 return
             break  # it is up, and broken
         except (OSError, HTTPException):

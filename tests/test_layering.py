@@ -11,6 +11,10 @@ OURS = ("functions", "profbucket", "storage_")
 STORAGES_SEE = tuple(f"profbucket.{name}" for name in ("ahead", "errors", "labels", "meta", "ports", "times"))
 FORMAT = ("google.protobuf", "google._upb", "numpy")
 CLOUD = ("google.api_core", "google.auth", "google.cloud", "google.oauth2", "boto3", "botocore", "s3transfer")
+SETTINGS = (
+    "profbucket/config.py",
+    "profbucket/agent/settings.py",
+)  # a collector's, and those of a program with the agent
 ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb")
 
 
@@ -28,7 +32,7 @@ def violations(sources: Mapping[str, str]) -> list[str]:
                 found.append(f"{path} imports {name}: the wire format lives in profbucket/pprof")
             elif _begins(name, CLOUD) and not path.startswith(("storage_gcs/", "storage_s3/")):
                 found.append(f"{path} imports {name}: cloud libraries live in storage_gcs and storage_s3")
-        if path != "profbucket/config.py":
+        if path not in SETTINGS:
             found += [f"{path} reads {name}: settings are read in config.py" for name in _environment(path, tree)]
     return found
 

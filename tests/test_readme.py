@@ -83,7 +83,7 @@ def test_every_command_of_the_command_line_is_in_the_table() -> None:
 
 
 def test_every_file_that_is_linked_is_there() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)[^)]*\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 

@@ -78,6 +78,12 @@ class Merger:
         if self._errors:
             raise self._errors.pop(0)
 
+    def sample_types(self) -> list[str]:
+        """What the profiles so far measure, as in ``alloc_space``; nothing where there is none."""
+        self.flush()
+        kinds = self.pool.types[0] if self.pool.types else ()
+        return [self.pool.name(kind).decode(errors="replace") for kind, _ in kinds]
+
     def result(self, comments: Sequence[str] = ()) -> bytes:
         """The merge as a gzip pprof, with *comments* before those of the profiles.
 

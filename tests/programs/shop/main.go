@@ -1,5 +1,5 @@
 // Shop is a program that profiles itself in every way Go knows and posts the profiles to a collector as profefe's Go
-// agent does, or writes them to files. It prints one line of JSON for each profile.
+// agent does, writes them to files, or gives them to those who fetch them. It prints one line of JSON for each profile.
 package main
 
 import (
@@ -61,11 +61,15 @@ func run(args []string, out io.Writer) error {
 	seconds := flags.Float64("cpu-seconds", 1, "`seconds` of CPU time, over all threads, that one CPU profile covers")
 	count := flags.Int("count", 1, "how many `times` the whole set is taken")
 	directory := flags.String("out", "", "write the profiles to this `directory` instead of posting them")
+	listen := flags.String("listen", "", "work until it is killed, with net/http/pprof at this `address`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	if *listen != "" {
+		return newShop(*slow).listen(*listen, out)
+	}
 	if (a.collector == "") == (*directory == "") {
-		return errors.New("give either -collector or -out")
+		return errors.New("give either -collector, -out or -listen")
 	}
 
 	s := newShop(*slow)

@@ -1,0 +1,123 @@
+"""HTTP requests that are over in time: one deadline for all of it, however slowly the other side drips.
+
+Only the standard library: it is also used inside of other people's programs, by the agent.
+"""
+
+import io
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]  # what socket.getaddrinfo answers for host and port
+
+FAILURES = (OSError, HTTPException)  # what a request raises where there is no whole answer; UnicodeError is none
+
+
+def resolve(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+    """The addresses of *host*, as ``socket.getaddrinfo`` lists them; raise ``OSError`` where there is none."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label of the name is too long or empty
+        raise OSError(f"{host!r} is no name of a host") from None
+
+
+@contextmanager
+def request(
+    method: str,
+    url: str,
+    *,
+    seconds: float,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    resolve: Resolve = resolve,
+) -> Iterator[HTTPResponse]:
+    """The answer to one request; its body is still to be read, and that, too, within *seconds* from now.
+
+    Nothing is followed, repeated or sent through a proxy. The host is asked for at the addresses that *resolve*
+    gives. Raise one of ``FAILURES`` where it fails or the time is up; looking up a name takes as long as the
+    system lets it.
+    """
+    parts = urlsplit(url)
+    ends = time.monotonic() + seconds
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or ""
+    connected = _connected(resolve(host, port), ends)
+    try:
+        if parts.scheme == "https":
+            connected = _secured(connected, host, ends)
+        connection = HTTPConnection(host, port)
+        connection.sock = _Timed(connected, ends)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        connection.request(method, target, body, {"Host": _host(parts), "Connection": "close", **(headers or {})})
+        with connection.getresponse() as response:
+            yield response
+    finally:
+        connected.close()
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
+def _connected(addresses: Sequence[tuple[Any, ...]], ends: float) -> socket.socket:
+    """A connection to the first of *addresses* that takes it."""
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _, address in addresses:
+        one = socket.socket(family, kind, protocol)
+        try:
+            one.settimeout(_left(ends))
+            one.connect(address)
+        except OSError as error:
+            one.close()
+            failure = error
+        else:
+            return one
+    raise failure
+
+
+def _secured(connected: socket.socket, host: str, ends: float) -> socket.socket:
+    connected.settimeout(_left(ends))
+    secured: socket.socket = _tls().wrap_socket(connected, server_hostname=host)
+    return secured
+
+
+@cache
+def _tls() -> Any:
+    import ssl  # where there is TLS only: it is large, and gevent wants to be there before it is
+
+    return ssl.create_default_context()
+
+
+def _left(ends: float) -> float:
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the time was up")
+    return left
+
+
+class _Timed(io.RawIOBase):
+    """What http.client needs of a socket, each wait of which ends at *ends*."""
+
+    def __init__(self, connected: socket.socket, ends: float) -> None:
+        super().__init__()
+        self._socket = connected
+        self._ends = ends
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(_left(self._ends))
+        self._socket.sendall(data)
+
+    def makefile(self, _: str) -> io.BufferedReader:
+        return io.BufferedReader(_Timed(self._socket, self._ends))  # which is closed by itself
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._socket.settimeout(_left(self._ends))
+        return self._socket.recv_into(buffer)

@@ -1,0 +1,52 @@
+"""What stands after an apply with targets: the function scrape, what it may do, and who may call it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from profbucket.targets import KEY, parse_targets
+from tests.terraform.conftest import KEYS
+from tests.terraform.test_apply import DATABASE, GRANTS, OBJECTS, grants
+from tests.terraform.tool import DATA, State, Terraform, copy_deployed, find_terraform
+
+TARGETS = [{"url": "http://10.0.0.5:6060", "service": "api", "labels": {"version": "1"}, "seconds": 5}]
+
+
+@pytest.fixture(scope="module")
+def scraping(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> State:
+    root: Path = tmp_path_factory.mktemp("scraping")
+    copy_deployed(root, DATA)
+    return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS, targets=TARGETS)
+
+
+def test_it_writes_profiles_and_reads_its_targets_alone(scraping: State) -> None:
+    """No one else is granted anything that was not before; the clock may call it, and the world may not."""
+    assert grants(scraping) == {
+        **GRANTS,
+        "profbucket-scrape": {
+            ("roles/storage.objectCreator", "bucket", f'!resource.name.startsWith("{OBJECTS}_/")'),
+            ("roles/storage.objectViewer", "bucket", f'resource.name == "{OBJECTS}_/targets.json"'),
+            ("profbucket_index_writer", "project", DATABASE),
+        },
+        "profbucket-scheduler": {
+            *GRANTS["profbucket-scheduler"],
+            ("roles/run.invoker", "service profbucket-scrape", ""),
+        },
+    }
+
+
+def test_the_targets_are_those_that_the_function_reads(scraping: State) -> None:
+    targets = scraping.all("google_storage_bucket_object")['targets["scrape"]']
+    assert targets["name"] == KEY
+    [target] = parse_targets(targets["content"])
+    assert (target.service, dict(target.labels)["version"], target.seconds) == ("api", "1", 5)
+
+
+def test_the_function_is_called_once_a_minute_and_has_the_time_that_it_takes(scraping: State) -> None:
+    job = scraping.all("google_cloud_scheduler_job")['scrape["scrape"]']
+    assert job["schedule"] == "* * * * *"
+    function = scraping.all("google_cloudfunctions2_function")['scrape["scrape"]']
+    assert function["build_config"][0]["entry_point"] == "scrape"
+    assert function["service_config"][0]["timeout_seconds"] >= 300 + 30 + 5
+    assert job["attempt_deadline"] == f"{function['service_config'][0]['timeout_seconds']}s"
