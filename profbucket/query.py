@@ -174,7 +174,8 @@ class Querier:
                 merger.add(data)
             else:
                 self._restore(merger, profile_id)
-        comment = f"service={services} type={kinds[0]} merged {len(ids)} profiles by id"
+        count = f"{len(ids)} profile{'s' if len(ids) > 1 else ''}"
+        comment = f"service={services} type={kinds[0]} merged {count} by id{note(merger.sample_types(), len(ids))}"
         filename = f"{escape(ids[0].service)}-{ids[0].type}.pb.gz"
         return Merged(merger.result([comment]), filename, len(ids), len(ids), 0)
 

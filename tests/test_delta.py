@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.api import create_app
+from profbucket.compact import Compactor
 from profbucket.config import Config
 from profbucket.errors import Invalid, NotFound, NotMergeable, TooMany
 from profbucket.ingest import Collector
@@ -288,3 +289,16 @@ def test_it_is_asked_for_on_the_command_line(where: str, collector: str, tmp_pat
     assert read(out.read_bytes()) == {b"f": (3, 3, 1, 1)}
     files = program([str(SCRIPTS / "profbucket"), "merge", "--delta", str(out)])
     assert (files.returncode, "--delta is of what" in files.stderr) == (2, True)
+
+
+def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Stored) -> None:
+    for at, count in ((0, 3), (60, 5), (120, 9)):
+        stored.put({b"work": (count, 10 * count, 1, count)}, at)
+        stored.put({b"work": (2 * count, count, 1, 1)}, at, "b")
+    before, said = stored.delta(), stored.comment()
+    list(Compactor(stored.storage, clock=lambda: T + 10**6 * SECOND).run())
+    for meta in stored.storage.find(ALWAYS):
+        stored.storage.bucket.delete(Id.parse(meta.id).key)
+    assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
+    assert stored.delta() == before
+    assert stored.comment() == said
