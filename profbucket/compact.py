@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import groupby, takewhile
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from profbucket import blocks
@@ -22,9 +22,9 @@ from profbucket.keys import Id, block_prefix
 from profbucket.limits import Limits
 from profbucket.meta import Block, Meta, ProfileType
 from profbucket.periods import Periods
-from profbucket.ports import Object, Part, Selection
+from profbucket.ports import LONGEST, Object, Part, Selection
 from profbucket.storage import Storage
-from profbucket.times import LATEST, SECOND, format_time
+from profbucket.times import LATEST, SECOND, format_stamp, format_time
 
 if TYPE_CHECKING:
     from profbucket.pprof.block import Built
@@ -98,16 +98,20 @@ class Compactor:
     def _compact(self, service: str, kind: ProfileType) -> Iterator[Step]:
         """Make blocks of the head's finished periods."""
         end = self._over(self._periods.short) - 1
+        period = self._periods.short * SECOND
         after = None
         while True:
-            selection = Selection(service, kind, 0, end, after=after, limit=self._limits.block_members)
-            entries = list(self._index.find(selection))
-            if not entries:
+            # Which period is next, and then what is in it: each entry that is read is paid for.
+            first = next(self._index.find(Selection(service, kind, 0, end, after=after, limit=1)), None)
+            if first is None:
                 return
-            period = self._periods.short * SECOND
-            number = entries[0].created_at // period
-            members = list(takewhile(lambda meta: meta.created_at // period == number, entries))  # noqa: B023
-            after = members[-1].position
+            begin = first.created_at // period * period
+            limit = self._limits.block_members
+            selection = Selection(service, kind, begin, begin + period - 1, after=after, limit=limit)
+            members = list(self._index.find(selection))
+            after = members[-1].position if members else first.position
+            if not members:
+                continue  # another run was quicker
             try:
                 known = self._already_in_blocks(service, kind, members)
             except Moved:
@@ -206,14 +210,19 @@ class Compactor:
 
     def _sweep(self, service: str, kind: ProfileType) -> Iterator[Step]:
         """Delete the objects of blocks that no reader can need any more."""
-        below = block_prefix(service, kind)
+        below, since = block_prefix(service, kind), self._sweep_from()
         needed = None
-        for there in self._bucket.list(below, f"{below[:-1]}0"):
+        for there in self._bucket.list(f"{below}{format_stamp(since)}", f"{below[:-1]}0"):
             if needed is None:
-                needed = self._index.blocks(service, kind, 0, LATEST)
+                needed = self._index.blocks(service, kind, since, LATEST)
             if not any(block.id == there.key for block in needed) and self._is_left(there, needed):
                 self._bucket.delete(there.key)
                 yield Step(Deed.DELETED, there.key, 0)
+
+    def _sweep_from(self) -> int:
+        """Since when blocks are looked at: each is paid for, and what is left over is nearly always of late."""
+        now, long = self._over(self._periods.short), self._periods.long * SECOND
+        return 0 if now % long == 0 else max(now - LONGEST - 2 * long, 0)
 
     def _is_left(self, there: Object, needed: Sequence[Block]) -> bool:
         """Whether nobody knows this block any more, and has not for a while.

@@ -293,6 +293,16 @@ class CompactionClaims:
         assert len(list(storage.bucket.list("_/blocks/", "_/blocks0"))) == 1
         assert_same(storage, other)
 
+    def test_once_a_day_what_is_left_of_long_ago_is_deleted_too(self, storage: Storage) -> None:
+        """Else only what is of the last days is looked at."""
+        post(storage, range(0, 240, 10))
+        compact(storage, MIDNIGHT + 20 * HOUR)
+        blocks = storage.index.blocks("api", CPU, *EVER)
+        later = MIDNIGHT + 50 * DAY + 12 * HOUR
+        assert deeds(compact(storage, later)) == {Deed.UNITED: 1}
+        assert compact(storage, later + 3 * HOUR) == []
+        assert deeds(compact(storage, MIDNIGHT + 51 * DAY + 1800 * SECOND)) == {Deed.DELETED: len(blocks)}
+
     def test_a_run_that_is_out_of_time_is_resumed_by_the_next(self, storage: Storage) -> None:
         post(storage, range(0, 200, 10))
         post(storage, range(0, 200, 10), service="web")

@@ -19,6 +19,7 @@ from tests.gotool import run
 from tests.proxies import Counted, firestore_proxy
 from tests.serving import ROOT
 from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.storage.compactions import HOUR, MIDNIGHT, compact, post
 from tests.storage.examples import EVER, NOW, block, meta, numbered
 from tests.storage.loading import load_entries
 
@@ -168,6 +169,15 @@ def test_a_block_costs_one_commit_and_a_find_one_query_more(watched: Watched) ->
     assert (blocks, list(entries)) == ([block(metas)], [])
     assert len(watched.counted.requests) == 2
     assert watched.counted.documents == 1
+
+
+def test_a_compaction_reads_each_entry_once_and_one_more_for_each_hour(watched: Watched, gcs: str) -> None:
+    storage = Storage(GcsBucket(new_gcs_bucket(gcs)), watched.index)
+    post(storage, range(0, 240, 4))
+    watched.counted.reset()
+    assert len(compact(storage, MIDNIGHT + 20 * HOUR)) == 4
+    # The service, the entries, the first of each hour, the blocks before each hour's, and all blocks at the end.
+    assert watched.counted.documents == 1 + 60 + 4 + (0 + 1 + 2 + 3) + 4
 
 
 def test_a_write_costs_one_document_once_its_series_is_known(watched: Watched) -> None:
