@@ -55,13 +55,13 @@ def stored(url: str, service: str) -> int:
 
 
 def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str) -> None:
-    with sick(collector) as one, sending(one.url, "shop", version="a,b=c d") as outbox:
+    with sick(collector) as one, sending(one.url, "agents-shop", version="a,b=c d") as outbox:
         outbox.put("cpu", profile(1))
         [post] = one.wait_for(lambda posts: len(posts) == 1)
         assert post.headers["Authorization"] == f"Bearer {KEY}"
         outbox.close(time.monotonic() + 60)
         assert outbox.done.wait(60)
-    query = Query("shop", ProfileType.CPU, 0, LATEST, (Matcher("version", "=", "a,b=c d"),))
+    query = Query("agents-shop", ProfileType.CPU, 0, LATEST, (Matcher("version", "=", "a,b=c d"),))
     assert len(Client(collector).find(query).profiles) == 1
 
 
