@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.arrays import Bools, Ints, Words, offsets
+from profbucket.pprof.arrays import Bools, Ints, Words, offsets, ranges
 from profbucket.pprof.pairs import (
     FUNCTION,
     LINE,
@@ -152,13 +152,16 @@ class Batch:
         self.label_sample_row = samples.label_row
 
     def _read_stacks(self, samples: Samples) -> None:
-        # Where in stack_row the stack of each sample is; there are others between them, in any rows or none.
+        # Where in stack_row the stack of each sample is. What is between them is any row or none; before each of
+        # them there is something that is its own.
         self.stack_first, self.stack_count = samples.stack_first, samples.stack_count
         stream, ids = samples.stream, self._location_ids
         rows = ids.dense_rows(*samples.short_ids(), stream, self.stack_first, self.stack_count)
         if rows is None:
-            rows = ids.rows(samples.ids(), stream, self.stack_count)
-            self.stack_first = offsets(self.stack_count)[:-1]
+            found = ids.rows(samples.ids(), stream, self.stack_count)
+            self.stack_first = offsets(self.stack_count + 1)[:-1] + 1
+            rows = np.zeros(len(found) + len(stream), np.int64)
+            rows[ranges(self.stack_first, self.stack_count)] = found
         self.stack_row = rows
 
     def signatures(self) -> list[Types]:
@@ -250,9 +253,7 @@ class _Ids:
             if (most >= np.minimum(room, SHORT)).any():
                 return None
         rows = ids.astype(np.int64)
-        limits = bounds.tolist()
-        for begin, end, base in zip(limits, limits[1:], self._bounds.tolist(), strict=False):
-            rows[begin:end] += base
+        rows[bounds[0] :] += np.repeat(self._bounds[:-1], np.diff(bounds))
         return rows
 
     def _keys(self, place: Ints, stream: Ints) -> Ints:

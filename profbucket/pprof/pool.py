@@ -6,10 +6,11 @@ import numpy as np
 
 from profbucket.pprof.arrays import Ints, Words, offsets, ranges
 from profbucket.pprof.batch import Batch, Types
-from profbucket.pprof.interning import Rows, Sequences, Stacks
+from profbucket.pprof.interning import Rows, Sequences
 from profbucket.pprof.pieces import Strings
 
 _PAGE = 0x1000
+LISTED = 3  # lines of a location, or more, or such that do not fit a row: a list of them
 
 _Base = tuple[int, int, int, bytes, bytes]
 
@@ -29,19 +30,18 @@ class Pool:
         self.strings = Strings()
         self._names: list[bytes] = []
         self.functions = Rows(3)  # name and system name, file, start line
-        self.lines = Rows(3)  # function, line, column
-        self.line_lists = Sequences()
+        self.line_lists = Sequences(np.uint64)  # function, line, column, and so on
         self.mappings = Rows(3)  # pages, offset, build id or file
         self.bases: list[_Base] = []  # the lowest of each mapping: start, limit, offset, file, build id
         self.mapping_flags = np.empty((0, 4), bool)
         self.mapping_first = np.empty(0, np.int64)  # in how many profiles it is the first
-        # Mapping from 1 on, << 3, | how many lines stand in the row, << 1, | 1 for one that is folded; address;
-        # then function << 32 | line of up to two lines or else, where none stand there, the list of lines.
+        # Mapping from 1 on, << 3, | how many lines, << 1, | 1 for one that is folded; address; then function << 32 |
+        # line of up to two lines or else, where they are LISTED, the list of lines.
         self.locations = Rows(4)
-        self.stacks = Stacks()
         self.labels = Rows(3)  # key and text, number, unit
-        self.label_lists = Sequences()
-        self.samples = Rows(1)  # stack and label list
+        self.label_lists = Sequences(np.uint32)
+        self.no_labels = self.label_lists[b""]
+        self.samples = Sequences(np.uint32)  # label list, then the locations of the stack
         self.values = np.empty((0, 0), np.int64)
 
     def add(self, batch: Batch, *, every: bool = False) -> Ints:
@@ -130,7 +130,7 @@ class Pool:
         count = batch.line_count
         line, column = batch.line_number, batch.line_column
         function = function[batch.line_function_row]
-        few = (count == 1) | (count == 2)
+        few = count < LISTED
         odd = np.flatnonzero((line >> np.uint64(32) > 0) | (column > 0))
         if len(odd):
             few[np.repeat(np.arange(len(row)), count)[odd]] = False
@@ -143,30 +143,34 @@ class Pool:
         lists = np.flatnonzero(~few)
         if len(lists):
             inner = ranges(first[lists], count[lists])
-            numbers = self.lines.intern(_word(function)[inner], line[inner], column[inner])
-            words[0, lists] = _word(self.line_lists.intern(numbers, count[lists], self.lines.hashes()))
-        place = number << 3 | np.where(few, count, 0) << 1 | batch.location_folded
+            items = np.stack((_word(function)[inner], line[inner], column[inner]), axis=1).ravel()
+            length = 3 * count[lists]
+            words[0, lists] = _word(self.line_lists.intern(items, offsets(length)[:-1], length))
+        place = number << 3 | np.where(few, count, LISTED) << 1 | batch.location_folded
         return self.locations.intern(_word(place), address, *words)
 
     def _add_samples(self, batch: Batch, location: Ints, every: bool) -> Ints:
         width = self.values.shape[1]
+        values, first, count = batch.values, batch.stack_first, batch.stack_count
+        labels = self._intern_labels(batch, len(values))
+        alive = np.arange(len(values)) if every else values.any(axis=1).nonzero()[0]
+        if len(alive) < len(values):
+            values, first, count, labels = values[alive], first[alive], count[alive], labels[alive]
         items = location.astype(np.uint32)
         if len(items):
             items = items.take(batch.stack_row, mode="clip")
-        stack = self.stacks.intern(items, batch.stack_first, batch.stack_count)
-        label_list = self._intern_labels(batch, len(stack))
-        values = batch.values
-        numbers = np.full(len(stack), -1, np.int64)
-        alive = np.ones(len(stack), bool) if every else values.any(axis=1)
-        if not alive.all():
-            stack, label_list, values = stack[alive], label_list[alive], values[alive]
-        sample = numbers[alive] = self.samples.intern(_paired(stack, label_list))
+        else:
+            items = np.zeros(len(batch.stack_row), np.uint32)
+        items[first - 1] = labels
+        sample = self.samples.intern(items, first - 1, count + 1)
         if len(self.samples) > len(self.values):
             grown = np.zeros((max(1024, 2 * len(self.samples)), width), np.int64)
             grown[: len(self.values)] = self.values
             self.values = grown
         for i in range(width):
             np.add.at(self.values[:, i], sample, values[:, i])
+        numbers = np.full(len(batch.values), -1, np.int64)
+        numbers[alive] = sample
         return numbers
 
     def _intern_labels(self, batch: Batch, samples: int) -> Ints:
@@ -175,12 +179,13 @@ class Pool:
         number, unit = np.where(text > 0, np.uint64(0), number), np.where(text > 0, 0, unit)
         says = np.flatnonzero((text > 0) | (number > 0) | (unit > 0))
         if not len(says):
-            return np.zeros(samples, np.int64)
+            return np.full(samples, self.no_labels, np.int64)
         label = self.labels.intern(_paired(key[says], text[says]), number[says], _word(unit[says]))
         row = batch.label_sample_row[says]
         # The order among the values of one key is part of a profile, the order of keys is not.
         order = np.lexsort((text[says] == 0, key[says], row))
-        return self.label_lists.intern(label[order], np.bincount(row, minlength=samples), self.labels.hashes())
+        count = np.bincount(row, minlength=samples)
+        return self.label_lists.intern(label[order], offsets(count)[:-1], count)
 
 
 def _word(numbers: Ints) -> Words:

@@ -6,7 +6,7 @@ import numpy as np
 
 from profbucket.pprof.arrays import Bytes, Ints, Words, offsets, ranges
 from profbucket.pprof.packing import varint
-from profbucket.pprof.pool import Pool
+from profbucket.pprof.pool import LISTED, Pool
 from profbucket.pprof.varints import Fields, head_size, put, put_head, size_of
 
 _HEADS = [bytes([0x32, length]) for length in range(128)]  # of strings in the table
@@ -28,28 +28,35 @@ class _Writer:
         values = pool.values[: len(pool.samples)]
         sample = np.arange(len(values)) if every else np.flatnonzero(values.any(axis=1))
         self.values = pool.values[sample]
-        key = pool.samples.column(0)[sample]
-        self.stack_items, self.stack_count = pool.stacks.of(_high(key))
-        self.labels, self.label_count = pool.label_lists.of(_low(key))
+        items, count = pool.samples.of(sample)
+        first = offsets(count)[:-1]
+        label_list = items[first].astype(np.int64)
+        labelled = (label_list != pool.no_labels).nonzero()[0]
+        self.label_count = np.zeros(len(sample), np.int64)
+        self.labels, self.label_count[labelled] = pool.label_lists.of(label_list[labelled])
+        inner = np.ones(len(items), bool)
+        inner[first] = False
+        self.stack_items, self.stack_count = items[inner.nonzero()[0]].astype(np.int64), count - 1
 
         self.location, self.location_ids = _used(self.stack_items, len(pool.locations))
         place, _, *words = (pool.locations.column(i)[self.location] for i in range(4))
         self.location_folded = place & np.uint64(1)
         # Lines of all locations: those that stand in their rows, and those of lists between them.
         self.line_count = (place >> np.uint64(1) & np.uint64(3)).view(np.int64)
-        rows = [np.flatnonzero(self.line_count > i) for i in range(2)]
-        lists = np.flatnonzero(self.line_count == 0)
+        listed = self.line_count == LISTED
+        lists = listed.nonzero()[0]
         items, count = pool.line_lists.of(words[0][lists].view(np.int64))
+        count //= 3
         self.line_count[lists] = count
         first = offsets(self.line_count)
         self.line_function, self.line_number, self.line_column = np.zeros((3, first[-1]), np.uint64)
+        few = np.where(listed, 0, self.line_count)
         for i in range(2):
-            at, word = first[rows[i]] + i, words[i][rows[i]]
+            rows = (few > i).nonzero()[0]
+            at, word = first[rows] + i, words[i][rows]
             self.line_function[at], self.line_number[at] = word >> np.uint64(32), word & _LOW
         inner = ranges(first[lists], count)
-        self.line_function[inner] = pool.lines.column(0)[items]
-        self.line_number[inner] = pool.lines.column(1)[items]
-        self.line_column[inner] = pool.lines.column(2)[items]
+        self.line_function[inner], self.line_number[inner], self.line_column[inner] = items.reshape(-1, 3).T
         self.function, self.function_ids = _used(self.line_function.view(np.int64), len(pool.functions))
 
         # The first mapping is the program itself by convention, in profiles and therefore in their merge.

@@ -26,8 +26,9 @@ class Samples:
         count = np.fromiter(map(len, samples), np.int64, len(samples))
         self.stream = np.repeat(np.arange(len(samples)), count)
         every = list(chain.from_iterable(samples))
-        bounds = offsets(np.fromiter(map(len, every), np.int64, len(every)))
-        self._source = Source(*every)
+        # A number stands before all of them, so that there is one before each stack.
+        bounds = offsets(np.fromiter(map(len, every), np.int64, len(every))) + 1
+        self._source = Source(b"\0", *every)
         self._stop = bounds[1:]
         self._most = width.max(initial=0)
         self._stream_bounds = bounds[offsets(count)]
@@ -64,7 +65,8 @@ class Samples:
     def short_ids(self) -> tuple[npt.NDArray[np.uint16], Ints]:
         """The ids from each of ``stack_first`` on, and where in them those of each profile begin.
 
-        What is between stacks belongs to none. What is more than ``SHORT`` is not what it says.
+        What is between stacks belongs to none, and before each of them there is something. What is more than
+        ``SHORT`` is not what it says.
         """
         ids = self._source.all_short()
         ids[self._pairs] = ids[self._pairs - 1]

@@ -95,12 +95,12 @@ def test_an_error_names_the_file_as_ever(tmp_path: Path) -> None:
 
 # What happens to the other process: before anything, amid a batch, and behind the first one.
 KILLED = """
-def killed(files, limits, batches=beside._batches):
+def killed(files, limits, batches=beside._pieces):
     for i, batch in enumerate(batches(files, limits)):
         if i == {batch}:
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
-beside._batches = killed
+beside._pieces = killed
 """
 CUT = """
 def dumped(batch, dumps=beside.marshal.dumps):

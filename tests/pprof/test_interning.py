@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profbucket.pprof import interning
+from profbucket.pprof.arrays import offsets
 from profbucket.pprof.interning import Rows, Sequences
 from profbucket.pprof.pieces import Strings
 
@@ -16,8 +17,8 @@ small = st.integers(0, 3)
 def hashes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hashes as they are, and hashes so bad that nearly everything collides."""
     bits = {"random hashes": 2**64 - 1, "two hashes": 1, "one hash": 0}[request.param]
-    good = interning._mixed
-    monkeypatch.setattr(interning, "_mixed", lambda words: good(words) & np.uint64(bits))
+    good = interning._hashes
+    monkeypatch.setattr(interning, "_hashes", lambda columns: good(columns) & np.uint64(bits))
 
 
 def test_equal_texts_have_equal_numbers_and_the_empty_one_is_zero() -> None:
@@ -44,24 +45,29 @@ def test_rows_are_equal_exactly_if_their_numbers_are() -> None:
     check()
 
 
-@pytest.mark.usefixtures("hashes")
-def test_sequences_are_equal_exactly_if_their_numbers_are() -> None:
-    @settings(deadline=None, max_examples=30)
-    @given(st.lists(st.lists(st.lists(small, max_size=5), max_size=20), max_size=4))
-    def check(batches: list[list[list[int]]]) -> None:
-        sequences = Sequences()
-        known: dict[tuple[int, ...], int] = {(): 0}
-        item_hashes = np.array([3, 5, 2**63 + 9, 2**40 + 1], np.uint64)
-        for batch in batches:
-            items = np.array([item for one in batch for item in one], np.int64)
-            count = np.array([len(one) for one in batch], np.int64)
-            for one, number in zip(batch, sequences.intern(items, count, item_hashes).tolist(), strict=True):
-                assert known.setdefault(tuple(one), number) == number
-        assert sorted(known.values()) == list(range(len(sequences)))
-        for content, number in known.items():
-            assert tuple(sequences.of(np.array([number]))[0].tolist()) == content
-
-    check()
+@settings(deadline=None, max_examples=50)
+@given(
+    st.sampled_from([np.uint32, np.uint64]),
+    st.lists(st.lists(st.lists(small, max_size=5), max_size=20), max_size=4),
+    st.integers(0, 2),
+)
+def test_sequences_are_equal_exactly_if_their_numbers_are(
+    dtype: type[np.uint32] | type[np.uint64], batches: list[list[list[int]]], gap: int
+) -> None:
+    """Whatever stands between them."""
+    sequences, known = Sequences(dtype), dict[tuple[int, ...], int]()
+    for batch in batches:
+        items = np.array([item for one in batch for item in [7] * gap + one], np.int64)
+        count = np.array([len(one) for one in batch], np.int64)
+        first = offsets(count + gap)[:-1] + gap
+        for one, number in zip(batch, sequences.intern(items, first, count).tolist(), strict=True):
+            assert known.setdefault(tuple(one), number) == number
+    assert sorted(known.values()) == list(range(len(sequences)))
+    for asked in (list(known), list(known)[::-2]):
+        items, count = sequences.of(np.array([known[one] for one in asked], np.int64))
+        assert items.dtype == dtype
+        ends = offsets(count).tolist()
+        assert [tuple(items[a:b].tolist()) for a, b in zip(ends, ends[1:], strict=False)] == asked
 
 
 def test_a_table_grows_without_losing_anything() -> None:
