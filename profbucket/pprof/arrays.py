@@ -1,4 +1,4 @@
-"""Array types, and the one idiom that numpy has no name for."""
+"""Array types, and idioms that numpy has no name for, or a slow one."""
 
 from typing import TypeAlias
 
@@ -9,6 +9,11 @@ Ints: TypeAlias = npt.NDArray[np.int64]  # positions, counts, numbers of rows
 Words: TypeAlias = npt.NDArray[np.uint64]  # what a varint holds
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+
+
+def where(found: Bools | Ints | Words) -> Ints:
+    """The places that are true, or not 0: ``np.flatnonzero`` without what that takes for a small array."""
+    return found.nonzero()[0]
 
 
 def ranges(first: Ints, count: Ints) -> Ints:

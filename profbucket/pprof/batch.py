@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.arrays import Bools, Ints, Words, offsets, ranges
+from profbucket.pprof.arrays import Bools, Ints, Words, offsets, ranges, where
 from profbucket.pprof.pairs import (
     FUNCTION,
     LINE,
@@ -53,8 +53,8 @@ class Batch:
         size = np.fromiter(map(len, tables), np.int64, len(tables)) >> 3
         self._string_bounds = offsets(size)
         self._string_numbers = np.frombuffer(b"".join(tables), np.int64)
-        _check(np.flatnonzero(size == 0), np.arange(self.count))
-        _check(np.flatnonzero(self._string_numbers[self._string_bounds[:-1]] != 0), np.arange(self.count))
+        _check(where(size == 0), np.arange(self.count))
+        _check(where(self._string_numbers[self._string_bounds[:-1]] != 0), np.arange(self.count))
         found: Places | None = None
         try:
             found = read_places(places)
@@ -90,7 +90,7 @@ class Batch:
             self._text(column, everyone) for column in columns[:4]
         )
         self.time_nanos, self.duration_nanos, self.period = (column.view(np.int64) for column in columns[4:])
-        _check(np.flatnonzero((self.time_nanos < 0) | (self.duration_nanos < 0)), everyone)
+        _check(where((self.time_nanos < 0) | (self.duration_nanos < 0)), everyone)
         self.comment_stream, comments = fields[-1]
         self.comment = self._text(comments, self.comment_stream)
 
@@ -98,10 +98,10 @@ class Batch:
         self.types = np.stack([self._text(column, types.stream) for column in types.columns(0x08, 0x10)], axis=1)
         self.width = np.bincount(types.stream, minlength=self.count)
         # Values are read one column after the other; whether there may be so many is for the general way to say.
-        _check(np.flatnonzero((self.width == 0) | ((self.width > _WIDE) & ~checked)), everyone)
+        _check(where((self.width == 0) | ((self.width > _WIDE) & ~checked)), everyone)
         periods = pairs.messages(PERIOD_TYPE)
         # Of one that comes twice, protobuf makes one: the general way does.
-        _check(np.flatnonzero(np.bincount(periods.stream, minlength=self.count) > 1), everyone)
+        _check(where(np.bincount(periods.stream, minlength=self.count) > 1), everyone)
         self.period_type = np.zeros((self.count, 2), np.int64)
         for i, column in enumerate(periods.columns(0x08, 0x10)):
             self.period_type[periods.stream, i] = self._text(column, periods.stream)
@@ -127,7 +127,7 @@ class Batch:
         self.location_address, self.location_folded = places.location_address, places.location_folded
         # -1 where the mapping is unknown.
         self.location_mapping_row = np.full(len(places.location_stream), -1, np.int64)
-        known = np.flatnonzero(places.location_mapping_id)
+        known = where(places.location_mapping_id)
         self.location_mapping_row[known] = self._mapping_ids.rows(
             places.location_mapping_id[known], places.location_stream[known]
         )
@@ -144,7 +144,7 @@ class Batch:
         self._read_stacks(samples)
         self.values = samples.values
         total = np.bincount(stream, np.abs(self.values.astype(float)).sum(axis=1), minlength=self.count)
-        _check(np.flatnonzero((total > _SURE) & ~checked), np.arange(self.count))
+        _check(where((total > _SURE) & ~checked), np.arange(self.count))
         key, text, self.label_number, unit = samples.label_columns
         self.label_key, self.label_text, self.label_unit = (
             self._text(column, stream[samples.label_row]) for column in (key, text, unit)
@@ -186,7 +186,7 @@ class Batch:
             return np.zeros(len(indices), np.int64)
         first = bounds[stream]
         room = bounds[stream + 1] - first
-        _check(np.flatnonzero(indices >= room.view(np.uint64)), stream)
+        _check(where(indices >= room.view(np.uint64)), stream)
         first += indices.view(np.int64)
         return self._string_numbers[first]
 
@@ -196,7 +196,7 @@ class _Ids:
 
     def __init__(self, count: int, stream: Ints, ids: Words) -> None:
         self._bounds = offsets(np.bincount(stream, minlength=count))
-        _check(np.flatnonzero(ids == 0), stream)
+        _check(where(ids == 0), stream)
         place = np.arange(1, len(ids) + 1)
         place -= self._bounds[stream]
         self._dense = bool((ids == place.view(np.uint64)).all())
@@ -221,7 +221,7 @@ class _Ids:
             rows = ids - np.uint64(1)
             bad = rows >= room.view(np.uint64)
             if bad.any():
-                _check(np.flatnonzero(bad), stream if count is None else np.repeat(stream, count))
+                _check(where(bad), stream if count is None else np.repeat(stream, count))
             first += rows.view(np.int64)
             return first
         if count is not None:
@@ -231,7 +231,7 @@ class _Ids:
         place = np.minimum(np.searchsorted(self._known, ids), len(self._known) - 1)
         keys = self._keys(place, stream)
         at = np.minimum(np.searchsorted(self._keys_sorted, keys), len(keys_sorted := self._keys_sorted) - 1)
-        _check(np.flatnonzero((self._known[place] != ids) | (keys_sorted[at] != keys)), stream)
+        _check(where((self._known[place] != ids) | (keys_sorted[at] != keys)), stream)
         return self._order[at]
 
     def dense_rows(
@@ -245,7 +245,7 @@ class _Ids:
         if not self._dense:
             return None
         ids -= np.uint16(1)  # 0 becomes too large
-        some = np.flatnonzero(count)
+        some = where(count)
         if len(some):
             pairs = np.stack((first[some], first[some] + count[some]), axis=1).ravel()
             most = np.maximum.reduceat(np.append(ids, np.uint16(0)), pairs)[::2]

@@ -87,7 +87,9 @@ def _pieces(files: Sequence[str], limits: Limits) -> Iterator[Any]:
         # One is checked in all that the others are equal to.
         (split if known else split_plainly)(profile, strings, limits)
         size += len(profile.raw)
-        piece.append((file, b"", profile.stream, profile.samples, profile.places, profile.strings, profile.checked))
+        piece.append(
+            (file, b"", profile.stream, profile.samples, profile.places, profile.strings, profile.checked)
+        )
         if size >= _PIECE or not known:
             yield size, list(strings)[known:], piece
             known, size, piece = len(strings), 0, []

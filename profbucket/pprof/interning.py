@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.arrays import Bools, Ints, Words
+from profbucket.pprof.arrays import Bools, Ints, Words, where
 
 _SEEDS: Words = np.frombuffer(os.urandom(64), np.uint64) | np.uint64(1)
 _FIRST_SLOTS = 1 << 12
@@ -72,39 +72,39 @@ class Rows:
         slot = (hashes & mask).view(np.int64)
         numbers = slots.take(slot)
         # The first look is at all keys. Usually nearly all of them are known, and in their first slot.
-        left = (numbers < 0).nonzero()[0]
+        left = where(numbers < 0)
         if len(left) < len(hashes):
             same = self._hashes.take(numbers, mode="clip") == hashes
             same[left] = False
-            known = same.nonzero()[0]
+            known = where(same)
             equal = self._equal(numbers.take(known), known, columns)
             if not equal.all():
                 same[known[~equal]] = False
-            left = (~same).nonzero()[0]
+            left = where(~same)
         while len(left):
             place = slot.take(left)
             held = slots.take(place)
-            free = (held < 0).nonzero()[0]
+            free = where(held < 0)
             if len(free):
                 first = self._size
                 # Of all that want a slot the first one gets it: numpy keeps the last of several values.
                 wanted, wanting = place.take(free), left.take(free)
                 slots[wanted[::-1]] = wanting[::-1]
-                wins = (slots.take(wanted) == wanting).nonzero()[0]
+                wins = where(slots.take(wanted) == wanting)
                 winners = wanting.take(wins)
                 fresh = np.arange(first, first + len(winners))
                 slots[wanted.take(wins)] = numbers[winners] = fresh
                 self._append(winners, hashes, columns)
                 held = slots.take(place)
                 # What has a number now is found at its own slot.
-                rest = ((held < first) | (numbers.take(left) != held)).nonzero()[0]
+                rest = where((held < first) | (numbers.take(left) != held))
                 left, held = left.take(rest), held.take(rest)
             equal = self._hashes.take(held) == hashes.take(left)
-            alike = equal.nonzero()[0]
+            alike = where(equal)
             equal[alike] = self._equal(held.take(alike), left.take(alike), columns)
-            found = equal.nonzero()[0]
+            found = where(equal)
             numbers[left.take(found)] = held.take(found)
-            left = left.take((~equal).nonzero()[0])
+            left = left.take(where(~equal))
             self._step(slot, left, hashes)
         return numbers
 

@@ -11,7 +11,7 @@ anything else is found is reported by its number, and says nothing about the oth
 
 import numpy as np
 
-from profbucket.pprof.arrays import Bools, Ints, Words, ranges
+from profbucket.pprof.arrays import Bools, Ints, Words, ranges, where
 
 # Kinds of messages. TOP are the fields of the profile itself.
 TOP, SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, LABEL, LINE, PERIOD_TYPE = range(9)
@@ -47,13 +47,13 @@ class Pairs:
 
     def _find_pairs(self) -> None:
         data, bounds = self._bytes, self._bounds
-        last = np.flatnonzero(data.view(np.int8) >= 0)
+        last = where(data.view(np.int8) >= 0)
         cuts = np.searchsorted(last, bounds)
         odd = (np.diff(cuts) & 1).astype(bool)
         # An empty stream has no last byte, and no sample types either: the general way says what it lacks.
         odd |= (np.diff(bounds) == 0) | (data[np.minimum(bounds[1:], len(data)) - 1] > 127) if len(data) else True
         if odd.any():
-            raise Irregular(np.flatnonzero(odd))
+            raise Irregular(where(odd))
         cuts >>= 1
         self._cuts: Ints = cuts  # the pair with which each stream begins
         tag_at = np.ascontiguousarray(last[0::2])
@@ -63,12 +63,12 @@ class Pairs:
         self.tags = data[tag_at]
         size = end - tag_at
         size -= 1
-        self._check(np.flatnonzero(tag_at[1:] != end[:-1]) + 1)
+        self._check(where(tag_at[1:] != end[:-1]) + 1)
         if len(tag_at) and tag_at[0] != 0:
             raise Irregular(np.zeros(1, np.int64))
         # Most numbers have one byte. The longer ones are put together from their ends.
         values = data[end - 1].astype(np.uint64)
-        longer, before = np.flatnonzero(size > 1), 2
+        longer, before = where(size > 1), 2
         while len(longer):
             part = data[end[longer] - before].astype(np.uint64)
             values[longer] = values[longer] << np.uint64(7) | part & np.uint64(127)
@@ -83,9 +83,9 @@ class Pairs:
     def _find_messages(self) -> None:
         tags, start, end, bounds = self.tags, self._start, self._end, self._bounds
         wire = tags & 7
-        heads = np.flatnonzero(wire == 2)
+        heads = where(wire == 2)
         if len(heads) + np.count_nonzero(wire == 0) != len(tags):
-            self._check(np.flatnonzero((wire != 0) & (wire != 2)))
+            self._check(where((wire != 0) & (wire != 2)))
         if not len(heads):
             raise Irregular(np.arange(self.count))
         limit = np.repeat(bounds[1:], np.diff(np.searchsorted(heads, self._cuts)))
@@ -96,9 +96,9 @@ class Pairs:
         outer = np.empty(len(heads), bool)
         outer[0] = True
         np.greater(stop[1:], np.maximum.accumulate(stop)[:-1], out=outer[1:])
-        tops = np.flatnonzero(outer)
+        tops = where(outer)
         kind = _KIND_OF_TAG[tags[heads]]
-        inner = np.flatnonzero(~outer)
+        inner = where(~outer)
         parent = np.repeat(tops, np.diff(tops, append=len(heads)) - 1)
         kind[inner] = _KIND_INSIDE[kind[parent], tags[heads[inner]]]
         self._check(heads[kind < 0])
@@ -109,7 +109,7 @@ class Pairs:
         follow[-1] = bounds[-1]
         follow[tops[:-1]] = start[heads[tops[1:]]]
         follow[tops[-1]] = bounds[-1]
-        loose = np.flatnonzero(stop != follow)
+        loose = where(stop != follow)
         lead = self._cuts[:-1][wire[self._cuts[:-1]] != 2]  # and so do streams that begin with a number
         first, main = heads + 1, np.ones(len(heads), bool)
         if len(loose) or len(lead):
@@ -139,7 +139,7 @@ class Pairs:
 
     def messages(self, kind: int) -> "Messages":
         """All messages of a kind, in the order of streams and within each as they came."""
-        segments = np.flatnonzero(self._kind == kind)
+        segments = where(self._kind == kind)
         first, count = self._first[segments], self._count[segments]
         if kind == TOP:
             stream = np.searchsorted(self._cuts, first, side="right") - 1
@@ -208,7 +208,7 @@ class Messages:
         found = []
         left = len(at)
         for tag in tags:
-            hits = np.flatnonzero(here == tag)
+            hits = where(here == tag)
             left -= len(hits)
             found.append((row[hits], pairs.values[at[hits]]))
         if left:

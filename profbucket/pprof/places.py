@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profbucket.pprof.arrays import Bools, Ints, Words, offsets
+from profbucket.pprof.arrays import Bools, Ints, Words, offsets, where
 from profbucket.pprof.source import SHORT, OtherLayout, Source
 
 _LOCATION = _LINE = 0x22
@@ -50,37 +50,50 @@ def read_places(streams: Sequence[bytes]) -> Places:
     begin += size > 127
     stop = begin + size
     # An inner message is one that does not reach beyond all before it.
-    outer = np.empty(len(start), bool)
-    outer[0] = True
-    np.greater(stop[1:], np.maximum.accumulate(stop)[:-1], out=outer[1:])
-    function = source.data[start] == _FUNCTION
+    outermost = np.empty(len(start), bool)
+    outermost[0] = True
+    np.greater(stop[1:], np.maximum.accumulate(stop)[:-1], out=outermost[1:])
+    outer, lines = where(outermost), where(~outermost)
+    function = source.data.take(start) == _FUNCTION
     # Of more than two bytes there is no size that is common.
-    if size.max() > SHORT or stop.max() != bounds[-1] or (function & ~outer).any():
+    if size.max() > SHORT or stop.max() != bounds[-1] or function.take(lines).any():
         raise OtherLayout
-    functions, locations, lines = (np.flatnonzero(kind) for kind in (function, outer & ~function, ~outer))
+    function = function.take(outer)
+    functions, others = outer.take(where(function)), where(~function)
+    locations = outer.take(others)
+    count = (np.append(outer[1:], len(start)) - outer).take(others) - 1
 
     # Where what is known of a message ends: that of a location before its lines, or else with it.
     end = np.empty(len(start), np.int64)
-    function_columns, end[functions] = _fields(source, begin[functions], 0x08, 0x10, 0x18, 0x20, 0x28)
-    (function_id, line, column), end[lines] = _fields(source, begin[lines], 0x08, 0x10, 0x18)
-    (location_id, mapping, address), at = _fields(source, begin[locations], 0x08, 0x10, 0x18)
-    end[locations] = at
-    inner = np.concatenate((functions, lines))
-    if (end[inner] != stop[inner]).any():
+    function_columns, end[functions] = _fields(source, begin.take(functions), 0x08, 0x10, 0x18, 0x20, 0x28)
+    (function_id, line, column), end[lines] = _fields(source, begin.take(lines), 0x08, 0x10, 0x18)
+    (location_id, mapping, address), end[locations] = _fields(source, begin.take(locations), 0x08, 0x10, 0x18)
+    loose = end != stop
+    loose[locations] = False
+    if loose.any():
         raise OtherLayout
-    # A mapping may stand behind the lines.
-    final = np.flatnonzero(np.append(outer[1:], True))
-    last = final[np.searchsorted(final, locations)]
-    count = last - locations
-    begun = end[last]
-    late, mapped = source.field(begun, 0x10)
-    end[last] = mapped
-    if (mapped != stop[locations]).any() or ((mapped > begun) & (mapping > 0)).any():
+    last = locations + count
+    odd = where(end.take(last) != stop.take(locations))
+    if len(odd):
+        # A mapping may stand behind the lines.
+        if mapping[odd].any():
+            raise OtherLayout
+        mapping[odd], end[last[odd]] = source.field(end[last[odd]], 0x10)
+        if (end[last[odd]] != stop[locations[odd]]).any():
+            raise OtherLayout
+    # Messages must follow each other without a gap, and streams begin with outermost ones.
+    begins = bounds[:-1][np.diff(bounds) > 0]
+    place = np.searchsorted(start, begins)
+    if (
+        start[0] != 0
+        or end[-1] != bounds[-1]
+        or (start[1:] != end[:-1]).any()
+        or (start.take(place, mode="clip") != begins).any()
+        or not outermost.take(place, mode="clip").all()
+    ):
         raise OtherLayout
-    mapping += late
-    _prove(start, end, outer=outer, bounds=bounds)
 
-    stream = _streams(start[locations], bounds)
+    stream = _streams(start.take(locations), bounds)
     return Places(
         location_stream=stream,
         location_id=location_id,
@@ -88,11 +101,11 @@ def read_places(streams: Sequence[bytes]) -> Places:
         location_address=address,
         location_folded=np.zeros(len(locations), bool),
         line_count=count,
-        line_stream=np.repeat(stream, count),
+        line_stream=_streams(start.take(lines), bounds),
         line_function_id=function_id,
         line_number=line,
         line_column=column,
-        function_stream=_streams(start[functions], bounds),
+        function_stream=_streams(start.take(functions), bounds),
         function_columns=function_columns,
     )
 
@@ -104,20 +117,6 @@ def _fields(source: Source, at: Ints, *tags: int) -> tuple[list[Words], Ints]:
         column, at = source.field(at, tag)
         columns.append(column)
     return columns, at
-
-
-def _prove(start: Ints, end: Ints, *, outer: Bools, bounds: Ints) -> None:
-    """Raise ``OtherLayout`` unless messages follow each other without a gap, and streams begin with outer ones."""
-    outermost = start[outer]
-    begins = bounds[:-1][np.diff(bounds) > 0]
-    place = np.minimum(np.searchsorted(outermost, begins), len(outermost) - 1)
-    if (
-        start[0] != 0
-        or end[-1] != bounds[-1]
-        or (start[1:] != end[:-1]).any()
-        or (outermost[place] != begins).any()
-    ):
-        raise OtherLayout
 
 
 def _streams(start: Ints, bounds: Ints) -> Ints:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from profbucket.pprof.arrays import Ints, Words, offsets, ranges
+from profbucket.pprof.arrays import Ints, Words, offsets, ranges, where
 from profbucket.pprof.batch import Batch, Types
 from profbucket.pprof.interning import Rows, Sequences
 from profbucket.pprof.pieces import Strings
@@ -104,11 +104,11 @@ class Pool:
         self.mapping_flags = np.concatenate((self.mapping_flags, np.ones((fresh, 4), bool)))
         np.logical_and.at(self.mapping_flags, number, batch.mapping_flags)
         self.mapping_first = np.concatenate((self.mapping_first, np.zeros(fresh, np.int64)))
-        mains = np.flatnonzero(np.diff(batch.mapping_stream, prepend=-1))
+        mains = where(np.diff(batch.mapping_stream, prepend=-1))
         np.add.at(self.mapping_first, number[mains], 1)
         lowest = np.full(len(self.mappings), 2**64 - 1, np.uint64)
         np.minimum.at(lowest, number, start)
-        low = np.flatnonzero(start == lowest[number])
+        low = where(start == lowest[number])
         columns = (number, start, limit, offset, file, build_id)
         found: dict[int, _Base] = dict(enumerate(self.bases))
         for n, a, b, c, f, i in set(zip(*(column[low].tolist() for column in columns), strict=True)):
@@ -131,16 +131,16 @@ class Pool:
         line, column = batch.line_number, batch.line_column
         function = function[batch.line_function_row]
         few = count < LISTED
-        odd = np.flatnonzero((line >> np.uint64(32) > 0) | (column > 0))
+        odd = where((line >> np.uint64(32) > 0) | (column > 0))
         if len(odd):
             few[np.repeat(np.arange(len(row)), count)[odd]] = False
         first = offsets(count)[:-1]
         word = _word(function << 32) | line
         words = np.zeros((2, len(row)), np.uint64)
         for i in range(2):
-            rows = np.flatnonzero(few & (count > i))
+            rows = where(few & (count > i))
             words[i, rows] = word[first[rows] + i]
-        lists = np.flatnonzero(~few)
+        lists = where(~few)
         if len(lists):
             inner = ranges(first[lists], count[lists])
             items = np.stack((_word(function)[inner], line[inner], column[inner]), axis=1).ravel()
@@ -153,7 +153,7 @@ class Pool:
         width = self.values.shape[1]
         values, first, count = batch.values, batch.stack_first, batch.stack_count
         labels = self._intern_labels(batch, len(values))
-        alive = np.arange(len(values)) if every else values.any(axis=1).nonzero()[0]
+        alive = np.arange(len(values)) if every else where(values.any(axis=1))
         if len(alive) < len(values):
             values, first, count, labels = values[alive], first[alive], count[alive], labels[alive]
         items = location.astype(np.uint32)
@@ -177,7 +177,7 @@ class Pool:
         key, text, number, unit = batch.label_key, batch.label_text, batch.label_number, batch.label_unit
         # As google/pprof reads it: a label with a text has no number, and one without anything is none.
         number, unit = np.where(text > 0, np.uint64(0), number), np.where(text > 0, 0, unit)
-        says = np.flatnonzero((text > 0) | (number > 0) | (unit > 0))
+        says = where((text > 0) | (number > 0) | (unit > 0))
         if not len(says):
             return np.full(samples, self.no_labels, np.int64)
         label = self.labels.intern(_paired(key[says], text[says]), number[says], _word(unit[says]))

@@ -1,15 +1,16 @@
 """The one profile that a pool of many makes, as protobuf."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
 
 import numpy as np
 
-from profbucket.pprof.arrays import Bytes, Ints, Words, offsets, ranges
+from profbucket.pprof.arrays import Bytes, Ints, Words, offsets, ranges, where
 from profbucket.pprof.packing import varint
 from profbucket.pprof.pool import LISTED, Pool
 from profbucket.pprof.varints import Fields, head_size, put, put_head, size_of
 
-_HEADS = [bytes([0x32, length]) for length in range(128)]  # of strings in the table
 _LOW = np.uint64(2**32 - 1)
 
 
@@ -26,17 +27,17 @@ class _Writer:
         self.pool = pool
         self.types = pool.types or ((), (0, 0))
         values = pool.values[: len(pool.samples)]
-        sample = np.arange(len(values)) if every else np.flatnonzero(values.any(axis=1))
+        sample = np.arange(len(values)) if every else where(values.any(axis=1))
         self.values = pool.values[sample]
         items, count = pool.samples.of(sample)
         first = offsets(count)[:-1]
         label_list = items[first].astype(np.int64)
-        labelled = (label_list != pool.no_labels).nonzero()[0]
+        labelled = where(label_list != pool.no_labels)
         self.label_count = np.zeros(len(sample), np.int64)
         self.labels, self.label_count[labelled] = pool.label_lists.of(label_list[labelled])
         inner = np.ones(len(items), bool)
         inner[first] = False
-        self.stack_items, self.stack_count = items[inner.nonzero()[0]].astype(np.int64), count - 1
+        self.stack_items, self.stack_count = items[where(inner)].astype(np.int64), count - 1
 
         self.location, self.location_ids = _used(self.stack_items, len(pool.locations))
         place, _, *words = (pool.locations.column(i)[self.location] for i in range(4))
@@ -44,7 +45,7 @@ class _Writer:
         # Lines of all locations: those that stand in their rows, and those of lists between them.
         self.line_count = (place >> np.uint64(1) & np.uint64(3)).view(np.int64)
         listed = self.line_count == LISTED
-        lists = listed.nonzero()[0]
+        lists = where(listed)
         items, count = pool.line_lists.of(words[0][lists].view(np.int64))
         count //= 3
         self.line_count[lists] = count
@@ -52,7 +53,7 @@ class _Writer:
         self.line_function, self.line_number, self.line_column = np.zeros((3, first[-1]), np.uint64)
         few = np.where(listed, 0, self.line_count)
         for i in range(2):
-            rows = (few > i).nonzero()[0]
+            rows = where(few > i)
             at, word = first[rows] + i, words[i][rows]
             self.line_function[at], self.line_number[at] = word >> np.uint64(32), word & _LOW
         inner = ranges(first[lists], count)
@@ -65,7 +66,7 @@ class _Writer:
         used[mapping] = True
         used[1:] |= pool.mapping_first > 0
         self.mapping = sorted(
-            np.flatnonzero(used[1:]).tolist(), key=lambda i: (-pool.mapping_first[i], *pool.bases[i][3:], i)
+            where(used[1:]).tolist(), key=lambda i: (-pool.mapping_first[i], *pool.bases[i][3:], i)
         )
         self.mapping_ids = np.zeros(len(pool.bases) + 1, np.uint64)
         self.mapping_ids[np.array(self.mapping, np.int64) + 1] = np.arange(1, len(self.mapping) + 1)
@@ -80,7 +81,7 @@ class _Writer:
             self.mappings(),
             self.locations(),
             self.functions(),
-            b"".join(_HEADS[len(name)] + name if len(name) < 128 else _string(name) for name in names),
+            b"".join(chain.from_iterable(zip(map(_string_head, map(len, names)), names, strict=True))),
             _fields(zip((0x38, 0x40), map(self.id, pool.texts[:2]), strict=True)),
             _fields([(0x48, pool.time_nanos), (0x50, pool.duration_nanos)]),
             _message(0x5A, zip((0x08, 0x10), map(self.id, self.types[1]), strict=True)),
@@ -108,7 +109,7 @@ class _Writer:
         self.label_unit = pool.labels.column(2)[self.labels].view(np.int64)
         used[self.label_key] = used[self.label_text] = used[self.label_unit] = True
         used[0] = True
-        numbers = np.flatnonzero(used)
+        numbers = where(used)
         self.string_ids = np.zeros(len(used), np.uint64)
         self.string_ids[numbers] = np.arange(len(numbers))
         self.comment_ids = [self.id(i) for i in comment]
@@ -147,7 +148,7 @@ class _Writer:
         at = ends[:-1]
         put_head(out, at, 0x12, size)
         at = at + head
-        some = np.flatnonzero(stack_size)
+        some = where(stack_size)
         put_head(out, at[some], 0x0A, stack_size[some])
         at += stack_head
         put(out, id_ends[:-1] + np.repeat(at - id_ends[stack_ends[:-1]], self.stack_count), ids)
@@ -219,7 +220,7 @@ def _used(numbers: Ints, count: int) -> tuple[Ints, Words]:
     """Those of *count* numbers that occur, and for all an id from 1 on."""
     used = np.zeros(count, bool)
     used[numbers] = True
-    found = np.flatnonzero(used)
+    found = where(used)
     ids = np.zeros(count, np.uint64)
     ids[found] = np.arange(1, len(found) + 1)
     return found, ids
@@ -233,8 +234,10 @@ def _low(words: Words) -> Ints:
     return (words & _LOW).view(np.int64)
 
 
-def _string(text: bytes) -> bytes:
-    return b"\x32" + varint(len(text)) + text
+@lru_cache(1 << 12)
+def _string_head(length: int) -> bytes:
+    """What stands before a string of that length in the table."""
+    return b"\x32" + varint(length)
 
 
 def _message(tag: int, pairs: Iterable[tuple[int, int]]) -> bytes:

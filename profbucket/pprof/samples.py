@@ -6,7 +6,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.arrays import Ints, Words, offsets, ranges
+from profbucket.pprof.arrays import Ints, Words, offsets, ranges, where
 from profbucket.pprof.pairs import MAPPING, Irregular, Pairs
 from profbucket.pprof.source import OtherLayout, Source
 
@@ -50,7 +50,7 @@ class Samples:
         begin, end = self._packed(at, 0x0A)
         self.stack_first = source.rank(begin)
         self.stack_count = source.rank(end) - self.stack_first
-        lone = np.flatnonzero(source.data[at] == 0x08)
+        lone = where(source.data[at] == 0x08)
         here = at[lone]
         for _ in range(_LONE):
             self.stack_count[lone] += source.data[here] == 0x08
@@ -85,11 +85,11 @@ class Samples:
     def _read_values(self, at: Ints, width: Ints) -> Ints:
         source = self._source
         here, end = self._packed(at, 0x12)
-        lone = np.flatnonzero(here == at)
+        lone = where(here == at)
         most = int(self._most)
         self.values = np.zeros((len(at), most), np.int64)
         for i in range(most):
-            rows = np.flatnonzero(width > i)
+            rows = where(width > i)
             if len(lone):
                 more = lone[width[lone] > i]
                 self._check(more[source.data[here[more]] != 0x10])
@@ -97,12 +97,12 @@ class Samples:
             values, here[rows] = source.numbers(here[rows])
             self.values[rows, i] = values.view(np.int64)
         end[lone] = here[lone]
-        self._check(np.flatnonzero((here != end) | (here > self._stop)))
+        self._check(where((here != end) | (here > self._stop)))
         return end
 
     def _read_labels(self, at: Ints) -> None:
         source = self._source
-        labelled = np.flatnonzero(at < self._stop)
+        labelled = where(at < self._stop)
         at = at[labelled]
         found: list[tuple[Ints, list[Words]]] = [(np.empty(0, np.int64), [np.empty(0, np.uint64)] * 4)]
         for _ in range(_LABELS):
@@ -118,7 +118,7 @@ class Samples:
                 columns.append(column)
             self._check(labelled[here != at])
             found.append((labelled, columns))
-            rest = np.flatnonzero(at < stop)
+            rest = where(at < stop)
             labelled, at = labelled[rest], at[rest]
         if len(labelled):
             found.append(self._further_labels(labelled, at))
@@ -141,9 +141,9 @@ class Samples:
     def _packed(self, at: Ints, tag: int) -> tuple[Ints, Ints]:
         """Where the numbers in packed fields with *tag* begin and end; where there is another, at once."""
         size, begin = self._source.field(at, tag)
-        self._check(np.flatnonzero(size > (self._stop - begin).view(np.uint64)))
+        self._check(where(size > (self._stop - begin).view(np.uint64)))
         end = begin + size.view(np.int64)
-        self._check(np.flatnonzero((size > 0) & (self._source.data[end - 1] > 127)))
+        self._check(where((size > 0) & (self._source.data[end - 1] > 127)))
         return begin, end
 
     def _check(self, rows: Ints) -> None:

@@ -5,12 +5,13 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.arrays import Bools, Bytes, Ints, Words
+from profbucket.pprof.arrays import Bools, Bytes, Ints, Words, where
 
 _PADDING = bytes(16)
 _WORD = np.dtype("<u8")  # the first of 64 bytes is the lowest bit
 _PIECE = 1 << 15
 SHORT = 2**14 - 1  # the largest number of two bytes
+_U = np.uint64
 
 
 class OtherLayout(Exception):
@@ -32,43 +33,54 @@ class Source:
 
     def field(self, at: Ints, tag: int) -> tuple[Words, Ints]:
         """The numbers in fields with *tag* at these positions, 0 where there is another, and where they end."""
-        present = self.data[at] == tag
+        present = self.data.take(at) == tag
         if present.all():
             return self.numbers(at + 1)
-        rows = np.flatnonzero(present)
+        rows = where(present)
         values, end = np.zeros(len(at), np.uint64), at.copy()
         if len(rows):
-            values[rows], end[rows] = self.numbers(at[rows] + 1)
+            values[rows], end[rows] = self.numbers(at.take(rows) + 1)
         return values, end
 
     def numbers(self, at: Ints) -> tuple[Words, Ints]:
         """The numbers at these positions, and where they end. *at* is overwritten."""
         few = 8 * len(at) < len(self.data)
-        short = _short(self.data[at], self.data[at + 1]) if few else self.short[at]
+        short = _short(self.data.take(at), self.data.take(at + 1)) if few else self.short.take(at)
         values = short.astype(np.uint64)
         at += 1
         at += short > 127
-        longer = np.flatnonzero(short > SHORT)
-        place = at[longer]
-        value = ((self.data[place - 1] & 127).astype(np.uint64) << np.uint64(7)) | (self.data[place - 2] & 127)
-        for shift in range(14, 70, 7):
-            if not len(longer):
-                break
-            byte = self.data[place]
-            place += 1
-            if shift == 63 and (byte > 1).any():
-                raise OtherLayout
-            value |= (byte & 127).astype(np.uint64) << np.uint64(shift)
-            done = np.flatnonzero(byte < 128)
-            ready = longer[done]
-            values[ready], at[ready] = value[done], place[done]
-            rest = np.flatnonzero(byte > 127)
-            longer, value, place = longer[rest], value[rest], place[rest]
+        longer = where(short > SHORT)
+        if len(longer):
+            values[longer], at[longer] = self._long(at.take(longer) - 2)
         return values, at
+
+    def _long(self, at: Ints) -> tuple[Words, Ints]:
+        """The same for those that may have more than two bytes."""
+        # All eight bytes from there on, as one number.
+        word, shift = at >> 3, (at.view(np.uint64) & _U(7)) << _U(3)
+        value = self._words.take(word) >> shift | self._words.take(word + 1) << (_U(64) - shift)
+        ends = ~value & _U(0x80_80_80_80_80_80_80_80)
+        below = (ends & -ends) - _U(1)  # the bits below that which says that a byte is the last; all, if none is
+        value &= below & _U(0x7F_7F_7F_7F_7F_7F_7F_7F)
+        # Pairs of groups of 7, 14 and 28 bits are put together.
+        value = (value & _U(0x7F_00_7F_00_7F_00_7F_00)) >> _U(1) | value & _U(0x00_7F_00_7F_00_7F_00_7F)
+        value = (value & _U(0x3FFF_0000_3FFF_0000)) >> _U(2) | value & _U(0x0000_3FFF_0000_3FFF)
+        value = (value & _U(0x0FFFFFFF_00000000)) >> _U(4) | value & _U(0x00000000_0FFFFFFF)
+        end = at + (np.bitwise_count(below) + 1 >> 3)
+        for shift_by, most in ((56, 255), (63, 1)):
+            rows = where(self.data.take(end - 1) > 127)
+            if not len(rows):
+                break
+            byte = self.data.take(end.take(rows))
+            if (byte > most).any():
+                raise OtherLayout
+            value[rows] |= (byte & 127).astype(np.uint64) << _U(shift_by)
+            end[rows] += 1
+        return value, end
 
     def starts(self) -> Ints:
         """Where each number begins."""
-        ends = np.flatnonzero(self.data[: -len(_PADDING)] < 128)
+        ends = where(self.data[: -len(_PADDING)] < 128)
         starts = np.zeros_like(ends)
         np.add(ends[:-1], 1, out=starts[1:])
         return starts
@@ -80,7 +92,7 @@ class Source:
         done = 0
         # What is written in one step fits the processor's cache and is used up in the next.
         for begin in range(0, len(data), _PIECE):
-            ends = np.flatnonzero(data[begin : begin + _PIECE] < 128)
+            ends = where(data[begin : begin + _PIECE] < 128)
             short = _short_before(data[max(begin - 2, 0) : begin + _PIECE])
             short[min(begin, 2) :].take(ends, out=found[done : done + len(ends)], mode="clip")
             done += len(ends)
@@ -102,7 +114,12 @@ class Source:
         odd <<= np.uint64(1)
         odd ^= np.uint64(0) - (self._before[:-1] & 1).view(np.uint64)
         found = self._ends & ~odd & _bits((self.data & mask) == tag)
-        return np.flatnonzero(np.unpackbits(found.view(np.uint8), bitorder="little").view(bool))
+        return where(np.unpackbits(found.view(np.uint8), bitorder="little").view(bool))
+
+    @cached_property
+    def _words(self) -> Words:
+        """Eight bytes each, from the first on."""
+        return self.data[: len(self.data) // 8 * 8].view(_WORD)
 
     @cached_property
     def _ends(self) -> Words:
