@@ -1,20 +1,21 @@
 """Many profiles become one."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof.arrays import Ints
 from profbucket.pprof.batch import Batch
 from profbucket.pprof.packing import deflate, inflate
-from profbucket.pprof.pieces import Pending
+from profbucket.pprof.pieces import Pending, Strings
 from profbucket.pprof.pool import Pool
 from profbucket.pprof.reader import read
 from profbucket.pprof.result import encode
 
 # Bytes of inflated profiles that are read at once: large enough that numpy's cost per call does not count, small
 # enough that a batch's columns, some twenty times as large, stay near the processor.
-_BATCH = 2 << 20
+_BATCH = 4 << 20
 
 # Called for each batch, with the names of its profiles, and with what its samples have become (see Pool.add).
 Observe = Callable[[Batch, Sequence[str], Ints], None]
@@ -51,21 +52,26 @@ class Merger:
         are not those of the profiles before; the text names both. Profiles are read in batches, so the error
         may be about one that was added before. Whichever the error names is left out, and all others are in.
         """
-        from profbucket.pprof.splitting import named, split
-
         self._added += 1
         name = name or f"profile {self._added}"
         try:
             profile = Pending(name, inflate(data, self._limits))
         except ProfbucketError as error:
-            raise named(error, name) from None
-        split(profile, self.pool.strings, self._limits)
+            raise type(error)(f"{name}: {error}") from None
+        self._split(profile, self.pool.strings, self._limits)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)
         if self._pending_bytes >= _BATCH:
             self.flush()
         if self._errors:
             raise self._errors.pop(0)
+
+    @cached_property
+    def _split(self) -> Callable[[Pending, Strings, Limits], None]:
+        # Imported where it is used, because what was split elsewhere is merged without protobuf.
+        from profbucket.pprof.splitting import split
+
+        return split
 
     def add_split(self, profiles: list[Pending], strings: Sequence[bytes]) -> None:
         """Add profiles that were split elsewhere; *strings* are those that were met for the first time there.

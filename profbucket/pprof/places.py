@@ -45,7 +45,7 @@ def read_places(streams: Sequence[bytes]) -> Places:
     start = source.tags(_ANY, _LOCATION)
     if not len(start):
         raise OtherLayout
-    size = source.short[start + 1]
+    size = source.short(start + 1)
     begin = start + 2
     begin += size > 127
     stop = begin + size

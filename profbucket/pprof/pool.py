@@ -40,8 +40,8 @@ class Pool:
         self.locations = Rows(4)
         self.labels = Rows(3)  # key and text, number, unit
         self.label_lists = Sequences(np.uint32)
-        self.no_labels = self.label_lists[b""]
-        self.samples = Sequences(np.uint32)  # label list, then the locations of the stack
+        # Labels, as 0 for none, label << 1 | 1 for one, list + 1 << 1 for more; then the locations of the stack.
+        self.samples = Sequences(np.uint32)
         self.values = np.empty((0, 0), np.int64)
 
     def add(self, batch: Batch, *, every: bool = False) -> Ints:
@@ -179,13 +179,18 @@ class Pool:
         number, unit = np.where(text > 0, np.uint64(0), number), np.where(text > 0, 0, unit)
         says = where((text > 0) | (number > 0) | (unit > 0))
         if not len(says):
-            return np.full(samples, self.no_labels, np.int64)
+            return np.zeros(samples, np.int64)
         label = self.labels.intern(_paired(key[says], text[says]), number[says], _word(unit[says]))
         row = batch.label_sample_row[says]
         # The order among the values of one key is part of a profile, the order of keys is not.
         order = np.lexsort((text[says] == 0, key[says], row))
-        count = np.bincount(row, minlength=samples)
-        return self.label_lists.intern(label[order], offsets(count)[:-1], count)
+        label, count = label[order], np.bincount(row, minlength=samples)
+        first = offsets(count)[:-1]
+        found = np.zeros(samples, np.int64)
+        one, more = where(count == 1), where(count > 1)
+        found[one] = label[first[one]] << 1 | 1
+        found[more] = self.label_lists.intern(label, first[more], count[more]) + 1 << 1
+        return found
 
 
 def _word(numbers: Ints) -> Words:

@@ -31,10 +31,7 @@ class _Writer:
         self.values = pool.values[sample]
         items, count = pool.samples.of(sample)
         first = offsets(count)[:-1]
-        label_list = items[first].astype(np.int64)
-        labelled = where(label_list != pool.no_labels)
-        self.label_count = np.zeros(len(sample), np.int64)
-        self.labels, self.label_count[labelled] = pool.label_lists.of(label_list[labelled])
+        self.labels, self.label_count = self._labels(items[first].astype(np.int64))
         inner = np.ones(len(items), bool)
         inner[first] = False
         self.stack_items, self.stack_count = items[where(inner)].astype(np.int64), count - 1
@@ -71,6 +68,18 @@ class _Writer:
         self.mapping_ids = np.zeros(len(pool.bases) + 1, np.uint64)
         self.mapping_ids[np.array(self.mapping, np.int64) + 1] = np.arange(1, len(self.mapping) + 1)
         self.location_mapping = mapping
+
+    def _labels(self, words: Ints) -> tuple[Ints, Ints]:
+        """The labels of all samples, end to end, and how many each has; *words* say so, see ``Pool.samples``."""
+        one, more = where(words & 1), where((words > 0) & (words & 1 == 0))
+        items, length = self.pool.label_lists.of((words[more] >> 1) - 1)
+        count = np.zeros(len(words), np.int64)
+        count[one], count[more] = 1, length
+        first = offsets(count)
+        labels = np.empty(first[-1], np.int64)
+        labels[first[one]] = words[one] >> 1
+        labels[ranges(first[more], length)] = items
+        return labels, count
 
     def encode(self, comments: Sequence[bytes]) -> bytes:
         pool = self.pool

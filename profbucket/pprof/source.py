@@ -24,12 +24,16 @@ class Source:
     def __init__(self, *parts: bytes) -> None:
         self.data: Bytes = np.frombuffer(b"".join((*parts, _PADDING)), np.uint8)
 
-    @cached_property
-    def short(self) -> npt.NDArray[np.uint16]:
-        """For each position the number that begins there; what is more than ``SHORT`` has further bytes."""
-        # Most numbers have one byte or two. All that could begin anywhere are put together at once, which costs
-        # less than to look for those that do.
-        return _short(self.data[:-1], self.data[1:])
+    def short(self, at: Ints) -> npt.NDArray[np.uint16]:
+        """The numbers at these positions; what is more than ``SHORT`` has further bytes."""
+        # Most numbers have one byte or two.
+        byte, following = self.data.take(at), self.data.take(at + 1)
+        goes_on = byte >> 7
+        number = following.astype(np.uint16)
+        number <<= 7
+        number *= goes_on
+        number += byte & 127
+        return number
 
     def field(self, at: Ints, tag: int) -> tuple[Words, Ints]:
         """The numbers in fields with *tag* at these positions, 0 where there is another, and where they end."""
@@ -44,18 +48,19 @@ class Source:
 
     def numbers(self, at: Ints) -> tuple[Words, Ints]:
         """The numbers at these positions, and where they end. *at* is overwritten."""
-        few = 8 * len(at) < len(self.data)
-        short = _short(self.data.take(at), self.data.take(at + 1)) if few else self.short.take(at)
+        short = self.short(at)
+        longer = where(short > SHORT)
+        if 2 * len(longer) > len(at):
+            return self._long(at)
         values = short.astype(np.uint64)
         at += 1
         at += short > 127
-        longer = where(short > SHORT)
         if len(longer):
             values[longer], at[longer] = self._long(at.take(longer) - 2)
         return values, at
 
     def _long(self, at: Ints) -> tuple[Words, Ints]:
-        """The same for those that may have more than two bytes."""
+        """The same for those of any size."""
         # All eight bytes from there on, as one number.
         word, shift = at >> 3, (at.view(np.uint64) & _U(7)) << _U(3)
         value = self._words.take(word) >> shift | self._words.take(word + 1) << (_U(64) - shift)
@@ -148,14 +153,4 @@ def _short_before(data: Bytes) -> npt.NDArray[np.uint16]:
     number[1:] += (data[:-1] & 127) * goes_on[:-1]
     # One of three bytes and more.
     number[2:] |= (goes_on[:-2] & goes_on[1:-1]).astype(np.uint16) << 15
-    return number
-
-
-def _short(byte: Bytes, following: Bytes) -> npt.NDArray[np.uint16]:
-    """The numbers that begin with each *byte*, if they end with it or with the one *following* it."""
-    goes_on = byte >> 7
-    number = following.astype(np.uint16)
-    number <<= 7
-    number *= goes_on
-    number += byte & 127
     return number
