@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from profbucket.errors import Invalid, TooLarge, TooMany
 
+NAME_BYTES = 300  # names and units of a profile's sample types together; they are part of an object's metadata
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

@@ -1,6 +1,6 @@
 """Array types, and idioms that numpy has no name for, or a slow one."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ Bytes: TypeAlias = npt.NDArray[np.uint8]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
-def where(found: Bools | Ints | Words) -> Ints:
+def where(found: npt.NDArray[Any] | np.bool_) -> Ints:
     """The places that are true, or not 0: ``np.flatnonzero`` without what that takes for a small array."""
-    return found.nonzero()[0]
+    return np.asarray(found).nonzero()[0]
 
 
 def ranges(first: Ints, count: Ints) -> Ints:

@@ -1,6 +1,6 @@
 """Some profiles as columns: checked, with every reference resolved to a row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -86,16 +86,16 @@ class Batch:
             column = np.zeros(self.count, np.uint64)
             column[row] = values
             columns.append(column)
-        self.drop_frames, self.keep_frames, self.default_sample_type, self.doc_url = (
-            self._text(column, everyone) for column in columns[:4]
+        self.drop_frames, self.keep_frames, self.default_sample_type, self.doc_url = self._texts(
+            columns[:4], everyone
         )
         self.time_nanos, self.duration_nanos, self.period = (column.view(np.int64) for column in columns[4:])
         _check(where((self.time_nanos < 0) | (self.duration_nanos < 0)), everyone)
         self.comment_stream, comments = fields[-1]
-        self.comment = self._text(comments, self.comment_stream)
+        [self.comment] = self._texts([comments], self.comment_stream)
 
         types = pairs.messages(SAMPLE_TYPE)
-        self.types = np.stack([self._text(column, types.stream) for column in types.columns(0x08, 0x10)], axis=1)
+        self.types = np.stack([*self._texts(types.columns(0x08, 0x10), types.stream)], axis=1)
         self.width = np.bincount(types.stream, minlength=self.count)
         # Values are read one column after the other; whether there may be so many is for the general way to say.
         _check(where((self.width == 0) | ((self.width > _WIDE) & ~checked)), everyone)
@@ -103,8 +103,8 @@ class Batch:
         # Of one that comes twice, protobuf makes one: the general way does.
         _check(where(np.bincount(periods.stream, minlength=self.count) > 1), everyone)
         self.period_type = np.zeros((self.count, 2), np.int64)
-        for i, column in enumerate(periods.columns(0x08, 0x10)):
-            self.period_type[periods.stream, i] = self._text(column, periods.stream)
+        for i, text in enumerate(self._texts(periods.columns(0x08, 0x10), periods.stream)):
+            self.period_type[periods.stream, i] = text
 
     def _read_mappings(self, pairs: Pairs) -> None:
         mappings = pairs.messages(MAPPING)
@@ -112,14 +112,14 @@ class Batch:
         self.mapping_stream = mappings.stream
         self._mapping_ids = _Ids(self.count, mappings.stream, columns[0])
         self.mapping_start, self.mapping_limit, self.mapping_offset = columns[1:4]
-        self.mapping_file, self.mapping_build_id = (self._text(c, mappings.stream) for c in columns[4:6])
+        self.mapping_file, self.mapping_build_id = self._texts(columns[4:6], mappings.stream)
         self.mapping_flags = np.stack(columns[6:], axis=1) != 0
 
     def _read_functions(self, places: Places) -> None:
         ids, *strings, self.function_start_line = places.function_columns
         self._function_ids = _Ids(self.count, places.function_stream, ids)
-        self.function_name, self.function_system_name, self.function_file = (
-            self._text(column, places.function_stream) for column in strings
+        self.function_name, self.function_system_name, self.function_file = self._texts(
+            strings, places.function_stream
         )
 
     def _read_locations(self, places: Places) -> None:
@@ -146,10 +146,10 @@ class Batch:
         total = np.bincount(stream, np.abs(self.values.astype(float)).sum(axis=1), minlength=self.count)
         _check(where((total > _SURE) & ~checked), np.arange(self.count))
         key, text, self.label_number, unit = samples.label_columns
-        self.label_key, self.label_text, self.label_unit = (
-            self._text(column, stream[samples.label_row]) for column in (key, text, unit)
-        )
         self.label_sample_row = samples.label_row
+        self.label_key, self.label_text, self.label_unit = self._texts(
+            (key, text, unit), stream[samples.label_row]
+        )
 
     def _read_stacks(self, samples: Samples) -> None:
         # Where in stack_row the stack of each sample is. What is between them is any row or none; before each of
@@ -179,16 +179,16 @@ class Batch:
             for end, width, period in zip(ends, self.width.tolist(), self.period_type.tolist(), strict=True)
         ]
 
-    def _text(self, indices: Words, stream: Ints) -> Ints:
-        """The numbers of the strings that stand at *indices* in the tables of their profiles."""
-        bounds = self._string_bounds
-        if not indices.any():
-            return np.zeros(len(indices), np.int64)
-        first = bounds[stream]
-        room = bounds[stream + 1] - first
-        _check(where(indices >= room.view(np.uint64)), stream)
-        first += indices.view(np.int64)
-        return self._string_numbers[first]
+    def _texts(self, columns: Iterable[Words], stream: Ints) -> Iterator[Ints]:
+        """The numbers of the strings that stand at these indices in the tables of their profiles."""
+        first = self._string_bounds.take(stream)
+        room = (self._string_bounds.take(stream + 1) - first).view(np.uint64)
+        for indices in columns:
+            if indices.any():
+                _check(where(indices >= room), stream)
+                yield self._string_numbers.take(first + indices.view(np.int64))
+            else:
+                yield np.zeros(len(indices), np.int64)
 
 
 class _Ids:

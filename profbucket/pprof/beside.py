@@ -76,7 +76,7 @@ def _widen(pipe: int) -> None:
 def _pieces(files: Sequence[str], limits: Limits) -> Iterator[Any]:
     """What :func:`_merged` takes: size, new strings and profiles, several times, and at the end ``None``."""
     from profbucket.pprof.packing import inflate
-    from profbucket.pprof.splitting import split, split_plainly
+    from profbucket.pprof.splitting import split
 
     strings = Strings()
     known, size = 0, 0
@@ -84,13 +84,12 @@ def _pieces(files: Sequence[str], limits: Limits) -> Iterator[Any]:
     for file in files:
         with open(file, "rb") as stream:
             profile = Pending(file, inflate(stream.read(), limits))
-        # One is checked in all that the others are equal to.
-        (split if known else split_plainly)(profile, strings, limits)
+        split(profile, strings, limits)
         size += len(profile.raw)
         piece.append(
             (file, b"", profile.stream, profile.samples, profile.places, profile.strings, profile.checked)
         )
-        if size >= _PIECE or not known:
+        if size >= _PIECE:
             yield size, list(strings)[known:], piece
             known, size, piece = len(strings), 0, []
     if piece:

@@ -110,7 +110,7 @@ class Rows:
 
     def _step(self, slot: Ints, left: Ints, hashes: Words) -> None:
         """Move *left* on to their next slots."""
-        # The steps depend on the hash's other half and are odd: each key reaches every slot, in an order of its own.
+        # Steps depend on the hash's other half and are odd: each key reaches every slot, in an order of its own.
         step = hashes.take(left) >> np.uint64(32) | np.uint64(1)
         step += slot.take(left).view(np.uint64)
         step &= np.uint64(len(self._slots) - 1)
@@ -147,7 +147,7 @@ class Rows:
 
 
 def _hashes(columns: tuple[Words, ...]) -> Words:
-    hashes = columns[0] * _SEEDS[0]
+    hashes: Words = columns[0] * _SEEDS[0]
     for i, column in enumerate(columns[1:], 1):
         hashes ^= hashes >> np.uint64(29)
         hashes += column

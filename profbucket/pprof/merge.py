@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from profbucket.errors import Invalid, ProfbucketError
-from profbucket.limits import Limits
+from profbucket.limits import NAME_BYTES, Limits
 from profbucket.pprof.arrays import Ints
-from profbucket.pprof.batch import Batch
+from profbucket.pprof.batch import Batch, Types
 from profbucket.pprof.packing import deflate, inflate
 from profbucket.pprof.pieces import Pending, Strings
 from profbucket.pprof.pool import Pool
@@ -133,7 +133,7 @@ class Merger:
             if wanted is None:
                 # What is checked of types by themselves is checked once: those of all others are equal.
                 try:
-                    if not profile.checked:
+                    if not profile.checked and self._doubtful(types):
                         from profbucket.pprof.splitting import split_plainly
 
                         split_plainly(profile, self.pool.strings, self._limits)
@@ -146,6 +146,13 @@ class Merger:
                 refused.add(i)
                 self._errors.append(Invalid(f"{profile.name}: {self.pool.differ(wanted, types)}"))
         return refused
+
+    def _doubtful(self, types: Types) -> bool:
+        """Whether there may be too many sample types, or too long ones."""
+        kinds = types[0]
+        size = sum(len(self.pool.name(text)) for kind in kinds for text in kind)
+        # What is no text becomes up to three times as long.
+        return len(kinds) > self._limits.sample_types or 3 * size > NAME_BYTES
 
 
 def merge(profiles: Iterable[bytes], comments: Sequence[str] = (), limits: Limits = Limits()) -> bytes:

@@ -35,8 +35,8 @@ class Pool:
         self.bases: list[_Base] = []  # the lowest of each mapping: start, limit, offset, file, build id
         self.mapping_flags = np.empty((0, 4), bool)
         self.mapping_first = np.empty(0, np.int64)  # in how many profiles it is the first
-        # Mapping from 1 on, << 3, | how many lines, << 1, | 1 for one that is folded; address; then function << 32 |
-        # line of up to two lines or else, where they are LISTED, the list of lines.
+        # Mapping from 1 on, << 3, | how many lines, << 1, | 1 for one that is folded; address; then function << 32
+        # | line of up to two lines or else, where they are LISTED, the list of lines.
         self.locations = Rows(4)
         self.labels = Rows(3)  # key and text, number, unit
         self.label_lists = Sequences(np.uint32)

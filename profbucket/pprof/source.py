@@ -62,8 +62,9 @@ class Source:
     def _long(self, at: Ints) -> tuple[Words, Ints]:
         """The same for those of any size."""
         # All eight bytes from there on, as one number.
-        word, shift = at >> 3, (at.view(np.uint64) & _U(7)) << _U(3)
-        value = self._words.take(word) >> shift | self._words.take(word + 1) << (_U(64) - shift)
+        word, shift = at >> 3, (at & 7).view(np.uint64) << _U(3)
+        value: Words = self._words.take(word) >> shift
+        value |= self._words.take(word + 1) << (_U(64) - shift)
         ends = ~value & _U(0x80_80_80_80_80_80_80_80)
         below = (ends & -ends) - _U(1)  # the bits below that which says that a byte is the last; all, if none is
         value &= below & _U(0x7F_7F_7F_7F_7F_7F_7F_7F)

@@ -7,12 +7,11 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from profbucket.errors import Invalid
-from profbucket.limits import Limits
+from profbucket.limits import NAME_BYTES, Limits
 from profbucket.meta import Total
 from profbucket.pprof import profile_pb2
 
 _SUMMED = 10_000  # samples at once: what Python holds of a million would be larger than the message
-_NAME_BYTES = 300  # names and units of all sample types together; they are part of an object's metadata
 
 
 class _Numbered(Protocol):
@@ -80,8 +79,8 @@ def _totals(profile: profile_pb2.Profile, sums: list[int]) -> tuple[Total, ...]:
         if not -(2**63) <= value < 2**63:
             raise Invalid(f"the values of sample type {len(totals)} add up to {value}, which is over 64 bits")
         totals.append(Total(_text(strings[kind.type]), _text(strings[kind.unit]), value))
-    if sum(len(total.type.encode()) + len(total.unit.encode()) for total in totals) > _NAME_BYTES:
-        raise Invalid(f"the names of the sample types have more than {_NAME_BYTES} bytes")
+    if sum(len(total.type.encode()) + len(total.unit.encode()) for total in totals) > NAME_BYTES:
+        raise Invalid(f"the names of the sample types have more than {NAME_BYTES} bytes")
     return tuple(totals)
 
 

@@ -1,5 +1,7 @@
 """Numbers for equal content."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -67,7 +69,7 @@ def test_sequences_are_equal_exactly_if_their_numbers_are(
         items, count = sequences.of(np.array([known[one] for one in asked], np.int64))
         assert items.dtype == dtype
         ends = offsets(count).tolist()
-        assert [tuple(items[a:b].tolist()) for a, b in zip(ends, ends[1:], strict=False)] == asked
+        assert [tuple(items[a:b].tolist()) for a, b in pairwise(ends)] == asked
 
 
 def test_a_table_grows_without_losing_anything() -> None:
