@@ -82,6 +82,11 @@ def test_what_is_wrong_with_a_file_is_left_to_one_process(tmp_path: Path, bad: b
     assert program([*written(tmp_path, good, good), tmp_path / "missing"]) == b""
 
 
+def test_sample_types_that_must_be_looked_at_are_left_to_one_process(tmp_path: Path) -> None:
+    files = written(tmp_path, *[encode(profile(Sample(stack("a"), (1,)), sample_types=((b"x" * 200, b"y"),)))] * 2)
+    assert program(files) == b""
+
+
 def test_an_error_names_the_file_as_ever(tmp_path: Path) -> None:
     good = encode(profile(Sample(stack("a"), (1, 2))))
     files = written(tmp_path, good, good[:-20], good)

@@ -285,6 +285,26 @@ class TestErrors:
         Sample(stack("a"), (1,)), sample_types=((b"inuse_space", b"bytes"),), period_type=(b"space", b"bytes")
     )
 
+    @pytest.mark.parametrize(
+        ("types", "says"),
+        [
+            ([(b"t%d" % i, b"u") for i in range(13)], "the profile has 13 sample types"),
+            ([(b"t" * 150, b"u" * 151)], "the names of the sample types have more than 300 bytes"),
+            ([(b"\xff" * 101, b"")], "the names of the sample types have more than 300 bytes"),
+        ],
+    )
+    def test_sample_types_are_checked_though_profiles_agree_in_them(
+        self, types: list[tuple[bytes, bytes]], says: str
+    ) -> None:
+        data = encode(profile(Sample(stack("a"), (1,) * len(types)), sample_types=tuple(types)))
+        with pytest.raises((Invalid, TooLarge), match=says):
+            merge([data, data])
+
+    def test_sample_types_up_to_what_is_allowed_are_merged(self) -> None:
+        for types in ([(b"t%d" % i, b"u") for i in range(12)], [(b"t" * 150, b"u" * 150)], [(b"\xff" * 100, b"")]):
+            data = encode(profile(Sample(stack("a"), (1,) * len(types)), sample_types=tuple(types)))
+            assert canonical(merge([data, data])).header.sample_types == tuple(types)
+
     def test_mixed_sample_types_are_refused_by_the_names_of_both(self) -> None:
         merger = Merger()
         merger.add(encode(LABELLED), "first")
