@@ -75,9 +75,7 @@ def read_places(streams: Sequence[bytes]) -> Places:
     last = locations + count
     odd = where(end.take(last) != stop.take(locations))
     if len(odd):
-        # A mapping may stand behind the lines.
-        if mapping[odd].any():
-            raise OtherLayout
+        # A mapping may stand behind the lines; if there is one before them, the last counts.
         mapping[odd], end[last[odd]] = source.field(end[last[odd]], 0x10)
         if (end[last[odd]] != stop[locations[odd]]).any():
             raise OtherLayout
