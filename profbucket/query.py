@@ -99,11 +99,19 @@ class Querier:
 
         Raise ``NotFound`` where there is neither.
         """
+        data = self.stored(profile_id)
+        return self.merge_ids([profile_id]).data if data is None else data
+
+    def stored(self, profile_id: Id) -> bytes | None:
+        """The bytes of a profile as they were posted; ``None`` where only a block may know it: see ``merge_ids``.
+
+        Raise ``NotFound`` for one that is not there and cannot be in a block.
+        """
         try:
             return self._storage.read(profile_id)
         except NotFound:
             if profile_id.type.is_pprof:
-                return self.merge_ids([profile_id]).data
+                return None
             raise missing(profile_id) from None
 
     def offer(self, data: bytes, filename: str) -> str | None:
@@ -111,7 +119,7 @@ class Querier:
         return self._storage.offer(data, filename) if len(data) > self._limits.answer_bytes else None
 
     def link(self, profile_id: Id, data: bytes, filename: str) -> str | None:
-        """Where a profile with *data* can be fetched instead, if it is too large and the storage has links."""
+        """Where a stored profile with *data* can be fetched instead, if it is too large and there are links."""
         return self._storage.link(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
     def merge(self, query: Query) -> Merged:

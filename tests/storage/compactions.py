@@ -8,8 +8,11 @@ from itertools import count
 from typing import Any
 
 import pytest
+import urllib3
 
+from profbucket.api import PROFILES, create_app
 from profbucket.compact import Compactor, Deed, Step
+from profbucket.config import Config
 from profbucket.errors import NotFound
 from profbucket.ingest import Collector
 from profbucket.keys import Id
@@ -198,6 +201,23 @@ class CompactionClaims:
         both = [Id.parse(metas[i].id) for i in (3, 9)]
         mine, theirs = (canonical(Querier(s).merge_ids(both).data) for s in (storage, other))
         assert mine == theirs
+
+    def test_what_has_expired_is_found_where_a_large_answer_says(self, storage: Storage) -> None:
+        """... of a bucket with links: by its id, and merged with another."""
+        metas = post(storage, range(3))
+        other = twin(storage)
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        for meta in metas[:2]:
+            storage.bucket.delete(Id.parse(meta.id).key)
+        limits = Limits(answer_bytes=1)
+        api = create_app(Config("memory:", limits), querier=Querier(storage, limits)).test_client()
+        for some in ([0], [2], [0, 1], [0, 2]):
+            answer = api.get(f"{PROFILES}/{'+'.join(metas[i].id for i in some)}")
+            link = answer.headers.get("Location")
+            assert answer.status_code == (200 if link is None else 302)
+            data = answer.data if link is None else urllib3.request("GET", link).data
+            whole = Querier(other).merge_ids([Id.parse(metas[i].id) for i in some])
+            assert canonical(data).samples == canonical(whole.data).samples
 
     def test_profiles_that_measure_something_else_stay_apart(self, storage: Storage) -> None:
         post(storage, range(10))
