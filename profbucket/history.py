@@ -150,6 +150,16 @@ class History:
                     return _of_profiles(block, [row], at, at)
         return None
 
+    def read(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
+        """Yield the bytes of each of *sources*, in order, and ``None`` for one that has expired.
+
+        Raise ``Moved`` where its block has become part of another.
+        """
+        for source, data in zip(sources, self._bucket.get_many([one.part for one in sources]), strict=True):
+            if data is None and source.block:
+                self._check_expired(source.block)
+            yield data
+
     def has(self, block: Block) -> bool:
         """Whether *block* is still one, and has not become part of another."""
         return block in self._index.blocks(block.service, block.type, block.first, block.last)
@@ -175,9 +185,14 @@ class History:
     def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
         """The same of blocks that the index has: ``None`` for one that has expired. Raise ``Moved``."""
         for block, members in zip(blocks, self.lists(blocks), strict=True):
-            if members is None and not self.has(block):
-                raise Moved(block.id)
+            if members is None:
+                self._check_expired(block)
             yield members
+
+    def _check_expired(self, block: Block) -> None:
+        """Raise ``Moved`` for a block whose object is gone, unless that has expired."""
+        if not self.has(block):
+            raise Moved(block.id)
 
     def _rows(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[Found]]:
         """The members of each of *blocks* that *query* asks for."""
