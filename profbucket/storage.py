@@ -50,7 +50,10 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """The half of a storage that gives profiles out."""
+    """The half of a storage that gives profiles out.
+
+    What raises ``Moved`` is begun anew by the caller, from where it was looked up: see :func:`persistently`.
+    """
 
     def find(self, query: Query) -> Iterator[Meta]:
         """Yield the profiles that *query* asks for, oldest first."""
@@ -61,7 +64,10 @@ class Reader(Protocol):
         ...
 
     def sources(self, query: Query, cap: int) -> list[Source]:
-        """Return what a merge of all that *query* asks for reads; more than *cap* profiles by themselves if so."""
+        """Return what a merge of all that *query* asks for reads; more than *cap* profiles by themselves if so.
+
+        Raise ``Moved``.
+        """
         ...
 
     def sources_of(self, found: Iterable[Found]) -> list[Source]:
@@ -69,14 +75,11 @@ class Reader(Protocol):
         ...
 
     def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
-        """Yield the bytes of each of *sources*, in order, and ``None`` for one that has expired.
-
-        Raise ``Moved`` where its block has become part of another; see :func:`persistently`.
-        """
+        """Yield the bytes of each of *sources*, in order, or ``None`` if it has expired. Raise ``Moved``."""
         ...
 
     def holder(self, profile_id: Id) -> Source | None:
-        """Return what to read of the block that holds a profile, if one does."""
+        """Return what to read of the block that holds a profile, if one does. Raise ``Moved``."""
         ...
 
     def points(self, query: Query) -> list[Point]:
@@ -138,7 +141,7 @@ class Storage:
         raise _restless()
 
     def sources(self, query: Query, cap: int) -> list[Source]:
-        return persistently(lambda: self._history.sources(query, cap))
+        return self._history.sources(query, cap)
 
     def sources_of(self, found: Iterable[Found]) -> list[Source]:
         return self._history.sources_of(found)
@@ -150,7 +153,7 @@ class Storage:
         return self._history.has(block)
 
     def holder(self, profile_id: Id) -> Source | None:
-        return persistently(lambda: self._history.holder(profile_id))
+        return self._history.holder(profile_id)
 
     def points(self, query: Query) -> list[Point]:
         return persistently(lambda: list(self._history.points(query)))

@@ -115,17 +115,18 @@ def points(storage: Storage, query: Query) -> list[tuple[Any, ...]]:
 
 
 class Meddling:
-    """A bucket that does something before it reads the first of many objects."""
+    """A bucket that does something before it reads many objects for the first time, or another."""
 
-    def __init__(self, bucket: Bucket, meddle: Any) -> None:
-        self._bucket, self._meddle = bucket, meddle
+    def __init__(self, bucket: Bucket, meddle: Any, time: int = 1) -> None:
+        self._bucket, self._meddle, self._left = bucket, meddle, time
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket, name)
 
     def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
-        meddle, self._meddle = self._meddle, lambda: None
-        meddle()
+        self._left -= 1
+        if self._left == 0:
+            self._meddle()
         return self._bucket.get_many(parts)
 
 
@@ -301,6 +302,28 @@ class CompactionClaims:
         meddled = Storage(Meddling(storage.bucket, meddle), storage.index)
         assert merged(meddled, QUERIES[0]) == merged(other, QUERIES[0])
         assert len(storage.index.blocks("api", CPU, *EVER)) == 1
+
+    @pytest.mark.parametrize("time", [1, 2, 3])
+    def test_a_profile_that_has_expired_is_told_by_what_its_block_became_part_of(
+        self, storage: Storage, time: int
+    ) -> None:
+        """... whether that was before the profile, the block's list or the block was read."""
+        metas = post(storage, range(0, 240, 10))
+        other = twin(storage)
+        compact(storage, MIDNIGHT + 20 * HOUR)
+        blocks = storage.index.blocks("api", CPU, *EVER)
+        asked = Id.parse(metas[7].id)
+        storage.bucket.delete(asked.key)
+        meddled = []
+
+        def meddle() -> None:
+            meddled.append(compact(storage, MIDNIGHT + 30 * HOUR))
+            for block in blocks:
+                storage.bucket.delete(block.id)
+
+        data = Querier(Storage(Meddling(storage.bucket, meddle, time), storage.index)).read(asked)
+        assert canonical(data).samples == canonical(other.read(asked)).samples
+        assert deeds(meddled[0]) == {Deed.UNITED: 1}
 
     def test_what_was_replaced_is_deleted_once_nobody_can_be_reading_it(self, storage: Storage) -> None:
         post(storage, range(0, 300, 10))
