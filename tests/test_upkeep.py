@@ -14,6 +14,7 @@ import pytest
 from profbucket.config import Config
 from profbucket.upkeep import COMPACT, Upkeep, upkeep
 from tests.gotool import run
+from tests.serving import PATIENCE
 
 OFTEN = 0.001  # seconds
 SELDOM = 3600.0
@@ -26,7 +27,7 @@ Said = SimpleQueue[logging.LogRecord]
 def said() -> Iterator[Said]:
     """What is logged, as it comes."""
     queue: Said = SimpleQueue()
-    handler = QueueHandler(queue)  # type: ignore[arg-type] # put_nowait is all that it calls
+    handler = QueueHandler(queue)
     logger = logging.getLogger("profbucket")
     level = logger.level
     logger.addHandler(handler)
@@ -43,14 +44,14 @@ def shell(script: str) -> list[str]:
 def test_it_runs_now_and_again_and_says_what_was_done(said: Said) -> None:
     script = 'echo compacted; echo progress >&2; echo "2 blocks in $STORAGE_URL" >&2'
     with Upkeep(OFTEN, ENVIRONMENT, shell(script)):
-        records = [said.get() for _ in range(3)]
+        records = [said.get(timeout=PATIENCE) for _ in range(3)]
     assert {one.getMessage() for one in records} == {"compaction: 2 blocks in file:///profiles"}
     assert {one.levelname for one in records} == {"INFO"}
 
 
 def test_where_there_was_nothing_to_do_only_who_debugs_hears_of_it(said: Said) -> None:
     with Upkeep(SELDOM, ENVIRONMENT, shell("echo 0 blocks >&2")):
-        record = said.get()
+        record = said.get(timeout=PATIENCE)
     assert (record.getMessage(), record.levelname) == ("compaction: 0 blocks", "DEBUG")
     assert said.empty()
 
@@ -65,7 +66,7 @@ def test_where_there_was_nothing_to_do_only_who_debugs_hears_of_it(said: Said) -
 )
 def test_a_failure_is_one_sentence_and_it_is_tried_again(command: list[str], sentence: str, said: Said) -> None:
     with Upkeep(OFTEN, ENVIRONMENT, command):
-        records = [said.get() for _ in range(2)]
+        records = [said.get(timeout=PATIENCE) for _ in range(2)]
     assert {one.getMessage() for one in records} == {f"compaction {sentence}"}
     assert {one.levelname for one in records} == {"ERROR"}
     assert not any(one.exc_info for one in records)
