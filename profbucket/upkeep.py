@@ -37,7 +37,7 @@ def upkeep(config: Config, settings: Mapping[str, str]) -> AbstractContextManage
 class Upkeep:
     """While it is entered, *command* runs with the environment *settings*: now, and *every* so many seconds.
 
-    It says on stdout what it has done, if anything, and in the last line on stderr how it ended.
+    It says on stdout what it has done, if anything, and on stderr how it ended, behind what it could not do.
     """
 
     def __init__(self, every: float, settings: Mapping[str, str], command: Sequence[str] = COMPACT) -> None:
@@ -87,8 +87,11 @@ class Upkeep:
             )
         os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
         done, said = process.communicate()
-        last = said.strip().rpartition("\n")[2].removeprefix("profbucket: ")
+        *before, last = said.strip().split("\n")
         if process.returncode == 0:
+            for line in before:
+                _log.error("compaction: %s", line)
             _log.log(logging.INFO if done else logging.DEBUG, "compaction: %s", last)
         elif not self._over.is_set():
-            _log.error("compaction failed: %s", last or f"it ended with code {process.returncode}")
+            sentence = last.removeprefix("profbucket: ") or f"it ended with code {process.returncode}"
+            _log.error("compaction failed: %s", sentence)

@@ -42,11 +42,20 @@ def shell(script: str) -> list[str]:
 
 
 def test_it_runs_now_and_again_and_says_what_was_done(said: Said) -> None:
-    script = 'echo compacted; echo progress >&2; echo "2 blocks in $STORAGE_URL" >&2'
+    script = 'echo compacted; echo "2 blocks in $STORAGE_URL" >&2'
     with Upkeep(OFTEN, ENVIRONMENT, shell(script)):
         records = [said.get(timeout=PATIENCE) for _ in range(3)]
     assert {one.getMessage() for one in records} == {"compaction: 2 blocks in file:///profiles"}
     assert {one.levelname for one in records} == {"INFO"}
+
+
+def test_what_a_run_could_not_do_is_an_error_although_it_did_the_rest(said: Said) -> None:
+    with Upkeep(SELDOM, ENVIRONMENT, shell("echo united; echo blocks stay apart >&2; echo 1 block >&2")):
+        records = [said.get(timeout=PATIENCE) for _ in range(2)]
+    assert [(one.levelname, one.getMessage()) for one in records] == [
+        ("ERROR", "compaction: blocks stay apart"),
+        ("INFO", "compaction: 1 block"),
+    ]
 
 
 def test_where_there_was_nothing_to_do_only_who_debugs_hears_of_it(said: Said) -> None:
