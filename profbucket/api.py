@@ -253,11 +253,10 @@ class _Read:
         for profile_id in asked:
             if not key.sees(profile_id.service):
                 raise missing(profile_id)  # the same as for one that is not there
-        _note(asked[0].service, asked[0].type)
-        if len(asked) > 1:
+        profile_id, *others = asked
+        _note(profile_id.service, profile_id.type)
+        if others or (data := self._querier.stored(profile_id)) is None:
             return self._merged(self._querier.merge_ids(asked))
-        profile_id = asked[0]
-        data = self._querier.read(profile_id)
         ending = profile_id.key.removeprefix(str(profile_id))
         filename = f"{keys.escape(profile_id.service)}-{profile_id.type}{ending}"
         return _elsewhere(self._querier.link(profile_id, data, filename)) or _download(data, filename)

@@ -14,13 +14,13 @@ series in the order in which the list names them.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 
 from profbucket.errors import Invalid
-from profbucket.keys import Id, block_key, block_of_key
+from profbucket.keys import Id, Name, block_key, block_of_key
 from profbucket.labels import Labels
 from profbucket.meta import Block, Meta, ProfileType, Total
 from profbucket.times import LATEST
@@ -32,7 +32,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a block as columns, a row each, ordered by position.
+    """The members of a block as columns, a row each, ordered by position. There is at least one.
 
     ``series`` and ``measured`` say for each row which of ``labels`` and which of ``types`` it has; ``totals`` are
     the values alone.
@@ -89,9 +89,16 @@ class Members:
     def metas(self) -> Iterator[Meta]:
         return map(self.meta, range(len(self)))
 
-    def names(self) -> list[tuple[int, str]]:
-        """What tells each member of one service and type from all others, in the order of positions."""
+    def names(self) -> list[Name]:
+        """What each member is called among those of its service and type, in the order of positions."""
         return list(zip(self.created_at, self.digest, strict=True))
+
+    def among(self, metas: Iterable[Meta]) -> list[str]:
+        """The ids of those *metas*, all of its service, that are members."""
+        first, last = self.created_at[0], self.created_at[-1]
+        near = [one.id for one in metas if one.type == self.type and first <= one.created_at <= last]
+        names = set(self.names()) if near else ()
+        return [one for one in near if Id.parse(one).name in names]
 
     def dump(self) -> bytes:
         first = self.created_at[0]
@@ -133,7 +140,7 @@ class Members:
                 measured=found["measured"],
                 totals=found["totals"],
             )
-            if not all(map(members._is_whole, range(len(members)))):
+            if not members or not all(map(members._is_whole, range(len(members)))):
                 raise ValueError("columns that do not fit together")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise Invalid(f"not the list of a block's members: {error!r}"[:300]) from None

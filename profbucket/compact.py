@@ -128,13 +128,8 @@ class Compactor:
 
     def _already_in_blocks(self, service: str, kind: ProfileType, members: Sequence[Meta]) -> set[str]:
         """The ids of those *members* that a block holds already: posted again after it was made."""
-        found: set[str] = set()
         there = self._index.blocks(service, kind, members[0].created_at, members[-1].created_at)
-        for listed in self._storage.live_lists(there):
-            if listed is not None:
-                names = set(listed.names())
-                found.update(m.id for m in members if (m.created_at, Id.parse(m.id).digest) in names)
-        return found
+        return {one for listed in self._storage.live_lists(there) if listed for one in listed.among(members)}
 
     def _take(self, members: Sequence[Meta]) -> tuple[Step | None, Sequence[Meta]]:
         """Make a block of the first of *members* and all that fit it; return the others, too."""

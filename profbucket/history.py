@@ -99,7 +99,7 @@ class History:
         for block, members in zip(opened, self.live_lists(opened), strict=True):
             if members is None:
                 continue
-            held.update(_members_among(head, members, block))
+            held.update(members.among(head))
             rows = _selected(members, query, matches)
             if rows:
                 sources.append(_of_rows(block, members, rows))
@@ -126,10 +126,10 @@ class History:
         head = list(entries)
         held: set[str] = set()
         matches = _matches(query)
-        for block, members in zip(blocks, self.live_lists(blocks), strict=True):
+        for members in self.live_lists(blocks):
             if members is None:
                 continue
-            held.update(_members_among(head, members, block))
+            held.update(members.among(head))
             for row in _selected(members, query, matches):
                 names = members.types[members.measured[row]]
                 labels = members.labels[members.series[row]]
@@ -145,10 +145,20 @@ class History:
         blocks = self._index.blocks(profile_id.service, profile_id.type, at, at)
         for block, members in zip(blocks, self.live_lists(blocks), strict=True):
             if members is not None:
-                row = bisect_left(names := members.names(), name := (at, profile_id.digest))
-                if row < len(names) and names[row] == name:
+                row = bisect_left(names := members.names(), profile_id.name)
+                if row < len(names) and names[row] == profile_id.name:
                     return _of_profiles(block, [row], at, at)
         return None
+
+    def read(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
+        """Yield the bytes of each of *sources*, in order, and ``None`` for one that has expired.
+
+        Raise ``Moved`` where its block has become part of another.
+        """
+        for source, data in zip(sources, self._bucket.get_many([one.part for one in sources]), strict=True):
+            if data is None and source.block:
+                self._check_expired(source.block)
+            yield data
 
     def has(self, block: Block) -> bool:
         """Whether *block* is still one, and has not become part of another."""
@@ -175,9 +185,14 @@ class History:
     def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
         """The same of blocks that the index has: ``None`` for one that has expired. Raise ``Moved``."""
         for block, members in zip(blocks, self.lists(blocks), strict=True):
-            if members is None and not self.has(block):
-                raise Moved(block.id)
+            if members is None:
+                self._check_expired(block)
             yield members
+
+    def _check_expired(self, block: Block) -> None:
+        """Raise ``Moved`` for a block whose object is gone, unless that has expired."""
+        if not self.has(block):
+            raise Moved(block.id)
 
     def _rows(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[Found]]:
         """The members of each of *blocks* that *query* asks for."""
@@ -231,16 +246,6 @@ def _selected(members: Members, query: Query, matches: Callable[[Labels], bool])
 
 def _matches(query: Query) -> Callable[[Labels], bool]:
     return lambda labels: all(matcher.matches(labels) for matcher in query.matchers)
-
-
-def _members_among(head: Sequence[Meta], members: Members, block: Block) -> Iterator[str]:
-    """The ids of those profiles of *head* that are *members*."""
-    names = None
-    for meta in head:
-        if meta.type == members.type and block.first <= meta.created_at <= block.last:
-            names = names if names is not None else set(members.names())
-            if (meta.created_at, Id.parse(meta.id).digest) in names:
-                yield meta.id
 
 
 def _of_meta(meta: Meta) -> Source:

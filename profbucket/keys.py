@@ -19,6 +19,8 @@ from profbucket.times import LATEST, format_stamp, parse_stamp
 RESERVED = "_"  # no service is called so: everything that is not a raw profile lies below it
 BLOCKS = f"{RESERVED}/blocks/"
 
+Name = tuple[int, str]  # what tells a profile from all others of its service and type: see Id.name
+
 _PLAIN = re.compile(r"[A-Za-z0-9._-]", re.ASCII)
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9._-]|~[0-9A-F]{2})+", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{16}", re.ASCII)
@@ -50,6 +52,11 @@ class Id:
         except ValueError:
             raise Invalid(f"not a profile's id: {text[:120]!r}") from None
         return profile_id
+
+    @property
+    def name(self) -> Name:
+        """When it was created and its digest: what it is called among those of its service and type."""
+        return self.created_at, self.digest
 
     @property
     def key(self) -> str:

@@ -9,13 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from profbucket.blocks import from_metadata
 from profbucket.errors import Invalid, NotFound
-from profbucket.keys import Id, block_prefix
+from profbucket.keys import Id, Name, block_prefix
 from profbucket.meta import Block, ProfileType
 from profbucket.ports import LONGEST, Object, Selection
 from profbucket.storage import Storage
 from profbucket.times import format_stamp
-
-Name = tuple[int, str]  # of a member: when it was created, and its digest
 
 
 def blocks_in(
@@ -59,8 +57,7 @@ def _is_draft(storage: Storage, block: Block) -> bool:
     """Whether all members of a *block* that the index does not have are in the head: it was never committed."""
     [members] = storage.lists([block])
     head = storage.index.find(Selection(block.service, block.type, block.first, block.last))
-    names = {(meta.created_at, Id.parse(meta.id).digest) for meta in head}
-    return members is not None and names.issuperset(members.names())
+    return members is not None and len(members.among(head)) == len(members)
 
 
 def _overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
@@ -95,4 +92,4 @@ class Held:
             block, members = next(self._upcoming)
             self._open.append((block.last, set(members.names()) if members else set()))
         self._open = [(last, names) for last, names in self._open if last >= at]
-        return any((at, profile_id.digest) in names for _, names in self._open)
+        return any(profile_id.name in names for _, names in self._open)

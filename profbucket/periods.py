@@ -13,7 +13,8 @@ class Periods:
 
     Those of a ``short`` period become a block once it has been over for ``wait``, and the blocks of a ``long`` one
     become one. An object that is not needed any more stays for ``grace``: who has begun to read it can go on. The
-    function begins nothing that many ``seconds`` after it was called.
+    function begins nothing that many ``seconds`` after it was called. ``profbucket serve`` compacts a directory
+    ``every`` so many seconds, and never for 0.
     """
 
     short: int = 3600
@@ -21,6 +22,7 @@ class Periods:
     wait: int = 600
     grace: int = 3600
     seconds: int = 480
+    every: int = 3600
 
     def __post_init__(self) -> None:
         if not 0 < self.short <= self.long <= LONGEST or self.long % self.short:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from profbucket.blocks import MERGED
 from profbucket.delta import difference, note
-from profbucket.errors import Invalid, NotFound, NotMergeable, Unavailable
-from profbucket.history import Moved, Source
+from profbucket.errors import Invalid, NotFound, NotMergeable
+from profbucket.history import Source
 from profbucket.keys import Id, escape
 from profbucket.limits import Limits
 from profbucket.meta import Meta, ProfileType, Query
 from profbucket.ports import Part, Series
-from profbucket.storage import Reader
+from profbucket.storage import Reader, persistently
 from profbucket.timeline import timeline
 from profbucket.times import format_time
 
@@ -99,11 +99,19 @@ class Querier:
 
         Raise ``NotFound`` where there is neither.
         """
+        data = self.stored(profile_id)
+        return self.merge_ids([profile_id]).data if data is None else data
+
+    def stored(self, profile_id: Id) -> bytes | None:
+        """The bytes of a profile as they were posted; ``None`` where only a block may know it: see ``merge_ids``.
+
+        Raise ``NotFound`` for one that is not there and cannot be in a block.
+        """
         try:
             return self._storage.read(profile_id)
         except NotFound:
             if profile_id.type.is_pprof:
-                return self.merge_ids([profile_id]).data
+                return None
             raise missing(profile_id) from None
 
     def offer(self, data: bytes, filename: str) -> str | None:
@@ -111,7 +119,7 @@ class Querier:
         return self._storage.offer(data, filename) if len(data) > self._limits.answer_bytes else None
 
     def link(self, profile_id: Id, data: bytes, filename: str) -> str | None:
-        """Where a profile with *data* can be fetched instead, if it is too large and the storage has links."""
+        """Where a stored profile with *data* can be fetched instead, if it is too large and there are links."""
         return self._storage.link(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
     def merge(self, query: Query) -> Merged:
@@ -122,19 +130,7 @@ class Querier:
         types differ.
         """
         _check_mergeable(query)
-        labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
-        for _ in range(_ATTEMPTS):
-            sources, found = self._select(query)
-            if not sources:
-                raise self._nothing(query)
-            span = f"from {format_time(sources[0].first)} to {format_time(max(one.last for one in sources))}"
-            try:
-                return self._merge(
-                    sources, found, query, f"service={query.service} type={query.type}{labels}", span
-                )
-            except Moved:
-                continue
-        raise Unavailable(f"{_described(query)}: its blocks became parts of others all the time; ask again")
+        return persistently(lambda: self._merge(query))
 
     def delta(self, query: Query) -> Merged:
         """What happened between the profiles that *query* asks for; see :mod:`profbucket.delta`.
@@ -144,9 +140,9 @@ class Querier:
         _check_mergeable(query)
         if query.limit is not None:
             raise Invalid("limit= and delta=1 exclude each other: of each series the ends are compared")
-        labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
-        what = f"service={query.service} type={query.type}{labels}"
-        made = difference(self._storage, query, what, self._restored, limits=self._limits, timer=self._timer)
+        made = difference(
+            self._storage, query, _subject(query), self._restored, limits=self._limits, timer=self._timer
+        )
         filename = f"{escape(query.service)}-{query.type}-delta.pb.gz"
         return Merged(made.data, filename, made.found, made.merged, made.expired)
 
@@ -203,25 +199,26 @@ class Querier:
             )
         return sources, found
 
-    def _merge(self, sources: Sequence[Source], found: int, query: Query, what: str, span: str) -> Merged:
+    def _merge(self, query: Query) -> Merged:
         # Numpy is imported here, not by the function that takes profiles in.
         from profbucket.pprof.merge import Merger
 
+        sources, found = self._select(query)
+        if not sources:
+            raise self._nothing(query)
+        what = _subject(query)
+        span = f"from {format_time(sources[0].first)} to {format_time(max(one.last for one in sources))}"
         merger = Merger(self._limits)
-        asked, expired = sum(source.count for source in sources), 0
+        merged = 0
         for source, data in zip(sources, self._in_time(what, sources), strict=True):
             if data is not None:
                 self._add(merger, source, data)
-            elif source.block and not self._storage.has(source.block):
-                raise Moved
-            else:
-                expired += source.count
-        merged = asked - expired
+                merged += source.count
         if not merged:
             raise NotFound(f"{what}: all {found} profiles {span} have expired")
         count = f"{merged}" if merged == found else f"{merged} of {found}"
         comment = f"{what} merged {count} profile{'s' if found > 1 else ''} {span}"
-        if expired:
+        if expired := sum(source.count for source in sources) - merged:
             comment += f", {expired} had expired"
         filename = f"{escape(query.service)}-{query.type}.pb.gz"
         comment += note(merger.sample_types(), merged)
@@ -251,16 +248,15 @@ class Querier:
 
     def _restore(self, merger: "Merger", profile_id: Id) -> None:
         """Add a profile that has expired from the block that holds it, or raise ``NotFound``."""
-        for _ in range(_ATTEMPTS):
-            source = self._storage.holder(profile_id)
-            if source is None or source.block is None:
-                break
-            [data] = self._storage.read_sources([source])
-            if data is not None:
-                return self._add(merger, source, data)
-            if self._storage.has(source.block):
-                break
-        raise missing(profile_id)
+
+        def attempt() -> None:
+            if source := self._storage.holder(profile_id):
+                [data] = self._storage.read_sources([source])
+                if data is not None:
+                    return self._add(merger, source, data)
+            raise missing(profile_id)
+
+        persistently(attempt)
 
     def _restored(self, profile_id: Id) -> bytes | None:
         """What a block knows of a profile that has expired, or ``None``."""
@@ -304,7 +300,11 @@ def _check_mergeable(query: Query) -> None:
         raise NotMergeable(f"profiles {what} cannot be merged: set type= to one of {mergeable}")
 
 
-def _described(query: Query) -> str:
+def _subject(query: Query) -> str:
     labels = "".join(f" {m.key}{m.operator}{m.value}" for m in query.matchers)
     kind = f" type={query.type}" if query.type else ""
-    return f"service={query.service}{kind}{labels} from {format_time(query.start)} to {format_time(query.end)}"
+    return f"service={query.service}{kind}{labels}"
+
+
+def _described(query: Query) -> str:
+    return f"{_subject(query)} from {format_time(query.start)} to {format_time(query.end)}"

@@ -15,12 +15,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 
-from profbucket import __version__
+from profbucket import __version__, logs
 from profbucket.config import Config, environment
 from profbucket.errors import Forbidden, Misconfigured, ProfbucketError, Unavailable
 from profbucket.options import DEFAULT_URL
 from profbucket.storage import open_storage
 from profbucket.times import format_time
+from profbucket.upkeep import upkeep
 
 ROOT = Path(__file__).parent.parent  # profbucket/ and functions/ are siblings, in the repository and installed
 MAIN = ROOT / "functions" / "main.py"
@@ -57,7 +58,9 @@ class Server:
         try:
             here._wait(process)
             say(here.welcome(config, settings.get("PROFBUCKET_URL") or DEFAULT_URL))
-            code = process.wait()
+            logs.configure(config.log_level, config.project)
+            with upkeep(config, settings):
+                code = process.wait()
         finally:
             if process.poll() is None:
                 process.terminate()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from importlib import import_module
@@ -35,7 +36,7 @@ _TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)  # of metadata
 
 _T = TypeVar("_T")
 
-_ATTEMPTS = 5  # at an answer whose blocks become parts of others while it is looked up
+_ATTEMPTS = 5  # at what is looked up or read while its blocks become parts of others
 
 LINK_SECONDS = 600  # how long a link to a large answer is good; pprof follows it at once
 
@@ -49,7 +50,10 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """The half of a storage that gives profiles out."""
+    """The half of a storage that gives profiles out.
+
+    What raises ``Moved`` is begun anew by the caller, from where it was looked up: see :func:`persistently`.
+    """
 
     def find(self, query: Query) -> Iterator[Meta]:
         """Yield the profiles that *query* asks for, oldest first."""
@@ -60,7 +64,10 @@ class Reader(Protocol):
         ...
 
     def sources(self, query: Query, cap: int) -> list[Source]:
-        """Return what a merge of all that *query* asks for reads; more than *cap* profiles by themselves if so."""
+        """Return what a merge of all that *query* asks for reads; more than *cap* profiles by themselves if so.
+
+        Raise ``Moved``.
+        """
         ...
 
     def sources_of(self, found: Iterable[Found]) -> list[Source]:
@@ -68,15 +75,11 @@ class Reader(Protocol):
         ...
 
     def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
-        """Yield the bytes of each of *sources*, in order, and ``None`` for one that is not there any more."""
-        ...
-
-    def has(self, block: Block) -> bool:
-        """Whether *block* is still one, and has not become part of another."""
+        """Yield the bytes of each of *sources*, in order, or ``None`` if it has expired. Raise ``Moved``."""
         ...
 
     def holder(self, profile_id: Id) -> Source | None:
-        """Return what to read of the block that holds a profile, if one does."""
+        """Return what to read of the block that holds a profile, if one does. Raise ``Moved``."""
         ...
 
     def points(self, query: Query) -> list[Point]:
@@ -129,33 +132,31 @@ class Storage:
 
     def locate(self, query: Query) -> Iterator[Found]:
         for _ in range(_ATTEMPTS):
-            try:
+            with suppress(Moved):  # and then on behind what was found
                 for found in self._history.find(query):
                     yield found
                     left = None if query.limit is None else query.limit - 1
                     query = replace(query, after=found.meta.position, limit=left)
                 return
-            except Moved:
-                continue  # behind what was found
         raise _restless()
 
     def sources(self, query: Query, cap: int) -> list[Source]:
-        return _persistently(lambda: self._history.sources(query, cap))
+        return self._history.sources(query, cap)
 
     def sources_of(self, found: Iterable[Found]) -> list[Source]:
         return self._history.sources_of(found)
 
     def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
-        return self.bucket.get_many([source.part for source in sources])
+        return self._history.read(sources)
 
     def has(self, block: Block) -> bool:
         return self._history.has(block)
 
     def holder(self, profile_id: Id) -> Source | None:
-        return _persistently(lambda: self._history.holder(profile_id))
+        return self._history.holder(profile_id)
 
     def points(self, query: Query) -> list[Point]:
-        return _persistently(lambda: list(self._history.points(query)))
+        return persistently(lambda: list(self._history.points(query)))
 
     def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
         """The list of each of *blocks*, in order, and ``None`` for one whose object is gone."""
@@ -191,13 +192,14 @@ class Storage:
         return self.bucket.link(profile_id.key, filename, LINK_SECONDS)
 
 
-def _persistently(attempt: Callable[[], _T]) -> _T:
-    """What *attempt* returns, which is made anew where blocks have become parts of others meanwhile."""
+def persistently(attempt: Callable[[], _T]) -> _T:
+    """What *attempt* returns, which is made anew where blocks have become parts of others meanwhile.
+
+    Raise ``Unavailable`` where they do so all the time.
+    """
     for _ in range(_ATTEMPTS):
-        try:
+        with suppress(Moved):
             return attempt()
-        except Moved:
-            continue
     raise _restless()
 
 

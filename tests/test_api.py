@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from profbucket.api import PROFILES, create_app
+from profbucket.compact import Compactor, Deed
 from profbucket.config import Config
 from profbucket.errors import Forbidden, Unavailable
 from profbucket.ingest import Collector
 from profbucket.limits import Limits
-from profbucket.memory import MemoryBucket
+from profbucket.memory import MemoryBucket, MemoryIndex
 from profbucket.meta import Meta
 from profbucket.pprof import decode, profile_pb2
 from profbucket.query import Querier
@@ -596,6 +597,20 @@ class TestBounds:
         response = api.get(f"{PROFILES}/{profile_id}")
         assert response.status_code == 302
         assert response.headers["Location"].startswith(f"https://bucket.example/{profile_id}.pb.gz?")
+
+    def test_of_a_large_profile_that_has_expired_the_link_is_to_what_its_block_knows(self) -> None:
+        bucket = LinkedBucket()
+        storage = Storage(bucket, MemoryIndex())
+        posted = Api(storage).posted(pprof(9, at=NOW - 86_400 * SECOND))
+        assert [step.deed for step in Compactor(storage, clock=lambda: NOW).run()] == [Deed.COMPACTED]
+        bucket.delete(f"{posted}.pb.gz")
+        assert total(Api(storage).get(f"{PROFILES}/{posted}")) == 9
+        response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES}/{posted}")
+        assert response.status_code == 302
+        key = response.headers["Location"].removeprefix("https://bucket.example/").partition("?")[0]
+        assert key.startswith("_/results/")
+        assert decode(bucket.get(key)).totals[0].value == 9
+        assert "filename=api-cpu.pb.gz" in response.headers["Location"]
 
     def test_a_function_that_may_not_write_results_answers_directly(self, api: Api) -> None:
         class ReadOnly(LinkedBucket):

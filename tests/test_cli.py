@@ -145,6 +145,22 @@ def test_serve_ends_with_a_signal_and_leaves_nothing_behind(number: int) -> None
         assert not collector.is_alive()
 
 
+def test_serve_over_a_directory_makes_blocks_by_itself(tmp_path: Path) -> None:
+    directory = tmp_path / "profiles"
+    profbucket(*PUSH, "--storage", directory.as_uri()).check()
+    with serving(directory.as_uri()) as collector:
+        assert collector.process.stdout
+        impatient = threading.Timer(PATIENCE, collector.process.terminate)
+        impatient.start()
+        while "compaction: " not in (line := collector.process.stdout.readline()):
+            assert line
+        impatient.cancel()
+        assert json.loads(line)["message"].startswith("compaction: 1 blocks made of profiles, ")
+        assert collector.is_alive()
+        assert collector.end(signal.SIGTERM) == 0
+    assert len(list((directory / "_/blocks/s/cpu").glob("*.block"))) == 1
+
+
 def test_serve_notices_that_its_child_died() -> None:
     """Where the server dies, ``profbucket serve`` ends with its code."""
     with serving("memory:") as collector:

@@ -1,12 +1,13 @@
 """Settings: read once, refused by name."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from profbucket.limits import Limits
+from profbucket.periods import Periods
 
 MEMORY = {"STORAGE_URL": "memory:"}
 
@@ -24,6 +25,18 @@ def test_without_a_storage_there_is_no_config() -> None:
 def test_every_cap_has_a_setting(field: str) -> None:
     config = Config.from_env({**MEMORY, f"PROFBUCKET_MAX_{field.upper()}": "7"})
     assert config.limits == Limits(**{field: 7})
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Periods)])
+def test_every_period_has_a_setting(field: str) -> None:
+    config = Config.from_env({**MEMORY, f"PROFBUCKET_BLOCK_{field.upper()}": "86400"})
+    assert config.periods == replace(Periods(), **{field: 86400})
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "often", "1234567890"])
+def test_a_period_that_is_no_number_is_refused_by_name_and_value(value: str) -> None:
+    with pytest.raises(Misconfigured, match=f"PROFBUCKET_BLOCK_EVERY='{value}': it is a whole number of seconds"):
+        Config.from_env({**MEMORY, "PROFBUCKET_BLOCK_EVERY": value})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "1e3", "many", " 7", "\uff19", "9" * 400])

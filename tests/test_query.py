@@ -1,15 +1,22 @@
-"""What a merge with a limit picks."""
+"""What a merge with a limit picks, and when a question is given up."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import Any
 from weakref import WeakSet
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profbucket.errors import Unavailable
+from profbucket.keys import Id
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType
-from profbucket.query import spread
+from profbucket.memory import MemoryBucket, MemoryIndex
+from profbucket.meta import Block, Meta, ProfileType, Query
+from profbucket.query import Querier, spread
+from profbucket.storage import Storage
+from tests.storage.compactions import EVER, HOUR, MIDNIGHT, compact, post
 
 
 def metas(count: int) -> list[Meta]:
@@ -49,3 +56,41 @@ def test_picking_holds_no_more_than_twice_what_is_asked_for() -> None:
 
     spread(stream(), 10)
     assert max(held) <= 2 * 10 + 2
+
+
+class Restless(MemoryIndex):
+    """An index whose blocks have always become parts of others once they are read."""
+
+    asked = 0
+
+    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
+        self.asked += 1
+        return super().blocks(service, type, start, end) if start == end else []
+
+
+ASKED = Query("api", ProfileType.CPU, *EVER)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        lambda querier, _: querier.find(ASKED),
+        lambda querier, _: querier.merge(ASKED),
+        lambda querier, _: querier.timeline(ASKED),
+        lambda querier, profile_id: querier.read(profile_id),
+    ],
+    ids=["find", "merge", "timeline", "read"],
+)
+def test_where_blocks_move_all_the_time_a_question_is_given_up_and_can_be_asked_again(
+    question: Callable[[Querier, Id], Any],
+) -> None:
+    bucket, index = MemoryBucket(), Restless()
+    storage = Storage(bucket, index)
+    metas = post(storage, [0, 1])
+    compact(storage, MIDNIGHT + 20 * HOUR)
+    for there in list(bucket.list("", "~")):
+        bucket.delete(there.key)
+    index.asked = 0
+    with pytest.raises(Unavailable, match="became parts of others all the time; ask again"):
+        question(Querier(storage), Id.parse(metas[0].id))
+    assert 5 <= index.asked <= 10

@@ -2,13 +2,14 @@
 
 import os
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 
 from profbucket.cli import cli
 from profbucket.limits import Limits
+from profbucket.periods import Periods
 from tests.gotool import GoPprof, run
 from tests.serving import ROOT, SCRIPTS, served
 
@@ -65,6 +66,16 @@ def test_every_command_prints_what_the_readme_shows(tmp_path: Path, go_pprof: Go
 def test_every_cap_is_in_the_table_with_its_default(name: str) -> None:
     default = getattr(Limits(), name)
     assert re.search(rf"^\| `{Limits.setting(name)}` \| `{default}` \| .+ \|$", README, re.MULTILINE)
+
+
+def test_every_period_is_in_the_table_with_its_default() -> None:
+    rows = re.findall(r"^\| (`PROFBUCKET_BLOCK_.+?`) \| (.+?) \| .+ \|$", README, re.MULTILINE)
+    found = {
+        name: default for row in rows for name, default in zip(*(one.split(", ") for one in row), strict=True)
+    }
+    assert found == {
+        f"`PROFBUCKET_BLOCK_{name.upper()}`": f"`{default}`" for name, default in asdict(Periods()).items()
+    }
 
 
 def test_every_setting_is_in_the_table() -> None:

@@ -19,7 +19,7 @@ from profbucket.pprof.pieces import Pending
 from profbucket.pprof.pool import Pool
 from profbucket.pprof.reader import read
 from profbucket.pprof.result import encode
-from profbucket.pprof.rows import Header, Rows, combined, summary, united
+from profbucket.pprof.rows import Header, Rows, combined, numbered, summary, united
 from profbucket.pprof.splitting import split
 
 _CHUNK = 400_000  # entries of members that are held before they are packed
@@ -155,7 +155,7 @@ class Builder:
         metas = [self._waiting.pop(name) for name in names]
         row = np.arange(len(self._metas), len(self._metas) + len(metas))
         self._metas += metas
-        distinct, header = _numbered(_headers(batch, self._merger.pool))
+        distinct, header = numbered(_headers(batch, self._merger.pool))
         about = np.stack([batch.time_nanos, batch.duration_nanos, batch.period], axis=1)
         alive = np.flatnonzero(numbers >= 0)
         values = batch.values[alive]
@@ -242,7 +242,7 @@ class _Weave:
             )
             headers.append(one)
             about.append(numbers)
-        distinct, header = _numbered(headers)
+        distinct, header = numbered(headers)
         series = Rows(distinct, np.arange(len(headers)), header, np.array(about, np.int64), count, sample, values)
         data = [
             deflate(encode(pool, [], every=True)),
@@ -287,10 +287,3 @@ def _headers(batch: Batch, pool: Pool) -> list[Header]:
         Header(tuple(map(pool.name, text)), tuple(map(pool.name, said)))
         for text, said in zip(texts.tolist(), comments, strict=True)
     ]
-
-
-def _numbered(headers: Sequence[Header]) -> tuple[list[Header], Ints]:
-    """The distinct ones of *headers*, and which of them each is."""
-    places: dict[Header, int] = {}
-    numbers = [places.setdefault(header, len(places)) for header in headers]
-    return list(places), np.array(numbers, np.int64)

@@ -145,17 +145,23 @@ def united(parts: Sequence[Rows]) -> Rows:
     """All rows of *parts*, one after the other."""
     if len(parts) == 1:
         return parts[0]
-    headers = {header: 0 for part in parts for header in part.headers}
-    places = {header: i for i, header in enumerate(headers)}
+    headers, header = numbered(part.headers[number] for part in parts for number in part.header.tolist())
     return Rows(
-        headers=list(headers),
+        headers=headers,
         row=np.concatenate([part.row for part in parts]),
-        header=np.concatenate([_places(part.headers, places)[part.header] for part in parts]),
+        header=header,
         about=np.concatenate([part.about for part in parts]),
         count=np.concatenate([part.count for part in parts]),
         sample=np.concatenate([part.sample for part in parts]),
         values=np.concatenate([part.values for part in parts]),
     )
+
+
+def numbered(headers: Iterable[Header]) -> tuple[list[Header], Ints]:
+    """The distinct ones of *headers*, and which of them each is."""
+    places: dict[Header, int] = {}
+    numbers = [places.setdefault(header, len(places)) for header in headers]
+    return list(places), np.array(numbers, np.int64)
 
 
 def summary(headers: Iterable[Header], about: Ints) -> tuple[Header, tuple[int, int, int]]:
@@ -170,10 +176,6 @@ def summary(headers: Iterable[Header], about: Ints) -> tuple[Header, tuple[int, 
         Header(tuple(texts), tuple(comments)),
         (int(times.min()) if len(times) else 0, int(about[:, 1].sum()), int(about[:, 2].max())),
     )
-
-
-def _places(headers: Sequence[Header], places: dict[Header, int]) -> Ints:
-    return np.array([places[header] for header in headers], np.int64)
 
 
 def _steps(sample: Ints, count: Ints) -> Ints:

@@ -1,6 +1,7 @@
 """Blocks as bytes: what tools see of one, what its parts bring back, and what becomes of a damaged one."""
 
 import itertools
+import json
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from profbucket.storage import Storage
 from tests.canonical import canonical
 from tests.gotool import GoPprof
 from tests.storage.compactions import MIDNIGHT, QUERIES, compact, post
-from tests.storage.examples import meta
+from tests.storage.examples import NOW, meta
 
 INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 300)
 
@@ -127,6 +128,23 @@ def test_a_list_of_members_comes_back_as_it_was() -> None:
     members = Members.load(Members.of(metas).dump())
     assert list(members.metas()) == metas
     assert members.labels == [Labels.parse("v=1"), Labels.parse("v=größe%20")]
+
+
+def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
+    metas = [meta(labels="n=1"), meta(labels="n=2"), meta(labels="n=3"), meta(NOW + 5), meta(NOW + 9)]
+    metas.sort(key=lambda one: one.position)
+    members = Members.of(metas[1:4])
+    others = [metas[0], metas[4], meta(NOW + 5, labels="n=1"), meta(NOW + 5, type=ProfileType.HEAP), meta(NOW + 6)]
+    assert members.among([*others, *metas]) == [one.id for one in metas[1:4]]
+    assert members.among([replace(metas[3], type=ProfileType.HEAP)]) == []
+    assert members.among([]) == []
+
+
+def test_a_list_without_members_is_damaged() -> None:
+    listed = json.loads(Members.of([meta()]).dump())
+    listed |= {column: [] for column in ("after", "digest", "series", "size", "measured", "totals")}
+    with pytest.raises(Invalid, match="not the list of a block's members"):
+        Members.load(json.dumps(listed).encode())
 
 
 def test_the_metadata_bring_a_record_back(stored: tuple[Storage, Block, bytes]) -> None:

@@ -8,8 +8,11 @@ from itertools import count
 from typing import Any
 
 import pytest
+import urllib3
 
+from profbucket.api import PROFILES, create_app
 from profbucket.compact import Compactor, Deed, Step
+from profbucket.config import Config
 from profbucket.errors import NotFound
 from profbucket.ingest import Collector
 from profbucket.keys import Id
@@ -112,17 +115,18 @@ def points(storage: Storage, query: Query) -> list[tuple[Any, ...]]:
 
 
 class Meddling:
-    """A bucket that does something before it reads the first of many objects."""
+    """A bucket that does something before it reads many objects for the first time, or another."""
 
-    def __init__(self, bucket: Bucket, meddle: Any) -> None:
-        self._bucket, self._meddle = bucket, meddle
+    def __init__(self, bucket: Bucket, meddle: Any, time: int = 1) -> None:
+        self._bucket, self._meddle, self._left = bucket, meddle, time
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket, name)
 
     def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
-        meddle, self._meddle = self._meddle, lambda: None
-        meddle()
+        self._left -= 1
+        if self._left == 0:
+            self._meddle()
         return self._bucket.get_many(parts)
 
 
@@ -198,6 +202,23 @@ class CompactionClaims:
         both = [Id.parse(metas[i].id) for i in (3, 9)]
         mine, theirs = (canonical(Querier(s).merge_ids(both).data) for s in (storage, other))
         assert mine == theirs
+
+    def test_what_has_expired_is_found_where_a_large_answer_says(self, storage: Storage) -> None:
+        """... of a bucket with links: by its id, and merged with another."""
+        metas = post(storage, range(3))
+        other = twin(storage)
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        for meta in metas[:2]:
+            storage.bucket.delete(Id.parse(meta.id).key)
+        limits = Limits(answer_bytes=1)
+        api = create_app(Config("memory:", limits), querier=Querier(storage, limits)).test_client()
+        for some in ([0], [2], [0, 1], [0, 2]):
+            answer = api.get(f"{PROFILES}/{'+'.join(metas[i].id for i in some)}")
+            link = answer.headers.get("Location")
+            assert answer.status_code == (200 if link is None else 302)
+            data = answer.data if link is None else urllib3.request("GET", link).data
+            whole = Querier(other).merge_ids([Id.parse(metas[i].id) for i in some])
+            assert canonical(data).samples == canonical(whole.data).samples
 
     def test_profiles_that_measure_something_else_stay_apart(self, storage: Storage) -> None:
         post(storage, range(10))
@@ -281,6 +302,28 @@ class CompactionClaims:
         meddled = Storage(Meddling(storage.bucket, meddle), storage.index)
         assert merged(meddled, QUERIES[0]) == merged(other, QUERIES[0])
         assert len(storage.index.blocks("api", CPU, *EVER)) == 1
+
+    @pytest.mark.parametrize("time", [1, 2, 3])
+    def test_a_profile_that_has_expired_is_told_by_what_its_block_became_part_of(
+        self, storage: Storage, time: int
+    ) -> None:
+        """... whether that was before the profile, the block's list or the block was read."""
+        metas = post(storage, range(0, 240, 10))
+        other = twin(storage)
+        compact(storage, MIDNIGHT + 20 * HOUR)
+        blocks = storage.index.blocks("api", CPU, *EVER)
+        asked = Id.parse(metas[7].id)
+        storage.bucket.delete(asked.key)
+        meddled = []
+
+        def meddle() -> None:
+            meddled.append(compact(storage, MIDNIGHT + 30 * HOUR))
+            for block in blocks:
+                storage.bucket.delete(block.id)
+
+        data = Querier(Storage(Meddling(storage.bucket, meddle, time), storage.index)).read(asked)
+        assert canonical(data).samples == canonical(other.read(asked)).samples
+        assert deeds(meddled[0]) == {Deed.UNITED: 1}
 
     def test_what_was_replaced_is_deleted_once_nobody_can_be_reading_it(self, storage: Storage) -> None:
         post(storage, range(0, 300, 10))
