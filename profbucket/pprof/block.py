@@ -179,11 +179,11 @@ def unite(contents: Sequence[Content], limits: Limits = Limits()) -> Built:
         became = merger.add_batch(_read_merged(merger, content), content.block.id, every=True)
         for rows in content.profiles():
             group = np.repeat(np.arange(len(rows)), rows.count)
-            count, sample, values = combined(group, _became(rows, became, content), rows.values, len(rows))
-            weave.add(replace(rows, row=number[rows.row], count=count, sample=sample, values=values))
+            count, sample, values = combined(group, _of(became, rows.sample, content), rows.values, len(rows))
+            weave.add(replace(rows, row=_of(number, rows.row, content), count=count, sample=sample, values=values))
         rows = content.series()
-        series = np.array([labels[one] for one in listed.labels], np.int64)[rows.row]
-        weave.add_series(series, replace(rows, sample=_became(rows, became, content)))
+        series = _of(np.array([labels[one] for one in listed.labels], np.int64), rows.row, content)
+        weave.add_series(series, replace(rows, sample=_of(became, rows.sample, content)))
     return weave.finish(merger.pool, members)
 
 
@@ -271,10 +271,11 @@ def _merged_lists(lists: Sequence[Members]) -> tuple[Members, list[Ints]]:
     return Members.of([lists[i].meta(row) for _, i, row in names]), numbers
 
 
-def _became(rows: Rows, became: Ints, content: Content) -> Ints:
-    if len(rows.sample) and int(rows.sample.max()) >= len(became):
+def _of(numbers: Ints, places: Ints, content: Content) -> Ints:
+    """*numbers* at *places* that *content* says; raise ``Invalid`` where there are none."""
+    if int(places.max(initial=-1)) >= len(numbers):
         raise _damaged(content)
-    return became[rows.sample]
+    return numbers[places]
 
 
 def _headers(batch: Batch, pool: Pool) -> list[Header]:

@@ -190,6 +190,22 @@ def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject)
         add_rows(Merger(), replace(damaged, data=damaged.data[:40]), SERIES, [0])
 
 
+@pytest.mark.parametrize("part", [SERIES, PROFILES])
+@pytest.mark.parametrize("column", ["row", "sample"])
+def test_rows_of_what_is_not_there_are_damage(
+    stored: tuple[Storage, Block, bytes], part: int, column: str
+) -> None:
+    _, block, whole = stored
+    pieces = [whole[begin:end] for begin, end in zip((0, *block.ends), block.ends, strict=False)]
+    content = Content(block, whole, Limits())
+    [rows] = [content.series()] if part == SERIES else content.profiles()
+    beyond = getattr(rows, column) + 10_000
+    pieces[part] = replace(rows, **{column: beyond}).dump(part + parts.SERIES - SERIES)
+    ends = tuple(itertools.accumulate(map(len, pieces)))
+    with pytest.raises(Invalid, match=block.id):
+        unite([Content(replace(block, ends=ends), b"".join(pieces), Limits())])
+
+
 def test_a_part_is_not_taken_for_another() -> None:
     sealed = parts.seal(parts.SERIES, b"x" * 300)
     assert parts.unseal(sealed, parts.SERIES) == b"x" * 300
