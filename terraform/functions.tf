@@ -18,7 +18,7 @@ locals {
     query = {
       description     = "Serves the page, lists services, finds and fetches profiles."
       invokers        = var.readers
-      may             = ["read objects", "read entries", "sign URLs"]
+      may             = ["read objects", "read entries", "write results", "sign URLs"]
       memory          = "2Gi" # its page shows merges
       cpu             = "1"
       concurrency     = 8

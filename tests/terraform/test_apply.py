@@ -24,6 +24,7 @@ GRANTS = {
     },
     "profbucket-query": {
         ("roles/storage.objectViewer", "bucket", ""),
+        ("roles/storage.objectCreator", "bucket", f'resource.name.startsWith("{OBJECTS}_/results/")'),
         ("roles/datastore.viewer", "project", DATABASE),
         ("roles/secretmanager.secretAccessor", "secret", ""),
         ("profbucket_url_signer", "service_account profbucket-query", ""),
