@@ -40,8 +40,8 @@ def marginal() -> Iterator[Row]:
         ours, theirs, ours_twice, theirs_twice = in_turns(*runs)
         yield Row(
             f"each further {len(files)} x Go compiler CPU",
-            Measure(ours_twice.seconds - ours.seconds),
-            Measure(theirs_twice.seconds - theirs.seconds),
+            _difference(ours_twice, ours),
+            _difference(theirs_twice, theirs),
             "N and 2N files in one process, the difference; peer: go tool pprof -proto",
         )
 
@@ -74,6 +74,10 @@ def gzip_levels() -> Iterator[Row]:
         ours, theirs = in_turns(partial(_timed, level, raw), partial(_timed, None, raw))
         size = f"{len(packed):,} of {len(raw):,} B; peer: as it is done, {len(used):,} B"
         yield Row(f"gzip, level {level}", ours, theirs, size)
+
+
+def _difference(more: Measure, less: Measure) -> Measure:
+    return Measure(more.seconds - less.seconds, cpu=(more.cpu or 0) - (less.cpu or 0))
 
 
 def _timed(level: int | None, raw: bytes) -> Measure:

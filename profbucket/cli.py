@@ -1,5 +1,6 @@
 """The command line: ``profbucket serve | push | find | get | merge | top | services | compact | …``."""
 
+import atexit
 import os
 import sys
 import time
@@ -51,7 +52,11 @@ def main() -> None:
 
 
 def _exit(code: int) -> NoReturn:
-    """End the process without taking the interpreter down, which takes as long as a small merge."""
+    """End the process, with all that is to be done at exit, but without taking the interpreter down.
+
+    That takes as long as a small merge.
+    """
+    atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
