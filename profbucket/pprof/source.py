@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from profbucket.pprof.arrays import Bools, Bytes, Ints, Words, where
 
-_PADDING = bytes(16)
+_PADDING = bytes(128)  # more than the numbers that one may look for behind the end before their lack is seen
 _WORD = np.dtype("<u8")  # the first of 64 bytes is the lowest bit
 _PIECE = 1 << 15
 SHORT = 2**14 - 1  # the largest number of two bytes
@@ -19,7 +19,7 @@ class OtherLayout(Exception):
 
 
 class Source:
-    """Bytes that hold varints and nothing else. Behind what is read there are some zeros."""
+    """Bytes that hold varints and nothing else. Behind the end there are zeros, each of them a number."""
 
     def __init__(self, *parts: bytes) -> None:
         self.data: Bytes = np.frombuffer(b"".join((*parts, _PADDING)), np.uint8)
@@ -47,7 +47,10 @@ class Source:
         return values, end
 
     def numbers(self, at: Ints) -> tuple[Words, Ints]:
-        """The numbers at these positions, and where they end. *at* is overwritten."""
+        """The numbers at these positions, and where they end. *at* is overwritten.
+
+        One in two bytes that would fit one ends a byte too early: what should come next is not found there.
+        """
         short = self.short(at)
         longer = where(short > SHORT)
         if 2 * len(longer) > len(at):

@@ -328,6 +328,19 @@ class TestErrors:
             merger.result()
         assert canonical(merger.result()) == canonical(merge([encode(LABELLED)] * 2))
 
+    @pytest.mark.parametrize("packed", ["always", "never"])
+    @pytest.mark.parametrize("value", [1, 2**40])
+    @pytest.mark.parametrize("given", [0, 1, 59])
+    def test_values_that_are_missing_at_the_very_end_are_missing(
+        self, packed: str, value: int, given: int
+    ) -> None:
+        """... and are not looked for behind it."""
+        types = tuple((b"t%d" % i, b"") for i in range(60))
+        samples = [Sample(stack("x"), (value,) * count) for count in (60, 60, given)]
+        data = encode(profile(*samples, sample_types=types), Style(packed=packed))
+        with pytest.raises(Invalid, match=f"sample 2 has {given} values for 60 sample types"):
+            merge([data], limits=Limits(sample_types=60))
+
     def test_the_first_valid_profile_says_what_is_measured(self) -> None:
         merger = Merger()
         merger.add(encode(profile(Sample(stack("x"), (1, 2)), sample_types=((b"a", b"b"),))), "bad")
