@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+
+from tests.serving import free_port
 
 PATIENCE = 60.0  # seconds; far more than it takes anywhere
 
@@ -66,12 +67,6 @@ def s3_emulator(log: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with _running(command, port, "/moto-api/", log):
         yield f"http://127.0.0.1:{port}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _missing(sentence: str) -> NoReturn:
