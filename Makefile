@@ -7,9 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := /usr/bin/chromium
 
-# A class of tests, and what of a module is in none, stays in one process, as they share fixtures.
-# `-n 0` in ARGS takes one process for all, without which no debugger stops.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+# A class of tests, and what of a module is in none, stays in one process, as they share fixtures; `-n 0` in ARGS
+# takes one process for all. Hundreds of others are started, and read what the first has compiled.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-ui check lint types format proto ui requirements test-data bench clean
