@@ -292,10 +292,10 @@ def test_a_merge_over_the_cap_of_a_profile_is_refused() -> None:
 
 def test_a_merge_with_too_many_frames_is_refused() -> None:
     """Each of them takes eight bytes a few times over, and one on the wire."""
-    deep = Sample(tuple(stack("f")) * 100_000, (1, 7))
+    deep = Sample(tuple(stack("f")) * 1_000_000, (1, 7))
     data = encode(Profile((deep,) * 5))
     with pytest.raises(TooLarge, match="PROFBUCKET_MAX_ENTRIES"):
-        flame([data], "", MANY, limits=Limits(entries=100_000))
+        flame([data], "", MANY, limits=Limits(entries=1_000_000))
 
 
 @pytest.mark.parametrize("profile", [of(), Profile((Sample((), (1, 7)),))])
