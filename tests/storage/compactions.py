@@ -249,7 +249,7 @@ class CompactionClaims:
         assert_same(storage, other)
 
     def test_of_two_at_once_each_profile_is_in_one_block(self, storage: Storage) -> None:
-        post(storage, range(0, 240, 4))
+        post(storage, range(0, 240, 2))
         post(storage, range(0, 100, 5), service="web")
         other = twin(storage)
         with ThreadPoolExecutor(3) as threads:
@@ -259,7 +259,7 @@ class CompactionClaims:
         compact(storage, MIDNIGHT + 30 * HOUR)
         assert_same(storage, other)
         blocks = storage.index.blocks("api", CPU, *EVER)
-        assert sum(block.count for block in blocks) == 60
+        assert sum(block.count for block in blocks) == 120
         compact(storage, MIDNIGHT + 60 * HOUR)
         left = {there.key for there in storage.bucket.list("_/", "_0")}
         assert left == {block.id for name in ("api", "web") for block in storage.index.blocks(name, CPU, *EVER)}
@@ -325,7 +325,7 @@ class CompactionClaims:
         other = twin(storage)
         seconds = count()
         compactor = Compactor(storage, clock=lambda: MIDNIGHT + 30 * HOUR, timer=lambda: next(seconds))
-        runs = []
+        runs: list[int] = []
         while not runs or not compactor.complete:
             runs.append(len(list(compactor.run(18))))  # two services of seven types, and four turns more
             assert_same(storage, other, QUERIES[:2])
