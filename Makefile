@@ -7,6 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := /usr/bin/chromium
 
+# A class of tests, and what of a module is in none, stays in one process, as they share fixtures; `-n 0` in ARGS
+# takes one process for all. Hundreds of others are started, and read what the first has compiled.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-ui check lint types format proto ui requirements test-data bench clean
 
@@ -17,10 +21,10 @@ serve: $(VENV)/.serve ## the collector on http://localhost:10100; PORT=… and S
 	@$(BIN)/profbucket serve --port $(PORT) --storage '$(STORAGE_URL)'
 
 test: $(VENV)/.dev ## all tests but those in a browser; ARGS='-k merge -x' goes to pytest
-	$(BIN)/python -m pytest --ignore=tests/ui $(ARGS)
+	$(PYTEST) --ignore=tests/ui $(ARGS)
 
 test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## the page in Chromium; screenshots go to tests/ui/screenshots
-	CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest $(or $(ARGS),tests/ui)
+	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
 check: lint types test test-ui ## lint, types and tests: what CI runs
 

@@ -1,6 +1,6 @@
 """Fixtures that more than one room needs."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +9,22 @@ from hypothesis import HealthCheck, settings
 from tests.emulators import firestore_emulator, gcs_emulator, s3_emulator
 from tests.gotool import Go, GoPprof, build_shop, find_go
 from tests.serving import served
+from tests.turns import turn
 
 # Machines are shared: how long an example takes says nothing.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """First those that run alone: later, one process would wait for what the others have begun."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with turn(item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

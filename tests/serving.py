@@ -1,12 +1,13 @@
 """A collector in a process of its own, as it runs in the cloud: functions-framework serving functions/main.py."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 MAIN = ROOT / "functions" / "main.py"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 PATIENCE = 60.0  # seconds; far more than it takes anywhere
+
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
 
 @contextmanager
@@ -53,9 +56,15 @@ def served(
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has, nor is given by chance before the server is up that it is for.
+
+    It is below those that the system gives to connections, and other processes of tests take theirs from others.
+    """
+    while True:
+        port = 16_384 + 16 * secrets.randbelow(1024) + _WORKER % 16
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

@@ -241,6 +241,7 @@ class TestPost:
             (pprof(), "trace", "not a Go execution trace"),
             (b"", "trace", "not a Go execution trace"),
         ],
+        ids=["nothing", "text", "a gzip in a gzip", "a trace for cpu", "a pprof for trace", "nothing for trace"],
     )
     def test_a_bad_body_is_refused_and_nothing_is_stored(
         self, api: Api, data: bytes, kind: str, sentence: str

@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 import pytest
 import urllib3
 
-from tests.emulators import free_port
 from tests.gotool import GoPprof, run
-from tests.serving import served
+from tests.serving import free_port, served
 from tests.storage.clouds import new_gcs_bucket, new_name, new_s3_bucket
 
 RANGE = {"from": "1970-01-01T00:00:00", "to": "2100-01-01T00:00:00"}

@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
+import pytest
+
 from profbucket.api import PROFILES
 from profbucket.limits import Limits
 from profbucket.pprof import deflate, profile_pb2
@@ -42,6 +44,7 @@ def padded(raw: bytes, size: int) -> bytes:
     return raw + tail.SerializeToString()
 
 
+@pytest.mark.alone
 def test_a_burst_of_large_posts_is_answered_and_what_was_accepted_is_found(tmp_path: Path) -> None:
     """64 posts of 20 MB at once, raw and compressed in turn, to an instance with 512 MB that takes all at once."""
     raw = stacks()

@@ -234,6 +234,7 @@ class TestLines:
             ("GET /api/0/profiles?service=a&key={}", "of-a-user"),
             ("Error handling request /merge?service=a&email={} b", "of-a-user"),
         ],
+        ids=["a secret", "a password", "a user", "a key", "an address"],
     )
     def test_what_slips_into_a_text_is_taken_out(self, text: str, secret: str) -> None:
         """Keys, userinfo and queries, in a message or a traceback, of ours or of a library."""

@@ -106,6 +106,7 @@ def test_pprof_compares_two_with_the_key_in_both_urls(keyed: Keyed, go_pprof: Go
         (READER, {"service": "billing"}, "key 'people' is for services shop*, nothing, not for 'billing'"),
         (READER, {"service": "nothing"}, "nothing found: service=nothing type=cpu"),
     ],
+    ids=["none", "unknown", "another scope", "another service", "nothing there"],
 )
 def test_pprof_prints_why_a_key_does_not_open(
     keyed: Keyed, go_pprof: GoPprof, secret: str, query: dict[str, str], sentence: str

@@ -11,6 +11,8 @@ from tests.agent.programs import SCRIPTS, program
 from tests.gotool import GoPprof
 from tests.serving import ROOT
 
+pytestmark = pytest.mark.alone
+
 BURN = ROOT / "tests" / "programs" / "burn.py"
 WORK = ("sixty", "thirty", "ten")
 SECONDS = "4"

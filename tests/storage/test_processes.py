@@ -1,5 +1,6 @@
 """What several processes do to one storage at once, and what one leaves that is killed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.storage.examples import EVER, NOW, numbered
 from tests.storage.worker import whole
 
 ROOT = Path(__file__).parents[2]
+_MEMORY = Path("/dev/shm")
 
 
 @dataclass
@@ -78,6 +81,13 @@ def start() -> Iterator[Start]:
         yield start
 
 
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A directory that is on no disk, where the system has such: a kill loses nothing that waits for the disk."""
+    with TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as directory:
+        yield Path(directory)
+
+
 def check(storage: Storage, numbers: range) -> set[int]:
     """Which of the profiles are found, whole. The object of each is as it was written, if there is one."""
     for number in numbers:
@@ -109,9 +119,9 @@ def test_four_processes_write_two_thousand_profiles_while_a_fifth_reads(start: S
     assert whole(open_storage(url)) == {numbered(number)[0].id for number in range(2000)}
 
 
-def test_what_a_writer_has_acknowledged_outlives_its_kill(start: Start, tmp_path: Path) -> None:
+def test_what_a_writer_has_acknowledged_outlives_its_kill(start: Start, memory: Path) -> None:
     """A writer is killed at five moments that chance chooses, in the middle of whatever it does then."""
-    url = f"file://{tmp_path}/storage"
+    url = f"file://{memory}/storage"
     chance = Random(0)
     for begin in range(0, 250, 50):
         writer = start("write", url, begin, begin + 50)
@@ -130,14 +140,14 @@ def test_what_a_writer_has_acknowledged_outlives_its_kill(start: Start, tmp_path
 
 
 @pytest.mark.parametrize("existing", [True, False], ids=["in a storage", "in a storage that is not there yet"])
-def test_a_writer_may_be_killed_at_every_step(start: Start, tmp_path: Path, existing: bool) -> None:
+def test_a_writer_may_be_killed_at_every_step(start: Start, memory: Path, existing: bool) -> None:
     """Whether the entry is there or not, it is never there without its object, and the next write completes it."""
     worker = start("crash")
     assert worker.hear() == "ready"
     cut_off = 0
-    storage = open_storage(f"file://{tmp_path}/storage")
+    storage = open_storage(f"file://{memory}/storage")
     for number in range(300):
-        url = f"file://{tmp_path}/{'storage' if existing else number}"
+        url = f"file://{memory}/{'storage' if existing else number}"
         worker.tell(f"{url} {number} {number}")
         if worker.hear() == "written":
             break
@@ -156,18 +166,18 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, tmp_path: Path, exis
         assert check(storage, range(number)) == set(range(number))
 
 
-def test_a_compaction_may_be_killed_at_every_step(start: Start, tmp_path: Path) -> None:
+def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) -> None:
     """Whatever has been done until then, all profiles are found and merged once, and the next run cleans up."""
     worker = start("crash_compacting")
     assert worker.hear() == "ready"
-    url = f"file://{tmp_path}/storage"
+    url = f"file://{memory}/storage"
     storage = open_storage(url)
     post(storage, range(0, 180, 15))
     whole = twin(storage)
     now = MIDNIGHT + 30 * HOUR
     seen = Counter[tuple[int, int, int]]()
-    saved = tmp_path / "saved"
-    shutil.copytree(tmp_path / "storage", saved)
+    saved = memory / "saved"
+    shutil.copytree(memory / "storage", saved)
     for step in range(2000):
         worker.tell(f"{url} {now} {step}")
         outcome = worker.hear()
@@ -183,8 +193,8 @@ def test_a_compaction_may_be_killed_at_every_step(start: Start, tmp_path: Path) 
             assert_same(open_storage(url), whole, QUERIES[::5])
             [block] = open_storage(url).index.blocks("api", ProfileType.CPU, *EVER)
             assert [there.key for there in storage.bucket.list("_/", "_0")] == [block.id]
-        shutil.rmtree(tmp_path / "storage")
-        shutil.copytree(saved, tmp_path / "storage")
+        shutil.rmtree(memory / "storage")
+        shutil.copytree(saved, memory / "storage")
     else:
         pytest.fail("no compaction has so many steps")
     assert seen[12, 0, 0]  # before the first object

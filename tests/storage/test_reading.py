@@ -64,6 +64,9 @@ def world(gcs: str, firestore: str) -> Iterator[World]:
         load_objects(gcs, bucket, metas[:2000], DATA)
         environment.setenv("STORAGE_EMULATOR_HOST", gcs_host)
         environment.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
+        # What is counted is not to be asked again because the machine is busy.
+        environment.setattr("storage_gcs.firestore.QUERY", 300.0)
+        environment.setattr("storage_gcs.http.ATTEMPT", 300.0)
         storage = Storage(GcsBucket(bucket), FirestoreIndex(project))
         found = list(storage.find(SIX))
         small = found, counted.documents, list(counted.requests)

@@ -14,6 +14,7 @@ from profbucket.compact import Compactor
 from profbucket.keys import Id, digest
 from profbucket.meta import Query
 from profbucket.storage import Storage, open_storage
+from tests.storage.compactions import HOUR, MIDNIGHT, compact, post
 from tests.storage.examples import EVER, numbered
 
 # What a write does to files: where a crash may cut it off.
@@ -97,8 +98,9 @@ def crash_compacting() -> None:
 
     Prints "killed", or "done" where there are fewer steps.
     """
-    import profbucket.pprof.block  # noqa: F401 - here, and not in each child
-
+    storage = open_storage("memory:")  # the first one imports: here, and not in each child
+    post(storage, range(0, 180, 15))
+    compact(storage, MIDNIGHT + 30 * HOUR)
     say("ready")
     for line in sys.stdin:
         url, now, step = line.split()
