@@ -15,8 +15,8 @@ from bench.profiles import OUT, corpus
 from bench.rows import Measure, Row, bench, in_turns
 from bench.storage import _emulators
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import ProfileType
 from profbucket.pprof import decode
 from profbucket.storage import open_storage
 from tests.proxies import Counted, Faults, firestore_proxy

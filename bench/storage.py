@@ -21,8 +21,9 @@ import urllib3
 from bench.profiles import OUT, corpus
 from bench.rows import Measure, Row, bench
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels, parse_matchers
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.pprof import decode, encode
 from profbucket.repair import reindex
 from profbucket.storage import Storage, open_storage

@@ -12,8 +12,8 @@ from playwright.sync_api import Page, Route, expect
 from bench.rows import Measure, Row, bench, median
 from profbucket import page as files
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import ProfileType
 from profbucket.pprof import encode, profile_pb2
 from profbucket.storage import open_storage
 from profbucket.times import SECOND

@@ -18,9 +18,10 @@ from bench.storage import _emulators
 from profbucket import blocks
 from profbucket.compact import Compactor
 from profbucket.keys import Id, digest
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import Meta, ProfileType
+from profbucket.meta import Meta
 from profbucket.pprof import decode, encode
 from profbucket.storage import Storage, open_storage
 from profbucket.times import LATEST, SECOND, format_time

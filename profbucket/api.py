@@ -40,9 +40,10 @@ from profbucket.errors import (
 from profbucket.exchange import Exchange, current, observed
 from profbucket.ingest import Collector
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels, Matcher, parse_matchers
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType, Query, shown
+from profbucket.meta import Query, shown
 from profbucket.metrics import CONTENT_TYPE, Metrics
 from profbucket.openapi import document
 from profbucket.query import Merged, Querier, missing

@@ -21,8 +21,9 @@ from hashlib import sha256
 
 from profbucket.errors import Invalid
 from profbucket.keys import Id, Name, block_key, block_of_key
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.meta import Block, Meta, Total
 from profbucket.times import LATEST
 
 MERGED, METAS, SERIES, PROFILES = range(4)  # the parts, in Block.ends; PROFILES is the first of those

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from profbucket.errors import ProfbucketError
-from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, shown
+from profbucket.kinds import ProfileType
 from profbucket.options import (
     PARALLEL,
     TYPES,
@@ -33,6 +32,7 @@ from profbucket.times import FORMS, format_time, parse_time
 
 # A command imports what it alone needs: a merge of files is to take no longer to start than to do.
 if TYPE_CHECKING:
+    from profbucket.meta import Meta
     from profbucket.repair import Finding
 
 LESS = 0.005  # functions with a smaller share of the whole are not shown, as pprof has it
@@ -146,6 +146,8 @@ def push(
 
     A file that is pushed again is stored once.
     """
+    from profbucket.labels import Labels
+
     told_at = parse_time(created_at, time.time_ns()) if created_at else None
     profile_labels = Labels.of(map(pair, labels))
     client = connect(url, key, storage)
@@ -360,13 +362,15 @@ def _each(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _json(meta: Meta) -> str:
+def _json(meta: "Meta") -> str:
     import json
+
+    from profbucket.meta import shown
 
     return json.dumps(shown(meta))
 
 
-def _table(profiles: Sequence[Meta], *, header: bool) -> Iterator[str]:
+def _table(profiles: "Sequence[Meta]", *, header: bool) -> Iterator[str]:
     rows = [("CREATED", "TYPE", "BYTES", "LABELS", "ID")] if header else []
     for meta in profiles:
         labels = _plain(",".join(f"{key}={value}" for key, value in meta.labels)) or "-"

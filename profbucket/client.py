@@ -14,8 +14,9 @@ from urllib3.util import Retry, Timeout
 
 from profbucket.errors import Invalid, Misconfigured, NotFound, ProfbucketError, Unavailable
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Query, Total
+from profbucket.meta import Meta, Query, Total
 from profbucket.query import Page
 from profbucket.times import SECOND
 

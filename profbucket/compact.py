@@ -19,8 +19,9 @@ from profbucket import blocks
 from profbucket.errors import Invalid, NotFound
 from profbucket.history import Moved
 from profbucket.keys import Id, block_prefix
+from profbucket.kinds import ProfileType
 from profbucket.limits import Limits
-from profbucket.meta import Block, Meta, ProfileType
+from profbucket.meta import Block, Meta
 from profbucket.periods import Periods
 from profbucket.ports import LONGEST, Object, Part, Selection
 from profbucket.storage import Storage

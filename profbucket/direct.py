@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from profbucket.config import Config
 from profbucket.ingest import Collector
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Query
+from profbucket.meta import Meta, Query
 from profbucket.query import Page, Querier
 from profbucket.storage import open_storage
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from profbucket.errors import NotFound, TooMany
+from profbucket.kinds import ProfileType
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.ports import Series
 from profbucket.query import Merged, Querier
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 from profbucket import gotrace, keys
 from profbucket.errors import Invalid, TooLarge
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
-from profbucket.meta import Meta, ProfileType, Total
+from profbucket.meta import Meta, Total
 from profbucket.pprof import decode
 from profbucket.pprof.packing import inflate
 from profbucket.storage import Writer

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from profbucket.errors import Invalid
+from profbucket.kinds import ProfileType
 from profbucket.labels import CONTROL, Labels
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType
 from profbucket.times import LATEST, format_stamp, parse_stamp
 
 RESERVED = "_"  # no service is called so: everything that is not a raw profile lies below it

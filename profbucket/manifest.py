@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from profbucket.blocks import from_metadata
 from profbucket.errors import Invalid, NotFound
 from profbucket.keys import Id, Name, block_prefix
-from profbucket.meta import Block, ProfileType
+from profbucket.kinds import ProfileType
+from profbucket.meta import Block
 from profbucket.ports import LONGEST, Object, Selection
 from profbucket.storage import Storage
 from profbucket.times import format_stamp

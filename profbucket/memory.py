@@ -4,7 +4,8 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from profbucket.errors import NotFound
-from profbucket.meta import Block, Meta, ProfileType
+from profbucket.kinds import ProfileType
+from profbucket.meta import Block, Meta
 from profbucket.ports import Object, Part, Selection, Series
 
 

@@ -23,7 +23,7 @@ from profbucket.errors import (
     Unavailable,
 )
 from profbucket.explore import DEFAULT_NODES
-from profbucket.meta import ProfileType
+from profbucket.kinds import ProfileType
 from profbucket.query import DEFAULT_LIMIT
 from profbucket.times import FORMS
 

@@ -11,8 +11,7 @@ import click
 from click.core import ParameterSource
 
 from profbucket.errors import Invalid
-from profbucket.labels import Matcher
-from profbucket.meta import ProfileType, Query
+from profbucket.kinds import ProfileType
 from profbucket.times import FORMS, format_time, parse_time
 
 # Everything else is imported where it is used: a merge of files needs no HTTP, and --help needs nothing.
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from profbucket.client import Client
     from profbucket.config import Config
     from profbucket.direct import Direct
+    from profbucket.meta import Query
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -148,8 +148,11 @@ def settings(storage: str = "memory:") -> "Config":
     return Config.from_env(environment(STORAGE_URL=storage, K_SERVICE=""))
 
 
-def query_of(service: str | None, kind: str | None, since: str, to: str, conditions: Sequence[str]) -> Query:
+def query_of(service: str | None, kind: str | None, since: str, to: str, conditions: Sequence[str]) -> "Query":
     """What the options of :func:`question` mean. Raise ``UsageError`` or ``Invalid`` where they mean nothing."""
+    from profbucket.labels import Matcher
+    from profbucket.meta import Query
+
     if not service:
         raise click.UsageError("Missing option '--service'.")
     now = time.time_ns()

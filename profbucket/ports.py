@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 
 from profbucket import periods
 from profbucket.errors import Forbidden, NotFound, Unavailable
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, ProfileType
+from profbucket.meta import Block, Meta
 from profbucket.times import SECOND
 
 __all__ = [

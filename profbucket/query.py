@@ -10,8 +10,9 @@ from profbucket.delta import difference, note
 from profbucket.errors import Invalid, NotFound, NotMergeable
 from profbucket.history import Source
 from profbucket.keys import Id, escape
+from profbucket.kinds import ProfileType
 from profbucket.limits import Limits
-from profbucket.meta import Meta, ProfileType, Query
+from profbucket.meta import Meta, Query
 from profbucket.ports import Part, Series
 from profbucket.storage import Reader, persistently
 from profbucket.timeline import timeline

@@ -15,8 +15,9 @@ from enum import StrEnum
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.keys import BLOCKS, RESERVED, Id, prefix, unescape
+from profbucket.kinds import ProfileType
 from profbucket.manifest import Held, blocks_in, chosen
-from profbucket.meta import Block, Meta, ProfileType, series_id
+from profbucket.meta import Block, Meta, series_id
 from profbucket.ports import Bucket, Object, Selection, Series
 from profbucket.storage import Storage, from_metadata
 from profbucket.times import LATEST, format_stamp

@@ -12,9 +12,10 @@ from typing import Any, Protocol
 from profbucket.errors import ProfbucketError
 from profbucket.fetch import Held, fetch
 from profbucket.ingest import EMPTY
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
-from profbucket.meta import Meta, ProfileType
+from profbucket.meta import Meta
 from profbucket.targets import TIMED, TYPES, Target
 
 SPREAD_SECONDS = 30.0  # over which the targets' begins are spread; with their time-out it is less than a minute

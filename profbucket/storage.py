@@ -14,8 +14,9 @@ from profbucket.blocks import Members
 from profbucket.errors import Forbidden, Invalid, Misconfigured, Unavailable
 from profbucket.history import Found, History, Moved, Point, Source
 from profbucket.keys import RESERVED, Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, ProfileType, Query, Total
+from profbucket.meta import Block, Meta, Query, Total
 from profbucket.ports import Bucket, Index, Part, Series
 
 # A scheme, the module that opens it (on use: a backend's libraries are optional) and the extra that installs it.

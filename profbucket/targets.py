@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.keys import RESERVED, check_service
+from profbucket.kinds import ProfileType
 from profbucket.labels import CONTROL, Labels
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType
 
 KEY = f"{RESERVED}/targets.json"  # where a storage has them
 MOST = 500  # targets of one scrape: each has a thread

@@ -1,12 +1,12 @@
 """Times are whole nanoseconds since 1970 in UTC: what pprof carries, and what no float can hold."""
 
 import re
-from calendar import timegm
 from datetime import UTC, date, datetime
 
 from profbucket.errors import Invalid
 
 SECOND = 10**9
+_FIRST = date(1970, 1, 1)
 LATEST = 2**63 - 1  # April 2262; pprof's time_nanos and Firestore's integers end there
 
 _CLOCK = re.compile(
@@ -35,12 +35,12 @@ def parse_time(text: str, now: int, *, end: bool = False) -> int:
     if match := _CLOCK.fullmatch(text):
         year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
         try:
-            date(year, month, day)
+            days = (date(year, month, day) - _FIRST).days
         except ValueError:
             raise Invalid(f"no such day: {text[:80]!r}") from None
         if hour > 23 or minute > 59 or second > 60:
             raise Invalid(f"no such time of day: {text[:80]!r}")
-        seconds = timegm((year, month, day, hour, minute, second))
+        seconds = days * 86400 + hour * 3600 + minute * 60 + second
         if match[8]:
             offset = int(match[9]) * 3600 + int(match[10]) * 60
             if offset >= 86400 or int(match[10]) > 59:
@@ -80,4 +80,4 @@ def parse_stamp(stamp: str) -> int:
     if not match:
         raise ValueError(f"not a timestamp: {stamp!r}")
     moment = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    return timegm(moment.utctimetuple()) * SECOND + int(match[2])
+    return int(moment.timestamp()) * SECOND + int(match[2])

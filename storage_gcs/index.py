@@ -21,7 +21,8 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from profbucket.meta import Block, Meta, ProfileType
+from profbucket.kinds import ProfileType
+from profbucket.meta import Block, Meta
 from profbucket.ports import Selection, Series
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.meta import Block, Meta, Total
 from profbucket.ports import LONGEST, Selection, Series
 from storage_gcs.firestore import RunQueryRequest
 

@@ -12,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 
 from profbucket.errors import Forbidden, Misconfigured, Unavailable
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.meta import Block, Meta, Total
 from profbucket.ports import LONGEST, Selection, Series
 from storage_local.files import locked, translated
 

@@ -10,9 +10,9 @@ from profbucket import ingest
 from profbucket.budget import Budget
 from profbucket.errors import Unavailable
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType
 from profbucket.pprof import decode
 from profbucket.pprof.wire import Profile
 from profbucket.storage import open_storage

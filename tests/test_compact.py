@@ -12,10 +12,11 @@ from profbucket.compact import Compactor
 from profbucket.errors import Invalid
 from profbucket.ingest import Collector
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels, parse_matchers
 from profbucket.limits import Limits
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.periods import Periods
 from profbucket.repair import State, fsck, reindex
 from profbucket.storage import Storage

@@ -14,9 +14,10 @@ from profbucket.config import Config
 from profbucket.errors import Invalid, NotFound, NotMergeable, TooMany
 from profbucket.ingest import Collector
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.pprof import decode
 from profbucket.pprof.scale import scaled
 from profbucket.query import Querier

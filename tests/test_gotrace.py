@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid
 from profbucket.gotrace import started_at
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.storage import Storage
 from profbucket.times import LATEST, SECOND
 from tests.gotool import Go, run

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from profbucket import keys
 from profbucket.errors import Invalid
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType
 from profbucket.times import LATEST
 
 CPU, TRACE = ProfileType.CPU, ProfileType.TRACE

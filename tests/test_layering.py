@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("functions", "profbucket", "storage_")
-STORAGES_SEE = tuple(f"profbucket.{name}" for name in ("ahead", "errors", "labels", "meta", "ports", "times"))
+STORAGES_SEE = tuple(
+    f"profbucket.{name}" for name in ("ahead", "errors", "kinds", "labels", "meta", "ports", "times")
+)
 FORMAT = ("google.protobuf", "google._upb", "numpy")
 CLOUD = ("google.api_core", "google.auth", "google.cloud", "google.oauth2", "boto3", "botocore", "s3transfer")
 SETTINGS = (

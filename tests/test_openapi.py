@@ -16,9 +16,9 @@ from profbucket.access import Keys, Scope, hash_secret
 from profbucket.api import PROFILES, STATUS, create_app
 from profbucket.config import Config
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType
 from profbucket.query import Querier
 from profbucket.storage import Storage, open_storage
 from tests.test_api import TRACE, LinkedBucket, pprof

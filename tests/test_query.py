@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Unavailable
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import Block, Meta, ProfileType, Query
+from profbucket.meta import Block, Meta, Query
 from profbucket.query import Querier, spread
 from profbucket.storage import Storage
 from tests.storage.compactions import EVER, HOUR, MIDNIGHT, compact, post

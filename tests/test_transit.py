@@ -23,10 +23,11 @@ from profbucket.api import create_app
 from profbucket.client import Client
 from profbucket.config import Config
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.query import Querier
 from profbucket.storage import Storage
 from profbucket.times import LATEST

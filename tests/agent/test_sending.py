@@ -13,8 +13,9 @@ from profbucket.agent.sending import Outbox
 from profbucket.agent.settings import Settings
 from profbucket.client import Client
 from profbucket.errors import Invalid, Misconfigured
+from profbucket.kinds import ProfileType
 from profbucket.labels import Matcher
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.times import LATEST
 from tests.agent.collectors import Sick, sick
 from tests.serving import free_port

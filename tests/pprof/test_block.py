@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from profbucket.blocks import PROFILES, SERIES, Members, from_metadata, to_metadata
 from profbucket.errors import Invalid, ProfbucketError
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
 from profbucket.limits import Limits
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import Block, ProfileType, Total
+from profbucket.meta import Block, Total
 from profbucket.pprof import deflate, inflate, parts
 from profbucket.pprof.block import Content, add_rows, unite
 from profbucket.pprof.merge import Merger

@@ -17,9 +17,10 @@ import pytest
 from profbucket.errors import ProfbucketError
 from profbucket.fetch import Held, fetch, is_guarded
 from profbucket.ingest import Collector
+from profbucket.kinds import ProfileType
 from profbucket.labels import Matcher
 from profbucket.limits import Limits
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.query import Querier
 from profbucket.scrape import SPREAD_SECONDS, Outcome, _offset, scrape
 from profbucket.storage import open_storage

@@ -16,10 +16,11 @@ from profbucket.config import Config
 from profbucket.errors import NotFound
 from profbucket.ingest import Collector
 from profbucket.keys import Id
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels, parse_matchers
 from profbucket.limits import Limits
 from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import Meta, ProfileType, Query
+from profbucket.meta import Meta, Query
 from profbucket.ports import Bucket, Part
 from profbucket.query import Querier
 from profbucket.repair import State, fsck, reindex

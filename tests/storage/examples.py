@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from random import Random
 
 from profbucket.keys import Id, block_key, digest
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, ProfileType, Total
+from profbucket.meta import Block, Meta, Total
 from profbucket.times import LATEST
 
 NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Total
+from profbucket.meta import Meta, Total
 from profbucket.ports import Index, Selection, Series
 from profbucket.times import LATEST, SECOND
 from tests.storage.examples import EVER, NOW, TEXTS, block, meta

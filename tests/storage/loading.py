@@ -8,7 +8,8 @@ from http.client import HTTPConnection
 from urllib.parse import quote, urlsplit
 
 from profbucket.keys import Id
-from profbucket.meta import Meta, ProfileType
+from profbucket.kinds import ProfileType
+from profbucket.meta import Meta
 from profbucket.ports import Series
 from storage_gcs.firestore import Calls, CommitRequest
 from storage_gcs.index import document_of

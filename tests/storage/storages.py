@@ -9,8 +9,9 @@ import pytest
 
 from profbucket.errors import NotFound
 from profbucket.keys import Id, prefix
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels, parse_matchers
-from profbucket.meta import Meta, ProfileType, Query, Total
+from profbucket.meta import Meta, Query, Total
 from profbucket.storage import Storage, from_metadata, to_metadata
 from tests.storage.examples import EVER, NOW, TEXTS, meta
 

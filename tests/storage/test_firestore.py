@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from profbucket.kinds import ProfileType
 from profbucket.labels import parse_matchers
-from profbucket.meta import ProfileType, Query
+from profbucket.meta import Query
 from profbucket.ports import Selection
 from profbucket.repair import State, reindex
 from profbucket.storage import Storage

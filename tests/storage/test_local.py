@@ -15,7 +15,7 @@ import pytest
 
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
 from profbucket.keys import Id
-from profbucket.meta import ProfileType
+from profbucket.kinds import ProfileType
 from profbucket.ports import Part, Selection
 from profbucket.storage import Storage, open_storage
 from storage_local import LocalBucket, LocalIndex, open_url

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
 from profbucket.keys import Id, digest
+from profbucket.kinds import ProfileType
 from profbucket.labels import Labels
-from profbucket.meta import Meta, ProfileType, Total
+from profbucket.meta import Meta, Total
 from profbucket.storage import from_metadata, to_metadata
 from profbucket.times import LATEST
 from tests.storage.examples import TEXTS, meta

@@ -16,7 +16,7 @@ import pytest
 
 from profbucket.compact import Deed
 from profbucket.keys import Id
-from profbucket.meta import ProfileType
+from profbucket.kinds import ProfileType
 from profbucket.ports import Selection
 from profbucket.storage import Storage, from_metadata, open_storage
 from tests.storage.compactions import HOUR, MIDNIGHT, QUERIES, assert_same, compact, deeds, post, twin

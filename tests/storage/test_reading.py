@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from profbucket.kinds import ProfileType
 from profbucket.labels import parse_matchers
-from profbucket.meta import Meta, ProfileType, Query
+from profbucket.meta import Meta, Query
 from profbucket.query import Querier
 from profbucket.storage import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
