@@ -5,11 +5,13 @@ import secrets
 import socket
 import subprocess
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from socketserver import BaseServer
 
 ROOT = Path(__file__).parent.parent
 MAIN = ROOT / "functions" / "main.py"
@@ -53,6 +55,18 @@ def served(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def running(server: BaseServer) -> Iterator[None]:
+    """Let *server* answer in a thread until the block ends."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 def free_port() -> int:

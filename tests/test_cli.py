@@ -25,7 +25,7 @@ from tests.canonical import canonical
 from tests.gotool import GoPprof, Run, run
 from tests.profiles import Sample as Counted
 from tests.profiles import encode, profile, stack
-from tests.serving import PATIENCE, ROOT, served
+from tests.serving import PATIENCE, ROOT, running, served
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 PROGRAM = str(SCRIPTS / "profbucket")
@@ -382,13 +382,8 @@ def stub(*answers: tuple[int, dict[str, str]]) -> Iterator[Stub]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         state.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
+        with running(server):
             yield state
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 SOON = {"Retry-After": "0"}

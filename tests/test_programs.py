@@ -1,6 +1,5 @@
 """The programs that make our profiles, and the profiles that they made."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ import pytest
 
 from profbucket.pprof import decode
 from tests.gotool import Go, GoPprof, Run, run
+from tests.serving import running
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -49,11 +49,8 @@ def stub() -> Iterator[Stub]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         seen = Stub(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield seen
-        server.shutdown()
-        thread.join()
+        with running(server):
+            yield seen
 
 
 def post(shop: Path, stub: Stub, *flags: str) -> Run:

@@ -2,16 +2,13 @@
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
-from socketserver import BaseServer
 from urllib.parse import urlencode, urlsplit
 
 import pytest
@@ -32,7 +29,7 @@ from profbucket.query import Querier
 from profbucket.storage import Storage
 from profbucket.times import LATEST
 from tests.gotool import GoPprof, run
-from tests.serving import ROOT, served
+from tests.serving import ROOT, running, served
 from tests.test_access import OPEN, ROUTES, SECRETS, question
 from tests.test_access import entry as key_entry
 from tests.test_api import pprof
@@ -191,18 +188,6 @@ class TestRedirect:
         assert line.startswith("GET /_/results/")
         assert "Authorization" not in headers
         assert not [text for text in (line, str(headers)) if READER in text]
-
-
-@contextmanager
-def running(server: BaseServer) -> Iterator[None]:
-    """Let *server* answer in a thread until the block ends."""
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
 
 
 def test_no_key_appears_in_a_log_line_or_an_answer(tmp_path: Path) -> None:

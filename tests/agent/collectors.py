@@ -8,6 +8,8 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from tests.serving import running
+
 
 @dataclass
 class Post:
@@ -88,11 +90,8 @@ def sick(behind: str = "", port: int = 0) -> Iterator[Sick]:
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         one = Sick(f"http://127.0.0.1:{server.server_port}", behind)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield one
-        finally:
-            one.over.set()
-            server.shutdown()
-            thread.join()
+        with running(server):
+            try:
+                yield one
+            finally:
+                one.over.set()

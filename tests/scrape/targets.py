@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.serving import running
+
 
 @contextmanager
 def pulled(shop: Path) -> Iterator[str]:
@@ -49,14 +51,11 @@ def answering(answer: Callable[[BaseHTTPRequestHandler, threading.Event], None])
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         asked = Asked(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield asked
-        finally:
-            asked.over.set()
-            server.shutdown()
-            thread.join()
+        with running(server):
+            try:
+                yield asked
+            finally:
+                asked.over.set()
 
 
 def hang(_: BaseHTTPRequestHandler, over: threading.Event) -> None:
