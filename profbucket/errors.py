@@ -1,8 +1,14 @@
 """What can go wrong, by what the person who asked can do about it. Every text is a sentence for that person."""
 
+from typing import Self
+
 
 class ProfbucketError(Exception):
     """The root of all errors raised on purpose."""
+
+    def about(self, name: str) -> Self:
+        """The same error about what is called *name*, if there are several of its kind."""
+        return type(self)(f"{name}: {self}")
 
 
 class Invalid(ProfbucketError):

@@ -175,7 +175,7 @@ def _check_storage(config: Config) -> None:
     try:
         open_storage(config.storage_url).services()
     except (Unavailable, Forbidden) as error:
-        raise type(error)(f"{config.storage_url}: {error}") from None
+        raise error.about(config.storage_url) from None
 
 
 def _free_port(host: str, port: int) -> int:

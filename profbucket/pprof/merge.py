@@ -57,7 +57,7 @@ class Merger:
         try:
             profile = Pending(name, inflate(data, self._limits))
         except ProfbucketError as error:
-            raise type(error)(f"{name}: {error}") from None
+            raise error.about(name) from None
         self._split(profile, self.pool.strings, self._limits)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)

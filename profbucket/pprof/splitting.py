@@ -30,7 +30,7 @@ def split(profile: Pending, strings: Strings, limits: Limits) -> None:
         split_plainly(profile, strings, limits)
         return
     except ProfbucketError as error:
-        raise named(error, profile.name) from None
+        raise error.about(profile.name) from None
     _part(profile, strings, message)
 
 
@@ -41,7 +41,7 @@ def split_plainly(profile: Pending, strings: Strings, limits: Limits) -> None:
         if profile.checked:
             raise Invalid("it is valid, but it cannot be merged")
     except ProfbucketError as error:
-        raise named(error, profile.name) from None
+        raise error.about(profile.name) from None
     decoded.DiscardUnknownFields()
     whole = stream_pb2.Whole.FromString(decoded.SerializeToString())
     _part(profile, strings, stream_pb2.Quick.FromString(whole.SerializeToString()))
@@ -55,11 +55,6 @@ def _part(profile: Pending, strings: Strings, message: stream_pb2.Quick) -> None
     message.ClearField("sample")
     message.end = _END
     profile.stream, _, profile.places = message.SerializeToString().partition(_END_FIELD)
-
-
-def named(error: ProfbucketError, name: str) -> ProfbucketError:
-    """The same error about the profile called *name*."""
-    return type(error)(f"{name}: {error}")
 
 
 def normalised(samples: Sequence[bytes]) -> list[bytes] | None:
