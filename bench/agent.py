@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from bench.profiles import OUT
 from bench.rows import Measure, Row, bench
-from tests.serving import SCRIPTS, free_port, served
+from tests.support.serving import SCRIPTS, free_port, served
 
 ROUNDS = 7
 EVERY = 60.0  # seconds: the agent's own

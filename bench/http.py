@@ -14,15 +14,15 @@ import urllib3
 from bench.profiles import OUT, corpus
 from bench.rows import Measure, Row, bench, in_turns
 from bench.storage import _emulators
-from profbucket.ingest import Collector
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels
+from profbucket.ingest.collector import Collector
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
-from profbucket.storage import open_storage
-from tests.proxies import Counted, Faults, firestore_proxy
-from tests.serving import served
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.examples import NOW
+from profbucket.storage.store import open_storage
+from tests.support.proxies import Counted, Faults, firestore_proxy
+from tests.support.serving import served
+from tests.support.storage.examples import NOW
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 DELAY = 0.02  # seconds
 

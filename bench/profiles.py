@@ -5,9 +5,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from tests.gotool import Go, find_go
+from tests.support.go_tool import Go, find_go
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 DATA = ROOT / "tests" / "data"
 CORPUS = ROOT.parent / "shared" / "corpus" / "go-compiler-cpu"
 OUT = ROOT / "bench" / "out"

@@ -11,10 +11,10 @@ _MODULES = (
     "profbucket",
     "profbucket.pprof",
     "profbucket.pprof.merge",
-    "profbucket.ingest",
-    "profbucket.query",
-    "profbucket.api",
-    "profbucket.cli",
+    "profbucket.ingest.collector",
+    "profbucket.query.querier",
+    "profbucket.api.app",
+    "profbucket.cli.commands",
     "functions.main",
 )
 

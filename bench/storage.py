@@ -20,21 +20,21 @@ import urllib3
 
 from bench.profiles import OUT, corpus
 from bench.rows import Measure, Row, bench
-from profbucket.ingest import Collector
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels, parse_matchers
-from profbucket.meta import Query
+from profbucket.ingest.collector import Collector
+from profbucket.maintenance.repair import reindex
+from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
-from profbucket.repair import reindex
-from profbucket.storage import Storage, open_storage
+from profbucket.storage.store import Storage, open_storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.emulators import firestore_emulator, gcs_emulator
-from tests.proxies import Counted, firestore_proxy
-from tests.serving import served
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.examples import EVER, NOW
-from tests.storage.faults import dangling, post_through_faults
-from tests.storage.loading import MINUTE, history, load_entries
+from tests.support.emulators import firestore_emulator, gcs_emulator
+from tests.support.proxies import Counted, firestore_proxy
+from tests.support.serving import served
+from tests.support.storage.bulk_load import MINUTE, history, load_entries
+from tests.support.storage.examples import EVER, NOW
+from tests.support.storage.faults import dangling, post_through_faults
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _POSTS = 1000
 _CLIENTS = 8

@@ -10,15 +10,15 @@ from tempfile import TemporaryDirectory
 from playwright.sync_api import Page, Route, expect
 
 from bench.rows import Measure, Row, bench, median
-from profbucket import page as files
-from profbucket.ingest import Collector
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels
+from profbucket.api import page as files
+from profbucket.ingest.collector import Collector
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import encode, profile_pb2
-from profbucket.storage import open_storage
+from profbucket.storage.store import open_storage
 from profbucket.times import SECOND
-from tests.serving import served
-from tests.ui.browser import SIZE, chromium
+from tests.support.browser import SIZE, chromium
+from tests.support.serving import served
 
 STACKS, DEPTH, FUNCTIONS, PROFILES = 20_000, 30, 3_000, 20
 ROUNDS = 7

@@ -15,19 +15,19 @@ from bench.http import DELAY, slow_gcs
 from bench.profiles import OUT, corpus
 from bench.rows import Measure, Row, bench, process
 from bench.storage import _emulators
-from profbucket import blocks
-from profbucket.compact import Compactor
-from profbucket.keys import Id, digest
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels
-from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.meta import Meta
+from profbucket.maintenance.compactor import Compactor
+from profbucket.model import blocks
+from profbucket.model.ids import Id, digest
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta
+from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
-from profbucket.storage import Storage, open_storage
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage, open_storage
 from profbucket.times import LATEST, SECOND, format_time
-from tests.proxies import Counted, Faults, firestore_proxy
-from tests.serving import served
-from tests.storage.clouds import new_gcs_bucket, new_name
+from tests.support.proxies import Counted, Faults, firestore_proxy
+from tests.support.serving import served
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _MINUTES = 7 * 24 * 60
 _DAY = 86_400 * SECOND

@@ -14,14 +14,14 @@ from flask import Flask, Request
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response
 
-from profbucket import logs
-from profbucket.api import create_app, error_response
-from profbucket.compact import Compactor
+from profbucket.api.app import create_app, error_response
 from profbucket.config import Config
 from profbucket.errors import Misconfigured, NotFound, ProfbucketError
-from profbucket.ingest import Collector
-from profbucket.query import Querier
-from profbucket.storage import Storage, open_storage
+from profbucket.ingest.collector import Collector
+from profbucket.maintenance.compactor import Compactor
+from profbucket.query.querier import Querier
+from profbucket.storage.store import Storage, open_storage
+from profbucket.telemetry import logs
 
 
 @functions_framework.http
@@ -57,9 +57,9 @@ def compact(request: Request) -> Response:
 @functions_framework.http
 def scrape(request: Request) -> Response:
     """Fetch profiles of all targets once. Who may say so is the platform's to know."""
-    from profbucket.scrape import report
-    from profbucket.scrape import scrape as scraped
-    from profbucket.targets import KEY, parse_targets
+    from profbucket.scrape.scraper import report
+    from profbucket.scrape.scraper import scrape as scraped
+    from profbucket.scrape.targets import KEY, parse_targets
 
     try:
         if request.method != "POST":

@@ -11,7 +11,7 @@ from profbucket.periods import Periods
 
 # What keys and logs are made of takes as long to import as a small merge of files does.
 if TYPE_CHECKING:
-    from profbucket.access import Keys
+    from profbucket.auth import Keys
 
 _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
 
@@ -86,7 +86,7 @@ def _flag(environ: Mapping[str, str], setting: str) -> bool:
 def _keys(text: str) -> "Keys | None":
     if not text:
         return None
-    from profbucket.access import Keys
+    from profbucket.auth import Keys
 
     return Keys.parse(text)
 
@@ -95,7 +95,7 @@ def _level(environ: Mapping[str, str]) -> str:
     value = environ.get("PROFBUCKET_LOG_LEVEL") or "info"
     if value == "info":
         return "INFO"
-    from profbucket.logs import LEVELS
+    from profbucket.telemetry.logs import LEVELS
 
     if value.upper() not in LEVELS:
         known = ", ".join(LEVELS).lower()

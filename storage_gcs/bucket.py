@@ -10,9 +10,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from profbucket.ahead import read_ahead
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.ports import Object, Part
+from profbucket.storage.ports import Object, Part
+from profbucket.storage.prefetch import read_ahead
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket

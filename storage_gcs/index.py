@@ -21,9 +21,9 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from profbucket.kinds import ProfileType
-from profbucket.meta import Block, Meta
-from profbucket.ports import Selection, Series
+from profbucket.model.meta import Block, Meta
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Selection, Series
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, Total
-from profbucket.ports import LONGEST, Selection, Series
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Block, Meta, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import LONGEST, Selection, Series
 from storage_gcs.firestore import RunQueryRequest
 
 ENTRIES = "entries"

@@ -19,7 +19,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from profbucket.errors import NotFound
-from profbucket.ports import Object, Part
+from profbucket.storage.ports import Object, Part
 from storage_local.files import locked, translated, write
 
 _PART = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")

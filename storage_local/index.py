@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 from profbucket.errors import Forbidden, Misconfigured, Unavailable
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels
-from profbucket.meta import Block, Meta, Total
-from profbucket.ports import LONGEST, Selection, Series
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Block, Meta, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import LONGEST, Selection, Series
 from storage_local.files import locked, translated
 
 _PATIENCE = 30.0  # seconds that a call waits for others to finish their writes

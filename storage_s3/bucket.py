@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from profbucket.ahead import read_ahead
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.ports import Object, Part
+from profbucket.storage.ports import Object, Part
+from profbucket.storage.prefetch import read_ahead
 
 # Seconds: to connect and for the next byte; three attempts and their pauses end within 30.
 _CONNECT = 3.05

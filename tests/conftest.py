@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.emulators import firestore_emulator, gcs_emulator, s3_emulator
-from tests.gotool import Go, GoPprof, build_shop, find_go
-from tests.serving import served
-from tests.turns import turn
+from tests.support.emulators import firestore_emulator, gcs_emulator, s3_emulator
+from tests.support.exclusive import turn
+from tests.support.go_tool import Go, GoPprof, build_shop, find_go
+from tests.support.serving import served
+
+# The suites are not test modules themselves; this shows their assertions as if they were.
+for suite in ("bucket_suite", "index_suite", "storage_suite", "repair_suite", "compaction_suite"):
+    pytest.register_assert_rewrite(f"tests.support.storage.{suite}")
 
 # Machines are shared: how long an example takes says nothing.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])

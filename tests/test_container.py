@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 import pytest
 import urllib3
 
-from tests.cached import cached, make_environment
-from tests.gotool import run
-from tests.pins import CONTAINER, ROOT, pinned_environment
-from tests.serving import PATIENCE, free_port, wait
+from tests.support.cache import cached, make_environment
+from tests.support.go_tool import run
+from tests.support.paths import ROOT
+from tests.support.requirements import CONTAINER, pinned_environment
+from tests.support.serving import PATIENCE, free_port, wait
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulators import REQUIRED, firestore_emulator
-from tests.serving import ROOT
+from tests.support.emulators import REQUIRED, firestore_emulator
+from tests.support.paths import ROOT
 
 
 def test_without_the_emulator_tests_are_skipped_with_how_to_install_it(

@@ -9,8 +9,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.canonical import canonical
-from tests.serving import ROOT, served
+from tests.support.canonical import canonical
+from tests.support.paths import ROOT
+from tests.support.serving import served
 
 CPU = (ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()
 POST = "service=api&type=cpu&version=0.0.1"

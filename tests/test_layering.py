@@ -2,11 +2,11 @@
 
 import ast
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 OURS = ("functions", "profbucket", "storage_")
 STORAGES_SEE = tuple(
     f"profbucket.{name}" for name in ("ahead", "errors", "kinds", "labels", "meta", "ports", "times")
@@ -27,7 +27,9 @@ def violations(sources: Mapping[str, str]) -> list[str]:
         tree = ast.parse(text)
         for name in imports(path, tree):
             if name == "*":
-                found.append(f"{path} imports a name that it makes up: only profbucket/storage.py loads by name")
+                found.append(
+                    f"{path} imports a name that it makes up: only profbucket/storage/store.py loads by name"
+                )
             elif _begins(name, OURS) and not _begins(name, _seen_from(path)):
                 found.append(f"{path} imports {name}: imports point inward")
             elif _begins(name, FORMAT) and not path.startswith("profbucket/pprof/"):
@@ -57,7 +59,7 @@ def imports(path: str, tree: ast.AST) -> Iterator[str]:
             match node.args:
                 case [ast.Constant(str(name)), *_]:
                     yield name
-                case _ if path != "profbucket/storage.py":
+                case _ if path != "profbucket/storage/store.py":
                     yield "*"
 
 
@@ -72,7 +74,7 @@ def _environment(path: str, tree: ast.AST) -> Iterator[str]:
     passed = {
         argument
         for node in ast.walk(tree)
-        if path in ("functions/main.py", "profbucket/cli.py")
+        if path in ("functions/main.py", "profbucket/cli/commands.py")
         and isinstance(node, ast.Call)
         and _name(node.func) == "Config.from_env"
         for argument in node.args
@@ -109,14 +111,14 @@ def test_every_module_keeps_the_rules() -> None:
 
 
 BAD = [
-    ("profbucket/api.py", "import storage_local", "imports storage_local: imports point inward"),
+    ("profbucket/api/app.py", "import storage_local", "imports storage_local: imports point inward"),
     (
-        "profbucket/api.py",
+        "profbucket/api/app.py",
         "from storage_gcs.bucket import X",
         "imports storage_gcs.bucket.X: imports point inward",
     ),
     (
-        "profbucket/cli.py",
+        "profbucket/cli/commands.py",
         "def f():\n  from functions import main",
         "imports functions.main: imports point inward",
     ),
@@ -125,12 +127,12 @@ BAD = [
     ("storage_s3/index.py", "import profbucket.metadata", "imports profbucket.metadata: imports point inward"),
     ("storage_gcs/a.py", "from storage_local import b", "imports storage_local.b: imports point inward"),
     ("storage_gcs/a.py", "from ..profbucket import api", "imports profbucket.api: imports point inward"),
-    ("storage_gcs/a.py", "import_module('profbucket.api')", "imports profbucket.api: imports point inward"),
+    ("storage_gcs/a.py", "import_module('profbucket.api.app')", "imports profbucket.api: imports point inward"),
     ("functions/main.py", "import storage_local as x", "imports storage_local: imports point inward"),
-    ("profbucket/labels.py", "import_module(name)", "imports a name that it makes up"),
-    ("profbucket/labels.py", "importlib.import_module(f'{a}')", "imports a name that it makes up"),
-    ("profbucket/query.py", "import numpy as np", "imports numpy: the wire format lives"),
-    ("profbucket/query.py", "from numpy.typing import A", "imports numpy.typing.A: the wire format lives"),
+    ("profbucket/model/labels.py", "import_module(name)", "imports a name that it makes up"),
+    ("profbucket/model/labels.py", "importlib.import_module(f'{a}')", "imports a name that it makes up"),
+    ("profbucket/query/querier.py", "import numpy as np", "imports numpy: the wire format lives"),
+    ("profbucket/query/querier.py", "from numpy.typing import A", "imports numpy.typing.A: the wire format lives"),
     (
         "storage_local/a.py",
         "from google.protobuf import message",
@@ -143,26 +145,32 @@ BAD = [
     ),
     ("storage_local/a.py", "import boto3", "imports boto3: cloud libraries"),
     ("profbucket/pprof/a.py", "from google import auth", "imports google.auth: cloud libraries"),
-    ("profbucket/api.py", "import os\nos.environ['X']", "reads os.environ: settings"),
-    ("profbucket/api.py", "import os\nf(os.getenv('X'))", "reads os.getenv: settings"),
+    ("profbucket/api/app.py", "import os\nos.environ['X']", "reads os.environ: settings"),
+    ("profbucket/api/app.py", "import os\nf(os.getenv('X'))", "reads os.getenv: settings"),
     ("storage_gcs/a.py", "from os import environ", "reads os.environ: settings"),
     ("functions/main.py", "import os\nX = os.environ.get('X')", "reads os.environ: settings"),
-    ("profbucket/api.py", "import os\nConfig.from_env(os.environ)", "reads os.environ: settings"),
-    ("profbucket/cli.py", "import os\nother(os.environ)", "reads os.environ: settings"),
+    ("profbucket/api/app.py", "import os\nConfig.from_env(os.environ)", "reads os.environ: settings"),
+    ("profbucket/cli/commands.py", "import os\nother(os.environ)", "reads os.environ: settings"),
 ]
 
 GOOD = [
-    ("profbucket/api.py", "from profbucket.storage import open_storage\nfrom . import query\nimport re, flask"),
-    ("profbucket/storage.py", "import_module(module)"),
-    ("profbucket/labels.py", "import_module('re2')"),
+    (
+        "profbucket/api/app.py",
+        "from profbucket.storage.store import open_storage\nfrom . import query\nimport re, flask",
+    ),
+    ("profbucket/storage/store.py", "import_module(module)"),
+    ("profbucket/model/labels.py", "import_module('re2')"),
     ("profbucket/pprof/merge.py", "import numpy as np\nfrom google.protobuf import message\nfrom . import wire"),
-    ("storage_gcs/a.py", "from google.cloud import storage\nimport google.auth\nfrom profbucket.meta import Meta"),
+    (
+        "storage_gcs/a.py",
+        "from google.cloud import storage\nimport google.auth\nfrom profbucket.model.meta import Meta",
+    ),
     (
         "storage_s3/a.py",
         "import boto3\nfrom profbucket import ports\nfrom storage_s3.b import c\nfrom .b import c",
     ),
     ("functions/main.py", "import os\nfrom profbucket import api\nConfig.from_env(os.environ)\nrequest.environ"),
-    ("profbucket/cli.py", "import os\nConfig.from_env(os.environ)"),
+    ("profbucket/cli/commands.py", "import os\nConfig.from_env(os.environ)"),
     ("profbucket/config.py", "import os\nos.environ['X']"),
 ]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.cli import cli
+from profbucket.cli.commands import cli
 from profbucket.limits import Limits
 from profbucket.periods import Periods
-from tests.gotool import GoPprof, run
-from tests.serving import ROOT, SCRIPTS, served
+from tests.support.go_tool import GoPprof, run
+from tests.support.paths import ROOT
+from tests.support.serving import SCRIPTS, served
 
 README = (ROOT / "README.md").read_text()
 URL = "http://localhost:10100"
@@ -101,8 +102,8 @@ def test_every_file_that_is_linked_is_there() -> None:
 
 def test_what_serve_prints_is_what_the_readme_shows() -> None:
     """The quickstart's first block has the commands that ``profbucket serve`` prints."""
+    from profbucket.cli.server import Server
     from profbucket.config import Config
-    from profbucket.server import Server
 
     server = Server("127.0.0.1", 10100, "file:///home/you/profbucket/profbucket-data")
     said = server.welcome(Config(server.storage_url), URL).splitlines()

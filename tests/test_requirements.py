@@ -12,7 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.pins import CONTAINER, FUNCTIONS, ROOT, pinned_environment, read_pins
+from tests.support.paths import ROOT
+from tests.support.requirements import CONTAINER, FUNCTIONS, pinned_environment, read_pins
 
 FILES = [pytest.param(FUNCTIONS, id="functions"), pytest.param(CONTAINER, id="container")]
 STALE = "run `make requirements`"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from profbucket.agent.native import Bell, Flag, allocate_lock
 from profbucket.agent.settings import Settings
-from profbucket.deadline import FAILURES, request
+from profbucket.timed_http import FAILURES, request
 
 MOST_BYTES = 4 << 20  # that wait at once: an hour of usual profiles
 

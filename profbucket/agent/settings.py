@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from profbucket.errors import Misconfigured
-from profbucket.keys import check_service
-from profbucket.labels import Labels
 from profbucket.limits import Limits
+from profbucket.model.ids import check_service
+from profbucket.model.labels import Labels
 
 VARIABLE = "PROFBUCKET_AGENT"  # what `profbucket run` hands on
 KEY = "PROFBUCKET_KEY"

@@ -8,8 +8,8 @@ that merges may leave protobuf to another (``beside.py``).
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from profbucket.pprof.packing import deflate, inflate
-    from profbucket.pprof.wire import Profile, decode, encode
+    from profbucket.pprof.codec import Profile, decode, encode
+    from profbucket.pprof.compression import deflate, inflate
 
 __all__ = ["Profile", "decode", "deflate", "encode", "inflate"]
 
@@ -17,6 +17,6 @@ __all__ = ["Profile", "decode", "deflate", "encode", "inflate"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from profbucket.pprof import wire
+    from profbucket.pprof import codec as wire
 
     return getattr(wire, name)

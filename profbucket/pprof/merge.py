@@ -5,13 +5,13 @@ from functools import cached_property
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import NAME_BYTES, Limits
-from profbucket.pprof.arrays import Ints
-from profbucket.pprof.batch import Batch, Types
-from profbucket.pprof.packing import deflate, inflate
-from profbucket.pprof.pieces import Pending, Strings
-from profbucket.pprof.pool import Pool
-from profbucket.pprof.reader import read
-from profbucket.pprof.result import encode
+from profbucket.pprof.columnar.accumulator import Pool
+from profbucket.pprof.columnar.arrays import Ints
+from profbucket.pprof.columnar.batch import Batch, Types
+from profbucket.pprof.columnar.encode import encode
+from profbucket.pprof.columnar.pending import Pending, Strings
+from profbucket.pprof.columnar.read_batch import read
+from profbucket.pprof.compression import deflate, inflate
 
 # Bytes of inflated profiles that are read at once: large enough that numpy's cost per call does not count, small
 # enough that a batch's columns, some twenty times as large, stay near the processor.
@@ -69,7 +69,7 @@ class Merger:
     @cached_property
     def _split(self) -> Callable[[Pending, Strings, Limits], None]:
         # Imported where it is used, because what was split elsewhere is merged without protobuf.
-        from profbucket.pprof.splitting import split
+        from profbucket.pprof.columnar.split import split
 
         return split
 
@@ -134,7 +134,7 @@ class Merger:
                 # What is checked of types by themselves is checked once: those of all others are equal.
                 try:
                     if not profile.checked and self._doubtful(types):
-                        from profbucket.pprof.splitting import split_plainly
+                        from profbucket.pprof.columnar.split import split_plainly
 
                         split_plainly(profile, self.pool.strings, self._limits)
                 except ProfbucketError as error:

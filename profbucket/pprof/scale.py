@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from profbucket.limits import Limits
-from profbucket.pprof.wire import decode, encode
+from profbucket.pprof.codec import decode, encode
 
 
 def scaled(data: bytes, factors: Mapping[str, int], duration_nanos: int, limits: Limits = Limits()) -> bytes:

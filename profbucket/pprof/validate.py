@@ -8,7 +8,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from profbucket.errors import Invalid
 from profbucket.limits import NAME_BYTES, Limits
-from profbucket.meta import Total
+from profbucket.model.meta import Total
 from profbucket.pprof import profile_pb2
 
 _SUMMED = 10_000  # samples at once: what Python holds of a million would be larger than the message

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from profbucket.pprof import decode
-from tests.agent.collectors import Sick, sick
-from tests.agent.programs import SCRIPTS, program, python
-from tests.serving import ROOT
+from tests.support.agent.faulty_collector import Sick, sick
+from tests.support.agent.programs import SCRIPTS, program, python
+from tests.support.paths import ROOT
 
 START = "from profbucket import agent; import sys, os, time, threading; url = sys.argv[1]\n"
 OFTEN = "agent.start(url, 'life', every=0.3, seconds=0.3)\n"
@@ -153,7 +153,7 @@ sys.exit(server.wait(30))
 @pytest.mark.parametrize("worker", ["sync", "gthread", "gevent"])
 def test_workers_of_gunicorn_are_profiled(stub: Sick, worker: str, preload: bool, tmp_path: Path) -> None:
     """Started in the application, before or after gunicorn forks; with greenlets in place of threads, too."""
-    from tests.serving import free_port
+    from tests.support.serving import free_port
 
     (tmp_path / "site_app.py").write_text(APP + f"agent.start({stub.url!r}, 'web', every=0.5, seconds=0.5)\n")
     port = free_port()

@@ -15,8 +15,8 @@ from profbucket.agent.encoding import Encoder, Frame
 from profbucket.agent.heap import heap
 from profbucket.agent.sampling import PROMPT, Sampler
 from profbucket.pprof import decode
-from tests.agent.programs import python
-from tests.gotool import GoPprof
+from tests.support.agent.programs import python
+from tests.support.go_tool import GoPprof
 
 names = st.text(max_size=8) | st.sampled_from(["größe", "<module>", "f.<locals>.g", "\ud800"])
 frames: st.SearchStrategy[Frame] = st.tuples(names, names, st.integers(0, 2**31), st.integers(0, 2**31))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.collectors import Sick, sick
-from tests.agent.programs import SCRIPTS, program
 from tests.agent.test_lifecycle import functions
+from tests.support.agent.faulty_collector import Sick, sick
+from tests.support.agent.programs import SCRIPTS, program
 
 PROGRAM = str(SCRIPTS / "profbucket")
 WORK = (

@@ -11,14 +11,14 @@ import pytest
 from profbucket.agent.encoding import Encoder
 from profbucket.agent.sending import Outbox
 from profbucket.agent.settings import Settings
-from profbucket.client import Client
+from profbucket.cli.http_client import Client
 from profbucket.errors import Invalid, Misconfigured
-from profbucket.kinds import ProfileType
-from profbucket.labels import Matcher
-from profbucket.meta import Query
+from profbucket.model.labels import Matcher
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
-from tests.agent.collectors import Sick, sick
-from tests.serving import free_port
+from tests.support.agent.faulty_collector import Sick, sick
+from tests.support.serving import free_port
 
 KEY = "pb_" + "k" * 43
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.programs import SCRIPTS, program
-from tests.gotool import GoPprof
-from tests.serving import ROOT
+from tests.support.agent.programs import SCRIPTS, program
+from tests.support.go_tool import GoPprof
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.alone
 

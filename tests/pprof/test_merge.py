@@ -14,11 +14,12 @@ from profbucket.limits import Limits
 from profbucket.pprof import decode, inflate, profile_pb2
 from profbucket.pprof import merge as merging
 from profbucket.pprof.merge import Merger, merge
-from tests.canonical import Canonical, assert_compact, bases, canonical
-from tests.gotool import GoPprof
-from tests.plain_merge import Merger as PlainMerger
-from tests.plain_merge import merge as plain_merge
-from tests.profiles import (
+from tests.support.canonical import Canonical, assert_compact, bases, canonical
+from tests.support.go_tool import GoPprof
+from tests.support.paths import CORPUS, DATA
+from tests.support.plain_merge import Merger as PlainMerger
+from tests.support.plain_merge import merge as plain_merge
+from tests.support.profiles import (
     Function,
     Label,
     Line,
@@ -35,9 +36,6 @@ from tests.profiles import (
     stack,
     styles,
 )
-
-DATA = Path(__file__).parent.parent / "data"
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "go-compiler-cpu"
 
 GoMerge = Callable[[list[Path]], bytes]
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from profbucket.pprof.merge import merge
-from tests.gotool import Go, run
+from tests.support.go_tool import Go, run
 
 PROGRAM = Path(__file__).parent.parent / "programs" / "pgo"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from profbucket import pprof
-from tests.gotool import run
+from tests.support.go_tool import run
 
 ROOT = Path(pprof.__file__).parents[2]
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from profbucket.pprof import decode, encode
-from tests.gotool import build_shop, find_go, run
+from tests.support.go_tool import build_shop, find_go, run
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent / "data"

@@ -15,22 +15,23 @@ from urllib.request import Request, urlopen
 import pytest
 
 from profbucket.errors import ProfbucketError
-from profbucket.fetch import Held, fetch, is_guarded
-from profbucket.ingest import Collector
-from profbucket.kinds import ProfileType
-from profbucket.labels import Matcher
+from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.meta import Query
-from profbucket.query import Querier
-from profbucket.scrape import SPREAD_SECONDS, Outcome, _offset, scrape
-from profbucket.storage import open_storage
-from profbucket.targets import KEY, TYPES, Target, parse_targets
+from profbucket.model.labels import Matcher
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Querier
+from profbucket.scrape.fetch import Held, fetch, is_guarded
+from profbucket.scrape.scraper import SPREAD_SECONDS, Outcome, _offset, scrape
+from profbucket.scrape.targets import KEY, TYPES, Target, parse_targets
+from profbucket.storage.store import open_storage
 from profbucket.times import LATEST
-from tests.agent.programs import SCRIPTS, program
-from tests.gotool import GoPprof
-from tests.scrape import targets as bad
-from tests.scrape.targets import answering, nowhere, pulled
-from tests.serving import ROOT, served
+from tests.support import scrape_targets as bad
+from tests.support.agent.programs import SCRIPTS, program
+from tests.support.go_tool import GoPprof
+from tests.support.paths import ROOT
+from tests.support.scrape_targets import answering, nowhere, pulled
+from tests.support.serving import served
 
 HEAP = (ROOT / "tests" / "data" / "shop-0.0.1" / "heap-1.pb.gz").read_bytes()
 
@@ -97,7 +98,7 @@ def test_a_target_is_asked_with_its_headers(tmp_path: Path) -> None:
 def test_a_target_that_lies_or_hangs_is_a_sentence_and_stores_nothing(
     answer: Callable[..., None], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profbucket.scrape._GRACE", 100.0)  # it is not to be what ends a target's time
+    monkeypatch.setattr("profbucket.scrape.scraper._GRACE", 100.0)  # it is not to be what ends a target's time
     storage = open_storage("memory:")
     limits = Limits(body_bytes=2_000_000)
     with answering(answer) as asked:
@@ -135,8 +136,8 @@ def test_a_target_whose_name_is_never_found_is_given_up(monkeypatch: pytest.Monk
     import threading
 
     over = threading.Event()
-    monkeypatch.setattr("profbucket.scrape._GRACE", 0.2)
-    monkeypatch.setattr("profbucket.scrape.fetch", lambda *_, **__: over.wait())
+    monkeypatch.setattr("profbucket.scrape.scraper._GRACE", 0.2)
+    monkeypatch.setattr("profbucket.scrape.scraper.fetch", lambda *_, **__: over.wait())
     one = target("http://127.0.0.1:1", timeout_seconds=1)
     [outcome] = scrape([one], Collector(open_storage("memory:")), spread_seconds=0)
     over.set()

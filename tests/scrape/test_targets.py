@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from profbucket.errors import Misconfigured
-from profbucket.targets import USUAL, parse_targets
+from profbucket.scrape.targets import USUAL, parse_targets
 
 
 def parsed(**entry: Any) -> Any:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.meta import Query
-from profbucket.repair import State, fsck, reindex
-from profbucket.storage import open_storage
-from tests.serving import ROOT
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.examples import EVER, NOW, numbered
-from tests.storage.faults import DEADLINE, dangling, post_through_faults
+from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.model.meta import Query
+from profbucket.storage.store import open_storage
+from tests.support.paths import ROOT
+from tests.support.storage.examples import EVER, NOW, numbered
+from tests.support.storage.faults import DEADLINE, dangling, post_through_faults
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 POSTS = 400  # `make bench` posts 5,000
 
@@ -33,8 +33,8 @@ def test_every_post_is_found_once_whatever_goes_wrong_on_the_way(gcs: str, fires
 
 KILLED = """
 import os, signal, sys
-from profbucket.storage import open_storage
-from tests.storage.examples import numbered
+from profbucket.storage.store import open_storage
+from tests.support.storage.examples import numbered
 
 storage = open_storage(sys.argv[1])
 for number in range(3):

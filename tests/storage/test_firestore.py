@@ -9,20 +9,20 @@ from typing import Any
 
 import pytest
 
-from profbucket.kinds import ProfileType
-from profbucket.labels import parse_matchers
-from profbucket.meta import Query
-from profbucket.ports import Selection
-from profbucket.repair import State, reindex
-from profbucket.storage import Storage
+from profbucket.maintenance.repair import State, reindex
+from profbucket.model.labels import parse_matchers
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Selection
+from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.gotool import run
-from tests.proxies import Counted, firestore_proxy
-from tests.serving import ROOT
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.compactions import HOUR, MIDNIGHT, compact, post
-from tests.storage.examples import EVER, NOW, block, meta, numbered
-from tests.storage.loading import load_entries
+from tests.support.go_tool import run
+from tests.support.paths import ROOT
+from tests.support.proxies import Counted, firestore_proxy
+from tests.support.storage.bulk_load import load_entries
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post
+from tests.support.storage.examples import EVER, NOW, block, meta, numbered
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 SCHEMA = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
 EQUAL, IN = 5, 8  # operators of StructuredQuery.FieldFilter
@@ -242,8 +242,8 @@ def forget_series(project: str, series: str) -> None:
 
 FORK = """
 import os, sys
-from profbucket.storage import open_storage
-from tests.storage.examples import numbered
+from profbucket.storage.store import open_storage
+from tests.support.storage.examples import numbered
 
 storage = open_storage(sys.argv[1])
 children = []

@@ -2,13 +2,13 @@
 
 import pytest
 
-from profbucket.storage import Storage
+from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.storage.buckets import BucketClaims
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.compactions import CompactionClaims
-from tests.storage.indexes import IndexClaims
-from tests.storage.storages import StorageClaims
+from tests.support.storage.bucket_suite import BucketClaims
+from tests.support.storage.compaction_suite import CompactionClaims
+from tests.support.storage.index_suite import IndexClaims
+from tests.support.storage.storage_suite import StorageClaims
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 
 class TestGcsBucket(BucketClaims):

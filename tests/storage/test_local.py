@@ -14,17 +14,17 @@ from pathlib import Path
 import pytest
 
 from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.keys import Id
-from profbucket.kinds import ProfileType
-from profbucket.ports import Part, Selection
-from profbucket.storage import Storage, open_storage
+from profbucket.model.ids import Id
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Part, Selection
+from profbucket.storage.store import Storage, open_storage
 from storage_local import LocalBucket, LocalIndex, open_url
 from storage_local.files import locked
-from tests.storage.buckets import BucketClaims
-from tests.storage.compactions import CompactionClaims
-from tests.storage.examples import EVER, NOW, block, meta
-from tests.storage.indexes import MIXED, SERIES, IndexClaims, add, everything
-from tests.storage.storages import StorageClaims, profile
+from tests.support.storage.bucket_suite import BucketClaims
+from tests.support.storage.compaction_suite import CompactionClaims
+from tests.support.storage.examples import EVER, NOW, block, meta
+from tests.support.storage.index_suite import MIXED, SERIES, IndexClaims, add, everything
+from tests.support.storage.storage_suite import StorageClaims, profile
 
 CPU = ProfileType.CPU
 

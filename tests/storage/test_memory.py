@@ -2,12 +2,12 @@
 
 import pytest
 
-from profbucket.memory import MemoryBucket, MemoryIndex
-from profbucket.storage import Storage
-from tests.storage.buckets import BucketClaims
-from tests.storage.compactions import CompactionClaims
-from tests.storage.indexes import IndexClaims
-from tests.storage.storages import StorageClaims
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage
+from tests.support.storage.bucket_suite import BucketClaims
+from tests.support.storage.compaction_suite import CompactionClaims
+from tests.support.storage.index_suite import IndexClaims
+from tests.support.storage.storage_suite import StorageClaims
 
 
 class TestMemoryBucket(BucketClaims):

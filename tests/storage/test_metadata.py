@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
-from profbucket.keys import Id, digest
-from profbucket.kinds import ProfileType
-from profbucket.labels import Labels
-from profbucket.meta import Meta, Total
-from profbucket.storage import from_metadata, to_metadata
+from profbucket.model.ids import Id, digest
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.store import from_metadata, to_metadata
 from profbucket.times import LATEST
-from tests.storage.examples import TEXTS, meta
+from tests.support.storage.examples import TEXTS, meta
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20) | st.sampled_from(TEXTS)
 NAMES = TEXT.filter(bool)

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from profbucket.errors import Misconfigured
-from profbucket.storage import open_storage
+from profbucket.storage.store import open_storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_local import LocalBucket, LocalIndex
 from storage_s3 import S3Bucket
-from tests.serving import ROOT
+from tests.support.paths import ROOT
 
 
 def test_each_url_opens_its_bucket_and_its_index(tmp_path: Path) -> None:
@@ -63,7 +63,9 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
 ) -> None:
     found = importlib.util.find_spec
     missing = ("google.cloud.storage", "boto3")
-    monkeypatch.setattr("profbucket.storage.find_spec", lambda name: None if name in missing else found(name))
+    monkeypatch.setattr(
+        "profbucket.storage.store.find_spec", lambda name: None if name in missing else found(name)
+    )
     with pytest.raises(Misconfigured, match=rf"pip install 'profbucket\[{extra}\]'"):
         open_storage(url)
 
@@ -71,7 +73,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
 def test_opening_a_storage_imports_no_cloud_library() -> None:
     """They take a quarter of a second, which a cold start need not spend before its first request."""
     code = (
-        "import sys; from profbucket.storage import open_storage; open_storage('gs://b');"
+        "import sys; from profbucket.storage.store import open_storage; open_storage('gs://b');"
         "open_storage('s3://b?index=firestore://');"
         "print([n for n in sys.modules if n.startswith(('google.cloud.', 'google.auth', 'grpc', 'boto'))])"
     )

@@ -14,22 +14,22 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from profbucket.compact import Deed
-from profbucket.keys import Id
-from profbucket.kinds import ProfileType
-from profbucket.ports import Selection
-from profbucket.storage import Storage, from_metadata, open_storage
-from tests.storage.compactions import HOUR, MIDNIGHT, QUERIES, assert_same, compact, deeds, post, twin
-from tests.storage.examples import EVER, NOW, numbered
-from tests.storage.worker import whole
+from profbucket.maintenance.compactor import Deed
+from profbucket.model.ids import Id
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Selection
+from profbucket.storage.store import Storage, from_metadata, open_storage
+from tests.support.paths import ROOT
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, QUERIES, assert_same, compact, deeds, post, twin
+from tests.support.storage.examples import EVER, NOW, numbered
+from tests.support.storage.worker import whole
 
-ROOT = Path(__file__).parents[2]
 _MEMORY = Path("/dev/shm")
 
 
 @dataclass
 class Worker:
-    """A process that runs tests/storage/worker.py."""
+    """A process that runs tests/support/storage/worker.py."""
 
     process: "subprocess.Popen[str]"
 
@@ -67,7 +67,7 @@ def start() -> Iterator[Start]:
         def start(*args: object) -> Worker:
             worker = Worker(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.storage.worker", *map(str, args)],
+                    [sys.executable, "-m", "tests.support.storage.worker", *map(str, args)],
                     cwd=ROOT,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

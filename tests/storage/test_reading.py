@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.kinds import ProfileType
-from profbucket.labels import parse_matchers
-from profbucket.meta import Meta, Query
-from profbucket.query import Querier
-from profbucket.storage import Storage
+from profbucket.model.labels import parse_matchers
+from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Querier
+from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.proxies import Counted, firestore_proxy, gcs_proxy
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.storage.examples import EVER, NOW
-from tests.storage.loading import MINUTE, history, load_entries, load_objects
+from tests.support.proxies import Counted, firestore_proxy, gcs_proxy
+from tests.support.storage.bulk_load import MINUTE, history, load_entries, load_objects
+from tests.support.storage.examples import EVER, NOW
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 DATA = (Path(__file__).parents[1] / "data/shop-0.0.1/threadcreate-1.pb.gz").read_bytes()
 SIX = Query(

@@ -11,10 +11,10 @@ import grpc
 import pytest
 
 from profbucket.errors import Forbidden, Misconfigured, Unavailable
-from profbucket.ports import Bucket, Part, Selection
+from profbucket.storage.ports import Bucket, Part, Selection
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_s3 import S3Bucket
-from tests.storage.examples import EVER, meta
+from tests.support.storage.examples import EVER, meta
 
 _XML = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>{0}</Message></Error>"
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.storage import Storage, open_storage
+from profbucket.storage.store import Storage, open_storage
 from storage_s3 import S3Bucket
-from tests.storage.buckets import BucketClaims
-from tests.storage.clouds import new_s3_bucket
-from tests.storage.compactions import CompactionClaims
-from tests.storage.storages import StorageClaims
+from tests.support.storage.bucket_suite import BucketClaims
+from tests.support.storage.compaction_suite import CompactionClaims
+from tests.support.storage.storage_suite import StorageClaims
+from tests.support.storage.unique_names import new_s3_bucket
 
 
 class TestS3Bucket(BucketClaims):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.terraform.tool import (
+from tests.support.terraform.terraform import (
     DATA,
     State,
     Terraform,

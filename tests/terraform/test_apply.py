@@ -8,8 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from profbucket.limits import Limits
+from tests.support.paths import ROOT
+from tests.support.terraform.terraform import State, Terraform
 from tests.terraform.conftest import KEYS
-from tests.terraform.tool import ROOT, State, Terraform
 
 OBJECTS = "projects/_/buckets/my-project-profbucket/objects/"
 DATABASE = 'resource.name == "projects/my-project/databases/profbucket"'

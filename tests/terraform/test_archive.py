@@ -8,11 +8,12 @@ import pytest
 import urllib3
 
 from profbucket.pprof import decode
-from tests.gotool import run
-from tests.pins import FUNCTIONS, pinned_environment
-from tests.serving import PATIENCE, served
-from tests.storage.clouds import new_gcs_bucket, new_name
-from tests.terraform.tool import ROOT, State
+from tests.support.go_tool import run
+from tests.support.paths import ROOT
+from tests.support.requirements import FUNCTIONS, pinned_environment
+from tests.support.serving import PATIENCE, served
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
+from tests.support.terraform.terraform import State
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 ALL_TIME = "from=1970-01-01T00:00:00&to=2100-01-01T00:00:00"

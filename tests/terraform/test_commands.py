@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gotool import Go, Run, run
-from tests.pins import ROOT
-from tests.serving import SCRIPTS, served
+from tests.support.go_tool import Go, Run, run
+from tests.support.paths import ROOT
+from tests.support.serving import SCRIPTS, served
+from tests.support.terraform.terraform import State, Terraform
 from tests.terraform.conftest import KEYS, SECRETS
-from tests.terraform.tool import State, Terraform
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.targets import KEY, parse_targets
+from profbucket.scrape.targets import KEY, parse_targets
+from tests.support.terraform.terraform import DATA, State, Terraform, copy_deployed, find_terraform
 from tests.terraform.conftest import KEYS
 from tests.terraform.test_apply import DATABASE, GRANTS, OBJECTS, grants
-from tests.terraform.tool import DATA, State, Terraform, copy_deployed, find_terraform
 
 TARGETS = [{"url": "http://10.0.0.5:6060", "service": "api", "labels": {"version": "1"}, "seconds": 5}]
 

@@ -1,6 +1,6 @@
 """What terraform itself says of the configuration; terraform/tests holds the claims."""
 
-from tests.terraform.tool import Terraform
+from tests.support.terraform.terraform import Terraform
 
 
 def test_the_configuration_is_formatted(terraform: Terraform) -> None:

@@ -7,8 +7,9 @@ from playwright.sync_api import Browser
 
 from profbucket.pprof import decode
 from profbucket.times import format_time
-from tests.serving import ROOT, served
-from tests.ui.browser import Watched, chromium, post
+from tests.support.browser import Watched, chromium, post
+from tests.support.paths import ROOT
+from tests.support.serving import served
 
 DATA = ROOT / "tests" / "data"
 

@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from profbucket.times import SECOND, parse_time
-from tests.serving import served
-from tests.test_api import pprof
-from tests.test_page import NAMES
-from tests.ui.browser import post
+from tests.api.test_app import pprof
+from tests.api.test_page import NAMES
+from tests.support.browser import post
+from tests.support.serving import served
 from tests.ui.conftest import Opener, everything
 from tests.ui.test_explore import SLOW, drawn, press
 

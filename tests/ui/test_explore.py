@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from profbucket.pprof import decode
 from profbucket.pprof.merge import merge
-from profbucket.pprof.top import Row, top
-from tests.ui.browser import Watched
+from profbucket.pprof.report.top import Row, top
+from tests.support.browser import Watched
 from tests.ui.conftest import DATA, Opener, everything
 
 SLOW = "main.priceCart"  # what version 0.0.2 made slow

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from profbucket.access import hash_secret
+from profbucket.auth import hash_secret
 from profbucket.pprof import decode
-from tests.gotool import GoPprof
-from tests.serving import served
-from tests.ui.browser import Watched, post
+from tests.support.browser import Watched, post
+from tests.support.go_tool import GoPprof
+from tests.support.serving import served
 from tests.ui.conftest import DATA, Opener, everything
 from tests.ui.test_explore import SLOW, drawn
 from tests.ui.test_leave import copied, typed

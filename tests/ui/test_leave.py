@@ -10,8 +10,8 @@ from playwright.sync_api import Page, expect
 
 from profbucket.pprof import decode
 from profbucket.pprof.merge import merge
-from tests.gotool import GoPprof, Run
-from tests.ui.browser import Watched
+from tests.support.browser import Watched
+from tests.support.go_tool import GoPprof, Run
 from tests.ui.conftest import DATA
 from tests.ui.test_explore import SLOW, drawn
 

@@ -1,0 +1,44 @@
+"""A storage opened here and now, without a collector in front of it."""
+
+from collections.abc import Sequence
+
+from profbucket.config import Config
+from profbucket.ingest.collector import Collector
+from profbucket.model.ids import Id
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Page, Querier
+from profbucket.storage.store import open_storage
+
+
+class Direct:
+    """The calls of a :class:`~profbucket.cli.http_client.Client`, on the storage of *config*."""
+
+    def __init__(self, config: Config) -> None:
+        storage = open_storage(config.storage_url)
+        self._collector = Collector(storage, config.limits)
+        self._querier = Querier(storage, config.limits)
+
+    def collect(
+        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+    ) -> Meta:
+        return self._collector.collect(service, kind, labels, data, created_at)
+
+    def find(self, query: Query) -> Page:
+        return self._querier.find(query)
+
+    def read(self, profile_id: Id) -> bytes:
+        return self._querier.read(profile_id)
+
+    def merge(self, query: Query) -> bytes:
+        return self._querier.merge(query).data
+
+    def delta(self, query: Query) -> bytes:
+        return self._querier.delta(query).data
+
+    def merge_ids(self, ids: Sequence[Id]) -> bytes:
+        return self._querier.merge_ids(ids).data
+
+    def services(self) -> list[str]:
+        return self._querier.services()

@@ -1,0 +1,1 @@
+"""Check, date and write the profiles that agents post."""

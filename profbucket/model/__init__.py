@@ -1,0 +1,1 @@
+"""Values that every layer uses; no I/O, standard library only."""

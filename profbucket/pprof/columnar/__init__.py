@@ -1,0 +1,1 @@
+"""The merge engine: profiles as numpy columns instead of message objects."""

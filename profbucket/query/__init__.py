@@ -1,0 +1,1 @@
+"""Answer questions about stored profiles: find, merge, delta, timeline, labels, flame graphs."""

@@ -1,0 +1,150 @@
+"""The reference: a bucket and an index in memory, gone with the process."""
+
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+from profbucket.errors import NotFound
+from profbucket.model.meta import Block, Meta
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Object, Part, Selection, Series
+
+
+class MemoryBucket:
+    """A dictionary of objects."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+        with self._lock:
+            if key in self._objects:
+                return False
+            self._objects[key] = bytes(data), dict(metadata)
+            return True
+
+    def get(self, key: str) -> bytes:
+        with self._lock:
+            if key not in self._objects:
+                raise NotFound(f"no object {key!r}")
+            return self._objects[key][0]
+
+    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+        for part in parts:
+            try:
+                yield self.get(part.key)[part.begin : part.end]
+            except NotFound:
+                yield None
+
+    def stat(self, key: str) -> Object:
+        with self._lock:
+            if key not in self._objects:
+                raise NotFound(f"no object {key!r}")
+            data, metadata = self._objects[key]
+            return Object(key, len(data), dict(metadata))
+
+    def list(self, start: str, end: str) -> Iterator[Object]:
+        with self._lock:
+            keys = sorted(key for key in self._objects if start <= key < end)
+        for key in keys:
+            try:
+                yield self.stat(key)
+            except NotFound:
+                continue  # deleted meanwhile
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._objects.pop(key, None)
+
+    def link(self, key: str, filename: str, seconds: int) -> str | None:
+        return None
+
+
+class MemoryIndex:
+    """A dictionary of entries, and one of blocks."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Meta] = {}
+        self._blocks: dict[str, Block] = {}
+        self._series: set[Series] = set()
+        self._lock = threading.Lock()
+
+    def add(self, meta: Meta) -> bool:
+        with self._lock:
+            if meta.id in self._entries:
+                return False
+            self._entries[meta.id] = meta
+            self._series.add(_series(meta))
+            return True
+
+    def find(self, selection: Selection) -> Iterator[Meta]:
+        yield from self.snapshot(selection)[1]
+
+    def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
+        with self._lock:
+            blocks = self._overlapping(selection.service, selection.type, selection.start, selection.end)
+            entries = [meta for meta in self._entries.values() if _selected(selection, meta)]
+        entries.sort(key=lambda meta: meta.position)
+        return blocks, iter(entries[: selection.limit])
+
+    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+        with self._lock:
+            there = self._entries.keys() >= set(members) and self._blocks.keys() >= set(replaced)
+            if block.id in self._blocks or not there:
+                return False
+            self._blocks[block.id] = block
+            for profile_id in members:
+                del self._entries[profile_id]
+            for block_id in replaced:
+                del self._blocks[block_id]
+            return True
+
+    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
+        with self._lock:
+            return self._overlapping(service, type, start, end)
+
+    def add_series(self, series: Series) -> None:
+        with self._lock:
+            self._series.add(series)
+
+    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002
+        with self._lock:
+            return [one for one in self._series if one.service == service and type in (None, one.type)]
+
+    def services(self) -> list[str]:
+        with self._lock:
+            services = {meta.service for meta in self._entries.values()}
+            return sorted(services | {block.service for block in self._blocks.values()})
+
+    def remove(self, ids: Iterable[str]) -> None:
+        with self._lock:
+            for one in ids:
+                self._entries.pop(one, None)
+                self._blocks.pop(one, None)
+
+    def _overlapping(self, service: str, kind: ProfileType | None, start: int, end: int) -> list[Block]:
+        found = [
+            block
+            for block in self._blocks.values()
+            if block.service == service and kind in (None, block.type) and block.overlaps(start, end)
+        ]
+        return sorted(found, key=lambda block: block.position)
+
+
+def _series(meta: Meta) -> Series:
+    return Series(meta.series, meta.service, meta.type, meta.labels)
+
+
+def _selected(selection: Selection, meta: Meta) -> bool:
+    return (
+        meta.service == selection.service
+        and selection.type in (None, meta.type)
+        and selection.start <= meta.created_at <= selection.end
+        and (selection.series is None or meta.series in selection.series)
+        and (selection.after is None or meta.position > selection.after)
+    )
+
+
+def open_url(url: str) -> tuple[MemoryBucket, MemoryIndex]:  # noqa: ARG001 - there is nothing to say
+    """A new, empty pair: ``memory:`` names none that is already there."""
+    return MemoryBucket(), MemoryIndex()

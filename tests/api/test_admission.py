@@ -1,0 +1,94 @@
+"""What all posts together may hold in memory, and what one of them costs while it is checked."""
+
+import gzip
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import pytest
+
+from profbucket.api.admission import Budget
+from profbucket.errors import Unavailable
+from profbucket.ingest import collector as ingest
+from profbucket.ingest.collector import Collector
+from profbucket.limits import Limits
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import decode
+from profbucket.pprof.codec import Profile
+from profbucket.storage.store import open_storage
+from tests.api.test_app import pprof
+
+
+def test_posts_that_fit_are_held_together() -> None:
+    budget = Budget(Limits(inflight_bytes=10))
+    with budget.hold(4), budget.hold(6):
+        assert (budget.held, budget.posts) == (10, 2)
+    assert (budget.held, budget.posts) == (0, 0)
+
+
+def test_one_that_does_not_fit_waits_until_there_is_room() -> None:
+    budget = Budget(Limits(inflight_bytes=10, inflight_seconds=600))
+    begun, order = Event(), list[str]()
+
+    def second() -> None:
+        begun.set()
+        with budget.hold(5):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as threads:
+        with budget.hold(6):
+            waiting = threads.submit(second)
+            begun.wait()
+            order.append("first")
+        waiting.result()
+    assert order == ["first", "second"]
+
+
+def test_without_room_in_time_it_is_asked_to_come_again_and_told_both_caps() -> None:
+    clock = iter([0, 11.0])
+    budget = Budget(Limits(inflight_bytes=10, inflight_seconds=11), lambda: next(clock))
+    budget.held = 6
+    with pytest.raises(Unavailable) as caught, budget.hold(5):
+        pass
+    assert "posts of 6 bytes are under way" in str(caught.value)
+    assert "10 (PROFBUCKET_MAX_INFLIGHT_BYTES)" in str(caught.value)
+    assert "11 (PROFBUCKET_MAX_INFLIGHT_SECONDS)" in str(caught.value)
+    assert (budget.held, budget.posts) == (6, 0)
+
+
+def test_a_single_one_has_room_however_large() -> None:
+    with Budget(Limits(inflight_bytes=10)).hold(11):
+        pass
+
+
+def test_what_it_held_is_free_again_when_it_fails() -> None:
+    budget = Budget(Limits(inflight_bytes=10))
+    with pytest.raises(KeyError), budget.hold(10):
+        raise KeyError
+    assert budget.held == 0
+
+
+@pytest.mark.parametrize(
+    ("data", "alone"),
+    [
+        (pprof(), False),
+        (gzip.decompress(pprof()), False),
+        (gzip.compress(gzip.decompress(pprof(name="f" * 70_000))), True),
+        (gzip.decompress(pprof(name="f" * 70_000)), True),
+    ],
+    ids=["small", "small and raw", "small, and large once inflated", "large"],
+)
+def test_what_is_large_once_inflated_is_checked_alone(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, alone: bool
+) -> None:
+    """A few kilobytes can become hundreds of megabytes: one such profile fits, a dozen at once do not."""
+    seen = []
+
+    def watched(data: bytes, limits: Limits) -> Profile:
+        seen.append(ingest._ONE_LARGE.locked())
+        return decode(data, limits)
+
+    monkeypatch.setattr(ingest, "decode", watched)
+    Collector(open_storage("memory:")).collect("api", ProfileType.CPU, Labels(), data)
+    assert seen == [alone]
+    assert not ingest._ONE_LARGE.locked()

@@ -1,0 +1,84 @@
+"""A burst that is more than fits: each post is answered, none that was accepted is lost, the collector lives."""
+
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import pytest
+
+from profbucket.api.app import PROFILES
+from profbucket.limits import Limits
+from profbucket.pprof import deflate, profile_pb2
+from tests.support.memory_limit import jail
+from tests.support.serving import served
+
+MEMORY = 512 << 20
+POSTS = 64
+SIZE = 20_000_000
+
+
+def stacks() -> bytes:
+    """A raw pprof with about as many entries as the cap lets through: what takes most memory to check."""
+    rng = random.Random(0)
+    depth, count = 20, 20_000
+    message = profile_pb2.Profile(
+        string_table=[b"", b"cpu", b"nanoseconds"], sample_type=[{"type": 1, "unit": 2}], time_nanos=10**18
+    )
+    for number in range(1, count + 1):
+        message.string_table.append(b"main.f%d" % number)
+        message.function.add(id=number, name=number + 2)
+        message.location.add(id=number, address=number << 20, line=[{"function_id": number, "line": number}])
+    for _ in range((Limits().entries - 300_000) // (depth + 4)):
+        message.sample.add(location_id=rng.choices(range(1, count + 1), k=depth), value=[rng.getrandbits(40)])
+    return message.SerializeToString()
+
+
+def padded(raw: bytes, size: int) -> bytes:
+    """The pprof *raw* with one more string, which no compression makes small, of *size* bytes together."""
+    tail = profile_pb2.Profile(string_table=[random.Random(0).randbytes(size - len(raw) - 5)])
+    return raw + tail.SerializeToString()
+
+
+@pytest.mark.alone
+def test_a_burst_of_large_posts_is_answered_and_what_was_accepted_is_found(tmp_path: Path) -> None:
+    """64 posts of 20 MB at once, raw and compressed in turn, to an instance with 512 MB that takes all at once."""
+    raw = stacks()
+    bodies = (padded(raw, SIZE), deflate(padded(raw, SIZE + len(raw) // 2)))
+    assert min(map(len, bodies)) >= SIZE - 10
+    with (
+        jail(MEMORY, tmp_path / "bin") as inside,
+        served(
+            f"file://{tmp_path}/profiles",
+            tmp_path / "log",
+            scripts=inside.scripts,
+            THREADS=str(POSTS),
+            MALLOC_ARENA_MAX="1",  # as it is deployed: memory that one thread has freed is of use to the next
+        ) as url,
+    ):
+        address = urlsplit(url)
+
+        def post(number: int) -> int:
+            connection = HTTPConnection(address.hostname or "", address.port, timeout=300)
+            with closing(connection):
+                path = f"{PROFILES}?service=big&type=cpu&number={number}"
+                connection.request("POST", path, bodies[number % len(bodies)])
+                answer = connection.getresponse()
+                answer.read()
+            assert answer.status == 200 or answer.headers["Retry-After"]
+            return answer.status
+
+        with ThreadPoolExecutor(POSTS) as threads:
+            answers = list(threads.map(post, range(POSTS)))
+        with urlopen(f"{url}{PROFILES}?service=big&from=0") as response:
+            found = json.load(response)["body"]
+        assert inside.killed() == 0
+        assert inside.peak() <= MEMORY
+    assert set(answers) <= {200, 503}
+    accepted = [number for number, status in enumerate(answers) if status == 200]
+    assert sorted(int(label["value"]) for profile in found for label in profile["labels"]) == accepted
+    assert accepted

@@ -1,0 +1,230 @@
+"""Keys on their way: in the URLs that an agent and ``go tool pprof`` are given, and nowhere else."""
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import product
+from pathlib import Path
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+import urllib3
+from werkzeug.serving import make_server
+
+from profbucket.api.app import create_app
+from profbucket.auth import Keys, Scope, hash_secret, new_secret
+from profbucket.cli.http_client import Client
+from profbucket.config import Config
+from profbucket.ingest.collector import Collector
+from profbucket.limits import Limits
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Querier
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage
+from profbucket.times import LATEST
+from tests.api.test_app import pprof
+from tests.support.go_tool import GoPprof, run
+from tests.support.paths import ROOT
+from tests.support.serving import running, served
+from tests.support.tls import encrypted
+from tests.test_auth import OPEN, ROUTES, SECRETS, question
+from tests.test_auth import entry as key_entry
+
+DATA = ROOT / "tests" / "data"
+WRITER, READER = new_secret(), new_secret()
+ENTRIES = [
+    {"name": "agents", "sha256": hash_secret(WRITER).hex(), "scopes": ["write"]},
+    {"name": "people", "sha256": hash_secret(READER).hex(), "scopes": ["read"], "services": ["shop*", "nothing"]},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A collector with keys, with and without TLS, that holds two versions of the shop, and its log."""
+
+    url: str
+    address: str
+    log: Path
+
+    def merge(self, secret: str, **query: str) -> str:
+        """What ``go tool pprof`` is given."""
+        asked = urlencode({"service": "shop", "type": "cpu", "from": "0", **query})
+        return f"https+insecure://x:{secret}@{self.address}/api/0/profiles/merge?{asked}"
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+    directory = tmp_path_factory.mktemp("keyed")
+    log = directory / "log"
+    with (
+        served(f"file://{directory}/profiles", log, PROFBUCKET_KEYS=json.dumps(ENTRIES)) as url,
+        encrypted(url, directory) as address,
+    ):
+        for version in ("0.0.1", "0.0.2"):
+            data = (DATA / f"shop-{version}" / "cpu-1.pb.gz").read_bytes()
+            query = urlencode({"service": "shop", "type": "cpu", "version": version})
+            answer = urllib3.request(
+                "POST", f"{url}/api/0/profiles?{query}", body=data, headers={"X-Api-Key": WRITER}
+            )
+            assert answer.status == 200, answer.data
+        yield Keyed(url, address, log)
+    text = log.read_text()
+    assert "people" in text
+    assert not [secret for secret in (WRITER, READER) if secret in text]
+
+
+def test_an_agent_posts_with_the_key_in_its_url(keyed: Keyed, shop: Path) -> None:
+    """... which is how profefe's agent is told of one: its collector's address has a userinfo."""
+    collector = keyed.url.replace("//", f"//x:{WRITER}@")
+    answers = run(str(shop), "-collector", collector, "-service", "shop-of-agent", "-cpu-seconds", "0.05").check()
+    assert {json.loads(line)["code"] for line in answers.text.splitlines()} == {200}
+
+
+def test_pprof_reads_with_the_key_in_its_url(keyed: Keyed, go_pprof: GoPprof) -> None:
+    assert "main.priceCart" in go_pprof("-top", keyed.merge(READER)).check().text
+
+
+def test_pprof_compares_two_with_the_key_in_both_urls(keyed: Keyed, go_pprof: GoPprof) -> None:
+    before, after = keyed.merge(READER, version="0.0.1"), keyed.merge(READER, version="0.0.2")
+    top = go_pprof("-top", "-nodecount=1", "-base", before, after).check().text.splitlines()
+    assert top[-1].endswith(" main.priceCart")
+
+
+@pytest.mark.parametrize(
+    ("secret", "query", "sentence"),
+    [
+        ("", {}, "a key is needed: send one as the password in the URL"),
+        ("wrong", {}, "the key that was sent is not known"),
+        (WRITER, {}, "key 'agents' has not the scope 'read': it has write"),
+        (READER, {"service": "billing"}, "key 'people' is for services shop*, nothing, not for 'billing'"),
+        (READER, {"service": "nothing"}, "nothing found: service=nothing type=cpu"),
+    ],
+    ids=["none", "unknown", "another scope", "another service", "nothing there"],
+)
+def test_pprof_prints_why_a_key_does_not_open(
+    keyed: Keyed, go_pprof: GoPprof, secret: str, query: dict[str, str], sentence: str
+) -> None:
+    done = go_pprof("-top", keyed.merge(secret, **query))
+    assert done.returncode != 0
+    assert sentence in done.stderr
+
+
+class TestRedirect:
+    """A large answer lies on another host, which needs no key and gets none."""
+
+    @dataclass(slots=True)
+    class Elsewhere:
+        """The other host, which serves *bucket* and keeps what it was sent."""
+
+        bucket: MemoryBucket
+        seen: list[tuple[str, Message]] = field(default_factory=list)
+        port: int = 0
+
+    class Bucket(MemoryBucket):
+        port = 0
+
+        def link(self, key: str, filename: str, seconds: int) -> str | None:
+            return f"http://localhost:{self.port}/{key}?signature=s"
+
+    @pytest.fixture
+    def elsewhere(self) -> Iterator[Elsewhere]:
+        bucket = self.Bucket()
+        seen: list[tuple[str, Message]] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                seen.append((self.requestline, self.headers))
+                data = bucket.get(urlsplit(self.path).path[1:])
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as its base has it
+                pass
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            bucket.port = server.server_address[1]
+            with running(server):
+                yield self.Elsewhere(bucket, seen, bucket.port)
+
+    @pytest.fixture
+    def collector(self, elsewhere: Elsewhere) -> Iterator[str]:
+        """A collector that has a large profile in the other host's bucket."""
+        storage = Storage(elsewhere.bucket, MemoryIndex())
+        data = (DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()
+        Collector(storage).collect("shop", ProfileType.CPU, Labels(), data)
+        limits = Limits(answer_bytes=100)
+        config = Config("memory:", limits, keys=Keys.parse(json.dumps(ENTRIES)))
+        server = make_server("127.0.0.1", 0, create_app(config, querier=Querier(storage, limits)), threaded=True)
+        with running(server):
+            yield f"http://127.0.0.1:{server.port}"
+        server.server_close()
+
+    def test_pprof_follows_it_without_the_key(
+        self, elsewhere: Elsewhere, collector: str, go_pprof: GoPprof, tmp_path: Path
+    ) -> None:
+        with encrypted(collector, tmp_path) as address:
+            top = go_pprof("-top", Keyed("", address, tmp_path).merge(READER)).check()
+        assert "main.priceCart" in top.text
+        self.check_seen(elsewhere)
+
+    @pytest.mark.parametrize("form", ["{scheme}x:{key}@{host}", "{scheme}{host}"])
+    def test_the_command_line_follows_it_without_the_key(
+        self, elsewhere: Elsewhere, collector: str, form: str
+    ) -> None:
+        url = form.format(scheme="http://", key=READER, host=collector.removeprefix("http://"))
+        assert Client(url, READER).merge(Query("shop", ProfileType.CPU, 0, LATEST))[:2] == b"\x1f\x8b"
+        self.check_seen(elsewhere)
+
+    @staticmethod
+    def check_seen(elsewhere: Elsewhere) -> None:
+        ((line, headers),) = elsewhere.seen
+        assert line.startswith("GET /_/results/")
+        assert "Authorization" not in headers
+        assert not [text for text in (line, str(headers)) if READER in text]
+
+
+def test_no_key_appears_in_a_log_line_or_an_answer(tmp_path: Path) -> None:
+    """... of a collector that says all it can, however a key is sent, to whatever route, known or not."""
+    keys = [*(key_entry(scope, [scope], ["shop-*"]) for scope in Scope), key_entry("all", list(Scope))]
+    log = tmp_path / "log"
+    answers = []
+    with served(
+        f"file://{tmp_path}/profiles",
+        log,
+        PROFBUCKET_KEYS=json.dumps(keys),
+        PROFBUCKET_LOG_LEVEL="debug",
+        GUNICORN_LOG_LEVEL="debug",
+    ) as url:
+        address = urlsplit(url)
+        connection = HTTPConnection(address.hostname or "", address.port, timeout=60)
+        missing = "shop-api/cpu/20261122T225107.000000000Z-0123456789abcdef"
+        for route, secret in product([*ROUTES, *OPEN], SECRETS.values()):
+            method, path = question(route, missing)
+            basic = base64.b64encode(f"x:{secret}".encode()).decode()
+            more = "&" if "?" in path else "?"
+            for asked, headers in [
+                (path, {"Authorization": f"Bearer {secret}"}),
+                (path, {"Authorization": f"Basic {basic}"}),
+                (path, {"X-Api-Key": secret}),
+                (f"{path}{more}key={secret}", {}),
+                (f"http://x:{secret}@{address.netloc}{path}", {}),
+            ]:
+                connection.request(method, asked, pprof() if method == "POST" else None, headers)
+                answer = connection.getresponse()
+                answers.append(f"{answer.status} {answer.headers} {answer.read()!r}")
+        connection.close()
+    text = log.read_text()
+    assert len({answer[:3] for answer in answers}) >= 4
+    assert '"key": "all"' in text
+    for secret in SECRETS.values():
+        for form in (secret, base64.b64encode(f"x:{secret}".encode()).decode()):
+            assert form not in text
+            assert not [answer for answer in answers if form in answer]

@@ -1,0 +1,66 @@
+"""Repair, on every backend."""
+
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from profbucket.model.ids import Id
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage, open_storage
+from storage_gcs import FirestoreIndex, GcsBucket
+from tests.support.go_tool import run
+from tests.support.storage.examples import numbered
+from tests.support.storage.repair_suite import RepairClaims
+from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
+
+
+class TestMemory(RepairClaims):
+    @pytest.fixture
+    def storage(self) -> Storage:
+        return Storage(MemoryBucket(), MemoryIndex())
+
+
+class TestLocal(RepairClaims):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return open_storage(f"file://{tmp_path}/storage")
+
+
+class TestGcs(RepairClaims):
+    project: str
+
+    @pytest.fixture
+    def storage(self, gcs: str, firestore: str) -> Storage:
+        self.project = new_name()
+        return Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(self.project))
+
+    def reopened(self, storage: Storage) -> Storage:
+        return Storage(storage.bucket, FirestoreIndex(self.project))
+
+
+class TestS3(RepairClaims):
+    @pytest.fixture
+    def storage(self, s3: str, tmp_path: Path) -> Storage:
+        return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
+
+
+def test_the_commands_say_what_is_wrong_mend_it_and_say_so(tmp_path: Path) -> None:
+    """fsck ends with 1 where there is something to mend, so that a script can tell."""
+    url = f"file://{tmp_path}/storage"
+    storage = open_storage(url)
+    metas = [one for one, data in map(numbered, range(6)) if storage.write(one, data)]
+    storage.index.remove([metas[0].id, metas[3].id])
+    storage.bucket.delete(Id.parse(metas[5].id).key)
+    program = str(Path(sysconfig.get_path("scripts")) / "profbucket")
+    wrong = sorted(f"missing {Id.parse(one.id).key}" for one in (metas[0], metas[3]))
+    wrong.append(f"stale {Id.parse(metas[5].id).key}")
+    for command, code in (("fsck", 1), ("reindex", 0)):
+        done = run(program, command, "--storage", url)
+        assert (done.returncode, sorted(done.text.splitlines())) == (code, wrong)
+        assert "6 profiles: 3 were right, 2 had no entry, 1 entries had no object" in done.stderr
+    assert run(program, "fsck", "--storage", url).check().text == ""
+    assert (
+        run(program, "reindex", "--storage", url, "--service", "service-0", "--since", "2027-01-01T00:00:00").text
+        == ""
+    )

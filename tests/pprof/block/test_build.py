@@ -1,0 +1,215 @@
+"""Blocks as bytes: what tools see of one, what its parts bring back, and what becomes of a damaged one."""
+
+import itertools
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profbucket.errors import Invalid, ProfbucketError
+from profbucket.limits import Limits
+from profbucket.model.blocks import PROFILES, SERIES, Members, from_metadata, to_metadata
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Block, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import deflate, inflate
+from profbucket.pprof.block import container as parts
+from profbucket.pprof.block.build import Content, add_rows, unite
+from profbucket.pprof.block.sparse_rows import Header, Rows, combined, united
+from profbucket.pprof.merge import Merger
+from profbucket.query.querier import Querier
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage
+from tests.support.canonical import canonical
+from tests.support.go_tool import GoPprof
+from tests.support.storage.compaction_suite import MIDNIGHT, QUERIES, compact, post
+from tests.support.storage.examples import NOW, meta
+
+INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 300)
+
+
+@pytest.fixture
+def stored() -> tuple[Storage, Block, bytes]:
+    """A storage whose only block has thirty members of three series."""
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    post(storage, range(30))
+    compact(storage, MIDNIGHT + 10**13)
+    [block] = storage.index.blocks("api", ProfileType.CPU, 0, 2**62)
+    return storage, block, storage.bucket.get(block.id)
+
+
+def test_go_tool_pprof_opens_a_block_as_the_merge_of_its_members(
+    stored: tuple[Storage, Block, bytes], go_pprof: GoPprof, tmp_path: Path
+) -> None:
+    storage, _, data = stored
+    (tmp_path / "a.block").write_bytes(data)
+    go_pprof("-proto", f"-output={tmp_path / 'out'}", str(tmp_path / "a.block")).check()
+    merged = Querier(storage).merge(QUERIES[0]).data
+    assert canonical((tmp_path / "out").read_bytes()).samples == canonical(merged).samples
+
+
+@st.composite
+def rows(draw: Any) -> Rows:
+    """Rows with any values: of the whole range, all alike, multiples of something, none at all."""
+    count = draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
+    width = draw(st.integers(1, 3))
+    samples = [sorted(draw(st.sets(st.integers(0, 70_000), min_size=n, max_size=n))) for n in count]
+    unit, base = draw(st.sampled_from([1, 10_000_000])), draw(st.sampled_from([0, 1, -5]))
+    small = st.integers(0, 300).map(lambda value: value * unit + base)
+    values = draw(
+        st.lists(st.lists(INTS | small, min_size=width, max_size=width), min_size=sum(count), max_size=sum(count))
+    )
+    headers = [Header((b"", b"\xff.*", b"cpu", b""), (b"said", b"\x00")), Header((b"",) * 4, ())]
+    n = len(count)
+    return Rows(
+        headers,
+        np.array(draw(st.lists(st.integers(0, 9), min_size=n, max_size=n, unique=True)), np.int64),
+        np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int64),
+        np.array(draw(st.lists(st.tuples(INTS, INTS, INTS), min_size=n, max_size=n)), np.int64).reshape(n, 3),
+        np.array(count, np.int64),
+        np.array([one for some in samples for one in some], np.int64),
+        np.array(values, np.int64).reshape(-1, width),
+    )
+
+
+def told(some: Rows) -> list[Any]:
+    """What rows say, in any arrangement of their headers."""
+    ends = np.cumsum(some.count).tolist()
+    return [
+        (
+            row,
+            some.headers[header],
+            about,
+            some.sample[end - n : end].tolist(),
+            some.values[end - n : end].tolist(),
+        )
+        for row, header, about, n, end in zip(
+            some.row.tolist(), some.header.tolist(), some.about.tolist(), some.count.tolist(), ends, strict=True
+        )
+    ]
+
+
+@given(rows())
+def test_rows_come_back_as_they_were(some: Rows) -> None:
+    assert told(Rows.load(some.dump(2002), 2002)) == told(some)
+
+
+@given(rows(), rows(), st.sets(st.integers(0, 9)))
+def test_rows_are_picked_by_their_numbers_and_united_one_after_the_other(a: Rows, b: Rows, some: set[int]) -> None:
+    wanted = np.zeros(10, bool)
+    wanted[list(some)] = True
+    assert told(a.of(wanted)) == [row for row in told(a) if row[0] in some]
+    if a.values.shape[1] == b.values.shape[1]:
+        assert told(united([a, b])) == told(a) + told(b)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-(2**60), 2**60)), max_size=30))
+def test_entries_of_one_row_and_sample_are_added_up(entries: list[tuple[int, int, int]]) -> None:
+    columns = [np.array([entry[i] for entry in entries], np.int64) for i in range(3)]
+    count, sample, values = combined(columns[0], columns[1], columns[2].reshape(-1, 1), 4)
+    expected: dict[tuple[int, int], int] = {}
+    for group, number, value in entries:
+        expected[group, number] = expected.get((group, number), 0) + value
+    assert count.tolist() == [sum(group == one for group, _ in expected) for one in range(4)]
+    assert sample.tolist() == [number for _, number in sorted(expected)]
+    assert values.ravel().tolist() == [expected[key] for key in sorted(expected)]
+
+
+def test_a_list_of_members_comes_back_as_it_was() -> None:
+    metas = [
+        meta(5, labels="v=1", totals=[Total("cpu", "nanoseconds", 2**70)]),
+        meta(6, labels="v=größe%20", totals=[Total("a:b", "", -1), Total("cpu", "nanoseconds", 0)]),
+        meta(2**62, labels="v=1"),
+    ]
+    members = Members.load(Members.of(metas).dump())
+    assert list(members.metas()) == metas
+    assert members.labels == [Labels.parse("v=1"), Labels.parse("v=größe%20")]
+
+
+def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
+    metas = [meta(labels="n=1"), meta(labels="n=2"), meta(labels="n=3"), meta(NOW + 5), meta(NOW + 9)]
+    metas.sort(key=lambda one: one.position)
+    members = Members.of(metas[1:4])
+    others = [metas[0], metas[4], meta(NOW + 5, labels="n=1"), meta(NOW + 5, type=ProfileType.HEAP), meta(NOW + 6)]
+    assert members.among([*others, *metas]) == [one.id for one in metas[1:4]]
+    assert members.among([replace(metas[3], type=ProfileType.HEAP)]) == []
+    assert members.among([]) == []
+
+
+def test_a_list_without_members_is_damaged() -> None:
+    listed = json.loads(Members.of([meta()]).dump())
+    listed |= {column: [] for column in ("after", "digest", "series", "size", "measured", "totals")}
+    with pytest.raises(Invalid, match="not the list of a block's members"):
+        Members.load(json.dumps(listed).encode())
+
+
+def test_the_metadata_bring_a_record_back(stored: tuple[Storage, Block, bytes]) -> None:
+    _, block, _ = stored
+    assert from_metadata(block.id, to_metadata(block)) == block
+    assert sum(len(name) + len(text) for name, text in to_metadata(block).items()) < 400
+    for name in to_metadata(block):
+        with pytest.raises(Invalid, match="not those of a block"):
+            from_metadata(
+                block.id,
+                {**to_metadata(block), name: "x" if name != "measures" else ""} if name != "measures" else {},
+            )
+    with pytest.raises(Invalid, match="not a block's key"):
+        from_metadata(block.id.removesuffix(".block"), to_metadata(block))
+
+
+@given(st.data())
+def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject) -> None:
+    """... whatever is changed in which part of it, before it was compressed or after."""
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    post(storage, range(3))
+    compact(storage, MIDNIGHT + 10**13)
+    [block] = storage.index.blocks("api", ProfileType.CPU, 0, 2**62)
+    whole = storage.bucket.get(block.id)
+    pieces = [whole[begin:end] for begin, end in zip((0, *block.ends), block.ends, strict=False)]
+    number = data.draw(st.integers(0, 3))
+    piece = bytearray(inflate(pieces[number]) if data.draw(st.booleans()) else pieces[number])
+    for _ in range(data.draw(st.integers(1, 4))):
+        piece[data.draw(st.integers(0, len(piece) - 1))] = data.draw(st.integers(0, 255))
+    pieces[number] = deflate(bytes(piece)) if data.draw(st.booleans()) else bytes(piece)
+    ends = tuple(itertools.accumulate(map(len, pieces)))
+    damaged = Content(replace(block, ends=ends), b"".join(pieces), Limits())
+    for part in (SERIES, PROFILES):
+        with suppress(ProfbucketError):
+            merger = Merger()
+            add_rows(merger, damaged, part, [0])
+            merger.result()
+    with suppress(ProfbucketError):
+        list(damaged.members().metas())
+    with suppress(ProfbucketError):
+        unite([damaged])
+    with pytest.raises(Invalid, match="is cut short"):
+        add_rows(Merger(), replace(damaged, data=damaged.data[:40]), SERIES, [0])
+
+
+@pytest.mark.parametrize("part", [SERIES, PROFILES])
+@pytest.mark.parametrize("column", ["row", "sample"])
+def test_rows_of_what_is_not_there_are_damage(
+    stored: tuple[Storage, Block, bytes], part: int, column: str
+) -> None:
+    _, block, whole = stored
+    pieces = [whole[begin:end] for begin, end in zip((0, *block.ends), block.ends, strict=False)]
+    content = Content(block, whole, Limits())
+    [rows] = [content.series()] if part == SERIES else content.profiles()
+    beyond = getattr(rows, column) + 10_000
+    pieces[part] = replace(rows, **{column: beyond}).dump(part + parts.SERIES - SERIES)
+    ends = tuple(itertools.accumulate(map(len, pieces)))
+    with pytest.raises(Invalid, match=block.id):
+        unite([Content(replace(block, ends=ends), b"".join(pieces), Limits())])
+
+
+def test_a_part_is_not_taken_for_another() -> None:
+    sealed = parts.seal(parts.SERIES, b"x" * 300)
+    assert parts.unseal(sealed, parts.SERIES) == b"x" * 300
+    with pytest.raises(Invalid, match="field 2003"):
+        parts.unseal(sealed, parts.PROFILES)

@@ -1,0 +1,305 @@
+"""``delta=1``: what happened between profiles that count from the start of their process."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profbucket.api.app import create_app
+from profbucket.config import Config
+from profbucket.errors import Invalid, NotFound, NotMergeable, TooMany
+from profbucket.ingest.collector import Collector
+from profbucket.limits import Limits
+from profbucket.maintenance.compactor import Compactor
+from profbucket.model.ids import Id
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import decode
+from profbucket.pprof.scale import scaled
+from profbucket.query.querier import Querier
+from profbucket.storage.store import Storage, open_storage
+from profbucket.times import LATEST, SECOND
+from tests.support.agent.programs import SCRIPTS, program
+from tests.support.go_tool import GoPprof
+from tests.support.paths import ROOT
+from tests.support.profiles import Profile, Sample, encode, stack
+
+HEAP = (b"alloc_objects", b"alloc_space", b"inuse_objects", b"inuse_space")
+DATA = ROOT / "tests" / "data" / "shop-0.0.1"
+T = 1_800_000_000 * SECOND
+ALWAYS = Query("api", ProfileType.HEAP, 0, LATEST)
+
+Values = dict[bytes, tuple[int, ...]]  # by function
+
+
+def heap(values: Values, at: int, kinds: Sequence[bytes] = HEAP) -> bytes:
+    samples = tuple(Sample(stack(name.decode()), value) for name, value in values.items())
+    types = tuple((kind, b"count") for kind in kinds)
+    return encode(Profile(samples, sample_types=types, time_nanos=T + at * SECOND))
+
+
+def read(data: bytes) -> Values:
+    """The values of a profile by its leaf functions."""
+    message = decode(data).message
+    names = {f.id: message.string_table[f.name] for f in message.function}
+    leaf = {x.id: names[x.line[0].function_id] for x in message.location}
+    return {leaf[sample.location_id[0]]: tuple(sample.value) for sample in message.sample}
+
+
+class Stored:
+    """A storage with profiles of one service."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.storage: Storage = open_storage("memory:")
+        self.limits = limits
+        self.collector = Collector(self.storage)
+
+    def put(self, values: Values, at: int, instance: str = "a", kinds: Sequence[bytes] = HEAP) -> str:
+        labels = Labels.of([("instance", instance)])
+        return self.collector.collect("api", ProfileType.HEAP, labels, heap(values, at, kinds)).id
+
+    @property
+    def querier(self) -> Querier:
+        return Querier(self.storage, self.limits)
+
+    def delta(self, query: Query = ALWAYS) -> Values:
+        return read(self.querier.delta(query).data)
+
+    def comment(self, query: Query = ALWAYS) -> str:
+        message = decode(self.querier.delta(query).data).message
+        return message.string_table[message.comment[0]].decode()
+
+
+@pytest.fixture
+def stored() -> Stored:
+    return Stored()
+
+
+def test_counters_are_the_latest_minus_the_earliest_and_values_of_the_moment_the_latest(stored: Stored) -> None:
+    stored.put({b"f": (10, 100, 5, 50)}, 0)
+    stored.put({b"f": (15, 150, 9, 90), b"g": (1, 10, 1, 10)}, 60)
+    stored.put({b"f": (30, 300, 2, 20), b"g": (4, 40, 0, 0)}, 120)
+    assert stored.delta() == {b"f": (20, 200, 2, 20), b"g": (4, 40, 0, 0)}
+    assert stored.comment() == (
+        "service=api type=heap delta of 3 profiles in 1 series from 2027-01-15T08:00:00Z to 2027-01-15T08:02:00Z"
+    )
+
+
+def test_series_are_compared_by_themselves_and_added_up(stored: Stored) -> None:
+    stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
+    stored.put({b"f": (1000, 10000, 1, 1)}, 1, "b")
+    stored.put({b"f": (12, 120, 2, 2)}, 60, "a")
+    stored.put({b"f": (1003, 10030, 3, 3)}, 61, "b")
+    assert stored.delta() == {b"f": (5, 50, 5, 5)}
+
+
+def test_a_process_that_began_anew_has_counted_all_of_it_since(stored: Stored) -> None:
+    """10 → 25, restart, 3 → 8: that is 15 and 8, and never less than nothing."""
+    for at, value in enumerate((10, 25, 3, 8)):
+        stored.put({b"f": (value, value * 10, 1, value)}, at * 60)
+    assert stored.delta() == {b"f": (23, 230, 1, 8)}
+    assert "1 restarts" in stored.comment()
+
+
+def test_a_restart_right_after_the_first_profile(stored: Stored) -> None:
+    for at, value in enumerate((10, 3, 1)):
+        stored.put({b"f": (value, value, 0, 0)}, at)
+    assert stored.delta() == {b"f": (4, 4, 0, 0)}
+
+
+@given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_the_sum_is_what_was_counted_after_the_first_profile(runs: list[list[int]]) -> None:
+    """Whatever the increments, and however often it restarts, where a restart can be seen."""
+    stored = Stored()
+    at, expected, last = 0, 0, -1
+    for number, increments in enumerate(runs):
+        value = 1 if number else 1000
+        if number and value >= last:
+            value = max(last - 1, 0)  # a restart that nobody could tell from growth is none
+        for step, increment in enumerate(increments):
+            value += increment if step else 0
+            if number and step == 0:
+                expected += value
+            elif step:
+                expected += increment
+            stored.put({b"f": (value, 0, 0, 7)}, at)
+            at, last = at + 1, value
+    if at < 2:
+        return
+    assert stored.delta().get(b"f", (0,))[0] == expected
+
+
+def test_the_result_is_that_of_pprof_with_a_base(go_pprof: GoPprof, tmp_path: Path) -> None:
+    """Real heap profiles of Go, of one process: what `go tool pprof -base` makes of the two ends."""
+    storage = open_storage("memory:")
+    files = sorted(DATA.glob("heap-?.pb.gz"))
+    for file in files:
+        Collector(storage).collect("api", ProfileType.HEAP, Labels(), file.read_bytes())
+    (tmp_path / "ours").write_bytes(Querier(storage).delta(ALWAYS).data)
+
+    def top(*arguments: str | Path) -> list[str]:
+        shown = (
+            go_pprof("-top", "-unit=B", "-sample_index=alloc_space", "-nodefraction=0", *arguments).check().text
+        )
+        return [
+            line.split(None, 5)[5] + line.split()[0] for line in shown.splitlines() if re.match(r"\s+-?\d+B", line)
+        ]
+
+    assert sorted(top(tmp_path / "ours")) == sorted(top("-base", files[0], files[-1]))
+    assert len(top(tmp_path / "ours")) > 10
+
+
+def test_a_series_of_one_profile_is_left_out_and_counted(stored: Stored) -> None:
+    stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
+    stored.put({b"f": (11, 110, 1, 1)}, 1, "a")
+    stored.put({b"f": (99, 99, 99, 99)}, 2, "b")
+    assert stored.delta() == {b"f": (1, 10, 1, 1)}
+    assert "1 with one profile left out" in stored.comment()
+
+
+def test_one_profile_cannot_be_compared(stored: Stored) -> None:
+    stored.put({b"f": (10, 100, 1, 1)}, 0)
+    with pytest.raises(NotFound, match=r"one profile of each series .*; widen the range"):
+        stored.delta()
+
+
+def test_nothing_found_is_said(stored: Stored) -> None:
+    with pytest.raises(NotFound, match="nothing found: service=api type=heap"):
+        stored.delta()
+
+
+def test_profiles_that_count_nothing_are_refused() -> None:
+    stored = Stored()
+    stored.put({b"f": (1,)}, 0, kinds=(b"goroutine",))
+    stored.put({b"f": (2,)}, 1, kinds=(b"goroutine",))
+    with pytest.raises(Invalid, match="delta=1 is for profiles with alloc_objects"):
+        stored.delta()
+    with pytest.raises(NotMergeable):
+        stored.querier.delta(Query("api", ProfileType.TRACE, 0, LATEST))
+    with pytest.raises(Invalid, match="limit= and delta=1 exclude each other"):
+        stored.querier.delta(Query("api", ProfileType.HEAP, 0, LATEST, limit=3))
+
+
+def test_what_has_expired_is_left_out_with_what_it_is_compared_to(stored: Stored) -> None:
+    gone = stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
+    stored.put({b"f": (90, 900, 9, 9)}, 1, "a")
+    stored.put({b"f": (1, 10, 1, 1)}, 2, "b")
+    stored.put({b"f": (3, 30, 3, 3)}, 3, "b")
+    stored.storage.bucket.delete(Id.parse(gone).key)
+    assert stored.delta() == {b"f": (2, 20, 3, 3)}
+    assert "2 had expired" in stored.comment()
+
+
+def test_the_caps_of_a_merge_hold() -> None:
+    for limits, sentence in (
+        (Limits(merge=3), "PROFBUCKET_MAX_MERGE"),
+        (Limits(merge_bytes=10), "PROFBUCKET_MAX_MERGE_BYTES"),
+    ):
+        stored = Stored(limits)
+        for instance in "ab":
+            for at in range(2):
+                stored.put({b"f": (at, at, 0, 0)}, at, instance)
+        with pytest.raises(TooMany, match=sentence):
+            stored.delta()
+
+
+def test_duration_and_time_are_those_of_the_range(stored: Stored) -> None:
+    stored.put({b"f": (1, 1, 1, 1)}, 0)
+    stored.put({b"f": (2, 2, 1, 1)}, 600)
+    message = decode(stored.querier.delta(ALWAYS).data).message
+    assert (message.time_nanos, message.duration_nanos) == (T, 600 * SECOND)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4))
+def test_values_times_minus_one_wrap_at_64_bits(values: list[int]) -> None:
+    samples = tuple(Sample(stack(f"f{n}"), (value, value)) for n, value in enumerate(values))
+    try:
+        decode(data := encode(Profile(samples, sample_types=((b"a", b"b"), (b"c", b"d")))))
+    except Invalid:
+        return  # its sum is over 64 bits
+    message = decode(data).message
+    try:
+        negated = decode(scaled(data, {"a": -1}, 5)).message
+    except Invalid:
+        return
+    assert [tuple(s.value) for s in negated.sample] == [
+        ((2**63 - s.value[0]) % 2**64 - 2**63, 0) for s in message.sample
+    ]
+    assert negated.duration_nanos == 5
+
+
+# What a plain merge says
+
+
+def test_a_merge_of_counters_says_that_they_are_added_up(stored: Stored) -> None:
+    for at in range(2):
+        stored.put({b"f": (1, 1, 1, 1)}, at)
+    message = decode(stored.querier.merge(ALWAYS).data).message
+    comment = message.string_table[message.comment[0]].decode()
+    assert comment.endswith(
+        "; alloc_objects, alloc_space count from the start of each process and are added up here: see delta=1"
+    )
+    ids = [Id.parse(meta.id) for meta in stored.querier.find(ALWAYS).profiles]
+    by_id = decode(stored.querier.merge_ids(ids).data).message
+    assert "see delta=1" in by_id.string_table[by_id.comment[0]].decode()
+
+
+def test_a_merge_of_one_profile_or_of_none_that_counts_says_nothing(stored: Stored) -> None:
+    stored.put({b"f": (1, 1, 1, 1)}, 0)
+    first = decode(stored.querier.merge(ALWAYS).data).message
+    assert "delta" not in first.string_table[first.comment[0]].decode()
+    other = Stored()
+    for at in range(2):
+        other.put({b"f": (at + 1,)}, at, kinds=(b"inuse_space",))
+    second = decode(other.querier.merge(ALWAYS).data).message
+    assert "delta" not in second.string_table[second.comment[0]].decode()
+
+
+# Over HTTP, and on the command line
+
+
+def test_it_is_asked_for_over_http(stored: Stored) -> None:
+    """``delta`` is 0 or 1, and no label."""
+    stored.put({b"f": (1, 10, 1, 1)}, 0)
+    stored.put({b"f": (3, 30, 2, 2)}, 1)
+    app = create_app(Config("memory:", anonymous=True), querier=stored.querier).test_client()
+    ask = "/api/0/profiles/merge?service=api&type=heap&from=0&to=2200000000"
+    answer = app.get(f"{ask}&delta=1")
+    assert (answer.status_code, read(answer.data)) == (200, {b"f": (2, 20, 2, 2)})
+    assert 'filename="api-heap-delta.pb.gz"' in answer.headers["Content-Disposition"]
+    assert read(app.get(f"{ask}&delta=0").data) == {b"f": (4, 40, 3, 3)}
+    wrong = app.get(f"{ask}&delta=yes")
+    assert (wrong.status_code, wrong.get_json()["error"]) == (400, "delta='yes': it is 0 or 1")
+    assert app.get(f"{ask}&delta=1&limit=1").status_code == 400
+
+
+@pytest.mark.parametrize("where", ["--url", "--storage"])
+def test_it_is_asked_for_on_the_command_line(where: str, collector: str, tmp_path: Path) -> None:
+    place = collector if where == "--url" else (tmp_path / "profiles").as_uri()
+    for at, value in enumerate((5, 8)):
+        (tmp_path / "heap.pb.gz").write_bytes(heap({b"f": (value, value, 1, 1)}, at))
+        push = ["push", str(tmp_path / "heap.pb.gz"), "--service", "delta", "--type", "heap"]
+        program([str(SCRIPTS / "profbucket"), *push, where, place]).check()
+    ask = ["--service", "delta", "--type", "heap", "--from", "0", "--to", "2200000000", "--delta"]
+    out = tmp_path / "out"
+    program([str(SCRIPTS / "profbucket"), "merge", *ask, where, place, "-o", str(out)]).check()
+    assert read(out.read_bytes()) == {b"f": (3, 3, 1, 1)}
+    files = program([str(SCRIPTS / "profbucket"), "merge", "--delta", str(out)])
+    assert (files.returncode, "--delta is of what" in files.stderr) == (2, True)
+
+
+def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Stored) -> None:
+    for at, count in ((0, 3), (60, 5), (120, 9)):
+        stored.put({b"work": (count, 10 * count, 1, count)}, at)
+        stored.put({b"work": (2 * count, count, 1, 1)}, at, "b")
+    before, said = stored.delta(), stored.comment()
+    list(Compactor(stored.storage, clock=lambda: T + 10**6 * SECOND).run())
+    for meta in stored.storage.find(ALWAYS):
+        stored.storage.bucket.delete(Id.parse(meta.id).key)
+    assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
+    assert stored.delta() == before
+    assert stored.comment() == said

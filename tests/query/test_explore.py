@@ -1,0 +1,197 @@
+"""What the page asks: trees, labels to choose from, and how much there was when."""
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from profbucket.api.app import PROFILES, create_app
+from profbucket.auth import Keys, hash_secret
+from profbucket.config import Config
+from profbucket.limits import Limits
+from profbucket.query.querier import Querier
+from profbucket.storage.store import open_storage
+from profbucket.times import SECOND
+from tests.api.test_app import NOW, Api, body, error, pprof
+
+FLAME = f"{PROFILES}/flame"
+HOUR = {"service": "api", "type": "cpu", "from": "now-1h"}
+
+
+@pytest.fixture
+def api() -> Api:
+    """A service with two versions, and another service."""
+    api = Api(open_storage("memory:"))
+    api.posted(pprof(5, at=NOW - 600 * SECOND, name="slow"), version="1", host="a")
+    api.posted(pprof(7, at=NOW - 60 * SECOND, name="slow"), version="2", host="a")
+    api.posted(pprof(3, at=NOW - 30 * SECOND, name="quick"), version="2", host="b")
+    api.posted(pprof(9, at=NOW, name="main"), service="web", type="heap", region="eu")
+    return api
+
+
+def table(answer: Any) -> dict[str, list[int]]:
+    functions = answer["functions"]
+    return dict(zip(functions["name"], map(list, zip(*functions["flat"], strict=True)), strict=True))
+
+
+# Trees
+
+
+def test_a_tree_is_of_what_a_merge_would_be(api: Api) -> None:
+    answer = body(api.get(FLAME, **HOUR))
+    assert answer["totals"] == [15]
+    assert table(answer) == {"slow": [12], "quick": [3]}
+    assert answer["profiles"] == [{"found": 3, "merged": 3, "expired": 0}]
+    assert "callers" not in answer
+    narrowed = body(api.get(FLAME, **HOUR, version="2", labels="host=a"))
+    assert table(narrowed) == {"slow": [7]}
+
+
+def test_a_base_differs_in_what_is_said_of_it_and_in_nothing_else(api: Api) -> None:
+    by_label = body(api.get(FLAME, **HOUR, labels="version=2", base_labels="version=1"))
+    assert (by_label["totals"], table(by_label)) == ([10, 5], {"slow": [7, 5], "quick": [3, 0]})
+    by_time = body(api.get(FLAME, **HOUR, host="a", base_from="now-11m", base_to="now-9m"))
+    assert table(by_time) == {"slow": [12, 5]}
+    of_all = body(api.get(FLAME, **HOUR, version="1", base_labels=""))
+    assert (of_all["totals"], len(of_all["profiles"])) == ([5, 15], 2)
+
+
+def test_a_base_with_nothing_in_it_is_said_to_be_the_base(api: Api) -> None:
+    response = api.get(FLAME, **HOUR, base_labels="version=9")
+    assert response.status_code == 404
+    assert error(response).startswith("the base: nothing found: service=api type=cpu version=9")
+    backwards = error(api.get(FLAME, **HOUR, base_from="now", base_to="now-1m"))
+    assert backwards.startswith("base_from is after base_to")
+
+
+def test_a_function_is_put_into_the_middle(api: Api) -> None:
+    answer = body(api.get(FLAME, **HOUR, focus="slow"))
+    assert answer["callers"]["values"] == [[12, 12]]
+    assert error(api.get(FLAME, **HOUR, focus="nobody")) == "no function 'nobody' is in these profiles"
+
+
+def test_a_sample_type_can_be_chosen(api: Api) -> None:
+    assert body(api.get(FLAME, **HOUR, sample_type="cpu"))["sample_type"]["unit"] == "nanoseconds"
+    assert error(api.get(FLAME, **HOUR, sample_type="x")) == "no sample type 'x': the profile has cpu"
+
+
+def test_what_has_a_meaning_here_is_a_label_elsewhere(api: Api) -> None:
+    api.posted(pprof(1, at=NOW), focus="groups")
+    assert len(api.found(focus="groups")) == 1
+    assert table(body(api.get(FLAME, **HOUR, labels="focus=groups"))) == {"main": [1]}
+
+
+@pytest.mark.parametrize(
+    ("most", "status"), [("1", 200), ("2", 200), ("40", 200), ("41", 422), ("0", 400), ("x", 400)]
+)
+def test_the_number_of_frames_has_a_cap(most: str, status: int) -> None:
+    api = Api(open_storage("memory:"), Limits(flame_nodes=40))
+    for number in range(60):
+        api.posted(pprof(number + 1, at=NOW, name=f"f{number}"))
+    response = api.get(FLAME, **HOUR, max_nodes=most)
+    assert response.status_code == status
+    if status == 422:
+        assert (
+            error(response) == "max_nodes=41 asks for too many frames; the cap is 40 (PROFBUCKET_MAX_FLAME_NODES)"
+        )
+    if status == 200:
+        assert len(body(response)["nodes"]["parent"]) <= max(2, int(most))
+        assert len(body(api.get(FLAME, **HOUR))["nodes"]["parent"]) == 40
+
+
+def test_traces_and_unknown_types_have_no_tree(api: Api) -> None:
+    assert api.get(FLAME, **{**HOUR, "type": "trace"}).status_code == 405
+    assert api.get(FLAME, **{**HOUR, "type": "nonsense"}).status_code == 405
+    assert api.get(FLAME, service="api", **{"from": "now-1h"}).status_code == 405
+
+
+def test_large_answers_are_compressed_for_those_who_can_read_that(api: Api) -> None:
+    plain = api.client.get(FLAME, query_string=HOUR)
+    small = api.client.get(FLAME, query_string=HOUR, headers={"Accept-Encoding": "gzip"})
+    assert plain.headers["Vary"] == small.headers["Vary"] == "Accept-Encoding"
+    assert small.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(small.data) == plain.data
+    refused = api.client.get(FLAME, query_string=HOUR, headers={"Accept-Encoding": "gzip;q=0, br"})
+    assert refused.data == plain.data
+
+
+# Labels
+
+
+def test_labels_and_types_to_choose_from_are_those_that_exist(api: Api) -> None:
+    api.posted(pprof(2, at=NOW, kind="alloc"), type="heap", pod="x")
+    assert body(api.get("/api/0/labels", service="api")) == {
+        "types": ["cpu", "heap"],
+        "labels": [
+            {"key": "host", "values": ["a", "b"]},
+            {"key": "pod", "values": ["x"]},
+            {"key": "version", "values": ["1", "2"]},
+        ],
+        "complete": True,
+    }
+    heap = body(api.get("/api/0/labels", service="api", type="heap"))
+    assert (heap["types"], heap["labels"]) == (["cpu", "heap"], [{"key": "pod", "values": ["x"]}])
+    assert api.get("/api/0/labels", service="nobody").status_code == 404
+    assert api.get("/api/0/labels").status_code == 400
+
+
+def test_labels_to_choose_from_are_bounded_and_say_so(api: Api) -> None:
+    for number in range(1001):
+        api.posted(pprof(1, at=NOW + number), service="many", pod=f"p{number:04}")
+    answer = body(api.get("/api/0/labels", service="many"))
+    assert (len(answer["labels"][0]["values"]), answer["complete"]) == (1000, False)
+
+
+# Series
+
+
+def test_totals_are_added_up_by_step_and_group(api: Api) -> None:
+    answer = body(api.get("/api/0/series", **HOUR, step="5m", group_by="version"))
+    assert answer["start"] == "2026-11-22T21:50:00Z"
+    assert answer["step"] == 300
+    assert answer["sample_types"] == [{"type": "cpu", "unit": "nanoseconds"}]
+    by_version = {group["labels"][0]["value"]: group for group in answer["groups"]}
+    assert [sum(by_version[v]["profiles"]) for v in ("1", "2")] == [1, 2]
+    assert by_version["1"]["values"][0][10:] == [5, 0, 0]
+    assert by_version["2"]["values"][0][10:] == [0, 0, 10]
+
+
+def test_a_series_is_found_or_404(api: Api) -> None:
+    missing = api.get("/api/0/series", **HOUR, version="9")
+    assert missing.status_code == 404
+    assert "version=9" in error(missing)
+    assert api.get("/api/0/series", **HOUR, step="0").status_code == 400
+    assert api.get("/api/0/series", **HOUR, step="soon").status_code == 400
+    assert api.get("/api/0/series", **HOUR, step="1").status_code == 422
+
+
+# Keys
+
+
+def keyed() -> Api:
+    entries = [
+        {"name": "of-api", "sha256": hash_secret("k").hex(), "scopes": ["read"], "services": ["api"]},
+        {"name": "writer", "sha256": hash_secret("w").hex(), "scopes": ["write"]},
+    ]
+    storage = open_storage("memory:")
+    api = Api(storage)
+    api.posted(pprof(1, at=NOW))
+    api.posted(pprof(1, at=NOW), service="secret")
+    api.app = create_app(
+        Config("memory:", keys=Keys.parse(json.dumps(entries))), querier=Querier(storage), clock=lambda: NOW
+    )
+    api.client = api.app.test_client()
+    return api
+
+
+@pytest.mark.parametrize("path", [FLAME, "/api/0/labels", "/api/0/series"])
+def test_a_key_opens_the_services_it_is_for(path: str) -> None:
+    api = keyed()
+    asked = {"query_string": HOUR, "headers": {"Authorization": "Bearer k"}}
+    assert api.client.get(path, **asked).status_code == 200
+    assert api.client.get(path, query_string=HOUR).status_code == 401
+    assert api.client.get(path, query_string=HOUR, headers={"Authorization": "Bearer w"}).status_code == 403
+    other = api.client.get(path, **{**asked, "query_string": {**HOUR, "service": "secret"}})
+    assert other.status_code == 403
+    assert api.client.get("/").status_code == 200

@@ -1,0 +1,113 @@
+"""Totals over time: exact, dense, bounded."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profbucket.errors import Invalid, TooMany
+from profbucket.limits import Limits
+from profbucket.model.labels import Labels
+from profbucket.query.timeline import parse_step, timeline
+from profbucket.storage.lookup import Point
+from profbucket.times import SECOND, parse_time
+
+CPU = (("samples", "count"), ("cpu", "nanoseconds"))
+
+
+def point(second: float, labels: str = "", *values: int) -> Point:
+    return Point(int(second * SECOND), Labels.parse(labels), CPU[: len(values)], values)
+
+
+POINTS = st.lists(
+    st.builds(
+        point,
+        st.integers(0, 500),
+        st.sampled_from(["", "v=1", "v=2", "v=1,pod=a", "pod=b"]),
+        st.integers(-5, 2**70),
+        st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=30,
+)
+
+
+@given(POINTS, st.sampled_from([1, 7, 60, 1000]), st.sampled_from([(), ("v",), ("v", "pod"), ("none",)]))
+def test_every_value_is_in_the_step_and_the_group_that_it_belongs_to(
+    points: list[Point], step: int, group_by: tuple[str, ...]
+) -> None:
+    body = timeline(points, 0, 500 * SECOND, group_by, step)
+    begin = parse_time(body["start"], 0) // SECOND
+    assert begin % step == 0
+    found: Counter[tuple[object, ...]] = Counter()
+    for group in body["groups"]:
+        name = tuple((one["key"], one["value"]) for one in group["labels"])
+        assert len(group["profiles"]) == len(group["values"][0]) == len(body["groups"][0]["profiles"])
+        for at in range(len(group["profiles"])):
+            found[name, begin + at * step, "profiles"] += group["profiles"][at]
+            for kind, column in zip(body["sample_types"], group["values"], strict=True):
+                found[name, begin + at * step, kind["type"]] += column[at]
+    expected: Counter[tuple[object, ...]] = Counter()
+    for one in points:
+        name = tuple((key, one.labels.get(key) or "") for key in group_by)
+        at = one.created_at // SECOND // step * step
+        expected[name, at, "profiles"] += 1
+        for (kind, _), value in zip(one.names, one.values, strict=True):
+            expected[name, at, kind] += value
+    assert {k: v for k, v in found.items() if v} == {k: v for k, v in expected.items() if v}
+
+
+@given(st.integers(0, 10**10), st.integers(0, 10**9))
+def test_a_step_that_nobody_chose_makes_two_hundred_steps_at_most(first: int, length: int) -> None:
+    body = timeline([point(first, "", 1)], first * SECOND, (first + length) * SECOND)
+    assert len(body["groups"][0]["profiles"]) <= 200
+    assert length < 1000 or len(body["groups"][0]["profiles"]) > 20
+
+
+def test_the_range_is_covered_and_one_from_0_begins_with_the_first_point() -> None:
+    points = [point(130, "", 1)]
+    assert timeline(points, 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]
+    body = timeline(points, 30 * SECOND, 250 * SECOND, (), 60)
+    assert (body["start"], body["groups"][0]["profiles"]) == ("1970-01-01T00:00:00Z", [0, 0, 1, 0, 0])
+
+
+def test_too_many_steps_are_refused_before_they_are_made() -> None:
+    points = [point(5, "", 1)]
+    with pytest.raises(TooMany, match=r"step=1 makes 999999996 steps.*the cap is 2000 \(PROFBUCKET_MAX_STEPS\)"):
+        timeline(points, 0, 10**9 * SECOND, (), 1)
+
+
+def test_of_too_many_groups_the_smallest_are_one() -> None:
+    points = [point(n, f"pod={n}", 10) for n in range(20)] + [point(n, "pod=3", 1) for n in range(20)]
+    body = timeline(points, 0, 30 * SECOND, ("pod",), 60, limits=Limits(groups=3))
+    assert len(body["groups"]) == 3
+    assert body["groups"][-1]["labels"] == []
+    assert body["groups"][-1]["others"] == 18
+    assert {"key": "pod", "value": "3"} in [one for group in body["groups"] for one in group["labels"]]
+    assert sum(group["profiles"][0] for group in body["groups"]) == 40
+    assert sum(group["values"][0][0] for group in body["groups"]) == 220
+
+
+def test_profiles_that_measure_different_things_have_a_column_each() -> None:
+    heap = Point(0, Labels(), (("inuse", "bytes"),), (5,))
+    body = timeline([heap, point(1, "", 1, 2)], 0, SECOND, (), 60)
+    assert body["sample_types"] == [
+        {"type": "inuse", "unit": "bytes"},
+        {"type": "samples", "unit": "count"},
+        {"type": "cpu", "unit": "nanoseconds"},
+    ]
+    assert body["groups"][0]["values"] == [[5], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "step"), [("", None), ("5", 5), ("5s", 5), ("2m", 120), ("1h", 3600), ("1d", 86_400)]
+)
+def test_a_step_is_seconds_or_has_a_unit(text: str, step: int | None) -> None:
+    assert parse_step(text) == step
+
+
+@pytest.mark.parametrize("text", ["0", "0s", "-1", "1.5", "1y", "m", "٣", "9999999999"])
+def test_what_is_no_step_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="it is a number of seconds from 1"):
+        parse_step(text)

@@ -1,0 +1,8 @@
+"""Folders that tests and benchmarks read."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data"
+PROGRAMS = ROOT / "tests" / "programs"
+CORPUS = ROOT.parent / "shared" / "corpus" / "go-compiler-cpu"  # optional: real profiles of a Go compiler

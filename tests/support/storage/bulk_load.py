@@ -1,0 +1,83 @@
+"""Many profiles in the emulators, quickly: written as the backends write them, hundreds at a time."""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from urllib.parse import quote, urlsplit
+
+from profbucket.model.ids import Id
+from profbucket.model.meta import Meta
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Series
+from storage_gcs.firestore import Calls, CommitRequest
+from storage_gcs.index import document_of
+from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
+from tests.support.storage.examples import NOW, meta
+
+MINUTE = 60 * 10**9
+
+
+def history(count: int, data: bytes) -> list[Meta]:
+    """*count* profiles with the bytes *data*, one a minute of each of 200 series.
+
+    They are of 5 services, 2 types, 4 versions and 5 pods. The first are the same however many there are.
+    """
+    metas = []
+    for number in range(count):
+        minute, series = divmod(number, 200)
+        service, kind, version, pod = series % 5, series // 5 % 2, series // 10 % 4, series // 40
+        metas.append(
+            meta(
+                NOW + minute * MINUTE,
+                service=f"service-{service}",
+                type=(ProfileType.CPU, ProfileType.HEAP)[kind],
+                labels=f"version=0.0.{version},pod=pod-{pod}",
+                data=data,
+            )
+        )
+    return metas
+
+
+def load_entries(project: str, metas: Sequence[Meta]) -> None:
+    """Add the entries of *metas* to Firestore, and their series."""
+    calls = Calls(project, "(default)")
+    now = int(time.time())
+
+    def load(begin: int) -> None:
+        request = CommitRequest()
+        part = metas[begin : begin + 400]
+        for one in {one.series: one for one in part}.values():
+            write = request.writes.add()
+            write.update.name = f"{calls.documents}/{SERIES}/{one.series}"
+            write_series(write.update.fields, Series(one.series, one.service, one.type, one.labels))
+        for one in part:
+            write = request.writes.add()
+            write.update.name = f"{calls.documents}/{ENTRIES}/{document_of(one.id)}"
+            write_entry(write.update.fields, one, now)
+        calls.commit(request, "load", "")
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(load, range(0, len(metas), 400)))
+
+
+def load_objects(url: str, bucket: str, metas: Iterable[Meta], data: bytes) -> None:
+    """Put *data* under the key of each of *metas*, without metadata."""
+    local = threading.local()
+    connections = []
+
+    def load(one: Meta) -> None:
+        if not hasattr(local, "connection"):
+            local.connection = HTTPConnection(urlsplit(url).netloc)
+            connections.append(local.connection)
+        name = quote(Id.parse(one.id).key, safe="")
+        local.connection.request("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", data)
+        with local.connection.getresponse() as response:
+            assert response.status == 200, response.read()
+            response.read()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(load, metas))
+    for connection in connections:
+        connection.close()

@@ -1,0 +1,79 @@
+"""Metas to write, and texts that a backend may trip over."""
+
+from collections.abc import Sequence
+from random import Random
+
+from profbucket.model.ids import Id, block_key, digest
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Block, Meta, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.times import LATEST
+
+NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
+EVER = (0, LATEST)
+
+# Escapes of URLs, paths, SQL, JSON and headers; scripts, combined characters, and what is beyond 16 bits.
+TEXTS = (
+    "a b",
+    "a+b%20c%",
+    "/",
+    "..",
+    "a/b\\c",
+    "'; DROP TABLE entries; --",
+    '"quoted"',
+    "{}[],:=;",
+    "*?[a-z]",
+    "größe",
+    "e\u0301",  # not "\u00e9", although it looks so
+    "\u00e9",
+    "日本語",
+    "שלום",
+    "🔥👩‍👩‍👧",
+    "\U0010ffff",
+    "null",
+    "0",
+    "__name__",
+    "~7E",
+)
+
+
+def meta(
+    created_at: int = NOW,
+    *,
+    service: str = "api",
+    type: ProfileType = ProfileType.CPU,  # noqa: A002 - as in Meta
+    labels: str | Labels = "",
+    data: bytes = b"",
+    totals: Sequence[Total] = (),
+) -> Meta:
+    """The meta of a profile with the bytes *data*; *labels* are written ``key=value,…``."""
+    if isinstance(labels, str):
+        labels = Labels.parse(labels)
+    profile_id = Id(service, type, created_at, digest(service, type, labels, created_at, data))
+    return Meta(str(profile_id), service, type, labels, created_at, len(data), tuple(totals))
+
+
+def block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Block:
+    """The record of a block of *members*, ordered by position; *name* tells it from others of the same."""
+    first, last = members[0], members[-1]
+    return Block(
+        id=block_key(first.service, first.type, first.created_at, name + "".join(one.id for one in members)),
+        service=first.service,
+        type=first.type,
+        period=period,
+        first=first.created_at,
+        last=last.created_at,
+        count=len(members),
+        size=sum(one.size for one in members),
+        ends=(100, 2**40, 2**40 + 1, 2**40 + 10),
+        measures="0123abcd",
+        written_at=NOW,
+    )
+
+
+def numbered(number: int) -> tuple[Meta, bytes]:
+    """A profile that every process can make again: 2 to 20 KB, of one of 2 services, with labels of its own."""
+    data = Random(number).randbytes(2_000 + number % 7 * 3_000)
+    labels = f"version=0.0.{number % 5},pod=pod-{number % 4},number={number}"
+    totals = [Total("cpu", "nanoseconds", number)]
+    return meta(NOW + number, service=f"service-{number % 2}", labels=labels, data=data, totals=totals), data

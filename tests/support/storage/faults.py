@@ -1,0 +1,104 @@
+"""Posts through everything that goes wrong between a collector and its storage."""
+
+import random
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from profbucket.model.ids import Id
+from profbucket.model.meta import Meta, Query
+from profbucket.pprof import decode, encode
+from profbucket.storage.store import Storage, open_storage
+from tests.support.paths import ROOT
+from tests.support.proxies import Counted, Faults, firestore_proxy, gcs_proxy, resetting_proxy
+from tests.support.serving import served
+from tests.support.storage.examples import EVER, NOW
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
+
+ATTEMPTS = 11  # the first and ten retries, as profefe's agent has it
+CLIENTS = 16
+DEADLINE = 60.0  # seconds: a function's
+
+
+@dataclass
+class Outcome:
+    """What became of the posts."""
+
+    found: list[Meta]
+    storage: Storage
+    accepted: list[str] = field(default_factory=list)  # ids
+    given_up: int = 0
+    failures: list[str] = field(default_factory=list)  # answers that break the contract
+    answers: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0  # seconds of one request
+    faults: dict[str, int] = field(default_factory=dict)
+
+
+def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, delay: float = 10.0) -> Outcome:
+    """Post so many different profiles through proxies that spoil requests, with an agent's retries.
+
+    5 % are answered with 503, 1 % reset, 1 % carried out and their answer lost, 0.5 % come *delay* seconds late;
+    besides, connections to Firestore are reset.
+    """
+    bucket, project = new_gcs_bucket(gcs), new_name()
+    url = f"gs://{bucket}?project={project}"
+    outcome = Outcome([], open_storage(url))
+    faults = Faults(refused=0.05, reset=0.01, lost=0.01, late=0.005, delay=delay)
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
+        tcp = stack.enter_context(resetting_proxy(firestore, Faults(reset=0.002, seed=1)))
+        proxied = stack.enter_context(firestore_proxy(tcp, Counted(), faults))
+        environment.setenv("FIRESTORE_EMULATOR_HOST", proxied)
+        environment.setenv("STORAGE_EMULATOR_HOST", stack.enter_context(gcs_proxy(gcs, Counted(), faults)))
+        collector = stack.enter_context(
+            served(url, directory / "log", PROFBUCKET_ANONYMOUS="1", THREADS=str(CLIENTS))
+        )
+        lock = threading.Lock()
+        pool = urllib3.PoolManager(maxsize=CLIENTS, retries=False, timeout=DEADLINE)
+
+        def post(number: int) -> None:
+            data = numbered_profile(number)
+            target = (
+                f"{collector}/api/0/profiles?service=api-{number % 3}&type=threadcreate&labels=pod%3D{number % 7}"
+            )
+            for attempt in range(ATTEMPTS):
+                begun = time.monotonic()
+                answer = pool.request("POST", target, body=data)
+                with lock:
+                    outcome.slowest = max(outcome.slowest, time.monotonic() - begun)
+                    outcome.answers[answer.status] += 1
+                    if answer.status == 200:
+                        outcome.accepted.append(answer.json()["body"]["id"])
+                        return
+                    if answer.status != 503 or not answer.headers.get("Retry-After"):
+                        outcome.failures.append(f"{answer.status} {answer.data!r}")
+                time.sleep(random.uniform(0.5, 1) * min(0.05 * 2**attempt, 1))
+            with lock:
+                outcome.given_up += 1
+
+        with ThreadPoolExecutor(CLIENTS) as threads:
+            list(threads.map(post, range(posts)))
+        outcome.faults = faults.seen
+    outcome.storage = open_storage(url)  # without proxies
+    for service in outcome.storage.services():
+        outcome.found += outcome.storage.find(Query(service, None, *EVER))
+    return outcome
+
+
+def numbered_profile(number: int) -> bytes:
+    """A small profile of its own time."""
+    message = decode((ROOT / "tests/data/shop-0.0.1/threadcreate-1.pb.gz").read_bytes()).message
+    message.time_nanos = NOW + number
+    return encode(message)
+
+
+def dangling(outcome: Outcome) -> list[str]:
+    """Entries whose objects are not there."""
+    ids = [Id.parse(one.id) for one in outcome.found]
+    return [str(one) for one, data in zip(ids, outcome.storage.read_many(ids), strict=True) if data is None]
