@@ -18,7 +18,7 @@ from profbucket.ingest.collector import Collector
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.support.proxies import Counted, Faults, firestore_proxy
 from tests.support.serving import served
 from tests.support.storage.examples import NOW

@@ -26,7 +26,8 @@ from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.emulators import firestore_emulator, gcs_emulator
 from tests.support.proxies import Counted, firestore_proxy

@@ -15,7 +15,7 @@ from profbucket.ingest.collector import Collector
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import encode, profile_pb2
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
 from tests.support.browser import SIZE, chromium
 from tests.support.serving import served

@@ -17,13 +17,14 @@ from bench.rows import Measure, Row, bench, process
 from bench.storage import _emulators
 from profbucket.maintenance.compactor import Compactor
 from profbucket.model import blocks
-from profbucket.model.ids import Id, digest
+from profbucket.model.ids import ProfileId, digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_time
 from tests.support.proxies import Counted, Faults, firestore_proxy
 from tests.support.serving import served
@@ -138,7 +139,9 @@ def _stored(service: str, created_at: int, data: bytes, pods: int) -> tuple[Meta
     """A profile of one of 20 series, or so many times as many."""
     number = created_at // (60 * SECOND)
     labels = Labels.of([("version", f"0.0.{number % 2}"), ("pod", f"pod-{number // 2 % 10}-{pods}")])
-    name = Id(service, ProfileType.CPU, created_at, digest(service, ProfileType.CPU, labels, created_at, data))
+    name = ProfileId(
+        service, ProfileType.CPU, created_at, digest(service, ProfileType.CPU, labels, created_at, data)
+    )
     totals = decode(data).totals
     return Meta(str(name), service, ProfileType.CPU, labels, created_at, len(data), totals), data
 
@@ -153,7 +156,7 @@ def _tenfold(profiles: list[tuple[int, bytes]]) -> Storage:
                 [("version", meta.labels.get("version") or ""), ("pod", f"{meta.labels.get('pod')}{pod}")]
             )
             at = created_at + pod
-            name = Id("tenfold", ProfileType.CPU, at, digest("tenfold", ProfileType.CPU, labels, at, data))
+            name = ProfileId("tenfold", ProfileType.CPU, at, digest("tenfold", ProfileType.CPU, labels, at, data))
             storage.write(replace(meta, id=str(name), labels=labels, created_at=at), data)
     list(Compactor(storage).run())
     return storage

@@ -20,7 +20,8 @@ from profbucket.errors import Misconfigured, NotFound, ProfbucketError
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
 from profbucket.query.querier import Querier
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from profbucket.telemetry import logs
 
 

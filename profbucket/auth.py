@@ -20,7 +20,7 @@ from secrets import token_urlsafe
 from typing import Any
 from urllib.parse import urlsplit
 
-from profbucket.errors import Denied, Misconfigured, Unauthenticated
+from profbucket.errors import Misconfigured, PermissionDenied, Unauthenticated
 
 HOW = "send one as the password in the URL (https://x:KEY@host/…), as Authorization: Bearer, or as X-Api-Key"
 
@@ -34,7 +34,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """A key without its secret. ``services`` are shell patterns: ``shop-*``."""
 
     name: str
@@ -42,29 +42,33 @@ class Key:
     scopes: frozenset[Scope]
     services: tuple[str, ...] = ("*",)
 
-    def sees(self, service: str) -> bool:
+    def may_access(self, service: str) -> bool:
         """Whether it is for *service*."""
         return any(fnmatchcase(service, pattern) for pattern in self.services)
 
-    def demand(self, scope: Scope, service: str | None = None) -> None:
-        """Raise ``Denied`` where it has not *scope*, or is not for *service*."""
+    def require(self, scope: Scope, service: str | None = None) -> None:
+        """Raise ``PermissionDenied`` where it has not *scope*, or is not for *service*."""
         if scope not in self.scopes:
-            raise Denied(f"key {self.name!r} has not the scope '{scope}': it has {_listed(sorted(self.scopes))}")
-        if service is not None and not self.sees(service):
-            raise Denied(f"key {self.name!r} is for services {_listed(self.services)}, not for {service[:80]!r}")
+            raise PermissionDenied(
+                f"key {self.name!r} has not the scope '{scope}': it has {_listed(sorted(self.scopes))}"
+            )
+        if service is not None and not self.may_access(service):
+            raise PermissionDenied(
+                f"key {self.name!r} is for services {_listed(self.services)}, not for {service[:80]!r}"
+            )
 
 
-ANYONE = Key("anyone", b"", frozenset(Scope))
+ANONYMOUS = ApiKey("anyone", b"", frozenset(Scope))
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class ApiKeys:
     """The keys that are valid now. Several for one purpose are how one takes the place of another."""
 
-    keys: tuple[Key, ...]
+    keys: tuple[ApiKey, ...]
 
     @classmethod
-    def parse(cls, text: str) -> "Keys":
+    def parse(cls, text: str) -> "ApiKeys":
         """Read ``PROFBUCKET_KEYS``, or raise ``Misconfigured``; the text never shows what stands in it."""
         try:
             entries = json.loads(text)
@@ -78,7 +82,7 @@ class Keys:
             raise Misconfigured("PROFBUCKET_KEYS: two keys have one name")
         return cls(keys)
 
-    def find(self, secret: str) -> Key | None:
+    def find(self, secret: str) -> ApiKey | None:
         """The key whose secret this is. Takes as long for one as for another."""
         hashed = hash_secret(secret)
         found = None
@@ -89,13 +93,13 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Authenticator:
     """Lets requests in: with a key where there are ``keys``, else those of the machine, with ``anonymous`` all."""
 
-    keys: Keys | None = None
+    keys: ApiKeys | None = None
     anonymous: bool = False
 
-    def admit(self, headers: Mapping[str, str], password: str | None, remote: str, host: str) -> Key:
+    def authenticate(self, headers: Mapping[str, str], password: str | None, remote: str, host: str) -> ApiKey:
         """The key that a request brings.
 
         *password* is that of HTTP Basic, *remote* the address of the caller, *host* the name it calls us by. Raise
@@ -103,7 +107,7 @@ class Gate:
         """
         if self.keys is None:
             if self.anonymous or _local(headers, remote, host):
-                return ANYONE
+                return ANONYMOUS
             raise Unauthenticated(
                 "this collector has no keys and serves only the machine it runs on: set PROFBUCKET_KEYS, or "
                 "PROFBUCKET_ANONYMOUS=1 to serve anyone"
@@ -128,7 +132,7 @@ def hash_secret(secret: str) -> bytes:
     return sha256(secret.encode(errors="surrogateescape")).digest()
 
 
-def _key(number: int, entry: Any) -> Key:
+def _key(number: int, entry: Any) -> ApiKey:
     where = f"PROFBUCKET_KEYS, key {number}"
     if not isinstance(entry, dict) or not entry.keys() >= {"name", "sha256", "scopes"}:
         raise Misconfigured(f"{where}: it needs a name, a sha256 and scopes")
@@ -147,7 +151,7 @@ def _key(number: int, entry: Any) -> Key:
         raise Misconfigured(f"{where} ({name}): scopes is a list of {_listed(list(Scope))}")
     if not _texts(services):
         raise Misconfigured(f"{where} ({name}): services is a list of patterns, as in shop-*")
-    return Key(name, hashed, frozenset(map(Scope, scopes)), tuple(services))
+    return ApiKey(name, hashed, frozenset(map(Scope, scopes)), tuple(services))
 
 
 def _texts(value: Any) -> bool:

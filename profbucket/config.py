@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.limits import Limits
-from profbucket.periods import Periods
+from profbucket.periods import CompactionPolicy
 
 # What keys and logs are made of takes as long to import as a small merge of files does.
 if TYPE_CHECKING:
-    from profbucket.auth import Keys
+    from profbucket.auth import ApiKeys
+
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
 
@@ -26,8 +28,8 @@ class Config:
 
     storage_url: str
     limits: Limits = Limits()
-    periods: Periods = Periods()
-    keys: "Keys | None" = None
+    periods: CompactionPolicy = CompactionPolicy()
+    keys: "ApiKeys | None" = None
     anonymous: bool = False
     names: frozenset[str] = frozenset()
     commit: str = ""
@@ -83,36 +85,34 @@ def _flag(environ: Mapping[str, str], setting: str) -> bool:
     return value == "1"
 
 
-def _keys(text: str) -> "Keys | None":
+def _keys(text: str) -> "ApiKeys | None":
     if not text:
         return None
-    from profbucket.auth import Keys
+    from profbucket.auth import ApiKeys
 
-    return Keys.parse(text)
+    return ApiKeys.parse(text)
 
 
 def _level(environ: Mapping[str, str]) -> str:
     value = environ.get("PROFBUCKET_LOG_LEVEL") or "info"
     if value == "info":
         return "INFO"
-    from profbucket.telemetry.logs import LEVELS
-
-    if value.upper() not in LEVELS:
-        known = ", ".join(LEVELS).lower()
+    if value.upper() not in LOG_LEVELS:
+        known = ", ".join(LOG_LEVELS).lower()
         raise Misconfigured(f"PROFBUCKET_LOG_LEVEL={value!r}: it is one of {known}")
     return value.upper()
 
 
-def _periods(environ: Mapping[str, str]) -> Periods:
+def _periods(environ: Mapping[str, str]) -> CompactionPolicy:
     values = {}
-    for field in fields(Periods):
+    for field in fields(CompactionPolicy):
         setting = f"PROFBUCKET_BLOCK_{field.name.upper()}"
         if text := environ.get(setting):
             if not text.isascii() or not text.isdigit() or len(text) > 9:
                 raise Misconfigured(f"{setting}={text!r}: it is a whole number of seconds")
             values[field.name] = int(text)
     try:
-        return Periods(**values)
+        return CompactionPolicy(**values)
     except Invalid as error:
         raise Misconfigured(f"PROFBUCKET_BLOCK_SHORT, PROFBUCKET_BLOCK_LONG: {error}") from None
 

@@ -44,14 +44,19 @@ class Limits:
         """The environment variable that sets the cap *name*."""
         return f"PROFBUCKET_MAX_{name.upper()}"
 
+    @staticmethod
+    def code(name: str) -> str:
+        """Return the error code of the limit *name*."""
+        return f"max_{name}_exceeded"
+
     def invalid(self, name: str, what: str) -> Invalid:
         """The error for a name or a label over the cap *name*; *what* begins the sentence."""
-        return Invalid(f"{what}, the cap is {getattr(self, name)} ({self.setting(name)})")
+        return Invalid(f"{what}, the cap is {getattr(self, name)} ({self.setting(name)})", code=self.code(name))
 
     def too_large(self, name: str, what: str) -> TooLarge:
         """The error for an input over the cap *name*; *what* begins the sentence: "the body has 40 bytes"."""
-        return TooLarge(f"{what}, the cap is {getattr(self, name)} ({self.setting(name)})")
+        return TooLarge(f"{what}, the cap is {getattr(self, name)} ({self.setting(name)})", code=self.code(name))
 
     def too_many(self, name: str, what: str) -> TooMany:
         """The error for a request over the cap *name*; *what* begins the sentence and says what to narrow."""
-        return TooMany(f"{what}; the cap is {getattr(self, name)} ({self.setting(name)})")
+        return TooMany(f"{what}; the cap is {getattr(self, name)} ({self.setting(name)})", code=self.code(name))

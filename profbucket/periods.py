@@ -8,7 +8,7 @@ LONGEST = 7 * 86400  # seconds of a period, at most: indexes look for blocks as 
 
 
 @dataclass(frozen=True, slots=True)
-class Periods:
+class CompactionPolicy:
     """All in seconds. The setting of ``short`` is ``PROFBUCKET_BLOCK_SHORT``, and so on.
 
     Those of a ``short`` period become a block once it has been over for ``wait``, and the blocks of a ``long`` one

@@ -10,9 +10,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.storage.ports import Object, Part
-from profbucket.storage.prefetch import read_ahead
+from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.storage.ports import Object, ObjectRange
+from profbucket.storage.prefetch import prefetch
 
 if TYPE_CHECKING:
     from google.cloud.storage import Bucket
@@ -90,13 +90,13 @@ class GcsBucket:
         return True
 
     def get(self, key: str) -> bytes:
-        data = self._get(Part(key), lambda _: None)
+        data = self._get(ObjectRange(key), lambda _: None)
         if data is None:
             raise NotFound(f"no object {key!r}")
         return data
 
-    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
-        return read_ahead(self._get, parts)
+    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
+        return prefetch(self._get, parts)
 
     def stat(self, key: str) -> Object:
         with self._translated(f"read {key!r}", _VIEW):
@@ -160,7 +160,7 @@ class GcsBucket:
             )
             return url
 
-    def _get(self, part: Part, admit: Any) -> bytes | None:
+    def _get(self, part: ObjectRange, admit: Any) -> bytes | None:
         from storage_gcs.http import Refused
 
         key = part.key
@@ -216,7 +216,7 @@ class GcsBucket:
         """Raise our errors for the library's."""
         try:
             yield
-        except (NotFound, Unavailable, Forbidden, Misconfigured, GeneratorExit):
+        except (NotFound, Unavailable, StoragePermissionError, Misconfigured, GeneratorExit):
             raise
         except Exception as error:
             from google.api_core import exceptions as api
@@ -247,8 +247,8 @@ class GcsBucket:
             return self._forbidden(doing, role, error.text)
         return Unavailable(f"Cloud Storage failed to {doing}: {error}")
 
-    def _forbidden(self, doing: str, role: str, text: str) -> Forbidden:
-        return Forbidden(
+    def _forbidden(self, doing: str, role: str, text: str) -> StoragePermissionError:
+        return StoragePermissionError(
             f"Cloud Storage refuses to {doing}: grant {role} on the bucket {self._name!r}; it says: {text[:200]}"
         )
 

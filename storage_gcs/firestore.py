@@ -15,7 +15,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
 
-from profbucket.errors import Forbidden, Misconfigured, Unavailable
+from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 
 _T = TypeVar("_T")
 
@@ -122,7 +122,9 @@ class Calls:
         if code == grpc.StatusCode.NOT_FOUND and any(words in details.lower() for words in _NO_DOCUMENT):
             raise Gone from error
         if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
-            raise Forbidden(f"Firestore refuses to {doing}: grant {role} on {self.name}; it says: {details[:200]}")
+            raise StoragePermissionError(
+                f"Firestore refuses to {doing}: grant {role} on {self.name}; it says: {details[:200]}"
+            )
         if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
             # No such database, or a composite index that was not created.
             raise Misconfigured(

@@ -21,7 +21,8 @@ from itertools import chain, islice
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from profbucket.model.meta import Block, Meta
+from profbucket.model.blocks import Block
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Selection, Series
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Meta, Total
+from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import LONGEST, Selection, Series
 from storage_gcs.firestore import RunQueryRequest

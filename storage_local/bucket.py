@@ -19,7 +19,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from profbucket.errors import NotFound
-from profbucket.storage.ports import Object, Part
+from profbucket.storage.ports import Object, ObjectRange
 from storage_local.files import locked, translated, write
 
 _PART = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
@@ -51,9 +51,9 @@ class LocalBucket:
         return new
 
     def get(self, key: str) -> bytes:
-        return self._read(Part(key))
+        return self._read(ObjectRange(key))
 
-    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
         # One at a time: the system reads ahead, and what is cached comes at the speed of memory.
         for part in parts:
             try:
@@ -89,7 +89,7 @@ class LocalBucket:
     def link(self, key: str, filename: str, seconds: int) -> str | None:
         return None  # nobody serves the directory but the collector
 
-    def _read(self, part: Part) -> bytes:
+    def _read(self, part: ObjectRange) -> bytes:
         path = self._path(part.key)
         with translated(f"read {part.key!r}"):
             try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from profbucket.errors import Forbidden, Unavailable
+from profbucket.errors import StoragePermissionError, Unavailable
 
 
 @contextmanager
@@ -46,12 +46,12 @@ def write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise ``Forbidden`` or ``Unavailable`` for an ``OSError``: "the storage's directory failed to *doing*"."""
+    """Translate an ``OSError`` into ``StoragePermissionError`` or ``Unavailable``; *doing* is a verb phrase."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise Forbidden(
+            raise StoragePermissionError(
                 f"the storage's directory failed to {doing}: {error.strerror};"
                 f" user {os.geteuid()} must be able to read and write everything below it"
             ) from error

@@ -11,9 +11,10 @@ from heapq import merge
 from itertools import islice
 from pathlib import Path
 
-from profbucket.errors import Forbidden, Misconfigured, Unavailable
+from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
+from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Meta, Total
+from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import LONGEST, Selection, Series
 from storage_local.files import locked, translated
@@ -355,7 +356,7 @@ def _translated() -> Iterator[None]:
         except sqlite3.Error as error:
             # The low byte is the kind of error, the high one which of its kind.
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-                raise Forbidden(
+                raise StoragePermissionError(
                     f"the index may not be written: {error}; user {os.geteuid()} must be able to write its file"
                     " and the directory"
                 ) from error

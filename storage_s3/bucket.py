@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
-from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.storage.ports import Object, Part
-from profbucket.storage.prefetch import read_ahead
+from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.storage.ports import Object, ObjectRange
+from profbucket.storage.prefetch import prefetch
 
 # Seconds: to connect and for the next byte; three attempts and their pauses end within 30.
 _CONNECT = 3.05
@@ -61,13 +61,13 @@ class S3Bucket:
         return not code
 
     def get(self, key: str) -> bytes:
-        data = self._get(Part(key), lambda _: None)
+        data = self._get(ObjectRange(key), lambda _: None)
         if data is None:
             raise NotFound(f"no object {key!r}")
         return data
 
-    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
-        return read_ahead(self._get, parts)
+    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
+        return prefetch(self._get, parts)
 
     def stat(self, key: str) -> Object:
         with self._translated(f"read {key!r}", "s3:GetObject"):
@@ -131,7 +131,7 @@ class S3Bucket:
             raise
         return ""
 
-    def _get(self, part: Part, admit: Callable[[int], None]) -> bytes | None:
+    def _get(self, part: ObjectRange, admit: Callable[[int], None]) -> bytes | None:
         key, asked = part.key, {}
         if part.begin or part.end is not None:
             asked["Range"] = f"bytes={part.begin}-{'' if part.end is None else part.end - 1}"
@@ -187,7 +187,7 @@ class S3Bucket:
         """Raise our errors for the library's."""
         try:
             yield
-        except (NotFound, Unavailable, Forbidden, Misconfigured, GeneratorExit):
+        except (NotFound, Unavailable, StoragePermissionError, Misconfigured, GeneratorExit):
             raise
         except Exception as error:
             from botocore import exceptions as boto
@@ -201,7 +201,7 @@ class S3Bucket:
                     if code == "NoSuchBucket":
                         raise Misconfigured(f"STORAGE_URL: there is no S3 bucket {self._name!r}") from error
                     if status in (401, 403):
-                        raise Forbidden(
+                        raise StoragePermissionError(
                             f"the S3 bucket {self._name!r} refuses to {doing}: allow {action}; it says: {error}"
                         ) from error
                     if status < 500 and code not in ("SlowDown", "RequestTimeout", "Throttling", "429"):

@@ -11,12 +11,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from profbucket.api.app import PROFILES, create_app
-from profbucket.auth import Gate, Keys, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Authenticator, Scope, hash_secret, new_secret
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.api.test_app import pprof
 
 SECRETS = {name: f"secret-of-{name}" for name in (*Scope, "all", "other", "expired")}
@@ -31,7 +31,7 @@ def entry(name: str, scopes: list[str], services: list[str] | None = None) -> di
 
 
 # "expired" was once in the list; "other" has every scope for another team's services.
-KEYS = Keys.parse(
+KEYS = ApiKeys.parse(
     json.dumps(
         [
             *(entry(scope, [scope], ["shop-*"]) for scope in Scope),
@@ -211,7 +211,7 @@ def test_no_key_appears_in_a_log(stored: tuple[FlaskClient, str], caplog: pytest
 
 
 class TestWithoutKeys:
-    def ask(self, gate: Gate, environ: dict[str, str], host: str = "localhost", **headers: str) -> int:
+    def ask(self, gate: Authenticator, environ: dict[str, str], host: str = "localhost", **headers: str) -> int:
         app = create_app(Config("memory:", anonymous=gate.anonymous), querier=Querier(open_storage("memory:")))
         client = app.test_client()
         response = client.get(
@@ -222,22 +222,22 @@ class TestWithoutKeys:
     @pytest.mark.parametrize("host", ["localhost", "localhost:10100", "127.0.0.1:10100", "[::1]:10100"])
     @pytest.mark.parametrize("remote", ["127.0.0.1", "127.8.8.8", "::1"])
     def test_the_machine_itself_is_served(self, host: str, remote: str) -> None:
-        assert self.ask(Gate(), {"REMOTE_ADDR": remote}, host) == 200
+        assert self.ask(Authenticator(), {"REMOTE_ADDR": remote}, host) == 200
 
     @pytest.mark.parametrize("remote", ["203.0.113.7", "10.0.0.1", "::ffff:10.0.0.1", "", "nonsense"])
     def test_others_are_not(self, remote: str) -> None:
-        assert self.ask(Gate(), {"REMOTE_ADDR": remote}) == 401
+        assert self.ask(Authenticator(), {"REMOTE_ADDR": remote}) == 401
 
     @pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
     def test_nor_are_others_behind_a_proxy_on_the_machine(self, header: str) -> None:
-        assert self.ask(Gate(), LOCAL, **{header: "203.0.113.7"}) == 401
+        assert self.ask(Authenticator(), LOCAL, **{header: "203.0.113.7"}) == 401
 
     @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.1", "2130706433"])
     def test_nor_is_a_page_in_the_machines_browser_that_gave_it_another_name(self, host: str) -> None:
-        assert self.ask(Gate(), LOCAL, host) == 401
+        assert self.ask(Authenticator(), LOCAL, host) == 401
 
     def test_anyone_is_served_where_that_is_said(self) -> None:
-        assert self.ask(Gate(anonymous=True), AFAR, "profiles.example") == 200
+        assert self.ask(Authenticator(anonymous=True), AFAR, "profiles.example") == 200
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ class TestWithoutKeys:
 )
 def test_a_list_of_keys_that_makes_no_sense_is_refused_without_showing_it(text: str, sentence: str) -> None:
     with pytest.raises(Misconfigured) as caught:
-        Keys.parse(text)
+        ApiKeys.parse(text)
     assert sentence in str(caught.value)
     assert "secret" not in str(caught.value)
 

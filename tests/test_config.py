@@ -7,7 +7,7 @@ import pytest
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from profbucket.limits import Limits
-from profbucket.periods import Periods
+from profbucket.periods import CompactionPolicy
 
 MEMORY = {"STORAGE_URL": "memory:"}
 
@@ -27,10 +27,10 @@ def test_every_cap_has_a_setting(field: str) -> None:
     assert config.limits == Limits(**{field: 7})
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Periods)])
+@pytest.mark.parametrize("field", [field.name for field in fields(CompactionPolicy)])
 def test_every_period_has_a_setting(field: str) -> None:
     config = Config.from_env({**MEMORY, f"PROFBUCKET_BLOCK_{field.upper()}": "86400"})
-    assert config.periods == replace(Periods(), **{field: 86400})
+    assert config.periods == replace(CompactionPolicy(), **{field: 86400})
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "often", "1234567890"])

@@ -9,7 +9,7 @@ import pytest
 
 from profbucket.cli.commands import cli
 from profbucket.limits import Limits
-from profbucket.periods import Periods
+from profbucket.periods import CompactionPolicy
 from tests.support.go_tool import GoPprof, run
 from tests.support.paths import ROOT
 from tests.support.serving import SCRIPTS, served
@@ -75,7 +75,8 @@ def test_every_period_is_in_the_table_with_its_default() -> None:
         name: default for row in rows for name, default in zip(*(one.split(", ") for one in row), strict=True)
     }
     assert found == {
-        f"`PROFBUCKET_BLOCK_{name.upper()}`": f"`{default}`" for name, default in asdict(Periods()).items()
+        f"`PROFBUCKET_BLOCK_{name.upper()}`": f"`{default}`"
+        for name, default in asdict(CompactionPolicy()).items()
     }
 
 

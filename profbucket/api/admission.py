@@ -9,7 +9,7 @@ from profbucket.errors import Unavailable
 from profbucket.limits import Limits
 
 
-class Budget:
+class Admission:
     """Bytes of posts that are being read and checked, at most ``limits.inflight_bytes`` at once.
 
     ``held`` is how many there are now, of ``posts`` posts. *timer* counts seconds.

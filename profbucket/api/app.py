@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
@@ -21,53 +21,36 @@ from werkzeug.routing import PathConverter
 
 from profbucket import __version__
 from profbucket.api import page
-from profbucket.api.admission import Budget
+from profbucket.api.admission import Admission
 from profbucket.api.openapi import document
-from profbucket.auth import Gate, Key, Scope
+from profbucket.auth import ApiKey, Authenticator, Scope
 from profbucket.config import Config
 from profbucket.errors import (
-    Denied,
-    Forbidden,
     Invalid,
-    Misconfigured,
     NotFound,
     NotMergeable,
     ProfbucketError,
-    TooLarge,
-    TooMany,
-    Unauthenticated,
     Unavailable,
 )
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.maintenance.compactor import Compactor, Deed
-from profbucket.model import ids as keys
-from profbucket.model.ids import Id
+from profbucket.maintenance.compactor import Action, Compactor
+from profbucket.model.ids import ProfileId, check_service, escape
 from profbucket.model.labels import Labels, Matcher, parse_matchers
-from profbucket.model.meta import Query, shown
+from profbucket.model.meta import Query, meta_to_json
 from profbucket.model.profile_type import ProfileType
-from profbucket.query import explore
+from profbucket.query.flamegraph import flame
+from profbucket.query.label_values import choices
 from profbucket.query.querier import Merged, Querier, missing
 from profbucket.query.timeline import parse_step
 from profbucket.telemetry import logs
 from profbucket.telemetry.metrics import CONTENT_TYPE, Metrics
-from profbucket.telemetry.request import Exchange, current, observed
+from profbucket.telemetry.request import RequestRecord, current, record_requests
 from profbucket.times import format_time, parse_time
 
 PROFILES = "/api/0/profiles"
 
-STATUS: Mapping[type[ProfbucketError], int] = {
-    Invalid: 400,
-    Unauthenticated: 401,
-    Denied: 403,
-    NotFound: 404,
-    NotMergeable: 405,
-    TooLarge: 413,
-    TooMany: 422,
-    Misconfigured: 500,
-    Unavailable: 503,
-    Forbidden: 503,  # an agent tries again, and by then the role may be granted
-}
+STATUS = {cls: cls.status for cls in ProfbucketError.__subclasses__()}
 
 _PIECE = 1 << 16  # bytes of a body that are read at once
 
@@ -103,16 +86,16 @@ def create_app(
     app.url_map.converters["path"] = _Path
     metrics = Metrics()
 
-    def report(exchange: Exchange) -> None:
+    def report(exchange: RequestRecord) -> None:
         logs.report(exchange)
         metrics.count(exchange)
 
     # As Flask says to.
-    app.wsgi_app = observed(_wrapped(app.wsgi_app, config), report)  # type: ignore[method-assign,assignment]
+    app.wsgi_app = record_requests(_wrapped(app.wsgi_app, config), report)  # type: ignore[method-assign,assignment]
     app.before_request(_note_route)
-    gate = Gate(config.keys, config.anonymous)
+    gate = Authenticator(config.keys, config.anonymous)
     if collector:
-        budget = Budget(config.limits)
+        budget = Admission(config.limits)
         metrics.watch("posts_in_flight", "Posts that are being read, checked and written.", lambda: budget.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: budget.held)
         write = _Write(collector, gate, config.limits, budget, clock)
@@ -161,7 +144,12 @@ class _Write:
     """The routes that take profiles in."""
 
     def __init__(
-        self, collector: Collector, gate: Gate, limits: Limits, budget: Budget, clock: Callable[[], int]
+        self,
+        collector: Collector,
+        gate: Authenticator,
+        limits: Limits,
+        budget: Admission,
+        clock: Callable[[], int],
     ) -> None:
         self._collector = collector
         self._gate = gate
@@ -173,7 +161,7 @@ class _Write:
         key = _admitted(self._gate, Scope.WRITE)
         parameters = _Parameters(request.args)
         service = parameters.required("service")
-        key.demand(Scope.WRITE, service)
+        key.require(Scope.WRITE, service)
         created_at = parameters.get("created_at")
         kind = ProfileType.parse(parameters.required("type"))
         _note(service, kind)
@@ -181,7 +169,7 @@ class _Write:
         taken_at = parse_time(created_at, self._clock()) if created_at else None
         with self._budget.hold(self._announced()):
             meta = self._collector.collect(service, kind, labels, self._body(), taken_at)
-        return _answer(shown(meta))
+        return _answer(meta_to_json(meta))
 
     def _announced(self) -> int:
         """How many bytes the body has; as many as it may where the client does not say. Raise ``TooLarge``."""
@@ -209,14 +197,14 @@ class _Write:
 class _Compact:
     """What a scheduler calls."""
 
-    def __init__(self, compactor: Compactor, gate: Gate, seconds: int) -> None:
+    def __init__(self, compactor: Compactor, gate: Authenticator, seconds: int) -> None:
         self._compactor = compactor
         self._gate = gate
         self._seconds = seconds
 
     def post(self) -> Response:
         _admitted(self._gate, Scope.ADMIN)
-        counts = dict.fromkeys((*map(str, Deed), "profiles"), 0)
+        counts = dict.fromkeys((*map(str, Action), "profiles"), 0)
         current().counts = counts
         for step in self._compactor.run(self._seconds):
             counts[step.deed] += 1
@@ -227,7 +215,7 @@ class _Compact:
 class _Read:
     """The routes that give profiles out."""
 
-    def __init__(self, querier: Querier, gate: Gate, limits: Limits, clock: Callable[[], int]) -> None:
+    def __init__(self, querier: Querier, gate: Authenticator, limits: Limits, clock: Callable[[], int]) -> None:
         self._querier = querier
         self._gate = gate
         self._limits = limits
@@ -241,7 +229,7 @@ class _Read:
             self._query(key, parameters, None if kind in ("", "unknown") else ProfileType.parse(kind))
         )
         current().counts = {"found": len(page.profiles)}
-        return _answer([shown(meta) for meta in page.profiles], next=page.next)
+        return _answer([meta_to_json(meta) for meta in page.profiles], next=page.next)
 
     def merge(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -252,18 +240,18 @@ class _Read:
     def profile(self, ids: str) -> Response:
         key = _admitted(self._gate, Scope.READ)
         try:
-            asked = [Id.parse(text) for text in ids.split("+")]
+            asked = [ProfileId.parse(text) for text in ids.split("+")]
         except Invalid as error:
             raise NotFound(str(error)) from None
         for profile_id in asked:
-            if not key.sees(profile_id.service):
+            if not key.may_access(profile_id.service):
                 raise missing(profile_id)  # the same as for one that is not there
         profile_id, *others = asked
         _note(profile_id.service, profile_id.type)
         if others or (data := self._querier.stored(profile_id)) is None:
             return self._merged(self._querier.merge_ids(asked))
         ending = profile_id.key.removeprefix(str(profile_id))
-        filename = f"{keys.escape(profile_id.service)}-{profile_id.type}{ending}"
+        filename = f"{escape(profile_id.service)}-{profile_id.type}{ending}"
         return _elsewhere(self._querier.link(profile_id, data, filename)) or _download(data, filename)
 
     def _merged(self, merged: Merged) -> Response:
@@ -276,7 +264,7 @@ class _Read:
         parameters = _Parameters(request.args, FLAME)
         query = self._query(key, parameters, self._mergeable(parameters))
         base = self._base(parameters, query)
-        answer = explore.flame(
+        answer = flame(
             self._querier,
             [query, base] if base else [query],
             self._limits,
@@ -293,7 +281,7 @@ class _Read:
         service = self._service(key, parameters)
         kind = ProfileType.parse(text) if (text := parameters.get("type")) else None
         _note(service, kind)
-        return page.gzipped(_answer(explore.choices(self._querier.series(service), kind).shown()))
+        return page.gzipped(_answer(choices(self._querier.series(service), kind).to_json()))
 
     def series(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
@@ -307,7 +295,7 @@ class _Read:
 
     def services(self) -> Response:
         key = _admitted(self._gate, Scope.READ)
-        return _answer(self._querier.services(key.sees))
+        return _answer(self._querier.services(key.may_access))
 
     def _mergeable(self, parameters: "_Parameters") -> ProfileType | None:
         kind = parameters.get("type")
@@ -315,10 +303,10 @@ class _Read:
             raise NotMergeable(f"profiles of type {kind[:80]!r} cannot be merged: there is no such type")
         return ProfileType(kind) if kind else None
 
-    def _service(self, key: Key, parameters: "_Parameters") -> str:
+    def _service(self, key: ApiKey, parameters: "_Parameters") -> str:
         service = parameters.required("service")
-        key.demand(Scope.READ, service)
-        keys.check_service(service, self._limits)
+        key.require(Scope.READ, service)
+        check_service(service, self._limits)
         return service
 
     def _base(self, parameters: "_Parameters", query: Query) -> Query | None:
@@ -339,7 +327,7 @@ class _Read:
                 raise self._limits.invalid("labels", f"there are {len(matchers)} conditions on labels of the base")
         return replace(query, start=start, end=end, matchers=matchers)
 
-    def _query(self, key: Key, parameters: "_Parameters", kind: ProfileType | None) -> Query:
+    def _query(self, key: ApiKey, parameters: "_Parameters", kind: ProfileType | None) -> Query:
         service = self._service(key, parameters)
         _note(service, kind)
         matchers = (
@@ -360,7 +348,7 @@ class _Read:
             start=start,
             end=end,
             matchers=matchers,
-            after=(Id.parse(page).created_at, page) if page else None,
+            after=(ProfileId.parse(page).created_at, page) if page else None,
             limit=parameters.count("limit"),
         )
 
@@ -410,14 +398,14 @@ class _Parameters:
         return ((name, value) for name, value in self._args.items() if name not in self._ours)
 
 
-def _admitted(gate: Gate, scope: Scope | None = None) -> Key:
-    """The key of the request at hand; raise ``Unauthenticated`` or, without *scope*, ``Denied``."""
+def _admitted(gate: Authenticator, scope: Scope | None = None) -> ApiKey:
+    """The key of the request at hand; raise ``Unauthenticated`` or, without *scope*, ``PermissionDenied``."""
     basic = request.authorization
     password = basic.password if basic is not None and basic.type == "basic" else None
-    key = gate.admit(dict(request.headers), password, request.remote_addr or "", request.host)
+    key = gate.authenticate(dict(request.headers), password, request.remote_addr or "", request.host)
     current().key = key.name
     if scope is not None:
-        key.demand(scope)
+        key.require(scope)
     return key
 
 
@@ -426,12 +414,13 @@ def error_response(error: Exception) -> Response:
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         status, text = error.code or 500, _sentence(error)
+        code = re.sub("[^a-z]+", "_", error.name.lower())
         headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Location")}
     elif isinstance(error, ProfbucketError):
-        status, text = STATUS[type(error)], str(error)
+        status, text, code = error.status, str(error), error.code
     else:
         _log.error("%s %s failed", request.method, request.path[:200], exc_info=error)
-        status, text = 500, "an error of ours: the log says more"
+        status, text, code = 500, "internal error; see the collector's log", ProfbucketError.default_code
     current().error = type(error).__name__
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="profbucket", charset="UTF-8"'
@@ -443,7 +432,7 @@ def error_response(error: Exception) -> Response:
         level = logging.WARNING if isinstance(error, Unavailable) else logging.ERROR
         _log.log(level, "%s %s: %s", request.method, request.path[:200], text)
     # kube-profefe gives our text to a format function.
-    response = _answer(None, status, error=text.replace("%", "\N{FULLWIDTH PERCENT SIGN}"))
+    response = _answer(None, status, error=text.replace("%", "\N{FULLWIDTH PERCENT SIGN}"), error_code=code)
     if request.method in ("GET", "HEAD"):
         # pprof prints the body of an error only with both of these; to others it stays JSON.
         response.headers["X-Go-Pprof"] = "1"
@@ -467,7 +456,7 @@ def _answer(body: Any, status: int = 200, **more: str | None) -> Response:
     return Response(json.dumps(envelope) + "\n", status, content_type="application/json")
 
 
-def _version(config: Config, _: Key) -> Response:
+def _version(config: Config, _: ApiKey) -> Response:
     return _answer({"version": __version__, "commit": config.commit, "build_time": config.build_time})
 
 
@@ -476,7 +465,7 @@ def _health() -> Response:
     return Response("ok\n", content_type="text/plain; charset=utf-8")
 
 
-def _metrics(metrics: Metrics, _: Key) -> Response:
+def _metrics(metrics: Metrics, _: ApiKey) -> Response:
     return Response(metrics.text(), content_type=CONTENT_TYPE)
 
 

@@ -10,20 +10,20 @@ from typing import Any
 from profbucket import __version__
 from profbucket.config import Config
 from profbucket.errors import (
-    Denied,
-    Forbidden,
     Invalid,
     Misconfigured,
     NotFound,
     NotMergeable,
+    PermissionDenied,
     ProfbucketError,
+    StoragePermissionError,
     TooLarge,
     TooMany,
     Unauthenticated,
     Unavailable,
 )
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.explore import DEFAULT_NODES
+from profbucket.query.flamegraph import DEFAULT_NODES
 from profbucket.query.querier import DEFAULT_LIMIT
 from profbucket.times import FORMS
 
@@ -33,21 +33,21 @@ Statuses = Mapping[type[ProfbucketError], int]
 ID = r"[A-Za-z0-9._~-]+/[a-z]+/[0-9]{8}T[0-9]{6}\.[0-9]{9}Z-[0-9a-f]{16}"
 
 # What can go wrong wherever the storage is asked, and wherever a key is.
-_STORAGE = (Misconfigured, Unavailable, Forbidden)
+_STORAGE = (Misconfigured, Unavailable, StoragePermissionError)
 _KEY = (Unauthenticated,)
-_SCOPE = (*_KEY, Denied)
+_SCOPE = (*_KEY, PermissionDenied)
 
 _WHY: Mapping[type[ProfbucketError], str] = {
     Invalid: "The request is malformed; sent again it fails again.",
     Unauthenticated: "There is no key, or none that is known.",
-    Denied: "The key has not the scope, or is not for the service.",
+    PermissionDenied: "The key has not the scope, or is not for the service.",
     NotFound: "Nothing is there; the sentence says what was looked for.",
     NotMergeable: "Profiles of this type, or without one, cannot be merged.",
     TooLarge: "Over a cap on size; the sentence names it, its value and its setting.",
     TooMany: "Over a cap on a merge; the sentence says what to narrow.",
     Misconfigured: "A setting is wrong; the sentence names it.",
     Unavailable: "Overload, or the storage is away: the same request may succeed later.",
-    Forbidden: "The storage refuses the collector.",
+    StoragePermissionError: "The storage refuses the collector.",
 }
 _HEADERS: Mapping[int, tuple[str, str]] = {
     401: ("WWW-Authenticate", "How to send a key."),
@@ -410,7 +410,11 @@ def _schemas(config: Config) -> Json:
         ),
         "Version": _object(version=text, commit=text, build_time=text),
         "Error": {
-            **_object(code=whole, error={"type": "string", "minLength": 1, "pattern": "^[^%]*$"}),
+            **_object(
+                code=whole,
+                error={"type": "string", "minLength": 1, "pattern": "^[^%]*$"},
+                error_code={"type": "string", "pattern": "^[a-z][a-z0-9_]*$"},
+            ),
             "description": "A sentence that says what was wrong and what to do.",
         },
     }

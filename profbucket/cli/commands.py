@@ -200,9 +200,9 @@ def find(*, limit: int, as_json: bool, url: str, key: str | None, storage: str |
 @connection
 def get(*, profile_id: str, output: str, url: str, key: str | None, storage: str | None) -> None:
     """Fetch a profile as it was stored."""
-    from profbucket.model.ids import Id
+    from profbucket.model.ids import ProfileId
 
-    _write(connect(url, key, storage).read(Id.parse(profile_id)), output)
+    _write(connect(url, key, storage).read(ProfileId.parse(profile_id)), output)
 
 
 @cli.command()
@@ -258,19 +258,19 @@ def compact(*, storage: str, service: str | None, seconds: int | None) -> None:
     Of each hour that is over one, of each day one of those. It can be cut off, run again, and run twice at once.
     Made for cron: run it once an hour.
     """
-    from profbucket.maintenance.compactor import Compactor, Deed
-    from profbucket.storage.store import open_storage
+    from profbucket.maintenance.compactor import Action, Compactor
+    from profbucket.storage.open import open_storage
 
     config = settings(storage)
     compactor = Compactor(open_storage(storage), config.limits, config.periods)
-    steps = dict.fromkeys(Deed, 0)
+    steps = dict.fromkeys(Action, 0)
     for step in compactor.run(seconds, service):
         steps[step.deed] += 1
         click.echo(f"{step.deed} {step.profiles or ''} {step.key}".replace("  ", " "))
     left = "" if compactor.complete else "; the time was up, run it again"
     click.echo(
-        f"{steps[Deed.COMPACTED]} blocks made of profiles, {steps[Deed.UNITED]} made of blocks,"
-        f" {steps[Deed.DELETED]} objects deleted{left}",
+        f"{steps[Action.COMPACTED]} blocks made of profiles, {steps[Action.MERGED]} made of blocks,"
+        f" {steps[Action.DELETED]} objects deleted{left}",
         err=True,
     )
 
@@ -284,7 +284,7 @@ def reindex(*, storage: str, service: str | None, since: str) -> None:
     cut off, run it again. A collector may go on writing meanwhile.
     """
     from profbucket.maintenance import repair
-    from profbucket.storage.store import open_storage
+    from profbucket.storage.open import open_storage
 
     _repaired("reindexing", repair.reindex(open_storage(storage), service, _since(since)))
 
@@ -294,7 +294,7 @@ def reindex(*, storage: str, service: str | None, since: str) -> None:
 def fsck(*, storage: str, service: str | None, since: str) -> int:
     """Say what reindex would mend, and change nothing. Exits with 1 where there is something."""
     from profbucket.maintenance import repair
-    from profbucket.storage.store import open_storage
+    from profbucket.storage.open import open_storage
 
     return 1 if _repaired("checking", repair.fsck(open_storage(storage), service, _since(since))) else 0
 
@@ -365,9 +365,9 @@ def _each(
 def _json(meta: "Meta") -> str:
     import json
 
-    from profbucket.model.meta import shown
+    from profbucket.model.meta import meta_to_json
 
-    return json.dumps(shown(meta))
+    return json.dumps(meta_to_json(meta))
 
 
 def _table(profiles: "Sequence[Meta]", *, header: bool) -> Iterator[str]:

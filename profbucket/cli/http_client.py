@@ -13,7 +13,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Retry, Timeout
 
 from profbucket.errors import Invalid, Misconfigured, NotFound, ProfbucketError, Unavailable
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
@@ -45,7 +45,7 @@ class _Retry(Retry):
         return seconds is not None
 
 
-class Client:
+class HttpClient:
     """The collector at *url*, for at most *parallel* threads at once.
 
     *key* is sent as a bearer token; a password in the URL is one as well. Every call may raise ``Unavailable``
@@ -92,7 +92,7 @@ class Client:
         """See :meth:`Querier.find`."""
         return self._parsed(_page, self._json("GET", "profiles", _parameters(query)))
 
-    def read(self, profile_id: Id) -> bytes:
+    def read(self, profile_id: ProfileId) -> bytes:
         """See :meth:`Querier.read`."""
         return self._request("GET", f"profiles/{profile_id}")
 
@@ -104,7 +104,7 @@ class Client:
         """One gzip pprof; see :meth:`Querier.delta`."""
         return self._request("GET", "profiles/merge", {**_parameters(query), "delta": "1"})
 
-    def merge_ids(self, ids: Sequence[Id]) -> bytes:
+    def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         """One gzip pprof; see :meth:`Querier.merge_ids`."""
         return self._request("GET", f"profiles/{'+'.join(map(str, ids))}")
 
@@ -163,7 +163,7 @@ def _page(answer: Mapping[str, Any]) -> Page:
 def _meta(answer: Mapping[str, Any]) -> Meta:
     """The meta that the API shows. Its time is in whole seconds there, the exact one is in the id."""
     item = answer["body"]
-    profile_id = Id.parse(item["id"])
+    profile_id = ProfileId.parse(item["id"])
     return Meta(
         id=item["id"],
         service=item["service"],

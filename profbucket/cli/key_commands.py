@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from profbucket.auth import Keys, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Scope, hash_secret, new_secret
 from profbucket.errors import Invalid
 
 SCOPES = click.Choice([str(scope) for scope in Scope])
@@ -42,7 +42,7 @@ def create(name: str, scopes: Sequence[str], services: Sequence[str]) -> None:
     if services:
         entry["services"] = list(services)
     line = json.dumps(entry, ensure_ascii=False)
-    Keys.parse(f"[{line}]")  # as a collector will
+    ApiKeys.parse(f"[{line}]")  # as a collector will
     click.echo("The key, which nothing shows again, and its entry for the list in PROFBUCKET_KEYS:", err=True)
     click.echo(secret)
     click.echo(line)

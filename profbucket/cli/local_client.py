@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Page, Querier
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 
 
-class Direct:
+class LocalClient:
     """The calls of a :class:`~profbucket.cli.http_client.Client`, on the storage of *config*."""
 
     def __init__(self, config: Config) -> None:
@@ -28,7 +28,7 @@ class Direct:
     def find(self, query: Query) -> Page:
         return self._querier.find(query)
 
-    def read(self, profile_id: Id) -> bytes:
+    def read(self, profile_id: ProfileId) -> bytes:
         return self._querier.read(profile_id)
 
     def merge(self, query: Query) -> bytes:
@@ -37,7 +37,7 @@ class Direct:
     def delta(self, query: Query) -> bytes:
         return self._querier.delta(query).data
 
-    def merge_ids(self, ids: Sequence[Id]) -> bytes:
+    def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         return self._querier.merge_ids(ids).data
 
     def services(self) -> list[str]:

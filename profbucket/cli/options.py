@@ -16,8 +16,8 @@ from profbucket.times import FORMS, format_time, parse_time
 
 # Everything else is imported where it is used: a merge of files needs no HTTP, and --help needs nothing.
 if TYPE_CHECKING:
-    from profbucket.cli.http_client import Client
-    from profbucket.cli.local_client import Direct
+    from profbucket.cli.http_client import HttpClient
+    from profbucket.cli.local_client import LocalClient
     from profbucket.config import Config
     from profbucket.model.meta import Query
 
@@ -127,17 +127,17 @@ def output(command: F) -> F:
     )(command)
 
 
-def connect(url: str, key: str | None, storage: str | None) -> "Client | Direct":
+def connect(url: str, key: str | None, storage: str | None) -> "HttpClient | LocalClient":
     """What the options of :func:`connection` mean."""
     if storage:
         if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
             raise click.UsageError("--url and --storage exclude each other.")
-        from profbucket.cli.local_client import Direct
+        from profbucket.cli.local_client import LocalClient
 
-        return Direct(settings(storage))
-    from profbucket.cli.http_client import Client
+        return LocalClient(settings(storage))
+    from profbucket.cli.http_client import HttpClient
 
-    return Client(url, key or "", PARALLEL)
+    return HttpClient(url, key or "", PARALLEL)
 
 
 def settings(storage: str = "memory:") -> "Config":
@@ -182,9 +182,9 @@ def merged(
     if asked["service"]:
         raise click.UsageError("FILEs or IDs and --service exclude each other.")
     if any(_is_id(source) for source in sources):
-        from profbucket.model.ids import Id
+        from profbucket.model.ids import ProfileId
 
-        ids = [Id.parse(source) for source in sources]
+        ids = [ProfileId.parse(source) for source in sources]
         client = connect(url, key, storage)
         return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
     limits = settings().limits
@@ -205,10 +205,10 @@ def _is_id(source: str) -> bool:
     """Whether it is the id of a stored profile; a file of that name comes first."""
     if source.count("/") != 2 or os.path.exists(source):
         return False
-    from profbucket.model.ids import Id
+    from profbucket.model.ids import ProfileId
 
     try:
-        Id.parse(source)
+        ProfileId.parse(source)
     except Invalid:
         return False
     return True

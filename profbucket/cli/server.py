@@ -19,8 +19,8 @@ from profbucket import __version__
 from profbucket.cli.background_compaction import upkeep
 from profbucket.cli.options import DEFAULT_URL
 from profbucket.config import Config, environment
-from profbucket.errors import Forbidden, Misconfigured, ProfbucketError, Unavailable
-from profbucket.storage.store import open_storage
+from profbucket.errors import Misconfigured, ProfbucketError, StoragePermissionError, Unavailable
+from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
 from profbucket.times import format_time
 
@@ -175,7 +175,7 @@ def _is_loopback(host: str) -> bool:
 def _check_storage(config: Config) -> None:
     try:
         open_storage(config.storage_url).services()
-    except (Unavailable, Forbidden) as error:
+    except (Unavailable, StoragePermissionError) as error:
         raise error.about(config.storage_url) from None
 
 

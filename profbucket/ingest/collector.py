@@ -9,7 +9,7 @@ from dataclasses import replace
 from profbucket.errors import Invalid, TooLarge
 from profbucket.ingest import gotrace
 from profbucket.limits import Limits
-from profbucket.model import ids as keys
+from profbucket.model import ids
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
@@ -49,9 +49,9 @@ class Collector:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
         taken_at, totals = self._check_pprof(data) if kind.is_pprof else self._check_trace(data)
         taken_at = taken_at or created_at or self._clock()
-        digest = keys.digest(service, kind, labels, taken_at, data)
+        digest = ids.digest(service, kind, labels, taken_at, data)
         meta = Meta(
-            id=str(keys.Id(service, kind, taken_at, digest)),
+            id=str(ids.ProfileId(service, kind, taken_at, digest)),
             service=service,
             type=kind,
             labels=labels,
@@ -63,7 +63,7 @@ class Collector:
         return meta
 
     def _check_names(self, service: str, labels: Labels) -> None:
-        keys.check_service(service, self._limits)
+        ids.check_service(service, self._limits)
         if len(labels) > self._limits.labels:
             raise self._limits.invalid("labels", f"there are {len(labels)} labels")
         if (size := len(labels.format())) > self._limits.label_bytes:

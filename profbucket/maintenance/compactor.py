@@ -18,36 +18,37 @@ from typing import TYPE_CHECKING
 from profbucket.errors import Invalid, NotFound
 from profbucket.limits import Limits
 from profbucket.model import blocks
-from profbucket.model.ids import Id, block_prefix
-from profbucket.model.meta import Block, Meta
+from profbucket.model.blocks import Block
+from profbucket.model.ids import ProfileId, block_prefix
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
-from profbucket.periods import Periods
-from profbucket.storage.lookup import Moved
-from profbucket.storage.ports import LONGEST, Object, Part, Selection
+from profbucket.periods import CompactionPolicy
+from profbucket.storage.lookup import BlockReplaced
+from profbucket.storage.ports import LONGEST, Object, ObjectRange, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_stamp, format_time
 
 if TYPE_CHECKING:
-    from profbucket.pprof.block.build import Built
+    from profbucket.pprof.block.build import BuiltBlock
 
 _log = logging.getLogger("profbucket")
 
 
-class Deed(StrEnum):
+class Action(StrEnum):
     """What a step of a compaction has done."""
 
     COMPACTED = "compacted"  # profiles of the head are a block
-    UNITED = "united"  # blocks are one block
-    LOST = "lost"  # another run was quicker
+    MERGED = "merged"  # blocks are one block
+    CONFLICT = "conflict"  # another run was quicker
     DELETED = "deleted"  # an object is gone that nothing needed
-    FORGOTTEN = "forgotten"  # entries are gone of profiles that were posted again and are in a block
+    DEDUPLICATED = "deduplicated"  # entries are gone of profiles that were posted again and are in a block
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One step: so many *profiles* are concerned, and *key* is the object's."""
 
-    deed: Deed
+    deed: Action
     key: str
     profiles: int
 
@@ -59,7 +60,7 @@ class Compactor:
         self,
         storage: Storage,
         limits: Limits = Limits(),
-        periods: Periods = Periods(),
+        periods: CompactionPolicy = CompactionPolicy(),
         clock: Callable[[], int] = time.time_ns,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,11 +116,11 @@ class Compactor:
                 continue  # another run was quicker
             try:
                 known = self._already_in_blocks(service, kind, members)
-            except Moved:
+            except BlockReplaced:
                 return  # another run is at it
             if known:
                 self._index.remove(known)
-                yield Step(Deed.FORGOTTEN, members[0].id, len(known))
+                yield Step(Action.DEDUPLICATED, members[0].id, len(known))
             left: Sequence[Meta] = [meta for meta in members if meta.id not in known]
             while left:
                 taken, left = self._take(left)
@@ -134,10 +135,10 @@ class Compactor:
 
     def _take(self, members: Sequence[Meta]) -> tuple[Step | None, Sequence[Meta]]:
         """Make a block of the first of *members* and all that fit it; return the others, too."""
-        from profbucket.pprof.block.build import Builder
+        from profbucket.pprof.block.build import BlockBuilder
 
-        builder = Builder(self._limits)
-        keys = [Part(Id.parse(meta.id).key) for meta in members]
+        builder = BlockBuilder(self._limits)
+        keys = [ObjectRange(ProfileId.parse(meta.id).key) for meta in members]
         for meta, data in zip(members, self._bucket.get_many(keys), strict=True):
             if data is not None:  # else it has expired: its entry goes soon
                 builder.add(meta, data)
@@ -148,7 +149,7 @@ class Compactor:
             return None, ()
         ids = {meta.id for meta in built.members.metas()}
         block, done = self._write(built, self._periods.short, ids, ())
-        step = Step(Deed.COMPACTED if done else Deed.LOST, block.id, block.count)
+        step = Step(Action.COMPACTED if done else Action.CONFLICT, block.id, block.count)
         return step, [meta for meta in members if meta.id not in ids] if done else ()
 
     def _unite(self, service: str, kind: ProfileType) -> Iterator[Step]:
@@ -176,24 +177,26 @@ class Compactor:
             yield chunk
 
     def _unite_one(self, chunk: Sequence[Block]) -> Iterator[Step]:
-        from profbucket.pprof.block.build import Content, unite
+        from profbucket.pprof.block.build import BlockContent, merge_blocks
 
         contents = []
-        for block, data in zip(chunk, self._bucket.get_many([Part(block.id) for block in chunk]), strict=True):
+        for block, data in zip(
+            chunk, self._bucket.get_many([ObjectRange(block.id) for block in chunk]), strict=True
+        ):
             if data is not None:
-                contents.append(Content(block, data, self._limits))
+                contents.append(BlockContent(block, data, self._limits))
         if len(contents) < len(chunk):
             return  # one has expired, or is part of another by now
         try:
-            built = unite(contents, self._limits)
+            built = merge_blocks(contents, self._limits)
         except Invalid as error:
             _log.error("blocks of %s stay apart: %s", format_time(chunk[0].first), error)
             return
         block, done = self._write(built, self._periods.long, (), [one.id for one in chunk])
-        yield Step(Deed.UNITED if done else Deed.LOST, block.id, block.count)
+        yield Step(Action.MERGED if done else Action.CONFLICT, block.id, block.count)
 
     def _write(
-        self, built: "Built", period: int, members: Collection[str], replaced: Collection[str]
+        self, built: "BuiltBlock", period: int, members: Collection[str], replaced: Collection[str]
     ) -> tuple[Block, bool]:
         """Store a block, and return its record and whether it is in the index now."""
         block = built.record(period, self._clock())
@@ -213,7 +216,7 @@ class Compactor:
                 needed = self._index.blocks(service, kind, since, LATEST)
             if not any(block.id == there.key for block in needed) and self._is_left(there, needed):
                 self._bucket.delete(there.key)
-                yield Step(Deed.DELETED, there.key, 0)
+                yield Step(Action.DELETED, there.key, 0)
 
     def _sweep_from(self) -> int:
         """Since when blocks are looked at: each is paid for, and what is left over is nearly always of late."""

@@ -8,9 +8,8 @@ chosen that the index has, then those with more members.
 from collections.abc import Iterator, Sequence
 
 from profbucket.errors import Invalid, NotFound
-from profbucket.model.blocks import from_metadata
-from profbucket.model.ids import Id, Name, block_prefix
-from profbucket.model.meta import Block
+from profbucket.model.blocks import Block, from_metadata
+from profbucket.model.ids import Name, ProfileId, block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import LONGEST, Object, Selection
 from profbucket.storage.store import Storage
@@ -86,7 +85,7 @@ class Held:
         self._first = [block.first for block in blocks][::-1]
         self._open: list[tuple[int, set[Name]]] = []
 
-    def __contains__(self, profile_id: Id) -> bool:
+    def __contains__(self, profile_id: ProfileId) -> bool:
         at = profile_id.created_at
         while self._first and self._first[-1] <= at:
             self._first.pop()

@@ -15,11 +15,13 @@ from enum import StrEnum
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.maintenance.live_blocks import Held, blocks_in, chosen
-from profbucket.model.ids import BLOCKS, RESERVED, Id, prefix, unescape
-from profbucket.model.meta import Block, Meta, series_id
+from profbucket.model.blocks import Block
+from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, prefix, unescape
+from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.metadata import from_metadata
 from profbucket.storage.ports import Bucket, Object, Selection, Series
-from profbucket.storage.store import Storage, from_metadata
+from profbucket.storage.store import Storage
 from profbucket.times import LATEST, format_stamp
 
 _WORKERS = 16
@@ -184,7 +186,7 @@ def _compare_profiles(
     series = {one.id for one in storage.index.series(service, kind)}
     there, entry = next(objects, None), next(entries, None)
     while there or entry:
-        key = Id.parse(entry.id).key if entry else ""
+        key = ProfileId.parse(entry.id).key if entry else ""
         if there and (not entry or there.key < key):
             profile_id = _profile(there.key)
             if profile_id is None or profile_id not in held:
@@ -193,7 +195,7 @@ def _compare_profiles(
             continue
         assert entry  # noqa: S101 - tells the type checker
         both = there if there and there.key == key else None
-        if Id.parse(entry.id) in held:
+        if ProfileId.parse(entry.id) in held:
             yield Finding(State.TWICE, key, both, entry)
         else:
             yield Finding(_state(both, entry, series) if both else State.STALE, key, both, entry)
@@ -212,8 +214,8 @@ def _state(there: Object, entry: Meta, series: set[str]) -> State:
     return State.GOOD if entry.series in series else State.MISSING
 
 
-def _profile(key: str) -> Id | None:
+def _profile(key: str) -> ProfileId | None:
     try:
-        return Id.of_key(key)
+        return ProfileId.of_key(key)
     except Invalid:
         return None

@@ -20,15 +20,46 @@ from functools import lru_cache
 from hashlib import sha256
 
 from profbucket.errors import Invalid
-from profbucket.model.ids import Id, Name, block_key, block_of_key
+from profbucket.model.ids import Name, ProfileId, block_key, block_of_key
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Meta, Total
+from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
 
 MERGED, METAS, SERIES, PROFILES = range(4)  # the parts, in Block.ends; PROFILES is the first of those
 
 _FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The record of a block: one object that holds profiles of one service and type, its *members*.
+
+    All were created in one period of so many seconds, from ``first`` to ``last``. ``size`` is their bytes as
+    posted, ``ends`` is where each part of the object ends (see above), and ``measures``
+    is the same for blocks that can be merged. ``id`` is the object's key.
+    """
+
+    id: str
+    service: str
+    type: ProfileType
+    period: int
+    first: int
+    last: int
+    count: int
+    size: int
+    ends: tuple[int, ...]
+    measures: str
+    written_at: int
+
+    @property
+    def position(self) -> tuple[int, str]:
+        """Where it stands among blocks: by its first member."""
+        return self.first, self.id
+
+    def overlaps(self, start: int, end: int) -> bool:
+        """Whether a member may be created from *start* to *end*, both included."""
+        return start <= end and self.first <= end and start <= self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +95,7 @@ class Members:
             labels=list(labels),
             types=list(types),
             created_at=[meta.created_at for meta in metas],
-            digest=[Id.parse(meta.id).digest for meta in metas],
+            digest=[ProfileId.parse(meta.id).digest for meta in metas],
             series=series,
             size=[meta.size for meta in metas],
             measured=measured,
@@ -78,7 +109,7 @@ class Members:
         created_at = self.created_at[row]
         names, values = self.types[self.measured[row]], self.totals[row]
         return Meta(
-            id=str(Id(self.service, self.type, created_at, self.digest[row])),
+            id=str(ProfileId(self.service, self.type, created_at, self.digest[row])),
             service=self.service,
             type=self.type,
             labels=self.labels[self.series[row]],
@@ -99,7 +130,7 @@ class Members:
         first, last = self.created_at[0], self.created_at[-1]
         near = [one.id for one in metas if one.type == self.type and first <= one.created_at <= last]
         names = set(self.names()) if near else ()
-        return [one for one in near if Id.parse(one).name in names]
+        return [one for one in near if ProfileId.parse(one).name in names]
 
     def dump(self) -> bytes:
         first = self.created_at[0]

@@ -28,7 +28,7 @@ _ENDINGS = {True: ".pb.gz", False: ".trace"}
 
 
 @dataclass(frozen=True, slots=True)
-class Id:
+class ProfileId:
     """A profile's id in its parts."""
 
     service: str
@@ -40,7 +40,7 @@ class Id:
         return f"{escape(self.service)}/{self.type}/{format_stamp(self.created_at)}-{self.digest}"
 
     @classmethod
-    def parse(cls, text: str) -> "Id":
+    def parse(cls, text: str) -> "ProfileId":
         """Read an id, or raise ``Invalid``. Only what ``str`` of an id gives is read: one profile, one id."""
         try:
             service, kind, name = text.split("/")
@@ -64,7 +64,7 @@ class Id:
         return f"{self}{_ENDINGS[self.type.is_pprof]}"
 
     @classmethod
-    def of_key(cls, key: str) -> "Id":
+    def of_key(cls, key: str) -> "ProfileId":
         """The id of the profile under *key*, or raise ``Invalid``."""
         for ending in _ENDINGS.values():
             if key.endswith(ending) and (profile_id := cls.parse(key.removesuffix(ending))).key == key:
@@ -111,7 +111,7 @@ def block_key(service: str, kind: ProfileType, first: int, members: str) -> str:
 def block_of_key(key: str) -> tuple[str, ProfileType]:
     """The service and type of the block under *key*, or raise ``Invalid``."""
     if key.startswith(BLOCKS) and key.endswith(".block"):
-        block = Id.parse(key.removeprefix(BLOCKS).removesuffix(".block"))
+        block = ProfileId.parse(key.removeprefix(BLOCKS).removesuffix(".block"))
         return block.service, block.type
     raise Invalid(f"not a block's key: {key[:120]!r}")
 

@@ -46,38 +46,7 @@ class Meta:
         return self.created_at, self.id
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The record of a block: one object that holds profiles of one service and type, its *members*.
-
-    All were created in one period of so many seconds, from ``first`` to ``last``. ``size`` is their bytes as
-    posted, ``ends`` is where each part of the object ends (``blocks.py`` says which), and ``measures``
-    is the same for blocks that can be merged. ``id`` is the object's key.
-    """
-
-    id: str
-    service: str
-    type: ProfileType
-    period: int
-    first: int
-    last: int
-    count: int
-    size: int
-    ends: tuple[int, ...]
-    measures: str
-    written_at: int
-
-    @property
-    def position(self) -> tuple[int, str]:
-        """Where it stands among blocks: by its first member."""
-        return self.first, self.id
-
-    def overlaps(self, start: int, end: int) -> bool:
-        """Whether a member may be created from *start* to *end*, both included."""
-        return start <= end and self.first <= end and start <= self.last
-
-
-def shown(meta: Meta) -> dict[str, Any]:
+def meta_to_json(meta: Meta) -> dict[str, Any]:
     """*meta* as the API shows it, in JSON."""
     return {
         "id": meta.id,

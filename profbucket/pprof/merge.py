@@ -5,7 +5,7 @@ from functools import cached_property
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import NAME_BYTES, Limits
-from profbucket.pprof.columnar.accumulator import Pool
+from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints
 from profbucket.pprof.columnar.batch import Batch, Types
 from profbucket.pprof.columnar.encode import encode
@@ -39,7 +39,7 @@ class Merger:
     def __init__(self, limits: Limits = Limits(), observe: Observe | None = None) -> None:
         self._limits = limits
         self._observe = observe
-        self.pool = Pool()
+        self.pool = Accumulator()
         self._added = 0
         self._pending: list[Pending] = []
         self._pending_bytes = 0
@@ -105,7 +105,7 @@ class Merger:
     def add_batch(self, batch: Batch, name: str, *, every: bool = False) -> Ints:
         """Add a *batch* of one profile that was read with this pool's strings; raise as :meth:`add` does.
 
-        Return what its samples have become, as :meth:`Pool.add` does.
+        Return what its samples have become, as :meth:`Accumulator.add` does.
         """
         self.flush()
         self._alien(batch, [Pending(name, b"", checked=True)])

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.limits import Limits
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta, Query
 from profbucket.storage.store import Reader
 from profbucket.times import format_time
@@ -47,7 +47,7 @@ def difference(
     storage: Reader,
     query: Query,
     what: str,
-    restore: Callable[[Id], bytes | None],
+    restore: Callable[[ProfileId], bytes | None],
     *,
     limits: Limits,
     timer: Callable[[], float] = time.monotonic,
@@ -92,7 +92,7 @@ def difference(
         comment += f", {restarts} restarts"
     if singles := sum(one.first is one.last for one in series.values()):
         comment += f", {singles} with one profile left out"
-    ids = [Id.parse(term.meta.id) for term in terms]
+    ids = [ProfileId.parse(term.meta.id) for term in terms]
     contents = (
         restore(profile_id) if data is None else data
         for profile_id, data in zip(ids, storage.read_many(ids), strict=True)

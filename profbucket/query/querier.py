@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from profbucket.errors import Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
-from profbucket.model.ids import Id, escape
+from profbucket.model.ids import ProfileId, escape
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.delta import difference, note
 from profbucket.query.timeline import timeline
 from profbucket.storage.lookup import Source
-from profbucket.storage.ports import Part, Series
-from profbucket.storage.store import Reader, persistently
+from profbucket.storage.ports import ObjectRange, Series
+from profbucket.storage.store import Reader, retry_on_compaction
 from profbucket.times import format_time
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Querier:
             raise self._nothing(query)
         return timeline(points, query.start, query.end, group_by, step, limits=self._limits)
 
-    def read(self, profile_id: Id) -> bytes:
+    def read(self, profile_id: ProfileId) -> bytes:
         """The bytes of a profile as they were posted; of one that has expired and is in a block, what that knows.
 
         Raise ``NotFound`` where there is neither.
@@ -103,7 +103,7 @@ class Querier:
         data = self.stored(profile_id)
         return self.merge_ids([profile_id]).data if data is None else data
 
-    def stored(self, profile_id: Id) -> bytes | None:
+    def stored(self, profile_id: ProfileId) -> bytes | None:
         """The bytes of a profile as they were posted; ``None`` where only a block may know it: see ``merge_ids``.
 
         Raise ``NotFound`` for one that is not there and cannot be in a block.
@@ -119,7 +119,7 @@ class Querier:
         """Where *data* can be fetched instead, if it is too large to be answered and the storage has links."""
         return self._storage.offer(data, filename) if len(data) > self._limits.answer_bytes else None
 
-    def link(self, profile_id: Id, data: bytes, filename: str) -> str | None:
+    def link(self, profile_id: ProfileId, data: bytes, filename: str) -> str | None:
         """Where a stored profile with *data* can be fetched instead, if it is too large and there are links."""
         return self._storage.link(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
@@ -131,7 +131,7 @@ class Querier:
         types differ.
         """
         _check_mergeable(query)
-        return persistently(lambda: self._merge(query))
+        return retry_on_compaction(lambda: self._merge(query))
 
     def delta(self, query: Query) -> Merged:
         """What happened between the profiles that *query* asks for; see :mod:`profbucket.query.delta`.
@@ -147,7 +147,7 @@ class Querier:
         filename = f"{escape(query.service)}-{query.type}-delta.pb.gz"
         return Merged(made.data, filename, made.found, made.merged, made.expired)
 
-    def merge_ids(self, ids: Sequence[Id]) -> Merged:
+    def merge_ids(self, ids: Sequence[ProfileId]) -> Merged:
         """The merge of the profiles with these ids, all of one type.
 
         Raise ``NotFound`` where one of them is missing, ``Invalid`` where types differ or an id is repeated.
@@ -165,7 +165,7 @@ class Querier:
         from profbucket.pprof.merge import Merger
 
         merger = Merger(self._limits)
-        sources = [Source(Part(one.key), one.created_at, one.created_at, 1, 0) for one in ids]
+        sources = [Source(ObjectRange(one.key), one.created_at, one.created_at, 1, 0) for one in ids]
         for profile_id, data in zip(ids, self._in_time("by id", sources), strict=True):
             if data is not None:
                 merger.add(data)
@@ -243,11 +243,11 @@ class Querier:
         elif source.rows_of == MERGED:
             merger.add(data, source.block.id)
         else:
-            from profbucket.pprof.block.build import Content, add_rows
+            from profbucket.pprof.block.build import BlockContent, add_rows
 
-            add_rows(merger, Content(source.block, data, self._limits), source.rows_of, source.rows)
+            add_rows(merger, BlockContent(source.block, data, self._limits), source.rows_of, source.rows)
 
-    def _restore(self, merger: "Merger", profile_id: Id) -> None:
+    def _restore(self, merger: "Merger", profile_id: ProfileId) -> None:
         """Add a profile that has expired from the block that holds it, or raise ``NotFound``."""
 
         def attempt() -> None:
@@ -257,9 +257,9 @@ class Querier:
                     return self._add(merger, source, data)
             raise missing(profile_id)
 
-        persistently(attempt)
+        retry_on_compaction(attempt)
 
-    def _restored(self, profile_id: Id) -> bytes | None:
+    def _restored(self, profile_id: ProfileId) -> bytes | None:
         """What a block knows of a profile that has expired, or ``None``."""
         from profbucket.pprof.merge import Merger
 
@@ -274,7 +274,7 @@ class Querier:
         return NotFound(f"nothing found: {_described(query)} has no profiles; widen the range or drop labels")
 
 
-def missing(profile_id: Id) -> NotFound:
+def missing(profile_id: ProfileId) -> NotFound:
     """The error for a profile that is not there."""
     return NotFound(f"no profile {profile_id}: it never was, or has expired")
 

@@ -14,18 +14,18 @@ from itertools import islice
 from typing import NamedTuple
 
 from profbucket.limits import Limits
-from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Members
-from profbucket.model.ids import Id
+from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Meta, Query
-from profbucket.storage.ports import Bucket, Index, Part, Selection
+from profbucket.model.meta import Meta, Query
+from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
 
-class Moved(Exception):
+class BlockReplaced(Exception):
     """A block is not one any more: its members are elsewhere, and what was asked for is to be looked up anew."""
 
 
-class Found(NamedTuple):
+class Location(NamedTuple):
     """A profile, and where it is: in the head, or in this row of a block."""
 
     meta: Meta
@@ -49,7 +49,7 @@ class Source:
     A profile by itself has no ``block``. Of a block all members are meant, or ``rows`` of its part ``rows_of``.
     """
 
-    part: Part
+    part: ObjectRange
     first: int
     last: int
     count: int
@@ -59,7 +59,7 @@ class Source:
     rows: Sequence[int] = ()
 
 
-class History:
+class Lookup:
     """The profiles that *bucket* holds and *index* finds."""
 
     def __init__(self, bucket: Bucket, index: Index, limits: Limits = Limits()) -> None:
@@ -67,16 +67,16 @@ class History:
         self._index = index
         self._limits = limits
 
-    def find(self, query: Query) -> Iterator[Found]:
+    def find(self, query: Query) -> Iterator[Location]:
         """Yield what *query* asks for, oldest first, ordered by :attr:`Meta.position`.
 
-        Like all that reads lists of blocks, it raises ``Moved`` where one has become part of another and is gone.
+        Raise ``BlockReplaced`` if compaction replaced a block meanwhile, like everything that reads members.
         """
         blocks, entries = self._snapshot(query, query.limit)
         if query.after:
             after = query.after
             blocks = [block for block in blocks if block.last >= after[0]]
-        found = _in_order(map(Found, entries), blocks, self._rows(blocks, query))
+        found = _in_order(map(Location, entries), blocks, self._rows(blocks, query))
         yield from islice(found, query.limit)
 
     def sources(self, query: Query, cap: int) -> list[Source]:
@@ -106,9 +106,9 @@ class History:
         sources += [_of_meta(meta) for meta in head if meta.id not in held]
         return sorted(sources, key=lambda source: (source.first, source.part.key))
 
-    def sources_of(self, found: Iterable[Found]) -> list[Source]:
+    def sources_of(self, found: Iterable[Location]) -> list[Source]:
         """What a merge of just these profiles reads, in the order of time."""
-        rows: dict[str, tuple[Block, list[Found]]] = {}
+        rows: dict[str, tuple[Block, list[Location]]] = {}
         sources = []
         for one in found:
             if one.block is None:
@@ -139,7 +139,7 @@ class History:
                 names = [(total.type, total.unit) for total in meta.totals]
                 yield Point(meta.created_at, meta.labels, names, [total.value for total in meta.totals])
 
-    def holder(self, profile_id: Id) -> Source | None:
+    def holder(self, profile_id: ProfileId) -> Source | None:
         """What to read of the block that holds a profile, if one does."""
         at = profile_id.created_at
         blocks = self._index.blocks(profile_id.service, profile_id.type, at, at)
@@ -153,7 +153,7 @@ class History:
     def read(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
         """Yield the bytes of each of *sources*, in order, and ``None`` for one that has expired.
 
-        Raise ``Moved`` where its block has become part of another.
+        Raise ``BlockReplaced`` where its block has become part of another.
         """
         for source, data in zip(sources, self._bucket.get_many([one.part for one in sources]), strict=True):
             if data is None and source.block:
@@ -178,35 +178,37 @@ class History:
         """The list of each of *blocks*, and ``None`` for one whose object is gone."""
         from profbucket.pprof.block.container import load_members  # what lists no blocks needs no protobuf
 
-        wanted = [Part(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
+        wanted = [ObjectRange(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
         for data in self._bucket.get_many(wanted):
             yield None if data is None else load_members(data, self._limits)
 
     def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """The same of blocks that the index has: ``None`` for one that has expired. Raise ``Moved``."""
+        """The same of blocks that the index has: ``None`` for one that has expired. Raise ``BlockReplaced``."""
         for block, members in zip(blocks, self.lists(blocks), strict=True):
             if members is None:
                 self._check_expired(block)
             yield members
 
     def _check_expired(self, block: Block) -> None:
-        """Raise ``Moved`` for a block whose object is gone, unless that has expired."""
+        """Raise ``BlockReplaced`` for a block whose object is gone, unless that has expired."""
         if not self.has(block):
-            raise Moved(block.id)
+            raise BlockReplaced(block.id)
 
-    def _rows(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[Found]]:
+    def _rows(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[Location]]:
         """The members of each of *blocks* that *query* asks for."""
         matches = _matches(query)
         for block, members in zip(blocks, self.live_lists(blocks), strict=True):
             yield iter(()) if members is None else _found(block, members, query, matches)
 
 
-def _in_order(head: Iterator[Found], blocks: Sequence[Block], rows: Iterator[Iterator[Found]]) -> Iterator[Found]:
+def _in_order(
+    head: Iterator[Location], blocks: Sequence[Block], rows: Iterator[Iterator[Location]]
+) -> Iterator[Location]:
     """Merge *head* with the rows of blocks, which are opened when their time has come; each profile once."""
     upcoming = deque(enumerate(blocks, 1))
-    heap: list[tuple[tuple[int, str], int, Found, Iterator[Found]]] = []
+    heap: list[tuple[tuple[int, str], int, Location, Iterator[Location]]] = []
 
-    def enter(number: int, stream: Iterator[Found]) -> None:
+    def enter(number: int, stream: Iterator[Location]) -> None:
         if (first := next(stream, None)) is not None:
             heap.append((first.meta.position, number, first, stream))
             heapify(heap)
@@ -229,11 +231,11 @@ def _in_order(head: Iterator[Found], blocks: Sequence[Block], rows: Iterator[Ite
             heapreplace(heap, (following.meta.position, number, following, stream))
 
 
-def _found(block: Block, members: Members, query: Query, matches: Callable[[Labels], bool]) -> Iterator[Found]:
+def _found(block: Block, members: Members, query: Query, matches: Callable[[Labels], bool]) -> Iterator[Location]:
     for row in _selected(members, query, matches):
         meta = members.meta(row)
         if query.after is None or meta.position > query.after:
-            yield Found(meta, block, row)
+            yield Location(meta, block, row)
 
 
 def _selected(members: Members, query: Query, matches: Callable[[Labels], bool]) -> Sequence[int]:
@@ -249,11 +251,11 @@ def _matches(query: Query) -> Callable[[Labels], bool]:
 
 
 def _of_meta(meta: Meta) -> Source:
-    return Source(Part(Id.parse(meta.id).key), meta.created_at, meta.created_at, 1, meta.size)
+    return Source(ObjectRange(ProfileId.parse(meta.id).key), meta.created_at, meta.created_at, 1, meta.size)
 
 
 def _of_block(block: Block) -> Source:
-    part = Part(block.id, 0, block.ends[MERGED])
+    part = ObjectRange(block.id, 0, block.ends[MERGED])
     return Source(part, block.first, block.last, block.count, block.ends[MERGED], block)
 
 
@@ -266,9 +268,9 @@ def _of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
     if sum(one in series for one in members.series) > len(rows):
         return _of_profiles(block, rows, first, last)
     end = block.ends[SERIES]
-    return Source(Part(block.id, 0, end), first, last, len(rows), end, block, SERIES, sorted(series))
+    return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block, SERIES, sorted(series))
 
 
 def _of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
     end = block.ends[-1]
-    return Source(Part(block.id, 0, end), first, last, len(rows), end, block, PROFILES, rows)
+    return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block, PROFILES, rows)

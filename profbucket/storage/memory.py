@@ -4,9 +4,10 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from profbucket.errors import NotFound
-from profbucket.model.meta import Block, Meta
+from profbucket.model.blocks import Block
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import Object, Part, Selection, Series
+from profbucket.storage.ports import Object, ObjectRange, Selection, Series
 
 
 class MemoryBucket:
@@ -29,7 +30,7 @@ class MemoryBucket:
                 raise NotFound(f"no object {key!r}")
             return self._objects[key][0]
 
-    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
         for part in parts:
             try:
                 yield self.get(part.key)[part.begin : part.end]

@@ -3,8 +3,8 @@
 Both list the calls that we make and nothing else. A backend translates calls and errors; keys, ids, idempotence
 and limits are above it. All calls may come from several threads and processes at once.
 
-Every call may raise ``Unavailable`` (the same call may succeed later) and ``Forbidden`` (the text names the
-missing permission) besides what it says itself.
+Besides what its docstring lists, every call may raise ``Unavailable`` (the same call may succeed later) and
+``StoragePermissionError`` (the message names the missing permission).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from profbucket import periods
-from profbucket.errors import Forbidden, NotFound, Unavailable
+from profbucket.errors import NotFound, StoragePermissionError, Unavailable
+from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Meta
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import SECOND
 
 __all__ = [
     "LONGEST",
     "Bucket",
-    "Forbidden",
     "Index",
     "NotFound",
     "Object",
-    "Part",
+    "ObjectRange",
     "Selection",
     "Series",
+    "StoragePermissionError",
     "Unavailable",
 ]
 
@@ -46,7 +47,7 @@ class Object:
     metadata: Mapping[str, str] | None = None
 
 
-class Part(NamedTuple):
+class ObjectRange(NamedTuple):
     """The bytes of an object from *begin* up to *end*, which is its own end if not given. At least one byte."""
 
     key: str
@@ -72,7 +73,7 @@ class Bucket(Protocol):
         """Return the bytes under *key*, or raise ``NotFound``."""
         ...
 
-    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
         """Yield the bytes of each of *parts*, in their order, and ``None`` where there is no such object.
 
         Reads ahead as far as it pays, holding a bounded number of bytes; the first error is raised and ends it.

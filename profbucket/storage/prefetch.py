@@ -13,11 +13,11 @@ Admit = Callable[[int], None]
 Fetch = Callable[[_Asked, Admit], bytes | None]
 
 
-class Left(Exception):
+class ReaderClosed(Exception):
     """The reader has gone: what is still being fetched is of no use."""
 
 
-def read_ahead(
+def prefetch(
     fetch: Fetch[_Asked], parts: Sequence[_Asked], *, workers: int = 48, held: int = 64 << 20
 ) -> Iterator[bytes | None]:
     """Yield what *fetch* returns for each of *parts*, in their order. The first error is raised and ends it.
@@ -64,7 +64,7 @@ class _Room:
             self._sizes.pop(number, None)  # fetched once more, after an error
             self._changed.wait_for(lambda: self._fits(number, size))
             if self._closed:
-                raise Left
+                raise ReaderClosed
             self._sizes[number] = size
 
     def advance(self) -> None:

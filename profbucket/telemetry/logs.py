@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from profbucket.telemetry.request import Exchange, current
+from profbucket.telemetry.request import RequestRecord, current
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -38,7 +38,7 @@ def configure(level: str = "INFO", project: str = "", stream: TextIO | None = No
     logging.captureWarnings(True)
 
 
-def report(exchange: Exchange) -> None:
+def report(exchange: RequestRecord) -> None:
     """Log a request that was answered."""
     level = logging.DEBUG if exchange.route in PROBES and exchange.status < 400 else logging.INFO
     if _log.isEnabledFor(level):
@@ -97,7 +97,7 @@ class Plain(logging.Formatter):
         return f"{text}\n{_clean(self.formatException(record.exc_info))}" if record.exc_info else text
 
 
-def _fields(exchange: Exchange) -> dict[str, Any]:
+def _fields(exchange: RequestRecord) -> dict[str, Any]:
     """What is logged of a request, without what is empty."""
     known = {
         "key": exchange.key,

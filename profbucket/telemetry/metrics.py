@@ -8,7 +8,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from profbucket.telemetry.request import Exchange
+from profbucket.telemetry.request import RequestRecord
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -48,7 +48,7 @@ class Metrics:
         """Show what *value* returns, when asked for, as the gauge *name*."""
         Gauge(f"profbucket_{name}", what, registry=self._registry).set_function(value)
 
-    def count(self, exchange: Exchange) -> None:
+    def count(self, exchange: RequestRecord) -> None:
         """Count a request that was answered."""
         method, route = exchange.known_method, exchange.route or "none"
         self._requests.labels(method, route, str(exchange.status)).inc()

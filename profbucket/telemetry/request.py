@@ -37,7 +37,7 @@ class Trace:
 
 
 @dataclass(slots=True)
-class Exchange:
+class RequestRecord:
     """A request and what became of it. ``route`` is its rule, ``""`` where there is none; sizes are bytes.
 
     ``counts`` says how many profiles were found, and of a merge how many were merged and had expired.
@@ -64,22 +64,22 @@ class Exchange:
         return self.method if self.method in _METHODS else "other"
 
 
-_CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+_CURRENT: ContextVar[RequestRecord | None] = ContextVar("exchange", default=None)
 
 
-def current() -> Exchange:
+def current() -> RequestRecord:
     """The exchange under way, or one that is reported to nobody."""
-    return _CURRENT.get() or Exchange()
+    return _CURRENT.get() or RequestRecord()
 
 
-def observed(
-    app: WSGIApplication, report: Callable[[Exchange], None], timer: Callable[[], float] = time.perf_counter
+def record_requests(
+    app: WSGIApplication, report: Callable[[RequestRecord], None], timer: Callable[[], float] = time.perf_counter
 ) -> WSGIApplication:
     """*app*, each of whose exchanges is given to *report* once its answer is complete. *timer* counts seconds."""
 
     def observing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         length = environ.get("CONTENT_LENGTH") or ""
-        exchange = Exchange(
+        exchange = RequestRecord(
             method=environ.get("REQUEST_METHOD", ""),
             path=environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace"),
             trace=Trace.of(environ.get("HTTP_X_CLOUD_TRACE_CONTEXT", ""), environ.get("HTTP_TRACEPARENT", "")),

@@ -11,7 +11,7 @@ import pytest
 from profbucket.agent.encoding import Encoder
 from profbucket.agent.sending import Outbox
 from profbucket.agent.settings import Settings
-from profbucket.cli.http_client import Client
+from profbucket.cli.http_client import HttpClient
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.model.labels import Matcher
 from profbucket.model.meta import Query
@@ -52,7 +52,7 @@ def stub() -> Iterator[Sick]:
 
 def stored(url: str, service: str) -> int:
     """How many CPU profiles the collector has."""
-    return len(Client(url).find(Query(service, ProfileType.CPU, 0, LATEST)).profiles)
+    return len(HttpClient(url).find(Query(service, ProfileType.CPU, 0, LATEST)).profiles)
 
 
 def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str) -> None:
@@ -63,7 +63,7 @@ def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str
         outbox.close(time.monotonic() + 60)
         assert outbox.done.wait(60)
     query = Query("agents-shop", ProfileType.CPU, 0, LATEST, (Matcher("version", "=", "a,b=c d"),))
-    assert len(Client(collector).find(query).profiles) == 1
+    assert len(HttpClient(collector).find(query).profiles) == 1
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, "lost", "hang"])

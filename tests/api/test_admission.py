@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from profbucket.api.admission import Budget
+from profbucket.api.admission import Admission
 from profbucket.errors import Unavailable
 from profbucket.ingest import collector as ingest
 from profbucket.ingest.collector import Collector
@@ -15,19 +15,19 @@ from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.pprof.codec import Profile
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.api.test_app import pprof
 
 
 def test_posts_that_fit_are_held_together() -> None:
-    budget = Budget(Limits(inflight_bytes=10))
+    budget = Admission(Limits(inflight_bytes=10))
     with budget.hold(4), budget.hold(6):
         assert (budget.held, budget.posts) == (10, 2)
     assert (budget.held, budget.posts) == (0, 0)
 
 
 def test_one_that_does_not_fit_waits_until_there_is_room() -> None:
-    budget = Budget(Limits(inflight_bytes=10, inflight_seconds=600))
+    budget = Admission(Limits(inflight_bytes=10, inflight_seconds=600))
     begun, order = Event(), list[str]()
 
     def second() -> None:
@@ -46,7 +46,7 @@ def test_one_that_does_not_fit_waits_until_there_is_room() -> None:
 
 def test_without_room_in_time_it_is_asked_to_come_again_and_told_both_caps() -> None:
     clock = iter([0, 11.0])
-    budget = Budget(Limits(inflight_bytes=10, inflight_seconds=11), lambda: next(clock))
+    budget = Admission(Limits(inflight_bytes=10, inflight_seconds=11), lambda: next(clock))
     budget.held = 6
     with pytest.raises(Unavailable) as caught, budget.hold(5):
         pass
@@ -57,12 +57,12 @@ def test_without_room_in_time_it_is_asked_to_come_again_and_told_both_caps() -> 
 
 
 def test_a_single_one_has_room_however_large() -> None:
-    with Budget(Limits(inflight_bytes=10)).hold(11):
+    with Admission(Limits(inflight_bytes=10)).hold(11):
         pass
 
 
 def test_what_it_held_is_free_again_when_it_fails() -> None:
-    budget = Budget(Limits(inflight_bytes=10))
+    budget = Admission(Limits(inflight_bytes=10))
     with pytest.raises(KeyError), budget.hold(10):
         raise KeyError
     assert budget.held == 0

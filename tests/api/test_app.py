@@ -17,15 +17,16 @@ from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from profbucket.api.app import PROFILES, create_app
 from profbucket.config import Config
-from profbucket.errors import Forbidden, Unavailable
+from profbucket.errors import StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.maintenance.compactor import Compactor, Deed
+from profbucket.maintenance.compactor import Action, Compactor
 from profbucket.model.meta import Meta
 from profbucket.pprof import decode, profile_pb2
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
-from profbucket.storage.store import Storage, Writer, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage, Writer
 from profbucket.times import SECOND, parse_time
 
 NOW = parse_time("2026-11-22T22:51:07", 0)
@@ -603,7 +604,7 @@ class TestBounds:
         bucket = LinkedBucket()
         storage = Storage(bucket, MemoryIndex())
         posted = Api(storage).posted(pprof(9, at=NOW - 86_400 * SECOND))
-        assert [step.deed for step in Compactor(storage, clock=lambda: NOW).run()] == [Deed.COMPACTED]
+        assert [step.deed for step in Compactor(storage, clock=lambda: NOW).run()] == [Action.COMPACTED]
         bucket.delete(f"{posted}.pb.gz")
         assert total(Api(storage).get(f"{PROFILES}/{posted}")) == 9
         response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES}/{posted}")
@@ -617,7 +618,7 @@ class TestBounds:
         class ReadOnly(LinkedBucket):
             def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
                 if key.startswith("_/"):
-                    raise Forbidden("grant a role")
+                    raise StoragePermissionError("grant a role")
                 return super().put(key, data, metadata)
 
         bucket = ReadOnly()
@@ -737,7 +738,8 @@ class TestManners:
         assert response.content_type.startswith("text/plain")
 
     @pytest.mark.parametrize(
-        ("error_", "sentence"), [(Unavailable("the bucket is away"), "away"), (Forbidden("role x"), "role x")]
+        ("error_", "sentence"),
+        [(Unavailable("the bucket is away"), "away"), (StoragePermissionError("role x"), "role x")],
     )
     def test_a_storage_that_fails_is_a_503_that_asks_to_try_again(self, error_: Exception, sentence: str) -> None:
         class Broken:

@@ -13,18 +13,19 @@ from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import ignored_auth, negative_data_rejection, positive_data_acceptance
 
 from profbucket.api.app import PROFILES, STATUS, create_app
-from profbucket.auth import Keys, Scope, hash_secret
+from profbucket.auth import ApiKeys, Scope, hash_secret
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from tests.api.test_app import TRACE, LinkedBucket, pprof
 
 SECRET = "the-key-that-opens"
-KEYS = Keys.parse(json.dumps([{"name": "all", "sha256": hash_secret(SECRET).hex(), "scopes": list(Scope)}]))
+KEYS = ApiKeys.parse(json.dumps([{"name": "all", "sha256": hash_secret(SECRET).hex(), "scopes": list(Scope)}]))
 DOCUMENT = "/api/0/openapi.json"
 
 # What makes a request valid, a schema of its parameters does not say: a body that is a pprof, a range that does
@@ -37,7 +38,7 @@ schemathesis.openapi.media_type(
 )
 
 
-def make(keys: Keys | None = None, bare: str | None = None) -> Flask:
+def make(keys: ApiKeys | None = None, bare: str | None = None) -> Flask:
     """A collector that holds profiles of the service ``api``, and has links for those that are large."""
     limits = Limits(answer_bytes=400)
     storage = Storage(LinkedBucket(), open_storage("memory:").index)

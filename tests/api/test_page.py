@@ -13,7 +13,7 @@ from profbucket.api.app import create_app
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.support.paths import ROOT
 from tests.support.serving import served
 from tests.test_functions import ask

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.auth import Keys, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Scope, hash_secret, new_secret
 from profbucket.cli.server import Server
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
@@ -36,7 +36,7 @@ class TestCreate:
     def test_it_prints_a_secret_and_the_entry_that_lets_it_in(self) -> None:
         done = profbucket("key", "create", "shop-agents", "--scope", "write", "--service", "shop-*").check()
         secret, entry = done.text.splitlines()
-        key = Keys.parse(f"[{entry}]").find(secret)
+        key = ApiKeys.parse(f"[{entry}]").find(secret)
         assert key
         assert (key.name, key.scopes, key.services) == ("shop-agents", frozenset({Scope.WRITE}), ("shop-*",))
         assert secret not in entry + done.stderr
@@ -150,11 +150,11 @@ class TestServe:
         assert "PROFBUCKET_KEYS" in done.stderr
         assert "PROFBUCKET_ANONYMOUS=1" in done.stderr
 
-    KEYS = Keys.parse(f'[{{"name": "a", "sha256": "{"0" * 64}", "scopes": ["read"]}}]')
+    KEYS = ApiKeys.parse(f'[{{"name": "a", "sha256": "{"0" * 64}", "scopes": ["read"]}}]')
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
     @pytest.mark.parametrize(("keys", "anonymous"), [(None, False), (None, True), (KEYS, False)])
-    def test_keys_or_a_word_open_it(self, host: str, keys: Keys | None, anonymous: bool) -> None:
+    def test_keys_or_a_word_open_it(self, host: str, keys: ApiKeys | None, anonymous: bool) -> None:
         server, config = Server(host, 0, "memory:"), Config("memory:", keys=keys, anonymous=anonymous)
         if keys or anonymous:
             server.check_open(config)

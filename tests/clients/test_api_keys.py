@@ -16,8 +16,8 @@ import urllib3
 from werkzeug.serving import make_server
 
 from profbucket.api.app import create_app
-from profbucket.auth import Keys, Scope, hash_secret, new_secret
-from profbucket.cli.http_client import Client
+from profbucket.auth import ApiKeys, Scope, hash_secret, new_secret
+from profbucket.cli.http_client import HttpClient
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
@@ -161,7 +161,7 @@ class TestRedirect:
         data = (DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()
         Collector(storage).collect("shop", ProfileType.CPU, Labels(), data)
         limits = Limits(answer_bytes=100)
-        config = Config("memory:", limits, keys=Keys.parse(json.dumps(ENTRIES)))
+        config = Config("memory:", limits, keys=ApiKeys.parse(json.dumps(ENTRIES)))
         server = make_server("127.0.0.1", 0, create_app(config, querier=Querier(storage, limits)), threaded=True)
         with running(server):
             yield f"http://127.0.0.1:{server.port}"
@@ -180,7 +180,7 @@ class TestRedirect:
         self, elsewhere: Elsewhere, collector: str, form: str
     ) -> None:
         url = form.format(scheme="http://", key=READER, host=collector.removeprefix("http://"))
-        assert Client(url, READER).merge(Query("shop", ProfileType.CPU, 0, LATEST))[:2] == b"\x1f\x8b"
+        assert HttpClient(url, READER).merge(Query("shop", ProfileType.CPU, 0, LATEST))[:2] == b"\x1f\x8b"
         self.check_seen(elsewhere)
 
     @staticmethod

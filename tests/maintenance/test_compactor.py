@@ -13,11 +13,11 @@ from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.periods import Periods
+from profbucket.periods import CompactionPolicy
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
@@ -71,7 +71,10 @@ class Compact:
 
     def to(self, storage: Storage) -> None:
         compactor = Compactor(
-            storage, self.limits, Periods(3600, 4 * 3600, 0, 1800), clock=lambda: MIDNIGHT + self.minute * MINUTE
+            storage,
+            self.limits,
+            CompactionPolicy(3600, 4 * 3600, 0, 1800),
+            clock=lambda: MIDNIGHT + self.minute * MINUTE,
         )
         for number, _ in enumerate(compactor.run(), 1):
             if number == self.steps:
@@ -86,7 +89,7 @@ class Expire:
         for service in storage.services():
             for found in storage.locate(Query(service, None, 0, 2**62)):
                 if found.block:
-                    storage.bucket.delete(Id.parse(found.meta.id).key)
+                    storage.bucket.delete(ProfileId.parse(found.meta.id).key)
 
 
 @dataclass(frozen=True)
@@ -185,4 +188,4 @@ def test_all_answers_are_those_of_a_storage_that_was_never_compacted(
 @pytest.mark.parametrize(("short", "long"), [(0, 10), (10, 5), (7, 10), (3600, 8 * 86400)])
 def test_periods_that_do_not_fit_into_each_other_are_refused(short: int, long: int) -> None:
     with pytest.raises(Invalid, match="the long one is a multiple, a week at most"):
-        Periods(short, long)
+        CompactionPolicy(short, long)

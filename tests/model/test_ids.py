@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
-from profbucket.model import ids as keys
-from profbucket.model.ids import Id
+from profbucket.model import ids
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
@@ -41,7 +41,7 @@ SERVICES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
     ]
 )
 IDS = st.builds(
-    Id,
+    ProfileId,
     service=SERVICES,
     type=st.sampled_from(ProfileType),
     created_at=st.integers(0, LATEST),
@@ -53,20 +53,20 @@ GOOD = "api/cpu/20261122T225107.123456789Z-0123456789abcdef"
 class TestServices:
     @given(SERVICES)
     def test_what_is_escaped_is_unescaped(self, service: str) -> None:
-        assert keys.unescape(keys.escape(service)) == service
+        assert ids.unescape(ids.escape(service)) == service
 
     @given(SERVICES)
     def test_an_escaped_name_is_safe_in_urls_shells_and_file_systems(self, service: str) -> None:
-        escaped = keys.escape(service)
+        escaped = ids.escape(service)
         assert re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", escaped)  # not hidden, not ".", not ".."
         assert quote(escaped, safe="") == escaped
-        assert escaped != keys.RESERVED
+        assert escaped != ids.RESERVED
 
     @given(SERVICES, SERVICES)
     def test_different_services_have_different_names_and_prefixes(self, one: str, other: str) -> None:
         if one != other:
-            assert keys.escape(one) != keys.escape(other)
-            assert not keys.prefix(one).startswith(keys.prefix(other))
+            assert ids.escape(one) != ids.escape(other)
+            assert not ids.prefix(one).startswith(ids.prefix(other))
 
     @pytest.mark.parametrize(
         ("service", "escaped"),
@@ -89,7 +89,7 @@ class TestServices:
     )
     def test_a_service_is_escaped_as_it_always_was(self, service: str, escaped: str) -> None:
         """The written form is that of objects that are stored already: it cannot change."""
-        assert keys.escape(service) == escaped
+        assert ids.escape(service) == escaped
 
     @pytest.mark.parametrize(
         "text",
@@ -101,15 +101,15 @@ class TestServices:
     )
     def test_what_escape_never_writes_is_no_name(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"."):
-            keys.unescape(text)
+            ids.unescape(text)
 
     @given(st.text(st.sampled_from("~0123456789ABCDEFabcxyz._-/%é")) | st.text())
     def test_whatever_is_unescaped_is_a_service_or_a_value_error(self, text: str) -> None:
         try:
-            service = keys.unescape(text)
+            service = ids.unescape(text)
         except ValueError:
             return
-        assert keys.escape(service) == text
+        assert ids.escape(service) == text
 
     @pytest.mark.parametrize(
         ("service", "sentence"),
@@ -128,46 +128,46 @@ class TestServices:
     )
     def test_a_name_that_no_service_can_have_is_invalid_for_a_reason(self, service: str, sentence: str) -> None:
         with pytest.raises(Invalid, match=sentence):
-            keys.check_service(service, Limits())
+            ids.check_service(service, Limits())
 
     @pytest.mark.parametrize("service", ["_", "..", "a/b c", "🔥" * 16, "x" * 200])
     def test_any_other_name_is_a_service_and_fits_into_a_key(self, service: str) -> None:
-        keys.check_service(service, Limits())
-        key = Id(service, CPU, NOW, "0" * 16).key
+        ids.check_service(service, Limits())
+        key = ProfileId(service, CPU, NOW, "0" * 16).key
         assert all(len(part) <= 240 for part in key.split("/"))
 
     def test_a_prefix_is_that_of_no_service_whose_name_only_begins_alike(self) -> None:
-        assert keys.prefix("api") == "api/"
-        assert keys.prefix("api", CPU) == "api/cpu/"
-        assert keys.prefix("a/b", TRACE) == "a~2Fb/trace/"
+        assert ids.prefix("api") == "api/"
+        assert ids.prefix("api", CPU) == "api/cpu/"
+        assert ids.prefix("a/b", TRACE) == "a~2Fb/trace/"
 
 
 class TestIds:
     @given(IDS)
-    def test_an_id_is_read_as_it_was_written_and_so_is_its_key(self, one: Id) -> None:
-        assert Id.parse(str(one)) == one
-        assert Id.of_key(one.key) == one
+    def test_an_id_is_read_as_it_was_written_and_so_is_its_key(self, one: ProfileId) -> None:
+        assert ProfileId.parse(str(one)) == one
+        assert ProfileId.of_key(one.key) == one
         assert one.key.removesuffix(".pb.gz").removesuffix(".trace") == str(one)
 
     @given(IDS)
-    def test_an_id_needs_no_escaping_and_can_be_joined_by_plus(self, one: Id) -> None:
+    def test_an_id_needs_no_escaping_and_can_be_joined_by_plus(self, one: ProfileId) -> None:
         assert re.fullmatch("[A-Za-z0-9._~/-]+", str(one))
         assert [part for part in str(one).split("/") if part.startswith(".") or part in ("", "_")] == []
 
     @given(st.lists(st.integers(0, LATEST), min_size=2), SERVICES)
     def test_ids_sort_by_time(self, times: list[int], service: str) -> None:
-        ids = [Id(service, CPU, time, "0" * 16) for time in times]
+        ids = [ProfileId(service, CPU, time, "0" * 16) for time in times]
         assert sorted(map(str, ids)) == [str(one) for one in sorted(ids, key=lambda one: one.created_at)]
 
     @given(IDS)
-    def test_the_keys_of_a_service_and_type_begin_with_its_prefix(self, one: Id) -> None:
-        assert one.key.startswith(keys.prefix(one.service))
-        assert one.key.startswith(keys.prefix(one.service, one.type))
-        assert keys.prefix(one.service, one.type).count("/") == 2
+    def test_the_keys_of_a_service_and_type_begin_with_its_prefix(self, one: ProfileId) -> None:
+        assert one.key.startswith(ids.prefix(one.service))
+        assert one.key.startswith(ids.prefix(one.service, one.type))
+        assert ids.prefix(one.service, one.type).count("/") == 2
 
     def test_an_id_is_written_as_it_always_was(self) -> None:
         """The written form is that of objects that are stored already: it cannot change."""
-        one = Id("api", CPU, NOW, "0123456789abcdef")
+        one = ProfileId("api", CPU, NOW, "0123456789abcdef")
         assert str(one) == GOOD
         assert one.key == f"{GOOD}.pb.gz"
         assert replace(one, type=TRACE).key == "api/trace/20261122T225107.123456789Z-0123456789abcdef.trace"
@@ -221,14 +221,14 @@ class TestIds:
     )
     def test_what_is_no_id_is_invalid(self, text: str) -> None:
         with pytest.raises(Invalid) as caught:
-            Id.parse(text)
+            ProfileId.parse(text)
         assert len(str(caught.value)) < 400
         with pytest.raises(Invalid):
-            Id.of_key(f"{text}.pb.gz")
+            ProfileId.of_key(f"{text}.pb.gz")
 
     @given(st.text(st.sampled_from("api/cpu20261122T.Z-~_") | st.characters()))
     def test_whatever_is_parsed_is_an_id_or_invalid(self, text: str) -> None:
-        for parse in (Id.parse, Id.of_key):
+        for parse in (ProfileId.parse, ProfileId.of_key):
             try:
                 parse(text)
             except Invalid as error:
@@ -236,13 +236,13 @@ class TestIds:
 
     @given(IDS, st.data())
     def test_an_id_in_which_one_character_is_another_is_another_or_invalid(
-        self, one: Id, data: st.DataObject
+        self, one: ProfileId, data: st.DataObject
     ) -> None:
         text = str(one)
         place = data.draw(st.integers(0, len(text) - 1))
         changed = text[:place] + data.draw(st.sampled_from(string.printable)) + text[place + 1 :]
         try:
-            found = Id.parse(changed)
+            found = ProfileId.parse(changed)
         except Invalid:
             return
         assert str(found) == changed
@@ -257,13 +257,13 @@ class TestIds:
     )
     def test_what_is_no_key_of_a_profile_is_invalid(self, key: str) -> None:
         with pytest.raises(Invalid):
-            Id.of_key(key)
+            ProfileId.of_key(key)
 
 
 class TestDigest:
     def test_it_is_that_of_the_objects_that_are_stored_already(self) -> None:
         """A retried post has the id of the first one, whichever version took that: it cannot change."""
-        assert keys.digest("api", CPU, Labels.parse("v=1"), NOW, b"data") == "cd47896359c3e950"
+        assert ids.digest("api", CPU, Labels.parse("v=1"), NOW, b"data") == "cd47896359c3e950"
 
     def test_it_tells_apart_whatever_makes_a_profile_another_one(self) -> None:
         one = ("api", CPU, Labels.parse("a=1,b=2"), NOW, b"data")
@@ -277,13 +277,13 @@ class TestDigest:
             (*one[:4], b""),
             (*one[:3], NOW // 10, b"9data"),  # no byte moves from one part to another
         ]
-        assert len({keys.digest(*each) for each in [one, *others]}) == 1 + len(others)
+        assert len({ids.digest(*each) for each in [one, *others]}) == 1 + len(others)
 
     def test_it_is_the_same_for_labels_in_another_order(self) -> None:
-        assert keys.digest("api", CPU, Labels.parse("b=2,a=1"), NOW, b"") == keys.digest(
+        assert ids.digest("api", CPU, Labels.parse("b=2,a=1"), NOW, b"") == ids.digest(
             "api", CPU, Labels.parse("a=1,b=2"), NOW, b""
         )
 
     @given(SERVICES, st.integers(0, LATEST), st.binary(max_size=50))
     def test_it_is_sixteen_hex_digits(self, service: str, created_at: int, data: bytes) -> None:
-        assert re.fullmatch("[0-9a-f]{16}", keys.digest(service, CPU, Labels(), created_at, data))
+        assert re.fullmatch("[0-9a-f]{16}", ids.digest(service, CPU, Labels(), created_at, data))

@@ -14,14 +14,15 @@ from profbucket.errors import Invalid, NotFound, NotMergeable, TooMany
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.pprof.scale import scaled
 from profbucket.query.querier import Querier
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.agent.programs import SCRIPTS, program
 from tests.support.go_tool import GoPprof
@@ -189,7 +190,7 @@ def test_what_has_expired_is_left_out_with_what_it_is_compared_to(stored: Stored
     stored.put({b"f": (90, 900, 9, 9)}, 1, "a")
     stored.put({b"f": (1, 10, 1, 1)}, 2, "b")
     stored.put({b"f": (3, 30, 3, 3)}, 3, "b")
-    stored.storage.bucket.delete(Id.parse(gone).key)
+    stored.storage.bucket.delete(ProfileId.parse(gone).key)
     assert stored.delta() == {b"f": (2, 20, 3, 3)}
     assert "2 had expired" in stored.comment()
 
@@ -243,7 +244,7 @@ def test_a_merge_of_counters_says_that_they_are_added_up(stored: Stored) -> None
     assert comment.endswith(
         "; alloc_objects, alloc_space count from the start of each process and are added up here: see delta=1"
     )
-    ids = [Id.parse(meta.id) for meta in stored.querier.find(ALWAYS).profiles]
+    ids = [ProfileId.parse(meta.id) for meta in stored.querier.find(ALWAYS).profiles]
     by_id = decode(stored.querier.merge_ids(ids).data).message
     assert "see delta=1" in by_id.string_table[by_id.comment[0]].decode()
 
@@ -299,7 +300,7 @@ def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Sto
     before, said = stored.delta(), stored.comment()
     list(Compactor(stored.storage, clock=lambda: T + 10**6 * SECOND).run())
     for meta in stored.storage.find(ALWAYS):
-        stored.storage.bucket.delete(Id.parse(meta.id).key)
+        stored.storage.bucket.delete(ProfileId.parse(meta.id).key)
     assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
     assert stored.delta() == before
     assert stored.comment() == said

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Unavailable
-from profbucket.model.ids import Id
+from profbucket.model.blocks import Block
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Meta, Query
+from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier, spread
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -83,7 +84,7 @@ ASKED = Query("api", ProfileType.CPU, *EVER)
     ids=["find", "merge", "timeline", "read"],
 )
 def test_where_blocks_move_all_the_time_a_question_is_given_up_and_can_be_asked_again(
-    question: Callable[[Querier, Id], Any],
+    question: Callable[[Querier, ProfileId], Any],
 ) -> None:
     bucket, index = MemoryBucket(), Restless()
     storage = Storage(bucket, index)
@@ -93,5 +94,5 @@ def test_where_blocks_move_all_the_time_a_question_is_given_up_and_can_be_asked_
         bucket.delete(there.key)
     index.asked = 0
     with pytest.raises(Unavailable, match="became parts of others all the time; ask again"):
-        question(Querier(storage), Id.parse(metas[0].id))
+        question(Querier(storage), ProfileId.parse(metas[0].id))
     assert 5 <= index.asked <= 10

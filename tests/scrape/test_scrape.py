@@ -24,7 +24,7 @@ from profbucket.query.querier import Querier
 from profbucket.scrape.fetch import Held, fetch, is_guarded
 from profbucket.scrape.scraper import SPREAD_SECONDS, Outcome, _offset, scrape
 from profbucket.scrape.targets import KEY, TYPES, Target, parse_targets
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from profbucket.times import LATEST
 from tests.support import scrape_targets as bad
 from tests.support.agent.programs import SCRIPTS, program

@@ -10,7 +10,7 @@ import pytest
 
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.meta import Query
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.support.paths import ROOT
 from tests.support.storage.examples import EVER, NOW, numbered
 from tests.support.storage.faults import DEADLINE, dangling, post_through_faults
@@ -33,7 +33,7 @@ def test_every_post_is_found_once_whatever_goes_wrong_on_the_way(gcs: str, fires
 
 KILLED = """
 import os, signal, sys
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.support.storage.examples import numbered
 
 storage = open_storage(sys.argv[1])

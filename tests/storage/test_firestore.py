@@ -242,7 +242,7 @@ def forget_series(project: str, series: str) -> None:
 
 FORK = """
 import os, sys
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from tests.support.storage.examples import numbered
 
 storage = open_storage(sys.argv[1])

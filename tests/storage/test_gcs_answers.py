@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from profbucket.errors import Forbidden
+from profbucket.errors import StoragePermissionError
 from storage_gcs import GcsBucket
 
 ANSWER = "writer@project.iam.gserviceaccount.com does not have {} access to the Google Cloud Storage object."
@@ -47,5 +47,5 @@ def test_who_may_not_overwrite_is_told_so_by_an_object_that_is_there(lacking: li
 
 def test_who_may_not_create_is_told_the_role(lacking: list[str]) -> None:
     lacking.append("storage.objects.create")
-    with pytest.raises(Forbidden, match=r"grant roles/storage\.objectCreator on the bucket 'bucket'"):
+    with pytest.raises(StoragePermissionError, match=r"grant roles/storage\.objectCreator on the bucket 'bucket'"):
         GcsBucket("bucket").put("a/cpu/b.pb.gz", b"data", {})

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.errors import Forbidden, Misconfigured, NotFound, Unavailable
-from profbucket.model.ids import Id
+from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.model.ids import ProfileId
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import Part, Selection
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.ports import ObjectRange, Selection
+from profbucket.storage.store import Storage
 from storage_local import LocalBucket, LocalIndex, open_url
 from storage_local.files import locked
 from tests.support.storage.bucket_suite import BucketClaims
@@ -84,7 +85,7 @@ class TestFiles:
         calls: list[Callable[[], object]] = [
             lambda: bucket.put(key, b"", {}),
             lambda: bucket.get(key),
-            lambda: list(bucket.get_many([Part(key)])),
+            lambda: list(bucket.get_many([ObjectRange(key)])),
             lambda: bucket.stat(key),
             lambda: bucket.delete(key),
         ]
@@ -153,7 +154,7 @@ class TestFiles:
         (tmp_path / "storage").rename(tmp_path / "away")
         assert storage.write(other, more) is True
         assert [found.id for found in storage.index.find(everything())] == [other.id]
-        assert storage.read(Id.parse(other.id)) == more
+        assert storage.read(ProfileId.parse(other.id)) == more
         again = open_storage(f"file://{tmp_path}/storage")
         assert [found.id for found in again.index.find(everything())] == [other.id]
 
@@ -206,8 +207,8 @@ class TestErrors:
             (errno.ENOSPC, Unavailable, "failed to write 'api/cpu/1': No space left on device"),
             (errno.EIO, Unavailable, "failed to write 'api/cpu/1': Input/output error"),
             (errno.EMFILE, Unavailable, "Too many open files"),
-            (errno.EACCES, Forbidden, "Permission denied; user .* must be able to read and write"),
-            (errno.EROFS, Forbidden, "Read-only file system"),
+            (errno.EACCES, StoragePermissionError, "Permission denied; user .* must be able to read and write"),
+            (errno.EROFS, StoragePermissionError, "Read-only file system"),
         ],
     )
     def test_a_write_that_fails_is_a_sentence_and_may_be_tried_again(
@@ -294,7 +295,7 @@ class TestErrors:
         ("pragma", "error", "sentence"),
         [
             ("max_page_count = 1", Unavailable, "database or disk is full"),
-            ("query_only = 1", Forbidden, "user .* must be able to write its file"),
+            ("query_only = 1", StoragePermissionError, "user .* must be able to write its file"),
         ],
     )
     def test_a_database_that_cannot_be_written_is_a_sentence(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from profbucket.errors import Misconfigured
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_local import LocalBucket, LocalIndex
 from storage_s3 import S3Bucket
@@ -63,9 +63,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
 ) -> None:
     found = importlib.util.find_spec
     missing = ("google.cloud.storage", "boto3")
-    monkeypatch.setattr(
-        "profbucket.storage.store.find_spec", lambda name: None if name in missing else found(name)
-    )
+    monkeypatch.setattr("profbucket.storage.open.find_spec", lambda name: None if name in missing else found(name))
     with pytest.raises(Misconfigured, match=rf"pip install 'profbucket\[{extra}\]'"):
         open_storage(url)
 

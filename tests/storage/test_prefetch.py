@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from profbucket.storage.prefetch import read_ahead
+from profbucket.storage.prefetch import prefetch
 
 PATIENCE = 30.0  # seconds; reached only where a claim is broken
 
@@ -23,7 +23,7 @@ def test_what_is_fetched_out_of_order_comes_in_order() -> None:
             last.set()
         return None if key == "2" else key.encode()
 
-    assert list(read_ahead(fetch, list("01234"), workers=4)) == [b"0", b"1", None, b"3", b"4"]
+    assert list(prefetch(fetch, list("01234"), workers=4)) == [b"0", b"1", None, b"3", b"4"]
 
 
 def test_no_more_bytes_are_held_than_allowed() -> None:
@@ -38,7 +38,7 @@ def test_no_more_bytes_are_held_than_allowed() -> None:
         return key.encode()
 
     keys = [f"{number}" for number in range(100)]
-    for key, data in zip(keys, read_ahead(fetch, keys, workers=8, held=100), strict=True):
+    for key, data in zip(keys, prefetch(fetch, keys, workers=8, held=100), strict=True):
         assert data == key.encode()
         with lock:
             held -= 40
@@ -50,7 +50,7 @@ def test_an_object_larger_than_the_bound_comes_alone() -> None:
         admit(1000)
         return key.encode()
 
-    assert list(read_ahead(fetch, list("abcdef"), workers=3, held=10)) == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    assert list(prefetch(fetch, list("abcdef"), workers=3, held=10)) == [b"a", b"b", b"c", b"d", b"e", b"f"]
 
 
 def test_no_more_are_fetched_ahead_than_allowed() -> None:
@@ -61,7 +61,7 @@ def test_no_more_are_fetched_ahead_than_allowed() -> None:
         fetched.append(key)
         return b""
 
-    under_way = read_ahead(fetch, [f"{number}" for number in range(1000)], workers=4)
+    under_way = prefetch(fetch, [f"{number}" for number in range(1000)], workers=4)
     next(under_way)
     assert len(fetched) <= 2 * 4
     under_way.close()  # type: ignore[attr-defined]
@@ -77,7 +77,7 @@ def test_the_first_error_is_raised_in_its_place_and_cancels_the_rest() -> None:
             raise LookupError(key)
         return key.encode()
 
-    under_way = read_ahead(fetch, [f"{number}" for number in range(500)], workers=2)
+    under_way = prefetch(fetch, [f"{number}" for number in range(500)], workers=2)
     assert list(islice(under_way, 5)) == [b"0", b"1", b"2", b"3", b"4"]
     with pytest.raises(LookupError, match="5"):
         next(under_way)
@@ -96,7 +96,7 @@ def test_who_waits_for_room_is_let_go_when_the_reader_leaves() -> None:
             gone.release()
         return b""
 
-    under_way = read_ahead(fetch, list("abcd"), workers=4, held=100)
+    under_way = prefetch(fetch, list("abcd"), workers=4, held=100)
     next(under_way)
     for _ in range(4):
         assert waiting.acquire(timeout=PATIENCE)

@@ -14,11 +14,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from profbucket.maintenance.compactor import Deed
-from profbucket.model.ids import Id
+from profbucket.maintenance.compactor import Action
+from profbucket.model.ids import ProfileId
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.metadata import from_metadata
+from profbucket.storage.open import open_storage
 from profbucket.storage.ports import Selection
-from profbucket.storage.store import Storage, from_metadata, open_storage
+from profbucket.storage.store import Storage
 from tests.support.paths import ROOT
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, QUERIES, assert_same, compact, deeds, post, twin
 from tests.support.storage.examples import EVER, NOW, numbered
@@ -92,7 +94,7 @@ def check(storage: Storage, numbers: range) -> set[int]:
     """Which of the profiles are found, whole. The object of each is as it was written, if there is one."""
     for number in numbers:
         one, data = numbered(number)
-        key = Id.parse(one.id).key
+        key = ProfileId.parse(one.id).key
         for there in storage.bucket.list(key, f"{key}~"):
             assert storage.bucket.get(key) == data
             assert from_metadata(key, there.size, storage.bucket.stat(key).metadata or {}) == one
@@ -154,7 +156,7 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, memory: Path, existi
         storage = storage if existing else open_storage(url)
         one, data = numbered(number)
         found = check(storage, range(number, number + 1))
-        key = Id.parse(one.id).key
+        key = ProfileId.parse(one.id).key
         cut_off += not found and any(storage.bucket.list(key, f"{key}~"))
         assert storage.write(one, data) is not bool(found)
         assert check(storage, range(number, number + 1)) == {number}
@@ -188,7 +190,7 @@ def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) ->
         if outcome == "done":
             break
         if step % 7 == 0:  # what a crash leaves is mended by the next run
-            assert Deed.DELETED not in deeds(compact(open_storage(url), now))
+            assert Action.DELETED not in deeds(compact(open_storage(url), now))
             compact(open_storage(url), now + 2 * HOUR)
             assert_same(open_storage(url), whole, QUERIES[::5])
             [block] = open_storage(url).index.blocks("api", ProfileType.CPU, *EVER)

@@ -10,8 +10,8 @@ from typing import Any
 import grpc
 import pytest
 
-from profbucket.errors import Forbidden, Misconfigured, Unavailable
-from profbucket.storage.ports import Bucket, Part, Selection
+from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
+from profbucket.storage.ports import Bucket, ObjectRange, Selection
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_s3 import S3Bucket
 from tests.support.storage.examples import EVER, meta
@@ -21,7 +21,7 @@ _XML = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>{0}</Message></Erro
 CALLS: dict[str, Callable[[Bucket], Any]] = {
     "put": lambda bucket: bucket.put("api/cpu/1", b"data", {}),
     "get": lambda bucket: bucket.get("api/cpu/1"),
-    "get_many": lambda bucket: list(bucket.get_many([Part("api/cpu/1"), Part("api/cpu/2")])),
+    "get_many": lambda bucket: list(bucket.get_many([ObjectRange("api/cpu/1"), ObjectRange("api/cpu/2")])),
     "stat": lambda bucket: bucket.stat("api/cpu/1"),
     "list": lambda bucket: list(bucket.list("a", "b")),
     "delete": lambda bucket: bucket.delete("api/cpu/1"),
@@ -84,7 +84,7 @@ def test_cloud_storage_that_refuses_names_the_role_that_is_missing(
 ) -> None:
     roles = {"put": "objectCreator", "delete": "objectUser"}
     with answering((status, b'{"error": {"message": "not you"}}', {"Content-Type": "application/json"})) as url:
-        with pytest.raises(Forbidden) as error:
+        with pytest.raises(StoragePermissionError) as error:
             CALLS[call](gcs_at(url, monkeypatch))
         assert f"grant roles/storage.{roles.get(call, 'objectViewer')} on the bucket 'bucket'" in str(error.value)
         assert "not you" in str(error.value)
@@ -95,7 +95,7 @@ def test_cloud_storage_that_refuses_names_the_role_that_is_missing(
 def test_s3_that_refuses_names_the_action_to_allow(call: str) -> None:
     actions = {"put": "s3:PutObject", "delete": "s3:DeleteObject", "list": "s3:"}
     with answering((403, _XML.format("AccessDenied").encode(), {})) as url:
-        with pytest.raises(Forbidden) as error:
+        with pytest.raises(StoragePermissionError) as error:
             CALLS[call](S3Bucket("bucket", url))
         assert f"allow {actions.get(call, 's3:GetObject')}" in str(error.value)
 
@@ -168,8 +168,8 @@ def firestore_answering(code: grpc.StatusCode, text: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("code", "error", "sentence"),
     [
-        (grpc.StatusCode.PERMISSION_DENIED, Forbidden, "grant .*datastore"),
-        (grpc.StatusCode.UNAUTHENTICATED, Forbidden, "grant .*datastore"),
+        (grpc.StatusCode.PERMISSION_DENIED, StoragePermissionError, "grant .*datastore"),
+        (grpc.StatusCode.UNAUTHENTICATED, StoragePermissionError, "grant .*datastore"),
         (grpc.StatusCode.FAILED_PRECONDITION, Misconfigured, "storage_gcs/indexes.json.*what it says"),
         (grpc.StatusCode.NOT_FOUND, Misconfigured, "storage_gcs/indexes.json.*what it says"),
     ],

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from storage_s3 import S3Bucket
 from tests.support.storage.bucket_suite import BucketClaims
 from tests.support.storage.compaction_suite import CompactionClaims

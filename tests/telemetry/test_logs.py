@@ -18,12 +18,12 @@ from werkzeug.test import create_environ, run_wsgi_app
 
 from profbucket.api.app import PROFILES
 from profbucket.auth import new_secret
-from profbucket.errors import Forbidden, ProfbucketError, Unavailable
+from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.model.meta import Meta
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
-from profbucket.telemetry.request import Exchange, Trace, observed
+from profbucket.telemetry.request import RequestRecord, Trace, record_requests
 from tests.api.test_app import Api, pprof
 from tests.support.serving import served
 
@@ -149,7 +149,8 @@ class TestError:
         assert error["logging.googleapis.com/trace"] == request["logging.googleapis.com/trace"]
 
     @pytest.mark.parametrize(
-        ("error", "severity"), [(Unavailable("it is away"), "WARNING"), (Forbidden("role x"), "ERROR")]
+        ("error", "severity"),
+        [(Unavailable("it is away"), "WARNING"), (StoragePermissionError("role x"), "ERROR")],
     )
     def test_a_storage_that_fails_is_said_in_its_words(
         self, stream: io.StringIO, error: ProfbucketError, severity: str
@@ -169,9 +170,9 @@ class TestError:
         def broken(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             raise KeyError
 
-        reported: list[Exchange] = []
+        reported: list[RequestRecord] = []
         with pytest.raises(KeyError):
-            run_wsgi_app(observed(broken, reported.append), create_environ("/x"))
+            run_wsgi_app(record_requests(broken, reported.append), create_environ("/x"))
         assert [(exchange.path, exchange.status) for exchange in reported] == [("/x", 500)]
 
 
@@ -219,7 +220,7 @@ class TestLines:
     @given(st.text(), st.text())
     def test_whatever_is_in_a_request_it_is_one_line_of_json(self, path: str, service: str) -> None:
         record = logging.LogRecord("profbucket", logging.INFO, "", 0, "%s", (path,), None)
-        record.exchange = Exchange(method="GET", path=path, service=service, counts={"found": 1})
+        record.exchange = RequestRecord(method="GET", path=path, service=service, counts={"found": 1})
         text = logs.Json().format(record)
         assert "\n" not in text
         assert text.encode()

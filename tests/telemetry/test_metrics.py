@@ -10,7 +10,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from profbucket.api.app import PROFILES
 from profbucket.ingest.collector import Collector
 from profbucket.model.meta import Meta
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from tests.api.test_app import Api, pprof
 from tests.support.serving import served
 

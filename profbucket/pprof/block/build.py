@@ -8,11 +8,11 @@ import numpy as np
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
-from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Members, measures_of, record
-from profbucket.model.meta import Block, Meta
+from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members, measures_of, record
+from profbucket.model.meta import Meta
 from profbucket.pprof.block import container as parts
 from profbucket.pprof.block.sparse_rows import Header, Rows, combined, numbered, summary, united
-from profbucket.pprof.columnar.accumulator import Pool
+from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints, offsets
 from profbucket.pprof.columnar.batch import Batch
 from profbucket.pprof.columnar.encode import encode
@@ -26,7 +26,7 @@ _CHUNK = 400_000  # entries of members that are held before they are packed
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class BlockContent:
     """The parts of a block, as far as they were read. Raise ``Invalid`` where one is damaged."""
 
     block: Block
@@ -55,7 +55,7 @@ class Content:
         return self.data[begin:end]
 
 
-def add_rows(merger: Merger, content: Content, part: int, wanted: Collection[int]) -> None:
+def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collection[int]) -> None:
     """Add to *merger* what some rows of a block hold: its series or its members, as *part* says.
 
     Raise ``Invalid`` where the block is damaged, or measures something else than what was merged before.
@@ -79,11 +79,11 @@ def add_rows(merger: Merger, content: Content, part: int, wanted: Collection[int
     merger.add_batch(batch, content.block.id)
 
 
-def _damaged(content: Content) -> Invalid:
+def _damaged(content: BlockContent) -> Invalid:
     return Invalid(f"block {content.block.id} is damaged: a row has samples or a number that it has not")
 
 
-def _read_merged(merger: Merger, content: Content) -> Batch:
+def _read_merged(merger: Merger, content: BlockContent) -> Batch:
     merger.flush()
     pending = Pending(content.block.id, inflate(content.merged, content.limits))
     split(pending, merger.pool.strings, content.limits)
@@ -94,7 +94,7 @@ def _read_merged(merger: Merger, content: Content) -> Batch:
     return batch
 
 
-def _put_header(batch: Batch, pool: Pool, header: Header, about: Sequence[int]) -> None:
+def _put_header(batch: Batch, pool: Accumulator, header: Header, about: Sequence[int]) -> None:
     """Let a *batch* of one profile say what *header* and *about* do."""
     numbers = [np.array([pool.strings.number(text)]) for text in header.texts]
     batch.drop_frames, batch.keep_frames, batch.default_sample_type, batch.doc_url = numbers
@@ -104,7 +104,7 @@ def _put_header(batch: Batch, pool: Pool, header: Header, about: Sequence[int]) 
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuiltBlock:
     """A block that was made: its members, and all its bytes."""
 
     members: Members
@@ -116,7 +116,7 @@ class Built:
         return record(self.members, period, self.ends, self.measures, written_at)
 
 
-class Builder:
+class BlockBuilder:
     """Makes a block of profiles that are added in the order of their positions.
 
     What cannot be merged with the first one, or at all, is left out. :attr:`full` says that no more should come.
@@ -139,7 +139,7 @@ class Builder:
         with suppress(ProfbucketError):  # about whichever profile it is: that one never gets to _observe
             self._merger.add(data, meta.id)
 
-    def build(self) -> Built | None:
+    def build(self) -> BuiltBlock | None:
         """The block, or ``None`` where nothing was fit for it."""
         while True:
             try:
@@ -166,7 +166,7 @@ class Builder:
         self._weave.add_series(np.array(series, np.int64), rows)
 
 
-def unite(contents: Sequence[Content], limits: Limits = Limits()) -> Built:
+def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) -> BuiltBlock:
     """Make one block of several that measure the same, with no member in common.
 
     Raise ``Invalid`` where one of them is damaged; the error's text names it.
@@ -227,7 +227,7 @@ class _Weave:
             self._packed.append(united(self._waiting).dump(parts.PROFILES))
             self._waiting, self._waiting_entries = [], 0
 
-    def finish(self, pool: Pool, members: Members) -> Built:
+    def finish(self, pool: Accumulator, members: Members) -> BuiltBlock:
         """The block whose samples are those of *pool*."""
         self._pack()
         count, sample, values = self._added_up(len(members.labels))
@@ -253,7 +253,7 @@ class _Weave:
         ends = tuple(offsets(np.array(list(map(len, data)), np.int64))[1:].tolist())
         types, period = pool.types or ((), (0, 0))
         names = [[pool.name(i) for i in pair] for pair in (*types, period)]
-        return Built(members, b"".join(data), ends, measures_of(names[:-1], names[-1]))
+        return BuiltBlock(members, b"".join(data), ends, measures_of(names[:-1], names[-1]))
 
     def _added_up(self, groups: int) -> tuple[Ints, Ints, Ints]:
         series, sample, values = (np.concatenate(column) for column in zip(*self._series, strict=True))
@@ -271,14 +271,14 @@ def _merged_lists(lists: Sequence[Members]) -> tuple[Members, list[Ints]]:
     return Members.of([lists[i].meta(row) for _, i, row in names]), numbers
 
 
-def _of(numbers: Ints, places: Ints, content: Content) -> Ints:
+def _of(numbers: Ints, places: Ints, content: BlockContent) -> Ints:
     """*numbers* at *places* that *content* says; raise ``Invalid`` where there are none."""
     if int(places.max(initial=-1)) >= len(numbers):
         raise _damaged(content)
     return numbers[places]
 
 
-def _headers(batch: Batch, pool: Pool) -> list[Header]:
+def _headers(batch: Batch, pool: Accumulator) -> list[Header]:
     """What each profile of *batch* says of itself."""
     texts = np.stack([batch.drop_frames, batch.keep_frames, batch.default_sample_type, batch.doc_url], axis=1)
     comments: list[list[int]] = [[] for _ in range(batch.count)]

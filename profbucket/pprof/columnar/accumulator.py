@@ -15,7 +15,7 @@ LISTED = 3  # lines of a location, or more, or such that do not fit a row: a lis
 _Base = tuple[int, int, int, bytes, bytes]
 
 
-class Pool:
+class Accumulator:
     """Batches go in, columns for the one profile come out (see ``result.py``).
 
     All tables are by number. Two numbers below 2**32 share a word where a row has a column less for it.

@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from profbucket.pprof.columnar.accumulator import LISTED, Pool
+from profbucket.pprof.columnar.accumulator import LISTED, Accumulator
 from profbucket.pprof.columnar.arrays import Bytes, Ints, Words, offsets, ranges, where
 from profbucket.pprof.columnar.varint_writer import Fields, head_size, put, put_head, size_of
 from profbucket.pprof.compression import varint
@@ -14,7 +14,7 @@ from profbucket.pprof.compression import varint
 _LOW = np.uint64(2**32 - 1)
 
 
-def encode(pool: Pool, comments: Sequence[bytes], *, every: bool = False) -> bytes:
+def encode(pool: Accumulator, comments: Sequence[bytes], *, every: bool = False) -> bytes:
     """The protobuf of what *pool* holds, with nothing in it that no sample needs; *comments* come first.
 
     With *every*, samples that have added up to zero are in it, too: each then stands at its number in the pool.
@@ -23,7 +23,7 @@ def encode(pool: Pool, comments: Sequence[bytes], *, every: bool = False) -> byt
 
 
 class _Writer:
-    def __init__(self, pool: Pool, *, every: bool) -> None:
+    def __init__(self, pool: Accumulator, *, every: bool) -> None:
         self.pool = pool
         self.types = pool.types or ((), (0, 0))
         values = pool.values[: len(pool.samples)]
@@ -70,7 +70,7 @@ class _Writer:
         self.location_mapping = mapping
 
     def _labels(self, words: Ints) -> tuple[Ints, Ints]:
-        """The labels of all samples, end to end, and how many each has; *words* say so, see ``Pool.samples``."""
+        """Return the labels of all samples, end to end, and how many each has; see ``Accumulator.samples``."""
         one, more = where(words & 1), where((words > 0) & (words & 1 == 0))
         items, length = self.pool.label_lists.of((words[more] >> 1) - 1)
         count = np.zeros(len(words), np.int64)

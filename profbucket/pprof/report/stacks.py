@@ -37,8 +37,8 @@ class Functions:
         number = self._numbers.setdefault(identity, len(self.names))
         if number == len(self.names):
             base = binary.rstrip(b"/").rpartition(b"/")[2]
-            self.names.append(shown(name or (b"[" + base + b"]" if base else b"<unknown>")))
-            self.files.append(shown(file))
+            self.names.append(clean_name(name or (b"[" + base + b"]" if base else b"<unknown>")))
+            self.files.append(clean_name(file))
             self.lines.append(start or line)
         elif not start and line:
             self.lines[number] = min(self.lines[number] or line, line)
@@ -49,7 +49,7 @@ class Functions:
         return [number for number, one in enumerate(self.names) if one == name]
 
 
-def shown(name: bytes) -> str:
+def clean_name(name: bytes) -> str:
     """*name* as a text; of one that is very long the beginning, and a hash that keeps it apart from others."""
     text = name.decode(errors="replace")
     if len(text) <= _LONGEST:

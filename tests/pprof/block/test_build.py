@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
-from profbucket.model.blocks import PROFILES, SERIES, Members, from_metadata, to_metadata
+from profbucket.model.blocks import PROFILES, SERIES, Block, Members, from_metadata, to_metadata
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Block, Total
+from profbucket.model.meta import Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import deflate, inflate
 from profbucket.pprof.block import container as parts
-from profbucket.pprof.block.build import Content, add_rows, unite
+from profbucket.pprof.block.build import BlockContent, add_rows, merge_blocks
 from profbucket.pprof.block.sparse_rows import Header, Rows, combined, united
 from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
@@ -178,7 +178,7 @@ def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject)
         piece[data.draw(st.integers(0, len(piece) - 1))] = data.draw(st.integers(0, 255))
     pieces[number] = deflate(bytes(piece)) if data.draw(st.booleans()) else bytes(piece)
     ends = tuple(itertools.accumulate(map(len, pieces)))
-    damaged = Content(replace(block, ends=ends), b"".join(pieces), Limits())
+    damaged = BlockContent(replace(block, ends=ends), b"".join(pieces), Limits())
     for part in (SERIES, PROFILES):
         with suppress(ProfbucketError):
             merger = Merger()
@@ -187,7 +187,7 @@ def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject)
     with suppress(ProfbucketError):
         list(damaged.members().metas())
     with suppress(ProfbucketError):
-        unite([damaged])
+        merge_blocks([damaged])
     with pytest.raises(Invalid, match="is cut short"):
         add_rows(Merger(), replace(damaged, data=damaged.data[:40]), SERIES, [0])
 
@@ -199,13 +199,13 @@ def test_rows_of_what_is_not_there_are_damage(
 ) -> None:
     _, block, whole = stored
     pieces = [whole[begin:end] for begin, end in zip((0, *block.ends), block.ends, strict=False)]
-    content = Content(block, whole, Limits())
+    content = BlockContent(block, whole, Limits())
     [rows] = [content.series()] if part == SERIES else content.profiles()
     beyond = getattr(rows, column) + 10_000
     pieces[part] = replace(rows, **{column: beyond}).dump(part + parts.SERIES - SERIES)
     ends = tuple(itertools.accumulate(map(len, pieces)))
     with pytest.raises(Invalid, match=block.id):
-        unite([Content(replace(block, ends=ends), b"".join(pieces), Limits())])
+        merge_blocks([BlockContent(replace(block, ends=ends), b"".join(pieces), Limits())])
 
 
 def test_a_part_is_not_taken_for_another() -> None:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profbucket.errors import NotFound
-from profbucket.storage.ports import Bucket, Part
+from profbucket.storage.ports import Bucket, ObjectRange
 
 # Their order as bytes is another one than that of their parts, of letters, or of any language.
 KEYS = [
@@ -63,7 +63,7 @@ class BucketClaims:
         data = b"0123456789abcdef" * (5 << 16)
         bucket.put("api/cpu/1", data, {})
         assert bucket.get("api/cpu/1") == data
-        assert next(bucket.get_many([Part("api/cpu/1")])) == data
+        assert next(bucket.get_many([ObjectRange("api/cpu/1")])) == data
         assert bucket.stat("api/cpu/1").size == len(data)
 
     def test_what_looks_compressed_is_neither_inflated_nor_deflated(self, bucket: Bucket) -> None:
@@ -83,7 +83,7 @@ class BucketClaims:
         keys = [f"x{c}y/{c if c != '.' else 'x.'}" for c in string.ascii_letters + string.digits + ".-_~"]
         fill(bucket, keys)
         assert listed(bucket, "x", "y") == sorted(keys)
-        assert list(bucket.get_many([Part(key) for key in keys])) == [key.encode() for key in keys]
+        assert list(bucket.get_many([ObjectRange(key) for key in keys])) == [key.encode() for key in keys]
 
     def test_a_key_of_the_greatest_length_is_a_key(self, bucket: Bucket) -> None:
         part = "Az0.-_~9" * 30
@@ -102,7 +102,7 @@ class BucketClaims:
             bucket.get(key)
         with pytest.raises(NotFound):
             bucket.stat(key)
-        assert list(bucket.get_many([Part(key)])) == [None]
+        assert list(bucket.get_many([ObjectRange(key)])) == [None]
         bucket.delete(key)
         assert bucket.get("api/cpu/1") == b"data"
 
@@ -226,7 +226,7 @@ class BucketClaims:
         asked[20] = asked[21]
         asked.append("other/cpu/1")
         expected = [key.encode() if key in keys else None for key in asked]
-        assert list(bucket.get_many([Part(key) for key in asked])) == expected
+        assert list(bucket.get_many([ObjectRange(key) for key in asked])) == expected
         assert expected.count(None) == 2
 
     def test_a_part_of_an_object_is_read_alone(self, bucket: Bucket) -> None:
@@ -242,9 +242,9 @@ class BucketClaims:
             (0, None),
             (7, 20_000),
         ]
-        parts = [Part("api/cpu/1", begin, end) for begin, end in asked]
+        parts = [ObjectRange("api/cpu/1", begin, end) for begin, end in asked]
         assert list(bucket.get_many(parts)) == [data[begin:end] for begin, end in asked]
-        assert list(bucket.get_many([Part("api/cpu/2", 5, 10)])) == [None]
+        assert list(bucket.get_many([ObjectRange("api/cpu/2", 5, 10)])) == [None]
 
     def test_get_many_of_nothing_is_nothing(self, bucket: Bucket) -> None:
         assert list(bucket.get_many([])) == []
@@ -253,7 +253,7 @@ class BucketClaims:
         keys = [f"api/cpu/{number:03}" for number in range(60)]
         fill(bucket, keys)
         for _ in range(20):
-            objects = bucket.get_many([Part(key) for key in keys])
+            objects = bucket.get_many([ObjectRange(key) for key in keys])
             assert next(objects) == b"api/cpu/000"
             objects.close()  # type: ignore[attr-defined]
             assert list(objects) == []
@@ -282,7 +282,7 @@ class BucketClaims:
             new = list(threads.map(lambda key: bucket.put(key, key.encode(), {"labels": key}), keys * 2))
         assert new.count(True) == len(keys)
         assert listed(bucket, "", "\x7f") == sorted(keys)
-        assert list(bucket.get_many([Part(key) for key in keys])) == [key.encode() for key in keys]
+        assert list(bucket.get_many([ObjectRange(key) for key in keys])) == [key.encode() for key in keys]
         assert [bucket.stat(key).metadata for key in keys] == [{"labels": key} for key in keys]
 
     def test_an_object_is_whole_or_not_there_at_all(self, bucket: Bucket) -> None:
@@ -291,7 +291,7 @@ class BucketClaims:
         with ThreadPoolExecutor(1) as threads:
             for key in (f"api/cpu/{number}" for number in range(10)):
                 writing = threads.submit(bucket.put, key, data, {"labels": "a=1"})
-                while (found := next(bucket.get_many([Part(key)]))) is None:
+                while (found := next(bucket.get_many([ObjectRange(key)]))) is None:
                     assert not (writing.done() and writing.exception())
                 assert found == data
                 assert bucket.stat(key).metadata == {"labels": "a=1"}

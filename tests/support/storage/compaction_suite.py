@@ -15,15 +15,15 @@ from profbucket.config import Config
 from profbucket.errors import NotFound
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.maintenance.compactor import Compactor, Deed, Step
+from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.repair import State, fsck, reindex
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
-from profbucket.storage.ports import Bucket, Part
+from profbucket.storage.ports import Bucket, ObjectRange
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import Canonical, canonical
@@ -61,7 +61,7 @@ def compact(storage: Storage, now: int, **changes: Any) -> list[Step]:
     return list(Compactor(storage, clock=lambda: now, **changes).run())
 
 
-def deeds(steps: Sequence[Step]) -> dict[Deed, int]:
+def deeds(steps: Sequence[Step]) -> dict[Action, int]:
     return dict(Counter(step.deed for step in steps))
 
 
@@ -89,7 +89,9 @@ def twin(storage: Storage) -> Twin:
     collector = Collector(other)
     for service in storage.services():
         for meta in storage.find(Query(service, None, *EVER)):
-            collector.collect(service, meta.type, meta.labels, storage.read(Id.parse(meta.id)), meta.created_at)
+            collector.collect(
+                service, meta.type, meta.labels, storage.read(ProfileId.parse(meta.id)), meta.created_at
+            )
     return other
 
 
@@ -141,7 +143,7 @@ class Meddling:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bucket, name)
 
-    def get_many(self, parts: Sequence[Part]) -> Iterator[bytes | None]:
+    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
         self._left -= 1
         if self._left == 0:
             self._meddle()
@@ -155,7 +157,7 @@ class CompactionClaims:
         post(storage, range(0, 150, 2))
         other = twin(storage)
         steps = compact(storage, MIDNIGHT + 2 * HOUR + 600 * SECOND)
-        assert deeds(steps) == {Deed.COMPACTED: 2}
+        assert deeds(steps) == {Action.COMPACTED: 2}
         assert [step.profiles for step in steps] == [30, 30]
         blocks, head = storage.index.snapshot(query_of_all())
         assert [(block.count, block.period) for block in blocks] == [(30, 3600), (30, 3600)]
@@ -166,13 +168,13 @@ class CompactionClaims:
     def test_an_hour_is_left_alone_until_it_has_been_over_for_a_while(self, storage: Storage) -> None:
         post(storage, [0, 59])
         assert compact(storage, MIDNIGHT + HOUR + 600 * SECOND - 1) == []
-        assert deeds(compact(storage, MIDNIGHT + HOUR + 600 * SECOND)) == {Deed.COMPACTED: 1}
+        assert deeds(compact(storage, MIDNIGHT + HOUR + 600 * SECOND)) == {Action.COMPACTED: 1}
 
     def test_the_blocks_of_a_finished_day_become_one(self, storage: Storage) -> None:
         post(storage, range(0, 1600, 32))
         other = twin(storage)
         steps = compact(storage, MIDNIGHT + 30 * HOUR)
-        assert deeds(steps) == {Deed.COMPACTED: 27, Deed.UNITED: 1}
+        assert deeds(steps) == {Action.COMPACTED: 27, Action.MERGED: 1}
         periods = [block.period for block in storage.index.blocks("api", CPU, *EVER)]
         assert periods == [86400, 3600, 3600, 3600]
         assert_same(storage, other)
@@ -185,7 +187,7 @@ class CompactionClaims:
         other = twin(storage)
         assert_same(storage, other)
         steps = compact(storage, MIDNIGHT + 31 * HOUR)
-        assert deeds(steps)[Deed.UNITED] == 1
+        assert deeds(steps)[Action.MERGED] == 1
         [block] = storage.index.blocks("api", CPU, *EVER)
         assert block.count == 45
         assert_same(storage, other)
@@ -201,7 +203,7 @@ class CompactionClaims:
         assert_same(storage, other)
         assert states(storage) == {State.GOOD: 1 + 1, State.TWICE: 2}
         steps = compact(storage, MIDNIGHT + 2 * HOUR)
-        assert deeds(steps) == {Deed.FORGOTTEN: 1, Deed.COMPACTED: 1}
+        assert deeds(steps) == {Action.DEDUPLICATED: 1, Action.COMPACTED: 1}
         assert_same(storage, other)
 
     def test_what_has_expired_after_it_went_into_a_block_is_still_known(self, storage: Storage) -> None:
@@ -210,14 +212,14 @@ class CompactionClaims:
         other = twin(storage)
         compact(storage, MIDNIGHT + 30 * HOUR)
         for meta in metas:
-            storage.bucket.delete(Id.parse(meta.id).key)
+            storage.bucket.delete(ProfileId.parse(meta.id).key)
         assert_same(storage, other)
-        asked = Id.parse(metas[7].id)
+        asked = ProfileId.parse(metas[7].id)
         restored = canonical(Querier(storage).read(asked))
         posted = canonical(other.read(asked))
         assert restored.samples == posted.samples
         assert replace(restored.header, comments=()) == posted.header
-        both = [Id.parse(metas[i].id) for i in (3, 9)]
+        both = [ProfileId.parse(metas[i].id) for i in (3, 9)]
         mine, theirs = (canonical(Querier(s).merge_ids(both).data) for s in (storage, other))
         assert mine == theirs
 
@@ -227,7 +229,7 @@ class CompactionClaims:
         other = twin(storage)
         compact(storage, MIDNIGHT + 2 * HOUR)
         for meta in metas[:2]:
-            storage.bucket.delete(Id.parse(meta.id).key)
+            storage.bucket.delete(ProfileId.parse(meta.id).key)
         limits = Limits(answer_bytes=1)
         api = create_app(Config("memory:", limits), querier=Querier(storage, limits)).test_client()
         for some in ([0], [2], [0, 1], [0, 2]):
@@ -235,7 +237,7 @@ class CompactionClaims:
             link = answer.headers.get("Location")
             assert answer.status_code == (200 if link is None else 302)
             data = answer.data if link is None else urllib3.request("GET", link).data
-            whole = Querier(other).merge_ids([Id.parse(metas[i].id) for i in some])
+            whole = Querier(other).merge_ids([ProfileId.parse(metas[i].id) for i in some])
             assert canonical(data).samples == canonical(whole.data).samples
 
     def test_profiles_that_measure_something_else_stay_apart(self, storage: Storage) -> None:
@@ -267,7 +269,7 @@ class CompactionClaims:
         other = twin(storage)
         compact(storage, MIDNIGHT + 20 * HOUR)
         assert_same(storage, other)
-        assert deeds(compact(storage, MIDNIGHT + 60 * HOUR))[Deed.UNITED] == 1
+        assert deeds(compact(storage, MIDNIGHT + 60 * HOUR))[Action.MERGED] == 1
         assert_same(storage, other)
 
     def test_of_two_at_once_each_profile_is_in_one_block(self, storage: Storage) -> None:
@@ -329,7 +331,7 @@ class CompactionClaims:
         other = twin(storage)
         compact(storage, MIDNIGHT + 20 * HOUR)
         blocks = storage.index.blocks("api", CPU, *EVER)
-        asked = Id.parse(metas[7].id)
+        asked = ProfileId.parse(metas[7].id)
         storage.bucket.delete(asked.key)
         meddled = []
 
@@ -340,16 +342,16 @@ class CompactionClaims:
 
         data = Querier(Storage(Meddling(storage.bucket, meddle, time), storage.index)).read(asked)
         assert canonical(data).samples == canonical(other.read(asked)).samples
-        assert deeds(meddled[0]) == {Deed.UNITED: 1}
+        assert deeds(meddled[0]) == {Action.MERGED: 1}
 
     def test_what_was_replaced_is_deleted_once_nobody_can_be_reading_it(self, storage: Storage) -> None:
         post(storage, range(0, 300, 10))
         other = twin(storage)
         now = MIDNIGHT + 30 * HOUR
-        assert Deed.DELETED not in deeds(compact(storage, now))
+        assert Action.DELETED not in deeds(compact(storage, now))
         assert len(list(storage.bucket.list("_/blocks/", "_/blocks0"))) == 6
         assert compact(storage, now + HOUR) == []
-        assert deeds(compact(storage, now + HOUR + 1)) == {Deed.DELETED: 5}
+        assert deeds(compact(storage, now + HOUR + 1)) == {Action.DELETED: 5}
         assert len(list(storage.bucket.list("_/blocks/", "_/blocks0"))) == 1
         assert_same(storage, other)
 
@@ -359,9 +361,9 @@ class CompactionClaims:
         compact(storage, MIDNIGHT + 20 * HOUR)
         blocks = storage.index.blocks("api", CPU, *EVER)
         later = MIDNIGHT + 50 * DAY + 12 * HOUR
-        assert deeds(compact(storage, later)) == {Deed.UNITED: 1}
+        assert deeds(compact(storage, later)) == {Action.MERGED: 1}
         assert compact(storage, later + 3 * HOUR) == []
-        assert deeds(compact(storage, MIDNIGHT + 51 * DAY + 1800 * SECOND)) == {Deed.DELETED: len(blocks)}
+        assert deeds(compact(storage, MIDNIGHT + 51 * DAY + 1800 * SECOND)) == {Action.DELETED: len(blocks)}
 
     def test_a_run_that_is_out_of_time_is_resumed_by_the_next(self, storage: Storage) -> None:
         post(storage, range(0, 200, 10))
@@ -402,7 +404,7 @@ class CompactionClaims:
         compact(storage, now)
         held = [m for m in metas if m.created_at < MIDNIGHT + DAY]
         for meta in held[::2]:
-            storage.bucket.delete(Id.parse(meta.id).key)
+            storage.bucket.delete(ProfileId.parse(meta.id).key)
         forget(storage)
         assert storage.services() == []
         found = [one for one in reindex(storage) if one.state is State.MISSING]
@@ -411,7 +413,7 @@ class CompactionClaims:
         }
         assert_same(storage, other)
         assert set(states(storage)) == {State.GOOD}
-        assert Deed.COMPACTED not in deeds(compact(storage, now))
+        assert Action.COMPACTED not in deeds(compact(storage, now))
 
     def test_a_block_that_nobody_knows_changes_nothing(self, storage: Storage) -> None:
         """A compaction was cut off between the object and the commit."""

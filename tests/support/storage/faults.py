@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta, Query
 from profbucket.pprof import decode, encode
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from tests.support.paths import ROOT
 from tests.support.proxies import Counted, Faults, firestore_proxy, gcs_proxy, resetting_proxy
 from tests.support.serving import served
@@ -100,5 +101,5 @@ def numbered_profile(number: int) -> bytes:
 
 def dangling(outcome: Outcome) -> list[str]:
     """Entries whose objects are not there."""
-    ids = [Id.parse(one.id) for one in outcome.found]
+    ids = [ProfileId.parse(one.id) for one in outcome.found]
     return [str(one) for one, data in zip(ids, outcome.storage.read_many(ids), strict=True) if data is None]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from profbucket.maintenance.repair import Finding, State, fsck, reindex
-from profbucket.model.ids import Id
+from profbucket.model.ids import ProfileId
 from profbucket.model.labels import parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.storage.store import Storage
@@ -70,7 +70,7 @@ class RepairClaims:
         missing, stale, different = metas[::4], metas[1::10], metas[2]
         storage.index.remove([*(one.id for one in missing), different.id])
         for one in stale:
-            storage.bucket.delete(Id.parse(one.id).key)
+            storage.bucket.delete(ProfileId.parse(one.id).key)
         storage.index.add(replace(different, size=1))
         expected = {
             State.MISSING: len(missing),

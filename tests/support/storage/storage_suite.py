@@ -8,11 +8,12 @@ from dataclasses import replace
 import pytest
 
 from profbucket.errors import NotFound
-from profbucket.model.ids import Id, prefix
+from profbucket.model.ids import ProfileId, prefix
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.store import Storage, from_metadata, to_metadata
+from profbucket.storage.metadata import from_metadata, to_metadata
+from profbucket.storage.store import Storage
 from tests.support.storage.examples import EVER, NOW, TEXTS, meta
 
 CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
@@ -41,8 +42,8 @@ class StorageClaims:
         one, data = profile(1, labels="version=0.0.1", totals=[Total("cpu", "nanoseconds", 5)])
         assert storage.write(one, data) is True
         assert find(storage) == [one]
-        assert storage.read(Id.parse(one.id)) == data
-        assert list(storage.read_many([Id.parse(one.id)])) == [data]
+        assert storage.read(ProfileId.parse(one.id)) == data
+        assert list(storage.read_many([ProfileId.parse(one.id)])) == [data]
         assert storage.services() == ["api"]
 
     def test_a_second_write_changes_nothing_and_says_so(self, storage: Storage) -> None:
@@ -50,7 +51,7 @@ class StorageClaims:
         assert storage.write(one, data) is True
         assert storage.write(one, data) is False
         assert find(storage) == [one]
-        assert storage.read(Id.parse(one.id)) == data
+        assert storage.read(ProfileId.parse(one.id)) == data
 
     def test_the_object_lies_under_its_key_with_what_its_meta_needs(self, storage: Storage) -> None:
         cpu, trace = profile(1, labels="v=1"), profile(2, type=TRACE, service="größe 🔥")
@@ -92,7 +93,7 @@ class StorageClaims:
         self, storage: Storage
     ) -> None:
         one, data = profile(1, labels="v=1")
-        storage.bucket.put(Id.parse(one.id).key, data, to_metadata(one))
+        storage.bucket.put(ProfileId.parse(one.id).key, data, to_metadata(one))
         assert find(storage) == []
         assert storage.write(one, data) is True
         assert find(storage) == [one]
@@ -171,20 +172,20 @@ class StorageClaims:
         storage.write(one, data)
         for other in (meta(NOW), meta(NOW + 1, service="other", data=data), meta(NOW + 1, type=HEAP, data=data)):
             with pytest.raises(NotFound):
-                storage.read(Id.parse(other.id))
+                storage.read(ProfileId.parse(other.id))
 
     def test_a_profile_is_read_by_its_id_even_if_the_index_has_lost_it(self, storage: Storage) -> None:
         one, data = profile(1)
         storage.write(one, data)
         storage.index.remove([one.id])
         assert find(storage) == []
-        assert storage.read(Id.parse(one.id)) == data
+        assert storage.read(ProfileId.parse(one.id)) == data
 
     def test_many_are_read_in_order_and_what_has_expired_is_none(self, storage: Storage) -> None:
         profiles = [profile(number, type=(CPU, TRACE)[number % 2]) for number in range(30)]
         write(storage, profiles)
-        storage.bucket.delete(Id.parse(profiles[4][0].id).key)
-        ids = [Id.parse(one.id) for one, _ in profiles]
+        storage.bucket.delete(ProfileId.parse(profiles[4][0].id).key)
+        ids = [ProfileId.parse(one.id) for one, _ in profiles]
         expected: list[bytes | None] = [data for _, data in profiles]
         expected[4] = None
         assert list(storage.read_many(ids)) == expected
@@ -216,4 +217,6 @@ class StorageClaims:
         for service in ("service-0", "service-1", "service-2"):
             found = find(storage, service=service, kind=None)
             assert found == [one for one, _ in profiles if one.service == service]
-            assert list(storage.read_many(Id.parse(one.id) for one in found)) == [data[one] for one in found]
+            assert list(storage.read_many(ProfileId.parse(one.id) for one in found)) == [
+                data[one] for one in found
+            ]

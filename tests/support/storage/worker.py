@@ -11,9 +11,10 @@ from collections.abc import Collection
 from types import FrameType
 
 from profbucket.maintenance.compactor import Compactor
-from profbucket.model.ids import Id, digest
+from profbucket.model.ids import ProfileId, digest
 from profbucket.model.meta import Query
-from profbucket.storage.store import Storage, open_storage
+from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post
 from tests.support.storage.examples import EVER, numbered
 
@@ -64,7 +65,7 @@ def whole(
         assert [one.position for one in found] == sorted({one.position for one in found})
         ids |= {one.id for one in found}
         found = [one for one in found if one.id not in known]
-        for one, data in zip(found, storage.read_many(Id.parse(one.id) for one in found), strict=True):
+        for one, data in zip(found, storage.read_many(ProfileId.parse(one.id) for one in found), strict=True):
             assert data is not None, f"an entry without an object: {one.id}"
             assert len(data) == one.size
             expected = digest(one.service, one.type, one.labels, one.created_at, data)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from profbucket.api.app import PROFILES, create_app
-from profbucket.auth import Keys, hash_secret
+from profbucket.auth import ApiKeys, hash_secret
 from profbucket.config import Config
 from profbucket.limits import Limits
 from profbucket.query.querier import Querier
-from profbucket.storage.store import open_storage
+from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
 from tests.api.test_app import NOW, Api, body, error, pprof
 
@@ -179,7 +179,7 @@ def keyed() -> Api:
     api.posted(pprof(1, at=NOW))
     api.posted(pprof(1, at=NOW), service="secret")
     api.app = create_app(
-        Config("memory:", keys=Keys.parse(json.dumps(entries))), querier=Querier(storage), clock=lambda: NOW
+        Config("memory:", keys=ApiKeys.parse(json.dumps(entries))), querier=Querier(storage), clock=lambda: NOW
     )
     api.client = api.app.test_client()
     return api
