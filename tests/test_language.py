@@ -1,4 +1,4 @@
-"""Plain English in source, docs and messages: no words that hardly ever belong there, docstrings that start with a verb."""
+"""Plain English in source, docs and messages: no odd words, and docstrings that start with a verb."""
 
 import ast
 import re
