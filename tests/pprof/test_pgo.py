@@ -5,7 +5,7 @@ from pathlib import Path
 from profbucket.pprof.merge import merge
 from tests.support.go_tool import Go, run
 
-PROGRAM = Path(__file__).parent.parent / "programs" / "pgo"
+PROGRAM = Path(__file__).parents[1] / "programs" / "pgo"
 
 
 def test_the_go_compiler_inlines_what_the_merge_says_is_hot(go: Go, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-CACHE = Path(__file__).parent.parent / ".cache"  # not in git; make clean removes it
+from tests.support.paths import ROOT
+
+CACHE = ROOT / ".cache"  # not in git; make clean removes it
 
 
 def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.paths import PROGRAMS
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -77,7 +79,7 @@ def find_go() -> Go:
 def build_shop(go: Go, directory: Path) -> Path:
     """Build tests/programs/shop into *directory* and return the binary; no path of this machine gets into it."""
     binary = directory / "shop"
-    source = Path(__file__).parent / "programs" / "shop"
+    source = PROGRAMS / "shop"
     go.run("build", "-trimpath", "-o", str(binary), ".", cwd=source).check()
     return binary
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from tests.support.cache import cached, make_environment
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 FUNCTIONS = ROOT / "functions" / "requirements.txt"
 CONTAINER = ROOT / "requirements.txt"
 

@@ -18,7 +18,7 @@ from tests.support import go_tool as gotool
 from tests.support.cache import CACHE, cached, make_environment, run
 from tests.support.go_tool import Run
 from tests.support.paths import ROOT
-from tests.support.terraform.iam_bindings import read_schema
+from tests.support.terraform.provider_bindings import read_schema
 
 STUB = Path(__file__).parent / "provider_stub.py"
 REQUIRED = "PROFBUCKET_REQUIRE_TERRAFORM"  # set in CI: there, a missing terraform is a failure
@@ -122,7 +122,7 @@ def stub_environment() -> Iterator[dict[str, str]]:
         f"data.{kind}" if word == "data" else kind
         for word, kind in set(re.findall(r'^(resource|data) "(\w+)"', sources, re.M))
     )
-    key = f"{home} {kinds} {STUB.with_name('bindings.py').read_text()}"
+    key = f"{home} {kinds} {STUB.with_name('provider_bindings.py').read_text()}"
     schemas = cached("schemas", key, lambda directory: _schemas(home, kinds, directory))
     command = [str(home / "bin" / "python"), str(STUB), str(schemas)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
