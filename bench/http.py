@@ -40,7 +40,9 @@ def http() -> Iterator[Row]:
 
             def post(number: int, service: str = f"of-{count}") -> None:
                 data = contents[number % len(contents)]
-                collector.collect(service, ProfileType.CPU, Labels.of([("n", str(number))]), data, next(clock))
+                collector.collect(
+                    service, ProfileType.CPU, Labels.from_pairs([("n", str(number))]), data, next(clock)
+                )
 
             with ThreadPoolExecutor(8) as threads:
                 list(threads.map(post, range(count)))

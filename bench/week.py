@@ -17,7 +17,7 @@ from bench.rows import Measure, Row, bench, process
 from bench.storage import _emulators
 from profbucket.maintenance.compactor import Compactor
 from profbucket.model import blocks
-from profbucket.model.ids import ProfileId, digest
+from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
@@ -138,9 +138,9 @@ class _SlowCollector:
 def _stored(service: str, created_at: int, data: bytes, pods: int) -> tuple[Meta, bytes]:
     """A profile of one of 20 series, or so many times as many."""
     number = created_at // (60 * SECOND)
-    labels = Labels.of([("version", f"0.0.{number % 2}"), ("pod", f"pod-{number // 2 % 10}-{pods}")])
+    labels = Labels.from_pairs([("version", f"0.0.{number % 2}"), ("pod", f"pod-{number // 2 % 10}-{pods}")])
     name = ProfileId(
-        service, ProfileType.CPU, created_at, digest(service, ProfileType.CPU, labels, created_at, data)
+        service, ProfileType.CPU, created_at, profile_digest(service, ProfileType.CPU, labels, created_at, data)
     )
     totals = decode(data).totals
     return Meta(str(name), service, ProfileType.CPU, labels, created_at, len(data), totals), data
@@ -152,11 +152,13 @@ def _tenfold(profiles: list[tuple[int, bytes]]) -> Storage:
     for created_at, data in profiles:
         meta, _ = _stored("tenfold", created_at, data, 0)
         for pod in range(10):
-            labels = Labels.of(
+            labels = Labels.from_pairs(
                 [("version", meta.labels.get("version") or ""), ("pod", f"{meta.labels.get('pod')}{pod}")]
             )
             at = created_at + pod
-            name = ProfileId("tenfold", ProfileType.CPU, at, digest("tenfold", ProfileType.CPU, labels, at, data))
+            name = ProfileId(
+                "tenfold", ProfileType.CPU, at, profile_digest("tenfold", ProfileType.CPU, labels, at, data)
+            )
             storage.write(replace(meta, id=str(name), labels=labels, created_at=at), data)
     list(Compactor(storage).run())
     return storage

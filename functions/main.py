@@ -60,16 +60,16 @@ def scrape(request: Request) -> Response:
     """Fetch profiles of all targets once. Who may say so is the platform's to know."""
     from profbucket.scrape.scraper import report
     from profbucket.scrape.scraper import scrape as scraped
-    from profbucket.scrape.targets import KEY, parse_targets
+    from profbucket.scrape.targets import TARGETS_KEY, parse_targets
 
     try:
         if request.method != "POST":
             raise MethodNotAllowed(["POST"])
         config, storage = _opened()
         try:
-            targets = parse_targets(storage.bucket.get(KEY), config.limits)
+            targets = parse_targets(storage.bucket.get(TARGETS_KEY), config.limits)
         except NotFound:
-            raise Misconfigured(f"there are no targets: put their list into the bucket as {KEY}") from None
+            raise Misconfigured(f"there are no targets: put their list into the bucket as {TARGETS_KEY}") from None
         found = report(list(scraped(targets, Collector(storage, config.limits), config.limits)))
         return Response(json.dumps({"code": 200, "body": found}) + "\n", content_type="application/json")
     except (ProfbucketError, MethodNotAllowed) as error:

@@ -122,7 +122,7 @@ class Authenticator:
         return key
 
 
-def new_secret() -> str:
+def generate_secret() -> str:
     """A new key: 256 random bits in letters, digits, ``-`` and ``_``, so that it needs no escaping in a URL."""
     return f"pb_{token_urlsafe(32)}"
 

@@ -22,8 +22,8 @@ _MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file sy
 class Config:
     """What a collector is told.
 
-    Without ``keys`` it serves the machine it runs on, with ``anonymous`` anyone. ``names`` are the names under
-    which a platform may put it into its URLs, ``project`` the Google Cloud project it runs in.
+    Without ``keys`` it serves the machine it runs on, with ``anonymous`` anyone. ``function_names`` are the names
+    under which a platform may put it into its URLs, ``project`` the Google Cloud project it runs in.
     """
 
     storage_url: str
@@ -31,7 +31,7 @@ class Config:
     periods: CompactionPolicy = CompactionPolicy()
     keys: "ApiKeys | None" = None
     anonymous: bool = False
-    names: frozenset[str] = frozenset()
+    function_names: frozenset[str] = frozenset()
     commit: str = ""
     build_time: str = ""
     log_level: str = "INFO"
@@ -57,7 +57,7 @@ class Config:
             keys=keys,
             anonymous=anonymous,
             # Cloud Functions: the name of the service, and of the function in main.py.
-            names=frozenset(filter(None, (environ.get("K_SERVICE"), environ.get("FUNCTION_TARGET")))),
+            function_names=frozenset(filter(None, (environ.get("K_SERVICE"), environ.get("FUNCTION_TARGET")))),
             commit=environ.get("PROFBUCKET_COMMIT", ""),
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
             log_level=_level(environ),
@@ -65,12 +65,12 @@ class Config:
         )
 
 
-def environment(**settings: str) -> dict[str, str]:
+def copy_environment(**settings: str) -> dict[str, str]:
     """The environment of this process, with *settings* instead of those it has."""
     return {**os.environ, **settings}
 
 
-def lean_numpy() -> None:
+def limit_numpy_threads() -> None:
     """Let a program of ours that ends soon start quickly; called before numpy is imported.
 
     We use nothing of its linear algebra, whose threads double what its import costs.

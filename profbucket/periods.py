@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from profbucket.errors import Invalid
 
-LONGEST = 7 * 86400  # seconds of a period, at most: indexes look for blocks as long before a range
+MAX_PERIOD_SECONDS = 7 * 86400  # seconds of a period, at most: indexes look for blocks as long before a range
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class CompactionPolicy:
     every: int = 3600
 
     def __post_init__(self) -> None:
-        if not 0 < self.short <= self.long <= LONGEST or self.long % self.short:
+        if not 0 < self.short <= self.long <= MAX_PERIOD_SECONDS or self.long % self.short:
             raise Invalid(
                 f"block periods {self.short} and {self.long}: the long one is a multiple, a week at most"
             )

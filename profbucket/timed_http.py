@@ -15,7 +15,10 @@ from urllib.parse import SplitResult, urlsplit
 
 Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]  # what socket.getaddrinfo answers for host and port
 
-FAILURES = (OSError, HTTPException)  # what a request raises where there is no whole answer; UnicodeError is none
+REQUEST_ERRORS = (
+    OSError,
+    HTTPException,
+)  # what an incomplete request raises; never UnicodeError
 
 
 def resolve(host: str, port: int) -> Sequence[tuple[Any, ...]]:
@@ -39,7 +42,7 @@ def request(
     """The answer to one request; its body is still to be read, and that, too, within *seconds* from now.
 
     Nothing is followed, repeated or sent through a proxy. The host is asked for at the addresses that *resolve*
-    gives. Raise one of ``FAILURES`` where it fails or the time is up; looking up a name takes as long as the
+    gives. Raise one of ``REQUEST_ERRORS`` where it fails or the time is up; looking up a name takes as long as the
     system lets it.
     """
     parts = urlsplit(url)

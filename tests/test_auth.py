@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from profbucket.api.app import PROFILES, create_app
-from profbucket.auth import ApiKeys, Authenticator, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Authenticator, Scope, generate_secret, hash_secret
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from profbucket.ingest.collector import Collector
@@ -268,7 +268,7 @@ def test_a_list_of_keys_that_makes_no_sense_is_refused_without_showing_it(text: 
 
 
 def test_a_new_secret_is_long_different_each_time_and_needs_no_escaping() -> None:
-    secrets = {new_secret() for _ in range(100)}
+    secrets = {generate_secret() for _ in range(100)}
     assert len(secrets) == 100
     assert all(len(secret) > 40 and secret.replace("_", "").replace("-", "").isalnum() for secret in secrets)
 

@@ -52,7 +52,7 @@ def test_a_service_can_not_be_longer_than_a_file_system_takes() -> None:
 
 def test_the_names_that_a_platform_may_put_into_urls_are_the_services_and_the_functions() -> None:
     platform = {**MEMORY, "K_SERVICE": "shop-merge", "FUNCTION_TARGET": "merge", "PROFBUCKET_ANONYMOUS": "1"}
-    assert Config.from_env(platform).names == {"shop-merge", "merge"}
+    assert Config.from_env(platform).function_names == {"shop-merge", "merge"}
 
 
 def test_on_cloud_functions_keys_are_needed_unless_anyone_is_let_in_on_purpose() -> None:

@@ -52,7 +52,9 @@ def start(
     Raise ``Misconfigured`` or ``Invalid`` for arguments that make no sense, and nothing ever after. Where the
     agent runs already, it goes on as it was started first.
     """
-    settings = Settings.of(url, service, labels, key, every=every, seconds=seconds, cpu=cpu, heap=heap, wall=wall)
+    settings = Settings.create(
+        url, service, labels, key, every=every, seconds=seconds, cpu=cpu, heap=heap, wall=wall
+    )
     start_with(settings)
 
 

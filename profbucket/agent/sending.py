@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from profbucket.agent.native import Bell, Flag, allocate_lock
 from profbucket.agent.settings import Settings
-from profbucket.timed_http import FAILURES, request
+from profbucket.timed_http import REQUEST_ERRORS, request
 
 MOST_BYTES = 4 << 20  # that wait at once: an hour of usual profiles
 
@@ -23,7 +23,7 @@ _log = logging.getLogger("profbucket.agent")
 
 @dataclass(slots=True)
 class _Profile:
-    kind: str
+    profile_type: str
     data: bytes
     failures: int = 0
 
@@ -51,10 +51,10 @@ class Outbox:
         self._ends = float("inf")
         self.done = Flag()
 
-    def put(self, kind: str, data: bytes) -> None:
-        """Send *data*, a profile of *kind*, when it is possible."""
+    def put(self, profile_type: str, data: bytes) -> None:
+        """Send *data*, a profile of *profile_type*, when it is possible."""
         with self._lock:
-            self._waiting.append(_Profile(kind, data))
+            self._waiting.append(_Profile(profile_type, data))
             self._bytes += len(data)
             dropped = 0
             while self._bytes > self._most_bytes:
@@ -106,7 +106,7 @@ class Outbox:
         try:
             with request(
                 "POST",
-                settings.address(profile.kind),
+                settings.address(profile.profile_type),
                 seconds=min(_SECONDS, max(0.1, self._ends - time.monotonic())),
                 body=profile.data,
                 headers={**settings.headers, "Content-Type": "application/octet-stream"},
@@ -114,7 +114,7 @@ class Outbox:
                 status = answer.status
                 if status >= 300:
                     told, why = _seconds(answer.headers.get("Retry-After", "")), f"it answers {status}"
-        except FAILURES as error:
+        except REQUEST_ERRORS as error:
             status, why = 0, str(error) or type(error).__name__
         except Exception as error:  # noqa: BLE001 # whatever it is, the program and the next profile are not to blame
             status, why = 599, f"{type(error).__name__}: {error}"
@@ -125,7 +125,7 @@ class Outbox:
         final = 0 < status < 500 and status not in _BUSY
         if final or profile.failures >= _TRIES:
             self._over(profile)
-            _log.warning("a %s profile is not taken by %s: %s", profile.kind, settings.url, why)
+            _log.warning("a %s profile is not taken by %s: %s", profile.profile_type, settings.url, why)
             return 0.0
         if failures == 0:
             _log.info("a profile waits, because %s cannot be reached: %s", settings.url, why)

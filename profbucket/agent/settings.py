@@ -14,8 +14,8 @@ from profbucket.limits import Limits
 from profbucket.model.ids import check_service
 from profbucket.model.labels import Labels
 
-VARIABLE = "PROFBUCKET_AGENT"  # what `profbucket run` hands on
-KEY = "PROFBUCKET_KEY"
+SETTINGS_VARIABLE = "PROFBUCKET_AGENT"  # what `profbucket run` hands on
+KEY_VARIABLE = "PROFBUCKET_KEY"
 
 _LONGEST = 86_400.0  # seconds between two profiles
 
@@ -38,7 +38,7 @@ class Settings:
     wall: bool = True
 
     @classmethod
-    def of(
+    def create(
         cls,
         url: str,
         service: str,
@@ -62,24 +62,26 @@ class Settings:
                 f"the next, which begins {_LONGEST:.0f} seconds later at most"
             )
         check_service(service, Limits())
-        where, headers = _address(url, key or os.environ.get(KEY, ""))
-        pairs = Labels.of((labels or {}).items())
+        where, headers = _address(url, key or os.environ.get(KEY_VARIABLE, ""))
+        pairs = Labels.from_pairs((labels or {}).items())
         return cls(where, service, pairs, headers, every, seconds, cpu, heap, wall)
 
     @classmethod
     def from_env(cls) -> "Settings | None":
         """What `profbucket run` says, or ``None`` where the program was not started by it."""
-        text = os.environ.get(VARIABLE)
+        text = os.environ.get(SETTINGS_VARIABLE)
         if not text:
             return None
         try:
-            return cls.of(**json.loads(text))
+            return cls.create(**json.loads(text))
         except (ValueError, TypeError) as error:
-            raise Misconfigured(f"{VARIABLE}={text[:80]!r} is not what `profbucket run` makes: {error}") from None
+            raise Misconfigured(
+                f"{SETTINGS_VARIABLE}={text[:80]!r} is not a value of `profbucket run`: {error}"
+            ) from None
 
-    def address(self, kind: str) -> str:
-        """Where a profile of *kind* is posted to."""
-        query = {"service": self.service, "type": kind}
+    def address(self, profile_type: str) -> str:
+        """Where a profile of *profile_type* is posted to."""
+        query = {"service": self.service, "type": profile_type}
         if self.labels:
             query["labels"] = self.labels.format()
         return f"{self.url}/api/0/profiles?{urlencode(query)}"
@@ -96,7 +98,7 @@ def _address(url: str, key: str) -> tuple[str, dict[str, str]]:
         shown = f"…@{str(url).rpartition('@')[2]}" if "@" in str(url) else str(url)  # in front of it is a key
         raise Misconfigured(f"not a collector's URL: {shown[:120]!r}; it is as in https://collector.example.com")
     if any(ord(char) < 33 or ord(char) > 126 for char in key):
-        raise Misconfigured(f"the key of {KEY}, or key=, has characters that are in no key")
+        raise Misconfigured(f"the key of {KEY_VARIABLE}, or key=, has characters that are in no key")
     headers = {}
     if parts.password:
         user = f"{unquote(parts.username or '')}:{unquote(parts.password)}"

@@ -35,7 +35,7 @@ from profbucket.errors import (
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
-from profbucket.model.ids import ProfileId, check_service, escape
+from profbucket.model.ids import ProfileId, check_service, escape_service
 from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.meta import Query, meta_to_json
 from profbucket.model.profile_type import ProfileType
@@ -165,7 +165,7 @@ class _Write:
         created_at = parameters.get("created_at")
         kind = ProfileType.parse(parameters.required("type"))
         _note(service, kind)
-        labels = Labels.of([*Labels.parse(parameters.get("labels")), *parameters.labels()])
+        labels = Labels.from_pairs([*Labels.parse(parameters.get("labels")), *parameters.labels()])
         taken_at = parse_time(created_at, self._clock()) if created_at else None
         with self._budget.hold(self._announced()):
             meta = self._collector.collect(service, kind, labels, self._body(), taken_at)
@@ -250,8 +250,8 @@ class _Read:
         _note(profile_id.service, profile_id.type)
         if others or (data := self._querier.stored(profile_id)) is None:
             return self._merged(self._querier.merge_ids(asked))
-        ending = profile_id.key.removeprefix(str(profile_id))
-        filename = f"{escape(profile_id.service)}-{profile_id.type}{ending}"
+        ending = profile_id.object_key.removeprefix(str(profile_id))
+        filename = f"{escape_service(profile_id.service)}-{profile_id.type}{ending}"
         return _elsewhere(self._querier.link(profile_id, data, filename)) or _download(data, filename)
 
     def _merged(self, merged: Merged) -> Response:
@@ -513,7 +513,7 @@ def _wrapped(app: WSGIApplication, config: Config) -> WSGIApplication:
         path = environ.get("PATH_INFO", "").lstrip("/")  # an agent's address often ends in a slash
         first, _, rest = path.partition("/")
         # Whether the platform leaves a function's name there depends on the URL it was called by.
-        if first in config.names:
+        if first in config.function_names:
             environ["SCRIPT_NAME"] = f"{environ.get('SCRIPT_NAME', '')}/{first}"
             path = rest
         environ["PATH_INFO"] = f"/{path}"

@@ -149,7 +149,7 @@ def push(
     from profbucket.model.labels import Labels
 
     told_at = parse_time(created_at, time.time_ns()) if created_at else None
-    profile_labels = Labels.of(map(pair, labels))
+    profile_labels = Labels.from_pairs(map(pair, labels))
     client = connect(url, key, storage)
 
     def store(file: str) -> str:

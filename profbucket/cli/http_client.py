@@ -78,10 +78,10 @@ class HttpClient:
         )
 
     def collect(
-        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
     ) -> Meta:
         """Post a profile; see :meth:`Collector.collect`."""
-        parameters = {"service": service, "type": str(kind)}
+        parameters = {"service": service, "type": str(profile_type)}
         if labels:
             parameters["labels"] = labels.format()
         if created_at is not None:
@@ -168,7 +168,7 @@ def _meta(answer: Mapping[str, Any]) -> Meta:
         id=item["id"],
         service=item["service"],
         type=profile_id.type,
-        labels=Labels.of((label["key"], label["value"]) for label in item["labels"]),
+        labels=Labels.from_pairs((label["key"], label["value"]) for label in item["labels"]),
         created_at=profile_id.created_at,
         size=item["size"],
         totals=tuple(Total(**total) for total in item["totals"]),

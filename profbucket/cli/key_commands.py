@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from profbucket.auth import ApiKeys, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Scope, generate_secret, hash_secret
 from profbucket.errors import Invalid
 
 SCOPES = click.Choice([str(scope) for scope in Scope])
@@ -33,7 +33,7 @@ def create(name: str, scopes: Sequence[str], services: Sequence[str]) -> None:
 
     It is printed once, and below it the entry for the list in PROFBUCKET_KEYS, which does not hold it.
     """
-    secret = new_secret()
+    secret = generate_secret()
     entry: dict[str, object] = {
         "name": name,
         "sha256": hash_secret(secret).hex(),

@@ -21,9 +21,9 @@ class LocalClient:
         self._querier = Querier(storage, config.limits)
 
     def collect(
-        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
     ) -> Meta:
-        return self._collector.collect(service, kind, labels, data, created_at)
+        return self._collector.collect(service, profile_type, labels, data, created_at)
 
     def find(self, query: Query) -> Page:
         return self._querier.find(query)

@@ -142,10 +142,10 @@ def connect(url: str, key: str | None, storage: str | None) -> "HttpClient | Loc
 
 def settings(storage: str = "memory:") -> "Config":
     """The settings; without *storage* for what happens in this process alone."""
-    from profbucket.config import Config, environment, lean_numpy
+    from profbucket.config import Config, copy_environment, limit_numpy_threads
 
-    lean_numpy()
-    return Config.from_env(environment(STORAGE_URL=storage, K_SERVICE=""))
+    limit_numpy_threads()
+    return Config.from_env(copy_environment(STORAGE_URL=storage, K_SERVICE=""))
 
 
 def query_of(service: str | None, kind: str | None, since: str, to: str, conditions: Sequence[str]) -> "Query":

@@ -45,12 +45,12 @@ def run(
     The program takes the place of this one. So do the Python programs that it starts, unless they leave PYTHONPATH
     aside (python -I, -E, -S).
     """
-    from profbucket.agent.settings import KEY, VARIABLE, Settings
-    from profbucket.config import environment
+    from profbucket.agent.settings import KEY_VARIABLE, SETTINGS_VARIABLE, Settings
+    from profbucket.config import copy_environment
 
-    pairs = dict(Labels.of(map(pair, labels)))
+    pairs = dict(Labels.from_pairs(map(pair, labels)))
     told = {"url": url, "service": service, "labels": pairs, "every": every, "seconds": seconds}
-    Settings.of(key=key or "", **told)  # type: ignore[arg-type] # what is wrong is said now
-    environ = environment(**{VARIABLE: json.dumps(told)}, **({KEY: key} if key else {}))
+    Settings.create(key=key or "", **told)  # type: ignore[arg-type] # what is wrong is said now
+    environ = copy_environment(**{SETTINGS_VARIABLE: json.dumps(told)}, **({KEY_VARIABLE: key} if key else {}))
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(_SITE), environ.get("PYTHONPATH"))))
     os.execvpe(command[0], list(command), environ)  # noqa: S606 # the program that was asked for

@@ -18,7 +18,7 @@ from types import FrameType
 from profbucket import __version__
 from profbucket.cli.background_compaction import upkeep
 from profbucket.cli.options import DEFAULT_URL
-from profbucket.config import Config, environment
+from profbucket.config import Config, copy_environment
 from profbucket.errors import Misconfigured, ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
@@ -47,7 +47,7 @@ class Server:
         *say* is called once it answers. Raise ``Misconfigured`` or ``Unavailable``, before anything is served, for
         settings that are wrong, a storage that cannot be opened, or a port that is taken.
         """
-        inherited = environment(STORAGE_URL=self.storage_url)
+        inherited = copy_environment(STORAGE_URL=self.storage_url)
         settings = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_") and k != "DEBUG"}
         settings.setdefault("THREADS", _THREADS)
         settings.setdefault("MALLOC_ARENA_MAX", "1")  # half the memory: a thread uses what another has freed

@@ -36,7 +36,7 @@ class Collector:
         self._clock = clock
 
     def collect(
-        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
     ) -> Meta:
         """Store a profile and return its meta. Once returned, it is durable and found.
 
@@ -47,13 +47,13 @@ class Collector:
         self._check_names(service, labels)
         if len(data) > self._limits.body_bytes:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
-        taken_at, totals = self._check_pprof(data) if kind.is_pprof else self._check_trace(data)
+        taken_at, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
         taken_at = taken_at or created_at or self._clock()
-        digest = ids.digest(service, kind, labels, taken_at, data)
+        digest = ids.profile_digest(service, profile_type, labels, taken_at, data)
         meta = Meta(
-            id=str(ids.ProfileId(service, kind, taken_at, digest)),
+            id=str(ids.ProfileId(service, profile_type, taken_at, digest)),
             service=service,
-            type=kind,
+            type=profile_type,
             labels=labels,
             created_at=taken_at,
             size=len(data),

@@ -131,14 +131,14 @@ class Compactor:
     def _already_in_blocks(self, service: str, kind: ProfileType, members: Sequence[Meta]) -> set[str]:
         """The ids of those *members* that a block holds already: posted again after it was made."""
         there = self._index.blocks(service, kind, members[0].created_at, members[-1].created_at)
-        return {one for listed in self._storage.live_lists(there) if listed for one in listed.among(members)}
+        return {one for listed in self._storage.live_lists(there) if listed for one in listed.member_ids(members)}
 
     def _take(self, members: Sequence[Meta]) -> tuple[Step | None, Sequence[Meta]]:
         """Make a block of the first of *members* and all that fit it; return the others, too."""
         from profbucket.pprof.block.build import BlockBuilder
 
         builder = BlockBuilder(self._limits)
-        keys = [ObjectRange(ProfileId.parse(meta.id).key) for meta in members]
+        keys = [ObjectRange(ProfileId.parse(meta.id).object_key) for meta in members]
         for meta, data in zip(members, self._bucket.get_many(keys), strict=True):
             if data is not None:  # else it has expired: its entry goes soon
                 builder.add(meta, data)

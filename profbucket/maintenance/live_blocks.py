@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.model.blocks import Block, from_metadata
-from profbucket.model.ids import Name, ProfileId, block_prefix
+from profbucket.model.ids import ProfileId, ProfileName, block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import LONGEST, Object, Selection
 from profbucket.storage.store import Storage
@@ -44,7 +44,7 @@ def chosen(storage: Storage, blocks: Sequence[Block], known: Sequence[Block]) ->
             kept += group
             continue
         group.sort(key=lambda block: (block.id not in ids, -block.count, block.written_at, block.id))
-        taken: set[Name] = set()
+        taken: set[ProfileName] = set()
         for block, members in zip(group, storage.lists(group), strict=True):
             names = set(members.names()) if members else set()
             if names and taken.isdisjoint(names):
@@ -57,7 +57,7 @@ def _is_draft(storage: Storage, block: Block) -> bool:
     """Whether all members of a *block* that the index does not have are in the head: it was never committed."""
     [members] = storage.lists([block])
     head = storage.index.find(Selection(block.service, block.type, block.first, block.last))
-    return members is not None and len(members.among(head)) == len(members)
+    return members is not None and len(members.member_ids(head)) == len(members)
 
 
 def _overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
@@ -83,7 +83,7 @@ class Held:
     def __init__(self, storage: Storage, blocks: Sequence[Block]) -> None:
         self._upcoming = iter(zip(blocks, storage.lists(blocks), strict=True))
         self._first = [block.first for block in blocks][::-1]
-        self._open: list[tuple[int, set[Name]]] = []
+        self._open: list[tuple[int, set[ProfileName]]] = []
 
     def __contains__(self, profile_id: ProfileId) -> bool:
         at = profile_id.created_at

@@ -16,7 +16,7 @@ from enum import StrEnum
 from profbucket.errors import Invalid, NotFound
 from profbucket.maintenance.live_blocks import Held, blocks_in, chosen
 from profbucket.model.blocks import Block
-from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, prefix, unescape
+from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, profile_prefix, unescape_service
 from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.metadata import from_metadata
@@ -149,7 +149,7 @@ def _services(bucket: Bucket) -> Iterator[str]:
             start = f"{below}{part}0" if slash else f"{below}{part} "
             if slash and part != RESERVED:
                 try:
-                    yield unescape(part)
+                    yield unescape_service(part)
                 except ValueError:
                     continue  # nothing of ours
 
@@ -180,13 +180,13 @@ def _compare_profiles(
     storage: Storage, service: str, kind: ProfileType, since: int, held: Held
 ) -> Iterator[Finding]:
     """Walk objects and entries of one service and type side by side: keys sort as positions do."""
-    below = prefix(service, kind)
+    below = profile_prefix(service, kind)
     objects = storage.bucket.list(f"{below}{format_stamp(since)}" if since else below, f"{below[:-1]}0")
     entries = storage.index.find(Selection(service, kind, since, LATEST))
     series = {one.id for one in storage.index.series(service, kind)}
     there, entry = next(objects, None), next(entries, None)
     while there or entry:
-        key = ProfileId.parse(entry.id).key if entry else ""
+        key = ProfileId.parse(entry.id).object_key if entry else ""
         if there and (not entry or there.key < key):
             profile_id = _profile(there.key)
             if profile_id is None or profile_id not in held:
@@ -216,6 +216,6 @@ def _state(there: Object, entry: Meta, series: set[str]) -> State:
 
 def _profile(key: str) -> ProfileId | None:
     try:
-        return ProfileId.of_key(key)
+        return ProfileId.from_object_key(key)
     except Invalid:
         return None

@@ -20,7 +20,7 @@ from functools import lru_cache
 from hashlib import sha256
 
 from profbucket.errors import Invalid
-from profbucket.model.ids import Name, ProfileId, block_key, block_of_key
+from profbucket.model.ids import ProfileId, ProfileName, block_key, parse_block_key
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
@@ -82,7 +82,7 @@ class Members:
     totals: Sequence[Sequence[int]]
 
     @classmethod
-    def of(cls, metas: Sequence[Meta]) -> "Members":
+    def from_metas(cls, metas: Sequence[Meta]) -> "Members":
         """The members that *metas* are, of one service and type, ordered by position."""
         labels: dict[Labels, int] = {}
         types: dict[tuple[tuple[str, str], ...], int] = {}
@@ -121,11 +121,11 @@ class Members:
     def metas(self) -> Iterator[Meta]:
         return map(self.meta, range(len(self)))
 
-    def names(self) -> list[Name]:
+    def names(self) -> list[ProfileName]:
         """What each member is called among those of its service and type, in the order of positions."""
         return list(zip(self.created_at, self.digest, strict=True))
 
-    def among(self, metas: Iterable[Meta]) -> list[str]:
+    def member_ids(self, metas: Iterable[Meta]) -> list[str]:
         """The ids of those *metas*, all of its service, that are members."""
         first, last = self.created_at[0], self.created_at[-1]
         near = [one.id for one in metas if one.type == self.type and first <= one.created_at <= last]
@@ -164,7 +164,7 @@ class Members:
                 service=found["service"],
                 type=ProfileType(found["type"]),
                 labels=[_labels(one) for one in found["labels"]],
-                types=[[(kind, unit) for kind, unit in names] for names in found["types"]],
+                types=[[(sample_type, unit) for sample_type, unit in names] for names in found["types"]],
                 created_at=[first + after for after in found["after"]],
                 digest=found["digest"],
                 series=found["series"],
@@ -189,7 +189,7 @@ class Members:
         )
 
 
-def record(members: Members, period: int, ends: Sequence[int], measures: str, written_at: int) -> Block:
+def make_block(members: Members, period: int, ends: Sequence[int], measures: str, written_at: int) -> Block:
     """The record of the block of *members*, made at *written_at*: another attempt at it is another block."""
     names = [f"{period} {written_at}", *(f"{created_at}-{digest}" for created_at, digest in members.names())]
     first, last = members.created_at[0], members.created_at[-1]
@@ -208,7 +208,7 @@ def record(members: Members, period: int, ends: Sequence[int], measures: str, wr
     )
 
 
-def measures_of(sample_types: object, period_type: object) -> str:
+def hash_measures(sample_types: object, period_type: object) -> str:
     """The same text for blocks that can be merged, and another for those that measure something else."""
     return sha256(repr((sample_types, period_type)).encode()).hexdigest()[:8]
 
@@ -224,13 +224,15 @@ def to_metadata(block: Block) -> dict[str, str]:
 
 def from_metadata(key: str, metadata: Mapping[str, str]) -> Block:
     """The record of the block under *key*, or raise ``Invalid`` where it is none of ours."""
-    service, kind = block_of_key(key)
+    service, profile_type = parse_block_key(key)
     try:
         numbers = {name: int(metadata[name.replace("_", "-")]) for name in _NUMBERS}
         ends = tuple(map(int, metadata["ends"].split(",")))
         if len(ends) <= PROFILES or list(ends) != sorted(ends) or ends[0] < 1:
             raise ValueError(f"ends {ends}")
-        return Block(id=key, service=service, type=kind, ends=ends, measures=metadata["measures"], **numbers)
+        return Block(
+            id=key, service=service, type=profile_type, ends=ends, measures=metadata["measures"], **numbers
+        )
     except (KeyError, ValueError) as error:
         raise Invalid(f"the metadata of {key[:200]!r} are not those of a block: {error!r}") from None
 

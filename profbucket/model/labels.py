@@ -26,7 +26,7 @@ class Labels:
     pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
-    def of(cls, pairs: Iterable[tuple[str, str]]) -> "Labels":
+    def from_pairs(cls, pairs: Iterable[tuple[str, str]]) -> "Labels":
         """Labels from *pairs* in any order; raise ``Invalid`` for an empty key or a key with two values."""
         labels: dict[str, str] = {}
         for key, value in pairs:
@@ -48,7 +48,7 @@ class Labels:
             if not equals:
                 raise Invalid(f"a label without '=': {_shown(item)!r}; write labels as key=value,key=value")
             pairs.append((_unquote(key), _unquote(value)))
-        return cls.of(pairs)
+        return cls.from_pairs(pairs)
 
     def format(self) -> str:
         """What :meth:`parse` reads back, in ASCII. Equal labels have equal texts."""

@@ -8,11 +8,11 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.times import format_time
 
 
-def series_id(service: str, kind: ProfileType, labels: Labels) -> str:
+def series_id(service: str, profile_type: ProfileType, labels: Labels) -> str:
     """What series all profiles of this service, type and label set are: see :attr:`Meta.series`."""
     from hashlib import sha256
 
-    return sha256("\0".join((service, kind, labels.format())).encode()).hexdigest()[:32]
+    return sha256("\0".join((service, profile_type, labels.format())).encode()).hexdigest()[:32]
 
 
 class Total(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from profbucket.errors import Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
-from profbucket.model.ids import ProfileId, escape
+from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.delta import difference, note
@@ -144,7 +144,7 @@ class Querier:
         made = difference(
             self._storage, query, _subject(query), self._restored, limits=self._limits, timer=self._timer
         )
-        filename = f"{escape(query.service)}-{query.type}-delta.pb.gz"
+        filename = f"{escape_service(query.service)}-{query.type}-delta.pb.gz"
         return Merged(made.data, filename, made.found, made.merged, made.expired)
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> Merged:
@@ -165,7 +165,7 @@ class Querier:
         from profbucket.pprof.merge import Merger
 
         merger = Merger(self._limits)
-        sources = [Source(ObjectRange(one.key), one.created_at, one.created_at, 1, 0) for one in ids]
+        sources = [Source(ObjectRange(one.object_key), one.created_at, one.created_at, 1, 0) for one in ids]
         for profile_id, data in zip(ids, self._in_time("by id", sources), strict=True):
             if data is not None:
                 merger.add(data)
@@ -173,7 +173,7 @@ class Querier:
                 self._restore(merger, profile_id)
         count = f"{len(ids)} profile{'s' if len(ids) > 1 else ''}"
         comment = f"service={services} type={kinds[0]} merged {count} by id{note(merger.sample_types(), len(ids))}"
-        filename = f"{escape(ids[0].service)}-{ids[0].type}.pb.gz"
+        filename = f"{escape_service(ids[0].service)}-{ids[0].type}.pb.gz"
         return Merged(merger.result([comment]), filename, len(ids), len(ids), 0)
 
     def _select(self, query: Query) -> tuple[list[Source], int]:
@@ -221,7 +221,7 @@ class Querier:
         comment = f"{what} merged {count} profile{'s' if found > 1 else ''} {span}"
         if expired := sum(source.count for source in sources) - merged:
             comment += f", {expired} had expired"
-        filename = f"{escape(query.service)}-{query.type}.pb.gz"
+        filename = f"{escape_service(query.service)}-{query.type}.pb.gz"
         comment += note(merger.sample_types(), merged)
         return Merged(merger.result([comment]), filename, found, merged, expired)
 

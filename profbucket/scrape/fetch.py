@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 from profbucket.errors import ProfbucketError, Unavailable
 from profbucket.limits import Limits
 from profbucket.scrape.targets import Target
-from profbucket.timed_http import FAILURES, Resolve, request, resolve
+from profbucket.timed_http import REQUEST_ERRORS, Resolve, request, resolve
 
 _PIECE = 1 << 16
 _REDIRECTS = 3
@@ -69,7 +69,7 @@ def fetch(
                 if answer.status not in _MOVED:
                     return _body(answer, limits, held)
                 url = _followed(url, answer.headers.get("Location", ""))
-        except FAILURES as error:
+        except REQUEST_ERRORS as error:
             raise Unavailable(_why(error)) from None
     raise Unavailable(f"it redirects more than {_REDIRECTS} times")
 
@@ -88,7 +88,7 @@ def _body(answer: HTTPResponse, limits: Limits, held: Held) -> bytes:
                 raise limits.too_large("body_bytes", f"it answers more than {limits.body_bytes} bytes")
         if answer.length:
             raise Unavailable(f"its answer ends {answer.length} bytes early")
-    except (*FAILURES, ProfbucketError):
+    except (*REQUEST_ERRORS, ProfbucketError):
         held.give(size)
         raise
     return b"".join(pieces)

@@ -16,7 +16,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.scrape.fetch import Held, fetch
-from profbucket.scrape.targets import TIMED, TYPES, Target
+from profbucket.scrape.targets import PROFILE_TYPES, TIMED_PROFILES, Target
 
 SPREAD_SECONDS = 30.0  # over which the targets' begins are spread; with their time-out it is less than a minute
 
@@ -29,7 +29,7 @@ class Sink(Protocol):
     """Where profiles go: a Collector, or a client of one."""
 
     def collect(
-        self, service: str, kind: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
     ) -> Meta:
         """See :meth:`~profbucket.ingest.collector.Collector.collect`."""
         ...
@@ -121,12 +121,12 @@ class _Scrape:
     def _one(self, name: str, ends: float, outcome: Outcome) -> None:
         target = self._target
         taken_at = time.time_ns()
-        path = f"{name}?seconds={target.seconds}" if name in TIMED else name
+        path = f"{name}?seconds={target.seconds}" if name in TIMED_PROFILES else name
         data = b""
         try:
             data = fetch(target, path, ends=ends, limits=self._limits, held=self._held)
             outcome.stored.append(
-                self._sink.collect(target.service, TYPES[name], target.labels, data, taken_at).id
+                self._sink.collect(target.service, PROFILE_TYPES[name], target.labels, data, taken_at).id
             )
         except ProfbucketError as error:
             if str(error) == EMPTY:

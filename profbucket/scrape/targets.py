@@ -13,12 +13,12 @@ from profbucket.model.ids import RESERVED, check_service
 from profbucket.model.labels import CONTROL, Labels
 from profbucket.model.profile_type import ProfileType
 
-KEY = f"{RESERVED}/targets.json"  # where a storage has them
-MOST = 500  # targets of one scrape: each has a thread
+TARGETS_KEY = f"{RESERVED}/targets.json"  # where a storage has them
+MAX_TARGETS = 500  # targets of one scrape: each has a thread
 
 # What net/http/pprof calls a profile, and what it is to us. "allocs" is "heap" with another default sample type:
 # of the same type the two would be counted twice.
-TYPES: Mapping[str, ProfileType] = {
+PROFILE_TYPES: Mapping[str, ProfileType] = {
     "profile": ProfileType.CPU,
     "heap": ProfileType.HEAP,
     "block": ProfileType.BLOCK,
@@ -28,8 +28,8 @@ TYPES: Mapping[str, ProfileType] = {
     "allocs": ProfileType.OTHER,
     "trace": ProfileType.TRACE,
 }
-TIMED = ("profile", "trace")  # which take as long as they are told to
-USUAL = ("profile", "heap", "block", "mutex", "goroutine", "threadcreate")
+TIMED_PROFILES = ("profile", "trace")  # which take as long as they are told to
+DEFAULT_PROFILES = ("profile", "heap", "block", "mutex", "goroutine", "threadcreate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Target:
     url: str
     service: str
     labels: Labels
-    profiles: tuple[str, ...] = USUAL
+    profiles: tuple[str, ...] = DEFAULT_PROFILES
     seconds: int = 10
     timeout_seconds: float = 25.0
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -58,8 +58,8 @@ def parse_targets(text: str | bytes, limits: Limits = Limits()) -> list[Target]:
         raise Misconfigured(f"the targets are not JSON: {error}") from None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise Misconfigured('the targets are not a list as in [{"url": "http://10.0.0.5:6060", "service": "api"}]')
-    if len(entries) > MOST:
-        raise Misconfigured(f"there are {len(entries)} targets, of {MOST} at most: scrape them in several lists")
+    if len(entries) > MAX_TARGETS:
+        raise Misconfigured(f"there are {len(entries)} targets, the cap is {MAX_TARGETS}: split the list")
     targets = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -77,16 +77,16 @@ def _target(entry: dict[str, Any], limits: Limits) -> Target:
     service = _text(entry, "service")
     check_service(service, limits)
     # Counters of different processes are to stay apart: what is subtracted is of one series.
-    labels = Labels.of({"instance": instance, **_texts(entry, "labels")}.items())
+    labels = Labels.from_pairs({"instance": instance, **_texts(entry, "labels")}.items())
     headers |= _texts(entry, "headers")
     if any(CONTROL.search(part) or not part.isascii() for pair in headers.items() for part in pair):
         raise Misconfigured("a header has characters that no header has")
-    profiles = tuple(_list(entry, "profiles", USUAL))
-    if not profiles or len(set(profiles)) < len(profiles) or not set(profiles) <= set(TYPES):
-        raise Misconfigured(f"profiles={list(profiles)!r}: they are some of {', '.join(TYPES)}, each once")
+    profiles = tuple(_list(entry, "profiles", DEFAULT_PROFILES))
+    if not profiles or len(set(profiles)) < len(profiles) or not set(profiles) <= set(PROFILE_TYPES):
+        raise Misconfigured(f"profiles={list(profiles)!r}: they are some of {', '.join(PROFILE_TYPES)}, each once")
     seconds = _number(entry, "seconds", 10, 1, 60)
     timeout = _number(entry, "timeout_seconds", 25, 1, 300)
-    takes = seconds * len(set(TIMED) & set(profiles))
+    takes = seconds * len(set(TIMED_PROFILES) & set(profiles))
     if timeout <= takes:
         raise Misconfigured(f"timeout_seconds={timeout}: the profiles alone take {takes} seconds")
     allow = frozenset(name.lower() for name in _list(entry, "allow", ()))

@@ -99,7 +99,7 @@ class Lookup:
         for block, members in zip(opened, self.live_lists(opened), strict=True):
             if members is None:
                 continue
-            held.update(members.among(head))
+            held.update(members.member_ids(head))
             rows = _selected(members, query, matches)
             if rows:
                 sources.append(_of_rows(block, members, rows))
@@ -129,7 +129,7 @@ class Lookup:
         for members in self.live_lists(blocks):
             if members is None:
                 continue
-            held.update(members.among(head))
+            held.update(members.member_ids(head))
             for row in _selected(members, query, matches):
                 names = members.types[members.measured[row]]
                 labels = members.labels[members.series[row]]
@@ -251,7 +251,7 @@ def _matches(query: Query) -> Callable[[Labels], bool]:
 
 
 def _of_meta(meta: Meta) -> Source:
-    return Source(ObjectRange(ProfileId.parse(meta.id).key), meta.created_at, meta.created_at, 1, meta.size)
+    return Source(ObjectRange(ProfileId.parse(meta.id).object_key), meta.created_at, meta.created_at, 1, meta.size)
 
 
 def _of_block(block: Block) -> Source:

@@ -20,7 +20,7 @@ def to_metadata(meta: Meta) -> dict[str, str]:
 
 def from_metadata(key: str, size: int, metadata: Mapping[str, str]) -> Meta:
     """The meta of the object under *key*, or raise ``Invalid`` where it is no profile of ours."""
-    profile_id = ProfileId.of_key(key)
+    profile_id = ProfileId.from_object_key(key)
     totals = []
     for item in filter(None, metadata.get("totals", "").split(",")):
         match = _TOTAL.fullmatch(item)

@@ -32,7 +32,7 @@ __all__ = [
     "Unavailable",
 ]
 
-LONGEST = periods.LONGEST * SECOND  # from the first to the last member of any block, at most
+LONGEST = periods.MAX_PERIOD_SECONDS * SECOND  # from the first to the last member of any block, at most
 
 
 @dataclass(frozen=True, slots=True)

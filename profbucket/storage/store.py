@@ -108,7 +108,7 @@ class Storage:
         self._history = Lookup(bucket, index)
 
     def write(self, meta: Meta, data: bytes) -> bool:
-        self.bucket.put(ProfileId.parse(meta.id).key, data, to_metadata(meta))
+        self.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta))
         return self.index.add(meta)
 
     def find(self, query: Query) -> Iterator[Meta]:
@@ -151,10 +151,10 @@ class Storage:
         return self._history.live_lists(blocks)
 
     def read(self, profile_id: ProfileId) -> bytes:
-        return self.bucket.get(profile_id.key)
+        return self.bucket.get(profile_id.object_key)
 
     def read_many(self, ids: Iterable[ProfileId]) -> Iterator[bytes | None]:
-        return self.bucket.get_many([ObjectRange(profile_id.key) for profile_id in ids])
+        return self.bucket.get_many([ObjectRange(profile_id.object_key) for profile_id in ids])
 
     def services(self) -> list[str]:
         return self.index.services()
@@ -173,7 +173,7 @@ class Storage:
         return url
 
     def link(self, profile_id: ProfileId, filename: str) -> str | None:
-        return self.bucket.link(profile_id.key, filename, LINK_SECONDS)
+        return self.bucket.link(profile_id.object_key, filename, LINK_SECONDS)
 
 
 def retry_on_compaction(attempt: Callable[[], _T]) -> _T:

@@ -32,7 +32,7 @@ def profile(value: int) -> bytes:
 @contextmanager
 def sending(url: str, service: str = "sent", most_bytes: int = 1 << 20, **labels: str) -> Iterator[Outbox]:
     """An outbox that sends to *url* until the block ends, and tries again soon."""
-    settings = Settings.of(url, service, labels, KEY)
+    settings = Settings.create(url, service, labels, KEY)
     outbox = Outbox(settings, most_bytes=most_bytes, first_wait=0.01)
     thread = threading.Thread(target=outbox.run, daemon=True)
     thread.start()
@@ -168,7 +168,7 @@ def test_a_collector_that_does_not_answer_is_given_up_in_time(stub: Sick, monkey
 
 def test_keys_are_in_no_log_and_no_text(stub: Sick, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    settings = Settings.of(stub.url.replace("//", f"//x:{KEY}@"), "sent", {}, "")
+    settings = Settings.create(stub.url.replace("//", f"//x:{KEY}@"), "sent", {}, "")
     assert settings.headers["Authorization"].startswith("Basic ")
     stub.fault = 401
     with sending(stub.url.replace("//", f"//x:{KEY}@")) as outbox:
@@ -183,7 +183,7 @@ def test_keys_are_in_no_log_and_no_text(stub: Sick, caplog: pytest.LogCaptureFix
 )
 def test_a_url_that_is_none_is_refused_at_the_start(url: str) -> None:
     with pytest.raises(Misconfigured, match="not a collector's URL") as refused:
-        Settings.of(url, "shop")
+        Settings.create(url, "shop")
     assert KEY not in str(refused.value)
 
 
@@ -202,4 +202,4 @@ def test_arguments_that_make_no_sense_are_refused_at_the_start(
     arguments: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises((Misconfigured, Invalid), match=sentence):
-        Settings.of("http://localhost", **{"service": "shop", **arguments})  # type: ignore[arg-type]
+        Settings.create("http://localhost", **{"service": "shop", **arguments})  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ class Api:
     ) -> None:
         self.storage = storage
         self.app: Flask = create_app(
-            Config("memory:", limits, names=names, commit="abc", build_time="now"),
+            Config("memory:", limits, function_names=names, commit="abc", build_time="now"),
             **{
                 "collector": Collector(storage, limits, lambda: NOW),
                 "querier": Querier(storage, limits),

@@ -25,7 +25,7 @@ NAMES = sorted(path.relative_to(UI).as_posix() for path in UI.rglob("*") if path
 def app(bare: str | None = None, names: frozenset[str] = frozenset()) -> Flask:
     storage = open_storage("memory:")
     return create_app(
-        Config("memory:", names=names), collector=Collector(storage), querier=Querier(storage), bare=bare
+        Config("memory:", function_names=names), collector=Collector(storage), querier=Querier(storage), bare=bare
     )
 
 

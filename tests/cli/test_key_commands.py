@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.auth import ApiKeys, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Scope, generate_secret, hash_secret
 from profbucket.cli.server import Server
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
@@ -69,12 +69,12 @@ class TestCreate:
 class TestHash:
     @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
     def test_it_is_of_the_line_on_standard_input(self, ending: str) -> None:
-        secret = new_secret()
+        secret = generate_secret()
         done = profbucket("key", "hash", said=secret + ending).check()
         assert done.text.strip() == hash_secret(secret).hex() == sha256(secret.encode()).hexdigest()
 
     def test_on_a_terminal_it_is_asked_for_and_not_shown(self) -> None:
-        secret = new_secret()
+        secret = generate_secret()
         ours, its = pty.openpty()
         with subprocess.Popen(
             (PROGRAM, "key", "hash"), stdin=its, stdout=its, stderr=its, close_fds=True
@@ -95,7 +95,7 @@ class TestHash:
         assert secret.encode() not in shown
 
     def test_an_argument_is_no_place_for_it(self) -> None:
-        assert profbucket("key", "hash", new_secret()).returncode == 2
+        assert profbucket("key", "hash", generate_secret()).returncode == 2
 
     @pytest.mark.parametrize("said", ["", "\n", "hunter2\n"])
     def test_what_can_be_guessed_has_none(self, said: str) -> None:
@@ -105,7 +105,7 @@ class TestHash:
         assert "hunter2" not in done.stderr
 
 
-SECRET = new_secret()
+SECRET = generate_secret()
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ class TestSent:
     @pytest.mark.parametrize("address", ["{url}", "http://x:{key}@127.0.0.1:1", "htp://x:{key}@127.0.0.1"])
     def test_it_is_never_printed(self, url: str, address: str) -> None:
         """... not when the key is wrong, nobody listens, or the URL is none."""
-        wrong = new_secret()
+        wrong = generate_secret()
         keyed = address.format(key=wrong, url=url.replace("//", f"//x:{wrong}@"))
         done = profbucket("services", "--url", keyed)
         assert done.returncode == 1

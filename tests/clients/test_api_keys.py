@@ -16,7 +16,7 @@ import urllib3
 from werkzeug.serving import make_server
 
 from profbucket.api.app import create_app
-from profbucket.auth import ApiKeys, Scope, hash_secret, new_secret
+from profbucket.auth import ApiKeys, Scope, generate_secret, hash_secret
 from profbucket.cli.http_client import HttpClient
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
@@ -37,7 +37,7 @@ from tests.test_auth import OPEN, ROUTES, SECRETS, question
 from tests.test_auth import entry as key_entry
 
 DATA = ROOT / "tests" / "data"
-WRITER, READER = new_secret(), new_secret()
+WRITER, READER = generate_secret(), generate_secret()
 ENTRIES = [
     {"name": "agents", "sha256": hash_secret(WRITER).hex(), "scopes": ["write"]},
     {"name": "people", "sha256": hash_secret(READER).hex(), "scopes": ["read"], "services": ["shop*", "nothing"]},

@@ -89,7 +89,7 @@ class Expire:
         for service in storage.services():
             for found in storage.locate(Query(service, None, 0, 2**62)):
                 if found.block:
-                    storage.bucket.delete(ProfileId.parse(found.meta.id).key)
+                    storage.bucket.delete(ProfileId.parse(found.meta.id).object_key)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,10 @@ def test_the_commands_say_what_is_wrong_mend_it_and_say_so(tmp_path: Path) -> No
     storage = open_storage(url)
     metas = [one for one, data in map(numbered, range(6)) if storage.write(one, data)]
     storage.index.remove([metas[0].id, metas[3].id])
-    storage.bucket.delete(ProfileId.parse(metas[5].id).key)
+    storage.bucket.delete(ProfileId.parse(metas[5].id).object_key)
     program = str(Path(sysconfig.get_path("scripts")) / "profbucket")
-    wrong = sorted(f"missing {ProfileId.parse(one.id).key}" for one in (metas[0], metas[3]))
-    wrong.append(f"stale {ProfileId.parse(metas[5].id).key}")
+    wrong = sorted(f"missing {ProfileId.parse(one.id).object_key}" for one in (metas[0], metas[3]))
+    wrong.append(f"stale {ProfileId.parse(metas[5].id).object_key}")
     for command, code in (("fsck", 1), ("reindex", 0)):
         done = run(program, command, "--storage", url)
         assert (done.returncode, sorted(done.text.splitlines())) == (code, wrong)

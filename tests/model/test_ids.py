@@ -53,11 +53,11 @@ GOOD = "api/cpu/20261122T225107.123456789Z-0123456789abcdef"
 class TestServices:
     @given(SERVICES)
     def test_what_is_escaped_is_unescaped(self, service: str) -> None:
-        assert ids.unescape(ids.escape(service)) == service
+        assert ids.unescape_service(ids.escape_service(service)) == service
 
     @given(SERVICES)
     def test_an_escaped_name_is_safe_in_urls_shells_and_file_systems(self, service: str) -> None:
-        escaped = ids.escape(service)
+        escaped = ids.escape_service(service)
         assert re.fullmatch(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*", escaped)  # not hidden, not ".", not ".."
         assert quote(escaped, safe="") == escaped
         assert escaped != ids.RESERVED
@@ -65,8 +65,8 @@ class TestServices:
     @given(SERVICES, SERVICES)
     def test_different_services_have_different_names_and_prefixes(self, one: str, other: str) -> None:
         if one != other:
-            assert ids.escape(one) != ids.escape(other)
-            assert not ids.prefix(one).startswith(ids.prefix(other))
+            assert ids.escape_service(one) != ids.escape_service(other)
+            assert not ids.profile_prefix(one).startswith(ids.profile_prefix(other))
 
     @pytest.mark.parametrize(
         ("service", "escaped"),
@@ -89,7 +89,7 @@ class TestServices:
     )
     def test_a_service_is_escaped_as_it_always_was(self, service: str, escaped: str) -> None:
         """The written form is that of objects that are stored already: it cannot change."""
-        assert ids.escape(service) == escaped
+        assert ids.escape_service(service) == escaped
 
     @pytest.mark.parametrize(
         "text",
@@ -101,15 +101,15 @@ class TestServices:
     )
     def test_what_escape_never_writes_is_no_name(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"."):
-            ids.unescape(text)
+            ids.unescape_service(text)
 
     @given(st.text(st.sampled_from("~0123456789ABCDEFabcxyz._-/%é")) | st.text())
     def test_whatever_is_unescaped_is_a_service_or_a_value_error(self, text: str) -> None:
         try:
-            service = ids.unescape(text)
+            service = ids.unescape_service(text)
         except ValueError:
             return
-        assert ids.escape(service) == text
+        assert ids.escape_service(service) == text
 
     @pytest.mark.parametrize(
         ("service", "sentence"),
@@ -133,21 +133,21 @@ class TestServices:
     @pytest.mark.parametrize("service", ["_", "..", "a/b c", "🔥" * 16, "x" * 200])
     def test_any_other_name_is_a_service_and_fits_into_a_key(self, service: str) -> None:
         ids.check_service(service, Limits())
-        key = ProfileId(service, CPU, NOW, "0" * 16).key
+        key = ProfileId(service, CPU, NOW, "0" * 16).object_key
         assert all(len(part) <= 240 for part in key.split("/"))
 
     def test_a_prefix_is_that_of_no_service_whose_name_only_begins_alike(self) -> None:
-        assert ids.prefix("api") == "api/"
-        assert ids.prefix("api", CPU) == "api/cpu/"
-        assert ids.prefix("a/b", TRACE) == "a~2Fb/trace/"
+        assert ids.profile_prefix("api") == "api/"
+        assert ids.profile_prefix("api", CPU) == "api/cpu/"
+        assert ids.profile_prefix("a/b", TRACE) == "a~2Fb/trace/"
 
 
 class TestIds:
     @given(IDS)
     def test_an_id_is_read_as_it_was_written_and_so_is_its_key(self, one: ProfileId) -> None:
         assert ProfileId.parse(str(one)) == one
-        assert ProfileId.of_key(one.key) == one
-        assert one.key.removesuffix(".pb.gz").removesuffix(".trace") == str(one)
+        assert ProfileId.from_object_key(one.object_key) == one
+        assert one.object_key.removesuffix(".pb.gz").removesuffix(".trace") == str(one)
 
     @given(IDS)
     def test_an_id_needs_no_escaping_and_can_be_joined_by_plus(self, one: ProfileId) -> None:
@@ -161,16 +161,16 @@ class TestIds:
 
     @given(IDS)
     def test_the_keys_of_a_service_and_type_begin_with_its_prefix(self, one: ProfileId) -> None:
-        assert one.key.startswith(ids.prefix(one.service))
-        assert one.key.startswith(ids.prefix(one.service, one.type))
-        assert ids.prefix(one.service, one.type).count("/") == 2
+        assert one.object_key.startswith(ids.profile_prefix(one.service))
+        assert one.object_key.startswith(ids.profile_prefix(one.service, one.type))
+        assert ids.profile_prefix(one.service, one.type).count("/") == 2
 
     def test_an_id_is_written_as_it_always_was(self) -> None:
         """The written form is that of objects that are stored already: it cannot change."""
         one = ProfileId("api", CPU, NOW, "0123456789abcdef")
         assert str(one) == GOOD
-        assert one.key == f"{GOOD}.pb.gz"
-        assert replace(one, type=TRACE).key == "api/trace/20261122T225107.123456789Z-0123456789abcdef.trace"
+        assert one.object_key == f"{GOOD}.pb.gz"
+        assert replace(one, type=TRACE).object_key == "api/trace/20261122T225107.123456789Z-0123456789abcdef.trace"
 
     @pytest.mark.parametrize(
         "text",
@@ -224,11 +224,11 @@ class TestIds:
             ProfileId.parse(text)
         assert len(str(caught.value)) < 400
         with pytest.raises(Invalid):
-            ProfileId.of_key(f"{text}.pb.gz")
+            ProfileId.from_object_key(f"{text}.pb.gz")
 
     @given(st.text(st.sampled_from("api/cpu20261122T.Z-~_") | st.characters()))
     def test_whatever_is_parsed_is_an_id_or_invalid(self, text: str) -> None:
-        for parse in (ProfileId.parse, ProfileId.of_key):
+        for parse in (ProfileId.parse, ProfileId.from_object_key):
             try:
                 parse(text)
             except Invalid as error:
@@ -257,13 +257,13 @@ class TestIds:
     )
     def test_what_is_no_key_of_a_profile_is_invalid(self, key: str) -> None:
         with pytest.raises(Invalid):
-            ProfileId.of_key(key)
+            ProfileId.from_object_key(key)
 
 
 class TestDigest:
     def test_it_is_that_of_the_objects_that_are_stored_already(self) -> None:
         """A retried post has the id of the first one, whichever version took that: it cannot change."""
-        assert ids.digest("api", CPU, Labels.parse("v=1"), NOW, b"data") == "cd47896359c3e950"
+        assert ids.profile_digest("api", CPU, Labels.parse("v=1"), NOW, b"data") == "cd47896359c3e950"
 
     def test_it_tells_apart_whatever_makes_a_profile_another_one(self) -> None:
         one = ("api", CPU, Labels.parse("a=1,b=2"), NOW, b"data")
@@ -277,13 +277,13 @@ class TestDigest:
             (*one[:4], b""),
             (*one[:3], NOW // 10, b"9data"),  # no byte moves from one part to another
         ]
-        assert len({ids.digest(*each) for each in [one, *others]}) == 1 + len(others)
+        assert len({ids.profile_digest(*each) for each in [one, *others]}) == 1 + len(others)
 
     def test_it_is_the_same_for_labels_in_another_order(self) -> None:
-        assert ids.digest("api", CPU, Labels.parse("b=2,a=1"), NOW, b"") == ids.digest(
+        assert ids.profile_digest("api", CPU, Labels.parse("b=2,a=1"), NOW, b"") == ids.profile_digest(
             "api", CPU, Labels.parse("a=1,b=2"), NOW, b""
         )
 
     @given(SERVICES, st.integers(0, LATEST), st.binary(max_size=50))
     def test_it_is_sixteen_hex_digits(self, service: str, created_at: int, data: bytes) -> None:
-        assert re.fullmatch("[0-9a-f]{16}", ids.digest(service, CPU, Labels(), created_at, data))
+        assert re.fullmatch("[0-9a-f]{16}", ids.profile_digest(service, CPU, Labels(), created_at, data))

@@ -23,31 +23,31 @@ HOSTILE = st.text(
 
 
 def labels(*pairs: tuple[str, str]) -> Labels:
-    return Labels.of(pairs)
+    return Labels.from_pairs(pairs)
 
 
 class TestLabels:
     @given(PAIRS)
     def test_what_is_formatted_is_parsed(self, pairs: list[tuple[str, str]]) -> None:
-        written = Labels.of(pairs).format()
+        written = Labels.from_pairs(pairs).format()
         assert written.isascii()
-        assert Labels.parse(written) == Labels.of(pairs)
+        assert Labels.parse(written) == Labels.from_pairs(pairs)
 
     @given(PAIRS, st.randoms(use_true_random=False))
     def test_the_order_in_which_they_are_given_means_nothing(
         self, pairs: list[tuple[str, str]], random: Random
     ) -> None:
         shuffled = random.sample(pairs, len(pairs))
-        assert Labels.of(shuffled) == Labels.of(pairs)
-        assert Labels.of(shuffled).format() == Labels.of(pairs).format()
-        assert list(Labels.of(shuffled)) == sorted(pairs)
+        assert Labels.from_pairs(shuffled) == Labels.from_pairs(pairs)
+        assert Labels.from_pairs(shuffled).format() == Labels.from_pairs(pairs).format()
+        assert list(Labels.from_pairs(shuffled)) == sorted(pairs)
 
     @given(PAIRS, st.sampled_from([quote, quote_plus]))
     def test_what_any_client_percent_encodes_is_read(
         self, pairs: list[tuple[str, str]], quoted: Callable[[str], str]
     ) -> None:
         written = ",".join(f"{quoted(key)}={quoted(value)}" for key, value in pairs)
-        assert Labels.parse(written) == Labels.of(pairs)
+        assert Labels.parse(written) == Labels.from_pairs(pairs)
 
     @given(HOSTILE)
     def test_whatever_is_parsed_is_labels_or_invalid(self, text: str) -> None:
@@ -121,7 +121,7 @@ class TestLabels:
         )
 
     def test_names_and_values_may_be_long_and_many_and_sentences_about_them_are_not(self) -> None:
-        many = Labels.of((f"{'n' * 4096}{number}", "v" * 4096) for number in range(100))
+        many = Labels.from_pairs((f"{'n' * 4096}{number}", "v" * 4096) for number in range(100))
         assert Labels.parse(many.format()) == many
         assert len(many) == 100
         long = "x" * 100_000
@@ -173,7 +173,7 @@ class TestMatchers:
 
     @given(PAIRS)
     def test_labels_as_they_are_written_match_themselves(self, pairs: list[tuple[str, str]]) -> None:
-        one = Labels.of(pairs)
+        one = Labels.from_pairs(pairs)
         assert parse_matchers(one.format()) == tuple(Matcher(key, "=", value) for key, value in one)
         assert all(matcher.matches(one) for matcher in parse_matchers(one.format()))
 
@@ -220,13 +220,13 @@ class TestMatchers:
             str(error).encode()  # the sentence can be sent
             return
         for matcher in found:
-            assert matcher.matches(Labels.of(pairs)) in (True, False)
+            assert matcher.matches(Labels.from_pairs(pairs)) in (True, False)
 
     @given(NAMES, VALUES, PAIRS)
     def test_an_operator_and_its_denial_divide_all_labels(
         self, key: str, value: str, pairs: list[tuple[str, str]]
     ) -> None:
-        one = Labels.of(pairs)
+        one = Labels.from_pairs(pairs)
         assert Matcher(key, "=", value).matches(one) is not Matcher(key, "!=", value).matches(one)
         pattern = re2.escape(value)
         assert Matcher(key, "=~", pattern).matches(one) is not Matcher(key, "!~", pattern).matches(one)

@@ -60,7 +60,7 @@ class Stored:
         self.collector = Collector(self.storage)
 
     def put(self, values: Values, at: int, instance: str = "a", kinds: Sequence[bytes] = HEAP) -> str:
-        labels = Labels.of([("instance", instance)])
+        labels = Labels.from_pairs([("instance", instance)])
         return self.collector.collect("api", ProfileType.HEAP, labels, heap(values, at, kinds)).id
 
     @property
@@ -190,7 +190,7 @@ def test_what_has_expired_is_left_out_with_what_it_is_compared_to(stored: Stored
     stored.put({b"f": (90, 900, 9, 9)}, 1, "a")
     stored.put({b"f": (1, 10, 1, 1)}, 2, "b")
     stored.put({b"f": (3, 30, 3, 3)}, 3, "b")
-    stored.storage.bucket.delete(ProfileId.parse(gone).key)
+    stored.storage.bucket.delete(ProfileId.parse(gone).object_key)
     assert stored.delta() == {b"f": (2, 20, 3, 3)}
     assert "2 had expired" in stored.comment()
 
@@ -300,7 +300,7 @@ def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Sto
     before, said = stored.delta(), stored.comment()
     list(Compactor(stored.storage, clock=lambda: T + 10**6 * SECOND).run())
     for meta in stored.storage.find(ALWAYS):
-        stored.storage.bucket.delete(ProfileId.parse(meta.id).key)
+        stored.storage.bucket.delete(ProfileId.parse(meta.id).object_key)
     assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
     assert stored.delta() == before
     assert stored.comment() == said

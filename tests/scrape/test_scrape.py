@@ -23,7 +23,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
 from profbucket.scrape.fetch import Held, fetch, is_guarded
 from profbucket.scrape.scraper import SPREAD_SECONDS, Outcome, _offset, scrape
-from profbucket.scrape.targets import KEY, TYPES, Target, parse_targets
+from profbucket.scrape.targets import PROFILE_TYPES, TARGETS_KEY, Target, parse_targets
 from profbucket.storage.open import open_storage
 from profbucket.times import LATEST
 from tests.support import scrape_targets as bad
@@ -50,12 +50,12 @@ def test_a_scrape_stores_what_the_go_program_shows(shop: Path, go_pprof: GoPprof
     """All kinds, each with its type and the target's labels, a live Go program's."""
     storage = open_storage((tmp_path / "profiles").as_uri())
     with pulled(shop) as url:
-        one = target(url, profiles=list(TYPES), seconds=1, labels={"version": "9"}, timeout_seconds=120)
+        one = target(url, profiles=list(PROFILE_TYPES), seconds=1, labels={"version": "9"}, timeout_seconds=120)
         [outcome] = scrape([one], Collector(storage), spread_seconds=0)
     assert outcome.failed == {}
-    assert len(outcome.stored) + len(outcome.empty) == len(TYPES)
+    assert len(outcome.stored) + len(outcome.empty) == len(PROFILE_TYPES)
     querier = Querier(storage)
-    for name, kind in TYPES.items():
+    for name, kind in PROFILE_TYPES.items():
         query = Query("shop", kind, 0, LATEST, (Matcher("version", "=", "9"),))
         if name not in outcome.empty:
             [meta] = querier.find(query).profiles
@@ -259,7 +259,7 @@ def test_the_function_scrapes_a_go_program_beside_targets_that_are_not_well(
             {"url": other, "service": early(other, "bad"), "seconds": 1, "timeout_seconds": 5}
             for other in [*others, nowhere()]
         ]
-        open_storage(url).bucket.put(KEY, json.dumps(entries).encode(), {})
+        open_storage(url).bucket.put(TARGETS_KEY, json.dumps(entries).encode(), {})
         with served(url, tmp_path / "log", target="scrape", PROFBUCKET_ANONYMOUS="1") as function:
             status, answer = post(function)
         with served(url, tmp_path / "read", target="merge") as merge:
@@ -279,8 +279,11 @@ def test_the_function_says_what_it_lacks(tmp_path: Path) -> None:
     url = (tmp_path / "profiles").as_uri()
     with served(url, tmp_path / "log", target="scrape") as function:
         status, answer = post(function)
-        assert (status, answer["error"]) == (500, f"there are no targets: put their list into the bucket as {KEY}")
-        open_storage(url).bucket.put(KEY, b"[{}]", {})
+        assert (status, answer["error"]) == (
+            500,
+            f"there are no targets: put their list into the bucket as {TARGETS_KEY}",
+        )
+        open_storage(url).bucket.put(TARGETS_KEY, b"[{}]", {})
         assert post(function)[1]["error"].startswith("target 1: url=None")
         with pytest.raises(HTTPError, match="405"):
             urlopen(function)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from profbucket.errors import Misconfigured
-from profbucket.scrape.targets import USUAL, parse_targets
+from profbucket.scrape.targets import DEFAULT_PROFILES, parse_targets
 
 
 def parsed(**entry: Any) -> Any:
@@ -17,7 +17,7 @@ def parsed(**entry: Any) -> Any:
 def test_a_url_and_a_service_are_enough() -> None:
     target = parsed()
     assert target.url == "http://h:6060/debug/pprof"
-    assert target.profiles == USUAL
+    assert target.profiles == DEFAULT_PROFILES
     assert dict(target.labels) == {"instance": "h:6060"}
     assert (target.seconds, target.timeout_seconds) == (10, 25)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
-from profbucket.model.ids import ProfileId, digest
+from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
@@ -17,7 +17,7 @@ from tests.support.storage.examples import TEXTS, meta
 
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20) | st.sampled_from(TEXTS)
 NAMES = TEXT.filter(bool)
-LABELS = st.dictionaries(NAMES, TEXT, max_size=5).map(lambda labels: Labels.of(labels.items()))
+LABELS = st.dictionaries(NAMES, TEXT, max_size=5).map(lambda labels: Labels.from_pairs(labels.items()))
 TOTALS = st.lists(st.builds(Total, TEXT, TEXT, st.integers(-(2**70), 2**70)), max_size=4).map(tuple)
 
 
@@ -25,13 +25,13 @@ TOTALS = st.lists(st.builds(Total, TEXT, TEXT, st.integers(-(2**70), 2**70)), ma
 def metas(draw: st.DrawFn) -> Meta:
     service, kind, labels = draw(NAMES), draw(st.sampled_from(ProfileType)), draw(LABELS)
     created_at, size = draw(st.integers(0, LATEST)), draw(st.integers(0, 2**40))
-    profile_id = ProfileId(service, kind, created_at, digest(service, kind, labels, created_at, b""))
+    profile_id = ProfileId(service, kind, created_at, profile_digest(service, kind, labels, created_at, b""))
     return Meta(str(profile_id), service, kind, labels, created_at, size, draw(TOTALS))
 
 
 @given(metas())
 def test_a_meta_comes_back_from_its_key_and_metadata(one: Meta) -> None:
-    assert from_metadata(ProfileId.parse(one.id).key, one.size, to_metadata(one)) == one
+    assert from_metadata(ProfileId.parse(one.id).object_key, one.size, to_metadata(one)) == one
 
 
 @given(metas())
@@ -55,7 +55,7 @@ def test_metadata_are_written_as_people_write_labels() -> None:
 
 
 def test_an_object_that_was_put_there_by_hand_has_no_labels_and_no_totals() -> None:
-    found = from_metadata(ProfileId.parse(meta().id).key, 5, {})
+    found = from_metadata(ProfileId.parse(meta().id).object_key, 5, {})
     assert (found.labels, found.totals, found.size) == (Labels(), (), 5)
 
 
@@ -76,11 +76,11 @@ def test_an_object_that_was_put_there_by_hand_has_no_labels_and_no_totals() -> N
 )
 def test_metadata_that_are_not_ours_are_invalid(metadata: dict[str, str]) -> None:
     with pytest.raises(Invalid):
-        from_metadata(ProfileId.parse(meta().id).key, 5, metadata)
+        from_metadata(ProfileId.parse(meta().id).object_key, 5, metadata)
 
 
 @given(
-    key=st.sampled_from([ProfileId.parse(meta().id).key, "api/cpu/x.pb.gz", "_/x", ""]) | st.text(),
+    key=st.sampled_from([ProfileId.parse(meta().id).object_key, "api/cpu/x.pb.gz", "_/x", ""]) | st.text(),
     metadata=st.dictionaries(st.sampled_from(["labels", "totals", "other"]), st.text() | TEXT),
 )
 def test_whatever_an_object_says_of_itself_it_is_a_profile_or_invalid(key: str, metadata: dict[str, str]) -> None:
@@ -88,5 +88,5 @@ def test_whatever_an_object_says_of_itself_it_is_a_profile_or_invalid(key: str, 
         found = from_metadata(key, 5, metadata)
     except Invalid:
         return
-    assert ProfileId.parse(found.id).key == key
+    assert ProfileId.parse(found.id).object_key == key
     assert from_metadata(key, 5, to_metadata(found)) == found

@@ -94,7 +94,7 @@ def check(storage: Storage, numbers: range) -> set[int]:
     """Which of the profiles are found, whole. The object of each is as it was written, if there is one."""
     for number in numbers:
         one, data = numbered(number)
-        key = ProfileId.parse(one.id).key
+        key = ProfileId.parse(one.id).object_key
         for there in storage.bucket.list(key, f"{key}~"):
             assert storage.bucket.get(key) == data
             assert from_metadata(key, there.size, storage.bucket.stat(key).metadata or {}) == one
@@ -156,7 +156,7 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, memory: Path, existi
         storage = storage if existing else open_storage(url)
         one, data = numbered(number)
         found = check(storage, range(number, number + 1))
-        key = ProfileId.parse(one.id).key
+        key = ProfileId.parse(one.id).object_key
         cut_off += not found and any(storage.bucket.list(key, f"{key}~"))
         assert storage.write(one, data) is not bool(found)
         assert check(storage, range(number, number + 1)) == {number}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from werkzeug.test import create_environ, run_wsgi_app
 
 from profbucket.api.app import PROFILES
-from profbucket.auth import new_secret
+from profbucket.auth import generate_secret
 from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.model.meta import Meta
@@ -229,7 +229,7 @@ class TestLines:
     @pytest.mark.parametrize(
         ("text", "secret"),
         [
-            ("the key {} is wrong", new_secret()),
+            ("the key {} is wrong", generate_secret()),
             ("see https://x:{}@host/api", "pass"),
             ("see https://{}@host/api", "pass"),
             ("GET /api/0/profiles?service=a&key={}", "of-a-user"),

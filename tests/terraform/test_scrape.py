@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.scrape.targets import KEY, parse_targets
+from profbucket.scrape.targets import TARGETS_KEY, parse_targets
 from tests.support.terraform.terraform import DATA, State, Terraform, copy_deployed, find_terraform
 from tests.terraform.conftest import KEYS
 from tests.terraform.test_apply import DATABASE, GRANTS, OBJECTS, grants
@@ -38,7 +38,7 @@ def test_it_writes_profiles_and_reads_its_targets_alone(scraping: State) -> None
 
 def test_the_targets_are_those_that_the_function_reads(scraping: State) -> None:
     targets = scraping.all("google_storage_bucket_object")['targets["scrape"]']
-    assert targets["name"] == KEY
+    assert targets["name"] == TARGETS_KEY
     [target] = parse_targets(targets["content"])
     assert (target.service, dict(target.labels)["version"], target.seconds) == ("api", "1", 5)
 

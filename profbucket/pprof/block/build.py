@@ -8,7 +8,7 @@ import numpy as np
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
-from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members, measures_of, record
+from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members, hash_measures, make_block
 from profbucket.model.meta import Meta
 from profbucket.pprof.block import container as parts
 from profbucket.pprof.block.sparse_rows import Header, Rows, combined, numbered, summary, united
@@ -113,7 +113,7 @@ class BuiltBlock:
     measures: str
 
     def record(self, period: int, written_at: int) -> Block:
-        return record(self.members, period, self.ends, self.measures, written_at)
+        return make_block(self.members, period, self.ends, self.measures, written_at)
 
 
 class BlockBuilder:
@@ -149,7 +149,7 @@ class BlockBuilder:
                 continue
         if not self._metas:
             return None
-        return self._weave.finish(self._merger.pool, Members.of(self._metas))
+        return self._weave.finish(self._merger.pool, Members.from_metas(self._metas))
 
     def _observe(self, batch: Batch, names: Sequence[str], numbers: Ints) -> None:
         metas = [self._waiting.pop(name) for name in names]
@@ -253,7 +253,7 @@ class _Weave:
         ends = tuple(offsets(np.array(list(map(len, data)), np.int64))[1:].tolist())
         types, period = pool.types or ((), (0, 0))
         names = [[pool.name(i) for i in pair] for pair in (*types, period)]
-        return BuiltBlock(members, b"".join(data), ends, measures_of(names[:-1], names[-1]))
+        return BuiltBlock(members, b"".join(data), ends, hash_measures(names[:-1], names[-1]))
 
     def _added_up(self, groups: int) -> tuple[Ints, Ints, Ints]:
         series, sample, values = (np.concatenate(column) for column in zip(*self._series, strict=True))
@@ -268,7 +268,7 @@ def _merged_lists(lists: Sequence[Members]) -> tuple[Members, list[Ints]]:
     numbers = [np.zeros(len(members), np.int64) for members in lists]
     for number, (_, i, row) in enumerate(names):
         numbers[i][row] = number
-    return Members.of([lists[i].meta(row) for _, i, row in names]), numbers
+    return Members.from_metas([lists[i].meta(row) for _, i, row in names]), numbers
 
 
 def _of(numbers: Ints, places: Ints, content: BlockContent) -> Ints:

@@ -127,7 +127,7 @@ def test_a_list_of_members_comes_back_as_it_was() -> None:
         meta(6, labels="v=größe%20", totals=[Total("a:b", "", -1), Total("cpu", "nanoseconds", 0)]),
         meta(2**62, labels="v=1"),
     ]
-    members = Members.load(Members.of(metas).dump())
+    members = Members.load(Members.from_metas(metas).dump())
     assert list(members.metas()) == metas
     assert members.labels == [Labels.parse("v=1"), Labels.parse("v=größe%20")]
 
@@ -135,15 +135,15 @@ def test_a_list_of_members_comes_back_as_it_was() -> None:
 def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
     metas = [meta(labels="n=1"), meta(labels="n=2"), meta(labels="n=3"), meta(NOW + 5), meta(NOW + 9)]
     metas.sort(key=lambda one: one.position)
-    members = Members.of(metas[1:4])
+    members = Members.from_metas(metas[1:4])
     others = [metas[0], metas[4], meta(NOW + 5, labels="n=1"), meta(NOW + 5, type=ProfileType.HEAP), meta(NOW + 6)]
-    assert members.among([*others, *metas]) == [one.id for one in metas[1:4]]
-    assert members.among([replace(metas[3], type=ProfileType.HEAP)]) == []
-    assert members.among([]) == []
+    assert members.member_ids([*others, *metas]) == [one.id for one in metas[1:4]]
+    assert members.member_ids([replace(metas[3], type=ProfileType.HEAP)]) == []
+    assert members.member_ids([]) == []
 
 
 def test_a_list_without_members_is_damaged() -> None:
-    listed = json.loads(Members.of([meta()]).dump())
+    listed = json.loads(Members.from_metas([meta()]).dump())
     listed |= {column: [] for column in ("after", "digest", "series", "size", "measured", "totals")}
     with pytest.raises(Invalid, match="not the list of a block's members"):
         Members.load(json.dumps(listed).encode())

@@ -71,7 +71,7 @@ def load_objects(url: str, bucket: str, metas: Iterable[Meta], data: bytes) -> N
         if not hasattr(local, "connection"):
             local.connection = HTTPConnection(urlsplit(url).netloc)
             connections.append(local.connection)
-        name = quote(ProfileId.parse(one.id).key, safe="")
+        name = quote(ProfileId.parse(one.id).object_key, safe="")
         local.connection.request("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", data)
         with local.connection.getresponse() as response:
             assert response.status == 200, response.read()

@@ -51,7 +51,7 @@ def post(storage: Storage, numbers: Sequence[int], service: str = "api", **chang
     collector = Collector(storage)
 
     def one(number: int) -> Meta:
-        return collector.collect(service, CPU, Labels.of([("v", str(number % 3))]), cpu(number, **changes))
+        return collector.collect(service, CPU, Labels.from_pairs([("v", str(number % 3))]), cpu(number, **changes))
 
     with ThreadPoolExecutor(4) as threads:
         return list(threads.map(one, numbers))
@@ -212,7 +212,7 @@ class CompactionClaims:
         other = twin(storage)
         compact(storage, MIDNIGHT + 30 * HOUR)
         for meta in metas:
-            storage.bucket.delete(ProfileId.parse(meta.id).key)
+            storage.bucket.delete(ProfileId.parse(meta.id).object_key)
         assert_same(storage, other)
         asked = ProfileId.parse(metas[7].id)
         restored = canonical(Querier(storage).read(asked))
@@ -229,7 +229,7 @@ class CompactionClaims:
         other = twin(storage)
         compact(storage, MIDNIGHT + 2 * HOUR)
         for meta in metas[:2]:
-            storage.bucket.delete(ProfileId.parse(meta.id).key)
+            storage.bucket.delete(ProfileId.parse(meta.id).object_key)
         limits = Limits(answer_bytes=1)
         api = create_app(Config("memory:", limits), querier=Querier(storage, limits)).test_client()
         for some in ([0], [2], [0, 1], [0, 2]):
@@ -264,7 +264,7 @@ class CompactionClaims:
                     time_nanos=MIDNIGHT + number * 900 * SECOND,
                 )
             )
-            collector.collect("api", CPU, Labels.of([("v", str(number % 2))]), data)
+            collector.collect("api", CPU, Labels.from_pairs([("v", str(number % 2))]), data)
         post(storage, [1441])
         other = twin(storage)
         compact(storage, MIDNIGHT + 20 * HOUR)
@@ -332,7 +332,7 @@ class CompactionClaims:
         compact(storage, MIDNIGHT + 20 * HOUR)
         blocks = storage.index.blocks("api", CPU, *EVER)
         asked = ProfileId.parse(metas[7].id)
-        storage.bucket.delete(asked.key)
+        storage.bucket.delete(asked.object_key)
         meddled = []
 
         def meddle() -> None:
@@ -404,7 +404,7 @@ class CompactionClaims:
         compact(storage, now)
         held = [m for m in metas if m.created_at < MIDNIGHT + DAY]
         for meta in held[::2]:
-            storage.bucket.delete(ProfileId.parse(meta.id).key)
+            storage.bucket.delete(ProfileId.parse(meta.id).object_key)
         forget(storage)
         assert storage.services() == []
         found = [one for one in reindex(storage) if one.state is State.MISSING]

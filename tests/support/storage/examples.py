@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from random import Random
 
 from profbucket.model.blocks import Block
-from profbucket.model.ids import ProfileId, block_key, digest
+from profbucket.model.ids import ProfileId, block_key, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
@@ -50,7 +50,7 @@ def meta(
     """The meta of a profile with the bytes *data*; *labels* are written ``key=value,…``."""
     if isinstance(labels, str):
         labels = Labels.parse(labels)
-    profile_id = ProfileId(service, type, created_at, digest(service, type, labels, created_at, data))
+    profile_id = ProfileId(service, type, created_at, profile_digest(service, type, labels, created_at, data))
     return Meta(str(profile_id), service, type, labels, created_at, len(data), tuple(totals))
 
 

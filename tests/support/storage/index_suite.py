@@ -87,7 +87,7 @@ class IndexClaims:
 
     @pytest.mark.parametrize("text", TEXTS)
     def test_any_text_can_be_a_service_and_a_label(self, index: Index, text: str) -> None:
-        labels = Labels.of([(text, "key"), ("value", text), ("both", f"{text}{text}")])
+        labels = Labels.from_pairs([(text, "key"), ("value", text), ("both", f"{text}{text}")])
         one = meta(service=text, labels=labels)
         add(index, [one, meta(service="other", labels=labels)])
         assert list(index.find(everything(text))) == [one]
@@ -115,7 +115,7 @@ class IndexClaims:
             assert [one.service for one in index.find(everything(service))] == [service]
 
     def test_a_label_set_may_be_large(self, index: Index) -> None:
-        labels = Labels.of((f"label-{number}", "ü" * 90) for number in range(64))
+        labels = Labels.from_pairs((f"label-{number}", "ü" * 90) for number in range(64))
         one = meta(labels=labels)
         index.add(one)
         assert list(index.find(everything())) == [one]

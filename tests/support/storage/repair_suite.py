@@ -70,7 +70,7 @@ class RepairClaims:
         missing, stale, different = metas[::4], metas[1::10], metas[2]
         storage.index.remove([*(one.id for one in missing), different.id])
         for one in stale:
-            storage.bucket.delete(ProfileId.parse(one.id).key)
+            storage.bucket.delete(ProfileId.parse(one.id).object_key)
         storage.index.add(replace(different, size=1))
         expected = {
             State.MISSING: len(missing),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from profbucket.errors import NotFound
-from profbucket.model.ids import ProfileId, prefix
+from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
@@ -64,7 +64,7 @@ class StorageClaims:
             ),
             strict=True,
         ):
-            (found,) = storage.bucket.list(prefix(one.service), prefix(one.service)[:-1] + "0")
+            (found,) = storage.bucket.list(profile_prefix(one.service), profile_prefix(one.service)[:-1] + "0")
             assert re.fullmatch(key, found.key)
             assert storage.bucket.get(found.key) == data
             there = storage.bucket.stat(found.key)
@@ -74,7 +74,10 @@ class StorageClaims:
     def test_the_index_can_be_rebuilt_from_the_bucket(self, storage: Storage) -> None:
         profiles = [
             profile(
-                number, service=service, labels=Labels.of([("text", text)]), totals=[Total(text, "ü", -number)]
+                number,
+                service=service,
+                labels=Labels.from_pairs([("text", text)]),
+                totals=[Total(text, "ü", -number)],
             )
             for number, text in enumerate(TEXTS)
             for service in ("api", "größe/🔥")
@@ -93,7 +96,7 @@ class StorageClaims:
         self, storage: Storage
     ) -> None:
         one, data = profile(1, labels="v=1")
-        storage.bucket.put(ProfileId.parse(one.id).key, data, to_metadata(one))
+        storage.bucket.put(ProfileId.parse(one.id).object_key, data, to_metadata(one))
         assert find(storage) == []
         assert storage.write(one, data) is True
         assert find(storage) == [one]
@@ -147,7 +150,7 @@ class StorageClaims:
 
     @pytest.mark.parametrize("text", TEXTS)
     def test_any_text_can_be_asked_for(self, storage: Storage, text: str) -> None:
-        labels = Labels.of([("text", text)])
+        labels = Labels.from_pairs([("text", text)])
         one, other = profile(1, service=text, labels=labels), profile(2, service=text, labels="text=other")
         write(storage, [one, other])
         assert find(storage, labels.format(), service=text) == [one[0]]
@@ -184,7 +187,7 @@ class StorageClaims:
     def test_many_are_read_in_order_and_what_has_expired_is_none(self, storage: Storage) -> None:
         profiles = [profile(number, type=(CPU, TRACE)[number % 2]) for number in range(30)]
         write(storage, profiles)
-        storage.bucket.delete(ProfileId.parse(profiles[4][0].id).key)
+        storage.bucket.delete(ProfileId.parse(profiles[4][0].id).object_key)
         ids = [ProfileId.parse(one.id) for one, _ in profiles]
         expected: list[bytes | None] = [data for _, data in profiles]
         expected[4] = None

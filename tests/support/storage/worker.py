@@ -11,7 +11,7 @@ from collections.abc import Collection
 from types import FrameType
 
 from profbucket.maintenance.compactor import Compactor
-from profbucket.model.ids import ProfileId, digest
+from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.meta import Query
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
@@ -68,7 +68,7 @@ def whole(
         for one, data in zip(found, storage.read_many(ProfileId.parse(one.id) for one in found), strict=True):
             assert data is not None, f"an entry without an object: {one.id}"
             assert len(data) == one.size
-            expected = digest(one.service, one.type, one.labels, one.created_at, data)
+            expected = profile_digest(one.service, one.type, one.labels, one.created_at, data)
             assert one.id.endswith(f"-{expected}"), f"another object than was written: {one.id}"
     return ids
 
