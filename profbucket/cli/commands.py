@@ -230,11 +230,13 @@ def top(*, count: int, sort: str, sample_type: str, everything: bool, **asked: A
     select.
     """
     from profbucket.pprof import decode
-    from profbucket.pprof.report.top import top as report
+    from profbucket.pprof.report.top import build_top_report
 
     profile = decode(merged(**asked), settings().limits)
     fraction = 0.0 if everything else LESS
-    for line in report(profile, sample_type, by_cum=sort == "cum", count=count, fraction=fraction).lines():
+    for line in build_top_report(
+        profile, sample_type, by_cum=sort == "cum", count=count, fraction=fraction
+    ).lines():
         click.echo(_plain(line))
 
 

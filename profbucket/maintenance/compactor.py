@@ -142,7 +142,7 @@ class Compactor:
         for meta, data in zip(members, self._bucket.get_many(keys), strict=True):
             if data is not None:  # else it has expired: its entry goes soon
                 builder.add(meta, data)
-            if builder.full:
+            if builder.is_full:
                 break
         built = builder.build()
         if built is None:
@@ -199,7 +199,7 @@ class Compactor:
         self, built: "BuiltBlock", period: int, members: Collection[str], replaced: Collection[str]
     ) -> tuple[Block, bool]:
         """Store a block, and return its record and whether it is in the index now."""
-        block = built.record(period, self._clock())
+        block = built.to_block(period, self._clock())
         self._bucket.put(block.id, built.data, blocks.to_metadata(block))
         if 2 * (self._clock() - block.written_at) > self._periods.grace * SECOND:
             return block, False  # we were held up, and it may be deleted before it is known

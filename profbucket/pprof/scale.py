@@ -6,7 +6,9 @@ from profbucket.limits import Limits
 from profbucket.pprof.codec import decode, encode
 
 
-def scaled(data: bytes, factors: Mapping[str, int], duration_nanos: int, limits: Limits = Limits()) -> bytes:
+def scale_profile(
+    data: bytes, factors: Mapping[str, int], duration_nanos: int, limits: Limits = Limits()
+) -> bytes:
     """The pprof *data* with the values of each sample type times its factor, which is 0 where none is given.
 
     Its duration is *duration_nanos*. Values wrap at 64 bits, as they do when they are added up. Raise ``Invalid``

@@ -159,7 +159,7 @@ def _added(
 ) -> tuple[bytes, int]:
     """The sum of what was *read*, *count* terms, and how many of them are in it: some have expired."""
     from profbucket.pprof.merge import Merger
-    from profbucket.pprof.scale import scaled
+    from profbucket.pprof.scale import scale_profile
 
     merger = Merger(limits)
     merged = 0
@@ -170,7 +170,7 @@ def _added(
             continue  # it means nothing without the next
         if all(data is not None for _, data in held):
             for one, content in held:
-                merger.add(scaled(content or b"", one.factors(), one.duration, limits), one.meta.id)
+                merger.add(scale_profile(content or b"", one.factors(), one.duration, limits), one.meta.id)
             merged += len(held)
         held.clear()
     if not merged:

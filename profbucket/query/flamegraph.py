@@ -31,9 +31,9 @@ def flame(
         raise limits.too_many("flame_nodes", f"max_nodes={nodes} asks for too many frames")
     merges = [_merge(querier, query, "the base: " if number else "") for number, query in enumerate(queries)]
     # Numpy is imported here, not by the function that takes profiles in.
-    from profbucket.pprof.report.flamegraph import flame as flame_of
+    from profbucket.pprof.report.flamegraph import build_flamegraph
 
-    answer = flame_of([merged.data for merged in merges], sample_type, nodes, focus, limits)
+    answer = build_flamegraph([merged.data for merged in merges], sample_type, nodes, focus, limits)
     answer["profiles"] = [{"found": one.found, "merged": one.merged, "expired": one.expired} for one in merges]
     return answer
 

@@ -176,11 +176,11 @@ class Lookup:
 
     def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
         """The list of each of *blocks*, and ``None`` for one whose object is gone."""
-        from profbucket.pprof.block.container import load_members  # what lists no blocks needs no protobuf
+        from profbucket.pprof.block.container import decode_members  # what lists no blocks needs no protobuf
 
         wanted = [ObjectRange(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
         for data in self._bucket.get_many(wanted):
-            yield None if data is None else load_members(data, self._limits)
+            yield None if data is None else decode_members(data, self._limits)
 
     def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
         """The same of blocks that the index has: ``None`` for one that has expired. Raise ``BlockReplaced``."""

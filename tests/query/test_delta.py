@@ -19,7 +19,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
-from profbucket.pprof.scale import scaled
+from profbucket.pprof.scale import scale_profile
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
@@ -224,7 +224,7 @@ def test_values_times_minus_one_wrap_at_64_bits(values: list[int]) -> None:
         return  # its sum is over 64 bits
     message = decode(data).message
     try:
-        negated = decode(scaled(data, {"a": -1}, 5)).message
+        negated = decode(scale_profile(data, {"a": -1}, 5)).message
     except Invalid:
         return
     assert [tuple(s.value) for s in negated.sample] == [

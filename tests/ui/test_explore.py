@@ -7,19 +7,19 @@ from playwright.sync_api import Page, expect
 
 from profbucket.pprof import decode
 from profbucket.pprof.merge import merge
-from profbucket.pprof.report.top import Row, top
+from profbucket.pprof.report.top import TopRow, build_top_report
 from tests.support.browser import Watched
 from tests.ui.conftest import DATA, Opener, everything
 
 SLOW = "main.priceCart"  # what version 0.0.2 made slow
 
 
-def report(*versions: str, kind: str = "cpu") -> tuple[dict[str, Row], int]:
+def report(*versions: str, kind: str = "cpu") -> tuple[dict[str, TopRow], int]:
     """The functions of all profiles of *versions*, and their total."""
     files = [
         file for version in versions for file in sorted((DATA / f"shop-{version}").glob(f"{kind}-[123].pb.gz"))
     ]
-    found = top(decode(merge([file.read_bytes() for file in files])), fraction=0)
+    found = build_top_report(decode(merge([file.read_bytes() for file in files])), fraction=0)
     return {row.name: row for row in found.rows}, found.total
 
 

@@ -11,7 +11,7 @@ from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members, hash_measures, make_block
 from profbucket.model.meta import Meta
 from profbucket.pprof.block import container as parts
-from profbucket.pprof.block.sparse_rows import Header, Rows, combined, numbered, summary, united
+from profbucket.pprof.block.sparse_rows import Header, SparseRows, combined, numbered, summary, united
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints, offsets
 from profbucket.pprof.columnar.batch import Batch
@@ -33,20 +33,19 @@ class BlockContent:
     data: bytes
     limits: Limits
 
-    @property
-    def merged(self) -> bytes:
+    def read_merged(self) -> bytes:
         return self._part(MERGED)
 
-    def members(self) -> Members:
-        return parts.load_members(self._part(METAS), self.limits)
+    def read_members(self) -> Members:
+        return parts.decode_members(self._part(METAS), self.limits)
 
-    def series(self) -> Rows:
-        return Rows.load(self._part(SERIES), parts.SERIES, self.limits)
+    def read_series(self) -> SparseRows:
+        return SparseRows.load(self._part(SERIES), parts.SERIES_FIELD, self.limits)
 
-    def profiles(self) -> Iterator[Rows]:
+    def read_profiles(self) -> Iterator[SparseRows]:
         """The rows of members, in chunks: in no order, but each once."""
         for number in range(PROFILES, len(self.block.ends)):
-            yield Rows.load(self._part(number), parts.PROFILES, self.limits)
+            yield SparseRows.load(self._part(number), parts.PROFILES_FIELD, self.limits)
 
     def _part(self, number: int) -> bytes:
         begin, end = (0, *self.block.ends)[number], self.block.ends[number]
@@ -62,7 +61,7 @@ def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collectio
     """
     asked = np.zeros(content.block.count, bool)  # there are not more series than members
     asked[list(wanted)] = True
-    chunks = [content.series()] if part == SERIES else list(content.profiles())
+    chunks = [content.read_series()] if part == SERIES else list(content.read_profiles())
     if any(len(rows) and int(rows.row.max()) >= len(asked) for rows in chunks):
         raise _damaged(content)
     rows = united([rows.of(asked) for rows in chunks])
@@ -85,7 +84,7 @@ def _damaged(content: BlockContent) -> Invalid:
 
 def _read_merged(merger: Merger, content: BlockContent) -> Batch:
     merger.flush()
-    pending = Pending(content.block.id, inflate(content.merged, content.limits))
+    pending = Pending(content.block.id, inflate(content.read_merged(), content.limits))
     split(pending, merger.pool.strings, content.limits)
     errors: list[ProfbucketError] = []
     batch, _ = read([pending], merger.pool.strings, content.limits, errors)
@@ -112,7 +111,7 @@ class BuiltBlock:
     ends: tuple[int, ...]
     measures: str
 
-    def record(self, period: int, written_at: int) -> Block:
+    def to_block(self, period: int, written_at: int) -> Block:
         return make_block(self.members, period, self.ends, self.measures, written_at)
 
 
@@ -131,7 +130,7 @@ class BlockBuilder:
         self._series: dict[str, int] = {}
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         return self._weave.entries >= self._limits.block_entries
 
     def add(self, meta: Meta, data: bytes) -> None:
@@ -160,7 +159,7 @@ class BlockBuilder:
         alive = np.flatnonzero(numbers >= 0)
         values = batch.values[alive]
         entries = combined(batch.sample_stream[alive], numbers[alive], values, len(row))
-        rows = Rows(distinct, row, header, about, *entries)
+        rows = SparseRows(distinct, row, header, about, *entries)
         self._weave.add(rows)
         series = [self._series.setdefault(meta.series, len(self._series)) for meta in metas]
         self._weave.add_series(np.array(series, np.int64), rows)
@@ -171,17 +170,17 @@ def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) ->
 
     Raise ``Invalid`` where one of them is damaged; the error's text names it.
     """
-    lists = [content.members() for content in contents]
+    lists = [content.read_members() for content in contents]
     members, numbers = _merged_lists(lists)
     labels = {one: number for number, one in enumerate(members.labels)}
     merger, weave = Merger(limits), _Weave()
     for content, listed, number in zip(contents, lists, numbers, strict=True):
         became = merger.add_batch(_read_merged(merger, content), content.block.id, every=True)
-        for rows in content.profiles():
+        for rows in content.read_profiles():
             group = np.repeat(np.arange(len(rows)), rows.count)
             count, sample, values = combined(group, _of(became, rows.sample, content), rows.values, len(rows))
             weave.add(replace(rows, row=_of(number, rows.row, content), count=count, sample=sample, values=values))
-        rows = content.series()
+        rows = content.read_series()
         series = _of(np.array([labels[one] for one in listed.labels], np.int64), rows.row, content)
         weave.add_series(series, replace(rows, sample=_of(became, rows.sample, content)))
     return weave.finish(merger.pool, members)
@@ -192,7 +191,7 @@ class _Weave:
 
     def __init__(self) -> None:
         self.entries = 0
-        self._waiting: list[Rows] = []  # of members, not packed yet
+        self._waiting: list[SparseRows] = []  # of members, not packed yet
         self._waiting_entries = 0
         self._packed: list[bytes] = []
         self._headers: dict[int, Header] = {}  # of members, by number
@@ -201,7 +200,7 @@ class _Weave:
         self._series_entries = 0
         self._series_bound = _CHUNK
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: SparseRows) -> None:
         """Take in the rows of some members."""
         numbers = rows.row.tolist()
         self._headers |= zip(numbers, (rows.headers[i] for i in rows.header.tolist()), strict=True)
@@ -212,7 +211,7 @@ class _Weave:
         if self._waiting_entries >= _CHUNK:
             self._pack()
 
-    def add_series(self, series: Ints, rows: Rows) -> None:
+    def add_series(self, series: Ints, rows: SparseRows) -> None:
         """Take in entries for series: those that the rows are of, one for each."""
         self._series.append((np.repeat(series, rows.count), rows.sample, rows.values))
         self._series_entries += len(rows.sample)
@@ -224,7 +223,7 @@ class _Weave:
 
     def _pack(self) -> None:
         if self._waiting:
-            self._packed.append(united(self._waiting).dump(parts.PROFILES))
+            self._packed.append(united(self._waiting).dump(parts.PROFILES_FIELD))
             self._waiting, self._waiting_entries = [], 0
 
     def finish(self, pool: Accumulator, members: Members) -> BuiltBlock:
@@ -243,11 +242,13 @@ class _Weave:
             headers.append(one)
             about.append(numbers)
         distinct, header = numbered(headers)
-        series = Rows(distinct, np.arange(len(headers)), header, np.array(about, np.int64), count, sample, values)
+        series = SparseRows(
+            distinct, np.arange(len(headers)), header, np.array(about, np.int64), count, sample, values
+        )
         data = [
             deflate(encode(pool, [], every=True)),
-            parts.seal_members(members),
-            series.dump(parts.SERIES),
+            parts.encode_members(members),
+            series.dump(parts.SERIES_FIELD),
             *self._packed,
         ]
         ends = tuple(offsets(np.array(list(map(len, data)), np.int64))[1:].tolist())

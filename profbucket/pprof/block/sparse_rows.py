@@ -13,7 +13,7 @@ import numpy as np
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
-from profbucket.pprof.block.container import seal, unseal
+from profbucket.pprof.block.container import decode_part, encode_part
 from profbucket.pprof.columnar.arrays import Bools, Ints, offsets
 
 _TYPES: dict[str, np.dtype[Any]] = {
@@ -34,8 +34,8 @@ class Header:
 
 
 @dataclass(slots=True)
-class Rows:
-    """Rows of numbers ``row``. The first has the first ``count[0]`` entries, and so on.
+class SparseRows:
+    """SparseRows of numbers ``row``. The first has the first ``count[0]`` entries, and so on.
 
     An entry is the number of a sample, ascending within a row, and a value for each sample type. ``header`` says
     which of ``headers`` a row has, ``about`` are its time, duration and period.
@@ -52,13 +52,13 @@ class Rows:
     def __len__(self) -> int:
         return len(self.row)
 
-    def of(self, wanted: Bools) -> "Rows":
+    def of(self, wanted: Bools) -> "SparseRows":
         """The rows whose numbers are *wanted*."""
         keep = wanted[self.row]
         if keep.all():
             return self
         entries = np.repeat(keep, self.count)
-        return Rows(
+        return SparseRows(
             self.headers,
             self.row[keep],
             self.header[keep],
@@ -90,13 +90,13 @@ class Rows:
         sizes = list(map(len, arrays))
         head = json.dumps({"columns": listed, "sizes": sizes, "headers": texts}, separators=(",", ":")).encode()
         body = b"".join((len(head).to_bytes(_LENGTH, "little"), head, *arrays))
-        return seal(field, body)
+        return encode_part(field, body)
 
     @classmethod
-    def load(cls, data: bytes, field: int, limits: Limits = Limits()) -> "Rows":
+    def load(cls, data: bytes, field: int, limits: Limits = Limits()) -> "SparseRows":
         """Read what :meth:`dump` wrote, or raise ``Invalid``."""
         try:
-            body = unseal(data, field, limits)
+            body = decode_part(data, field, limits)
             begin = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
             head = json.loads(body[_LENGTH:begin])
             bounds = (begin + offsets(np.array(head["sizes"], np.int64))).tolist()
@@ -141,12 +141,12 @@ def combined(group: Ints, sample: Ints, values: Ints, groups: int) -> tuple[Ints
     return np.bincount(key >> 32, minlength=groups), key & (2**32 - 1), added
 
 
-def united(parts: Sequence[Rows]) -> Rows:
+def united(parts: Sequence[SparseRows]) -> SparseRows:
     """All rows of *parts*, one after the other."""
     if len(parts) == 1:
         return parts[0]
     headers, header = numbered(part.headers[number] for part in parts for number in part.header.tolist())
-    return Rows(
+    return SparseRows(
         headers=headers,
         row=np.concatenate([part.row for part in parts]),
         header=header,

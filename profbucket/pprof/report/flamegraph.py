@@ -18,7 +18,7 @@ from profbucket.pprof.columnar.arrays import Bools, Ints, offsets, ranges
 from profbucket.pprof.compression import inflate
 from profbucket.pprof.precheck import count_entries
 from profbucket.pprof.report.stacks import Functions, Stacks, stacks, together
-from profbucket.pprof.report.top import column_of
+from profbucket.pprof.report.top import find_sample_type
 
 ALL, OTHER = -1, -2  # instead of a function: the root, and what was folded
 
@@ -41,7 +41,7 @@ class Tree:
     weight: Floats
 
 
-def flame(
+def build_flamegraph(
     profiles: Sequence[bytes],
     sample_type: str,
     max_nodes: int,
@@ -58,7 +58,7 @@ def flame(
     """
     messages = [_message(data, limits) for data in profiles]
     kinds = _kinds(messages[0])
-    kind = kinds[column_of(messages[0], sample_type)]
+    kind = kinds[find_sample_type(messages[0], sample_type)]
     functions = Functions()
     parts = [stacks(message, _column(message, kind), functions) for message in messages]
     everything, values = together(parts)

@@ -19,7 +19,7 @@ _Stack = list[tuple[int, ...]]  # the nodes of each location, root first, in a l
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TopRow:
     """A function. ``flat`` is what it spent itself, ``cum`` with all that it called, both in the profile's unit.
 
     ``inlined`` is ``""``, ``"(inline)"``, or ``"(partial-inline)"`` where only some callers inlined it.
@@ -32,11 +32,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class TopReport:
     """The functions of a profile, those that matter most first. ``unit`` is what values are written in."""
 
     header: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TopRow, ...]
     total: int
     profile_unit: str
     unit: str
@@ -59,9 +59,9 @@ class Top:
         return label(value, self.profile_unit, self.unit)
 
 
-def top(
+def build_top_report(
     profile: Profile, sample_type: str = "", *, by_cum: bool = False, count: int = 0, fraction: float = 0.005
-) -> Top:
+) -> TopReport:
     """The functions of *profile* by what they spent in *sample_type*.
 
     Without a sample type it is the profile's default, else its last. A function that stands in a stack several
@@ -70,7 +70,7 @@ def top(
     there is no such sample type.
     """
     message = profile.message
-    column = column_of(message, sample_type)
+    column = find_sample_type(message, sample_type)
     nodes, stacks = _stacks(message, column)
     flat, cum = _values(stacks, len(nodes))
     whole = sum(flat)
@@ -85,7 +85,7 @@ def top(
     order = order[: count or None]
     inlined = _inlined(stacks, frozenset(order), abs(int(whole * EDGE_FRACTION)))
     rows = [
-        Row(names[number].decode(errors="replace"), flat[number], cum[number], inlined.get(number, ""))
+        TopRow(names[number].decode(errors="replace"), flat[number], cum[number], inlined.get(number, ""))
         for number in order
     ]
     total = _total(message, column)
@@ -102,10 +102,10 @@ def top(
         header.append(f"Dropped {dropped} node{'s' * (dropped > 1)} (cum <= {limit})")
     if total and 0 < len(rows) < len(kept):
         header.append(f"Showing top {len(rows)} nodes out of {len(kept)}")
-    return Top(tuple(header), tuple(rows), total, profile_unit, unit)
+    return TopReport(tuple(header), tuple(rows), total, profile_unit, unit)
 
 
-def column_of(message: profile_pb2.Profile, wanted: str) -> int:
+def find_sample_type(message: profile_pb2.Profile, wanted: str) -> int:
     """The number of the sample type that is called *wanted*; a number is one as well."""
     kinds = [_text(message, kind.type) for kind in message.sample_type]
     if not wanted:
@@ -218,7 +218,7 @@ def _total(message: profile_pb2.Profile, column: int) -> int:
     return base or total
 
 
-def _output_unit(rows: Sequence[Row], total: int, unit: str) -> str:
+def _output_unit(rows: Sequence[TopRow], total: int, unit: str) -> str:
     """The unit in which all values are written: one in which the smallest still shows."""
     if not rows:
         return "auto"

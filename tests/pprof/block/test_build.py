@@ -21,7 +21,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import deflate, inflate
 from profbucket.pprof.block import container as parts
 from profbucket.pprof.block.build import BlockContent, add_rows, merge_blocks
-from profbucket.pprof.block.sparse_rows import Header, Rows, combined, united
+from profbucket.pprof.block.sparse_rows import Header, SparseRows, combined, united
 from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -55,8 +55,8 @@ def test_go_tool_pprof_opens_a_block_as_the_merge_of_its_members(
 
 
 @st.composite
-def rows(draw: Any) -> Rows:
-    """Rows with any values: of the whole range, all alike, multiples of something, none at all."""
+def rows(draw: Any) -> SparseRows:
+    """SparseRows with any values: of the whole range, all alike, multiples of something, none at all."""
     count = draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
     width = draw(st.integers(1, 3))
     samples = [sorted(draw(st.sets(st.integers(0, 70_000), min_size=n, max_size=n))) for n in count]
@@ -67,7 +67,7 @@ def rows(draw: Any) -> Rows:
     )
     headers = [Header((b"", b"\xff.*", b"cpu", b""), (b"said", b"\x00")), Header((b"",) * 4, ())]
     n = len(count)
-    return Rows(
+    return SparseRows(
         headers,
         np.array(draw(st.lists(st.integers(0, 9), min_size=n, max_size=n, unique=True)), np.int64),
         np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int64),
@@ -78,7 +78,7 @@ def rows(draw: Any) -> Rows:
     )
 
 
-def told(some: Rows) -> list[Any]:
+def told(some: SparseRows) -> list[Any]:
     """What rows say, in any arrangement of their headers."""
     ends = np.cumsum(some.count).tolist()
     return [
@@ -96,12 +96,14 @@ def told(some: Rows) -> list[Any]:
 
 
 @given(rows())
-def test_rows_come_back_as_they_were(some: Rows) -> None:
-    assert told(Rows.load(some.dump(2002), 2002)) == told(some)
+def test_rows_come_back_as_they_were(some: SparseRows) -> None:
+    assert told(SparseRows.load(some.dump(2002), 2002)) == told(some)
 
 
 @given(rows(), rows(), st.sets(st.integers(0, 9)))
-def test_rows_are_picked_by_their_numbers_and_united_one_after_the_other(a: Rows, b: Rows, some: set[int]) -> None:
+def test_rows_are_picked_by_their_numbers_and_united_one_after_the_other(
+    a: SparseRows, b: SparseRows, some: set[int]
+) -> None:
     wanted = np.zeros(10, bool)
     wanted[list(some)] = True
     assert told(a.of(wanted)) == [row for row in told(a) if row[0] in some]
@@ -185,7 +187,7 @@ def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject)
             add_rows(merger, damaged, part, [0])
             merger.result()
     with suppress(ProfbucketError):
-        list(damaged.members().metas())
+        list(damaged.read_members().metas())
     with suppress(ProfbucketError):
         merge_blocks([damaged])
     with pytest.raises(Invalid, match="is cut short"):
@@ -200,16 +202,16 @@ def test_rows_of_what_is_not_there_are_damage(
     _, block, whole = stored
     pieces = [whole[begin:end] for begin, end in zip((0, *block.ends), block.ends, strict=False)]
     content = BlockContent(block, whole, Limits())
-    [rows] = [content.series()] if part == SERIES else content.profiles()
+    [rows] = [content.read_series()] if part == SERIES else content.read_profiles()
     beyond = getattr(rows, column) + 10_000
-    pieces[part] = replace(rows, **{column: beyond}).dump(part + parts.SERIES - SERIES)
+    pieces[part] = replace(rows, **{column: beyond}).dump(part + parts.SERIES_FIELD - SERIES)
     ends = tuple(itertools.accumulate(map(len, pieces)))
     with pytest.raises(Invalid, match=block.id):
         merge_blocks([BlockContent(replace(block, ends=ends), b"".join(pieces), Limits())])
 
 
 def test_a_part_is_not_taken_for_another() -> None:
-    sealed = parts.seal(parts.SERIES, b"x" * 300)
-    assert parts.unseal(sealed, parts.SERIES) == b"x" * 300
+    sealed = parts.encode_part(parts.SERIES_FIELD, b"x" * 300)
+    assert parts.decode_part(sealed, parts.SERIES_FIELD) == b"x" * 300
     with pytest.raises(Invalid, match="field 2003"):
-        parts.unseal(sealed, parts.PROFILES)
+        parts.decode_part(sealed, parts.PROFILES_FIELD)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid, TooLarge
 from profbucket.limits import Limits
 from profbucket.pprof import decode
-from profbucket.pprof.report.flamegraph import ALL, OTHER, flame
-from profbucket.pprof.report.top import _stacks, column_of, top
+from profbucket.pprof.report.flamegraph import ALL, OTHER, build_flamegraph
+from profbucket.pprof.report.top import _stacks, build_top_report, find_sample_type
 from tests.pprof.report.test_top import CRAFTED, of
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile_sets, stack
@@ -48,7 +48,7 @@ def plain_paths(*profiles: bytes, kind: str = "") -> Paths:
     sums: list[Counter[tuple[str, ...]]] = []
     for data in profiles:
         message = decode(data).message
-        nodes, stacks = _stacks(message, column_of(message, kind))
+        nodes, stacks = _stacks(message, find_sample_type(message, kind))
         one: Counter[tuple[str, ...]] = Counter()
         for places, value in stacks:
             frames = [nodes[node].name.decode(errors="replace") for place in places for node in place]
@@ -65,13 +65,13 @@ def functions(answer: Any, side: int = 0) -> dict[str, tuple[int, int]]:
 
 
 def reported(data: bytes, kind: str = "") -> dict[str, tuple[int, int]]:
-    return {row.name: (row.flat, row.cum) for row in top(decode(data), kind, fraction=0).rows}
+    return {row.name: (row.flat, row.cum) for row in build_top_report(decode(data), kind, fraction=0).rows}
 
 
 def one_name_each(profile: Profile) -> bool:
     """Whether no two functions are shown alike: the dicts of these tests could not hold them."""
     message = decode(encode(profile)).message
-    nodes = _stacks(message, column_of(message, ""))[0]
+    nodes = _stacks(message, find_sample_type(message, ""))[0]
     return len({node.name.decode(errors="replace") for node in nodes}) == len(nodes)
 
 
@@ -88,7 +88,7 @@ def test_trees_and_tables_of_real_profiles_are_right(kind: str) -> None:
     for file in DATA.glob(f"shop-0.0.1/{kind}*.pb.gz"):
         data = file.read_bytes()
         for sample_type in decode(data).totals:
-            answer = flame([data], sample_type.type, MANY)
+            answer = build_flamegraph([data], sample_type.type, MANY)
             assert paths(answer) == plain_paths(data, kind=sample_type.type)
             assert {k: v for k, v in functions(answer).items() if v != (0, 0)} == reported(data, sample_type.type)
             assert answer["totals"] == [sample_type.value]
@@ -99,9 +99,9 @@ def test_trees_and_tables_of_real_profiles_are_right(kind: str) -> None:
 def test_trees_and_tables_of_crafted_profiles_are_right(case: str) -> None:
     data = encode(CRAFTED[case])
     if case == "without symbols":  # two binaries, and frames that only a line keeps apart
-        assert flame([data], "", MANY)["totals"] == [18]
+        assert build_flamegraph([data], "", MANY)["totals"] == [18]
         return
-    answer = flame([data], "", MANY)
+    answer = build_flamegraph([data], "", MANY)
     assert paths(answer) == plain_paths(data)
     assert {k: v for k, v in functions(answer).items() if v != (0, 0)} == reported(data)
 
@@ -109,13 +109,13 @@ def test_trees_and_tables_of_crafted_profiles_are_right(case: str) -> None:
 @given(single)
 def test_trees_and_tables_of_any_profile_are_right(profile: Profile) -> None:
     data = encode(profile)
-    answer = flame([data], "", MANY)
+    answer = build_flamegraph([data], "", MANY)
     assert paths(answer) == plain_paths(data)
     assert {k: v for k, v in functions(answer).items() if v != (0, 0)} == reported(data)
 
 
 def test_where_a_function_stands_is_told() -> None:
-    answer = flame([(DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()], "", MANY)
+    answer = build_flamegraph([(DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()], "", MANY)
     number = answer["functions"]["name"].index("main.priceCart")
     assert answer["functions"]["file"][number].endswith("shop/shop.go")
     source = (DATA.parent / "programs" / "shop" / "shop.go").read_text().splitlines()
@@ -130,7 +130,7 @@ def test_where_a_function_stands_is_told() -> None:
 def test_folding_loses_no_value_and_holds_the_bound(profile: Profile, most: int) -> None:
     """Kept nodes have their values; "other" has those of all siblings that are not kept."""
     data = encode(profile)
-    whole, folded = plain_paths(data), paths(flame([data], "", most))
+    whole, folded = plain_paths(data), paths(build_flamegraph([data], "", most))
     assert len(folded) <= most
     for path, value in folded.items():
         if path[-1] == "(other)":
@@ -149,13 +149,13 @@ def test_folding_loses_no_value_and_holds_the_bound(profile: Profile, most: int)
 def test_the_table_is_exact_whatever_is_folded(profile: Profile, most: int) -> None:
     data = encode(profile)
     expected = reported(data)
-    for one, values in functions(flame([data], "", most)).items():
+    for one, values in functions(build_flamegraph([data], "", most)).items():
         assert expected.get(one, (0, 0)) == values
 
 
 def test_what_is_folded_is_what_is_small() -> None:
     data = encode(of(*((f"main f{i}", i) for i in range(1, 100))))
-    kept = set(paths(flame([data], "", 13)))
+    kept = set(paths(build_flamegraph([data], "", 13)))
     assert kept == {("(all)",), ("(all)", "main"), ("(all)", "main", "(other)")} | {
         ("(all)", "main", f"f{i}") for i in range(90, 100)
     }
@@ -163,13 +163,13 @@ def test_what_is_folded_is_what_is_small() -> None:
 
 def test_what_fits_is_not_folded() -> None:
     data = encode(of(("main a", 1), ("main b", 2)))
-    assert paths(flame([data], "", 4)) == plain_paths(data)
-    assert ("(all)", "main", "(other)") not in paths(flame([data], "", 4))
+    assert paths(build_flamegraph([data], "", 4)) == plain_paths(data)
+    assert ("(all)", "main", "(other)") not in paths(build_flamegraph([data], "", 4))
 
 
 def test_a_stack_of_a_hundred_thousand_frames_ends_in_other() -> None:
     deep = tuple(stack("f")) * 100_000
-    answer = flame([encode(Profile((Sample(deep, (1, 7)),)))], "", MANY)
+    answer = build_flamegraph([encode(Profile((Sample(deep, (1, 7)),)))], "", MANY)
     found = paths(answer)
     assert len(found) == 1002
     assert found[("(all)", *["f"] * 1000, "(other)")] == (7,)
@@ -184,7 +184,7 @@ def test_a_stack_of_a_hundred_thousand_frames_ends_in_other() -> None:
 def test_a_difference_holds_the_values_of_both(one: Profile) -> None:
     two = replace(one, samples=one.samples[::2])
     data = [encode(one), encode(two)]
-    answer = flame(data, "", MANY)
+    answer = build_flamegraph(data, "", MANY)
     assert paths(answer) == plain_paths(*data)
     for side in (0, 1):
         mine = {k: v for k, v in functions(answer, side).items() if v != (0, 0)}
@@ -192,7 +192,7 @@ def test_a_difference_holds_the_values_of_both(one: Profile) -> None:
 
 
 def test_what_only_the_base_has_is_there() -> None:
-    answer = flame([encode(of(("main a", 5))), encode(of(("main b", 3)))], "", MANY)
+    answer = build_flamegraph([encode(of(("main a", 5))), encode(of(("main b", 3)))], "", MANY)
     assert paths(answer) == {
         ("(all)",): (5, 3),
         ("(all)", "main"): (5, 3),
@@ -205,13 +205,13 @@ def test_a_small_profile_is_not_folded_away_beside_a_large_one() -> None:
     """Nodes weigh by their share in their own profile."""
     large = encode(of(*((f"main f{i}", 10**9) for i in range(20))))
     small = encode(of(("main g", 1)))
-    assert ("(all)", "main", "g") in paths(flame([large, small], "", 5))
+    assert ("(all)", "main", "g") in paths(build_flamegraph([large, small], "", 5))
 
 
 def test_profiles_that_measure_different_things_are_invalid() -> None:
     other = encode(replace(of(("main", 1)), sample_types=((b"x", b"y"), (b"cpu", b"years"))))
     with pytest.raises(Invalid, match=r"cpu/nanoseconds.*cpu/years"):
-        flame([encode(of(("main", 1))), other], "", MANY)
+        build_flamegraph([encode(of(("main", 1))), other], "", MANY)
 
 
 # Around a function
@@ -219,7 +219,7 @@ def test_profiles_that_measure_different_things_are_invalid() -> None:
 
 def test_a_function_in_the_middle_has_its_callers_and_callees() -> None:
     data = encode(of(("main a f x", 5), ("main b f y", 3), ("main f", 2), ("main a", 90)))
-    answer = flame([data], "", MANY, "f")
+    answer = build_flamegraph([data], "", MANY, "f")
     assert paths(answer) == {
         ("(all)",): (10,),
         ("(all)", "f"): (10,),
@@ -239,7 +239,7 @@ def test_a_function_in_the_middle_has_its_callers_and_callees() -> None:
 
 
 def test_of_a_recursion_the_outermost_call_counts() -> None:
-    answer = flame([encode(of(("main f g f x", 5)))], "", MANY, "f")
+    answer = build_flamegraph([encode(of(("main f g f x", 5)))], "", MANY, "f")
     assert paths(answer)[("(all)", "f", "g", "f", "x")] == (5,)
     assert paths(answer, "callers") == {("(all)",): (5,), ("(all)", "f"): (5,), ("(all)", "f", "main"): (5,)}
 
@@ -247,11 +247,13 @@ def test_of_a_recursion_the_outermost_call_counts() -> None:
 @given(single, st.data())
 def test_both_sides_add_up_to_what_the_function_has(profile: Profile, data: st.DataObject) -> None:
     encoded = encode(profile)
-    known = [one for one, values in functions(flame([encoded], "", MANY)).items() if one and values != (0, 0)]
+    known = [
+        one for one, values in functions(build_flamegraph([encoded], "", MANY)).items() if one and values != (0, 0)
+    ]
     if not known:
         return
     wanted = data.draw(st.sampled_from(known))
-    answer = flame([encoded], "", MANY, wanted)
+    answer = build_flamegraph([encoded], "", MANY, wanted)
     cum = functions(answer)[wanted][1]
     for tree in ("nodes", "callers"):
         assert paths(answer, tree)[("(all)", wanted)] == paths(answer, tree)[("(all)",)] == (cum,)
@@ -259,7 +261,7 @@ def test_both_sides_add_up_to_what_the_function_has(profile: Profile, data: st.D
 
 def test_a_function_that_is_not_there_is_invalid() -> None:
     with pytest.raises(Invalid, match="'nobody'"):
-        flame([encode(of(("main", 1)))], "", MANY, "nobody")
+        build_flamegraph([encode(of(("main", 1)))], "", MANY, "nobody")
 
 
 # What a stranger sends
@@ -267,26 +269,28 @@ def test_a_function_that_is_not_there_is_invalid() -> None:
 
 def test_sums_beyond_64_bits_are_exact() -> None:
     most = 2**63 - 1
-    answer = flame([encode(of(("main a", most), ("main b", most)))], "", MANY)
+    answer = build_flamegraph([encode(of(("main a", most), ("main b", most)))], "", MANY)
     assert answer["totals"] == [2 * most]
     assert functions(answer)["main"] == (0, 2 * most)
-    least = flame([encode(of(("main a", -(2**63)), ("main b", -(2**63))))], "", 3)
+    least = build_flamegraph([encode(of(("main a", -(2**63)), ("main b", -(2**63))))], "", 3)
     assert least["totals"] == [-(2**64)]
     assert paths(least)[("(all)", "main", "(other)")] == (-(2**64),)
 
 
 def test_a_name_that_is_very_long_is_cut_and_stays_apart() -> None:
     one, other = "f" * 10_000 + "1", "f" * 10_000 + "2"
-    answer = flame([encode(of((f"main {one}", 5), (f"main {other}", 3)))], "", MANY)
+    answer = build_flamegraph([encode(of((f"main {one}", 5), (f"main {other}", 3)))], "", MANY)
     names = [name for name in answer["functions"]["name"] if name != "main"]
     assert len(set(names)) == 2
     assert all(len(name) < 500 for name in names)
-    assert paths(flame([encode(of((f"main {one}", 5)))], "", MANY, names[0]))[("(all)", names[0])] == (5,)
+    assert paths(build_flamegraph([encode(of((f"main {one}", 5)))], "", MANY, names[0]))[("(all)", names[0])] == (
+        5,
+    )
 
 
 def test_a_merge_over_the_cap_of_a_profile_is_refused() -> None:
     with pytest.raises(TooLarge, match="PROFBUCKET_MAX_INFLATED_BYTES"):
-        flame([encode(of(("main", 1)))], "", MANY, limits=Limits(inflated_bytes=10))
+        build_flamegraph([encode(of(("main", 1)))], "", MANY, limits=Limits(inflated_bytes=10))
 
 
 def test_a_merge_with_too_many_frames_is_refused() -> None:
@@ -294,13 +298,13 @@ def test_a_merge_with_too_many_frames_is_refused() -> None:
     deep = Sample(tuple(stack("f")) * 1_000_000, (1, 7))
     data = encode(Profile((deep,) * 5))
     with pytest.raises(TooLarge, match="PROFBUCKET_MAX_ENTRIES"):
-        flame([data], "", MANY, limits=Limits(entries=1_000_000))
+        build_flamegraph([data], "", MANY, limits=Limits(entries=1_000_000))
 
 
 @pytest.mark.parametrize("profile", [of(), Profile((Sample((), (1, 7)),))])
 def test_a_profile_without_frames_is_its_root(profile: Profile) -> None:
     """As Go's threadcreate is."""
     data = encode(profile)
-    answer = flame([data], "", MANY)
+    answer = build_flamegraph([data], "", MANY)
     assert list(paths(answer)) == [("(all)",)]
     assert answer["totals"] == [sum(sample.value[1] for sample in decode(data).message.sample)]

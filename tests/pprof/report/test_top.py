@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
 from profbucket.pprof import decode
-from profbucket.pprof.report.top import Top, top
+from profbucket.pprof.report.top import TopReport, build_top_report
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
 from tests.support.profiles import (
@@ -36,7 +36,7 @@ MANNERS: dict[str, tuple[list[str], dict[str, Any]]] = {
 
 
 def report(data: bytes, **options: Any) -> list[str]:
-    return "".join(f"{line}\n" for line in top(decode(data), **options).lines()).split("\n")
+    return "".join(f"{line}\n" for line in build_top_report(decode(data), **options).lines()).split("\n")
 
 
 def report_of_go(go_pprof: GoPprof, source: Path | bytes, *flags: str) -> list[str]:
@@ -55,7 +55,7 @@ def of(*samples: tuple[str, int], **changes: Any) -> Profile:
     )
 
 
-def names(found: Top) -> dict[str, tuple[int, int]]:
+def names(found: TopReport) -> dict[str, tuple[int, int]]:
     return {row.name: (row.flat, row.cum) for row in found.rows}
 
 
@@ -213,27 +213,32 @@ def test_reports_of_any_profiles_are_those_of_pprof(
 
 def test_recursion_counts_once(go_pprof: GoPprof) -> None:
     """A function that stands in a stack several times has that sample once in its cumulative value."""
-    found = top(decode(encode(of(("main f f f", 500), ("main f g f", 20)))))
+    found = build_top_report(decode(encode(of(("main f f f", 500), ("main f g f", 20)))))
     assert names(found) == {"main": (0, 520), "f": (520, 520), "g": (0, 20)}
 
 
 def test_a_sample_type_is_called_by_name_or_number() -> None:
     data = decode(encode(of(("main", 7))))
-    assert names(top(data)) == names(top(data, "cpu")) == names(top(data, "1")) == {"main": (7, 7)}
-    assert names(top(data, "samples")) == names(top(data, "0")) == {"main": (1, 1)}
+    assert (
+        names(build_top_report(data))
+        == names(build_top_report(data, "cpu"))
+        == names(build_top_report(data, "1"))
+        == {"main": (7, 7)}
+    )
+    assert names(build_top_report(data, "samples")) == names(build_top_report(data, "0")) == {"main": (1, 1)}
 
 
 @pytest.mark.parametrize("wanted", ["brightness", "2", "-1", "²", "9" * 5000])
 def test_a_sample_type_that_is_not_there_is_invalid(wanted: str) -> None:
     """The error names those that are."""
     with pytest.raises(Invalid, match="samples, cpu"):
-        top(decode(encode(of(("main", 7)))), wanted)
+        build_top_report(decode(encode(of(("main", 7)))), wanted)
 
 
 def test_the_first_functions_are_kept() -> None:
     """With a count the rows are the first of the whole report, with the same values."""
     data = decode((DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes())
-    whole, part = top(data), top(data, count=5)
+    whole, part = build_top_report(data), build_top_report(data, count=5)
     assert [(row.name, row.flat, row.cum) for row in part.rows] == [
         (row.name, row.flat, row.cum) for row in whole.rows[:5]
     ]
