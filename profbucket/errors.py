@@ -78,6 +78,15 @@ class Misconfigured(ProfbucketError):
     status = 500
 
 
+def missing_extra(subject: str, extra: str) -> Misconfigured:
+    """Return the error for *subject*, which needs libraries that only the distribution's *extra* installs."""
+    return Misconfigured(
+        f"{subject} needs the extra {extra!r}: run pip install 'profbucket[{extra}]'"
+        f" (in a clone: pip install -e '.[{extra}]')",
+        code="missing_extra",
+    )
+
+
 class Unavailable(ProfbucketError):
     """The storage is unreachable or overloaded; the same request may succeed later."""
 

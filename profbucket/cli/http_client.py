@@ -15,9 +15,8 @@ from urllib3.util import Retry, Timeout
 from profbucket.errors import Invalid, Misconfigured, NotFound, ProfbucketError, Unavailable
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Query, Total
+from profbucket.model.meta import Meta, Page, Query, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.querier import Page
 from profbucket.times import SECOND
 
 T = TypeVar("T")

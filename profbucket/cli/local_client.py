@@ -6,9 +6,9 @@ from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Query
+from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.querier import Page, Querier
+from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 
 
@@ -26,19 +26,26 @@ class LocalClient:
         return self._collector.collect(service, profile_type, labels, data, created_at)
 
     def find(self, query: Query) -> Page:
-        return self._querier.find(query)
+        return self._querier.find(_compiled(query))
 
     def read(self, profile_id: ProfileId) -> bytes:
         return self._querier.read(profile_id)
 
     def merge(self, query: Query) -> bytes:
-        return self._querier.merge(query).data
+        return self._querier.merge(_compiled(query)).data
 
     def delta(self, query: Query) -> bytes:
-        return self._querier.delta(query).data
+        return self._querier.delta(_compiled(query)).data
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         return self._querier.merge_ids(ids).data
 
     def services(self) -> list[str]:
         return self._querier.services()
+
+
+def _compiled(query: Query) -> Query:
+    """Return *query*; raise ``Invalid`` if one of its regular expressions is malformed."""
+    for matcher in query.matchers:
+        matcher.compile()
+    return query

@@ -80,8 +80,6 @@ class Matcher:
     def __post_init__(self) -> None:
         if _SURROGATE.search(self.key + self.value):  # what a terminal's other encodings come as
             raise Invalid(f"a label that is not UTF-8: {_shown(self.key + self.operator + self.value)!r}")
-        if self.operator in ("=~", "!~"):
-            object.__setattr__(self, "_pattern", _compile(self.key, self.value))
 
     @classmethod
     def parse(cls, text: str) -> "Matcher":
@@ -95,11 +93,21 @@ class Matcher:
         """What :func:`parse_matchers` reads back, in ASCII."""
         return f"{_quote(self.key)}{self.operator}{_quote(self.value)}"
 
+    def compile(self) -> "Matcher":
+        """Return the matcher, its regular expression compiled; raise ``Invalid`` if that is malformed.
+
+        A new matcher is not compiled: RE2 comes with the server, and a client only formats matchers.
+        """
+        if self.operator in ("=~", "!~") and self._pattern is None:
+            object.__setattr__(self, "_pattern", _compile(self.key, self.value))
+        return self
+
     def matches(self, labels: Labels) -> bool:
-        """Whether a profile with *labels* is meant."""
+        """Return whether the matcher selects a profile with *labels*."""
         value = labels.get(self.key)
-        if self._pattern is None:
+        if self.operator in ("=", "!="):
             return (value == self.value) == (self.operator == "=")
+        self.compile()
         return (self._pattern.fullmatch(value) is not None) == (self.operator == "=~")
 
 
@@ -116,7 +124,7 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
         key, operator, value = match.groups()
         if not key:
             raise Invalid(f"a label without a name: {_shown(item)!r}")
-        matchers.append(Matcher(_unquote(key), operator, _unquote(value)))
+        matchers.append(Matcher(_unquote(key), operator, _unquote(value)).compile())
     return tuple(matchers)
 
 

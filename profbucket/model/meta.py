@@ -1,5 +1,6 @@
 """The record of a stored profile, and what is asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,3 +71,11 @@ class Query:
     matchers: tuple[Matcher, ...] = ()
     after: tuple[int, str] | None = None  # only what stands behind this position
     limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of profiles, oldest first. ``next`` is the page token of the next one, or ``None`` on the last."""
+
+    profiles: Sequence[Meta]
+    next: str | None

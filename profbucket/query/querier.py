@@ -9,7 +9,7 @@ from profbucket.errors import Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
 from profbucket.model.ids import ProfileId, escape_service
-from profbucket.model.meta import Meta, Query
+from profbucket.model.meta import Page, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.delta import difference, note
 from profbucket.query.timeline import timeline
@@ -28,14 +28,6 @@ _NARROW = "narrow the range, add labels, or set limit= to merge that many of the
 _ATTEMPTS = 5  # at a merge whose blocks become part of others while it is under way
 
 DEFAULT_LIMIT = 1000  # profiles in an answer of find that was asked for no number
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Profiles, oldest first. ``next`` is the id to ask on from, where there are more."""
-
-    profiles: Sequence[Meta]
-    next: str | None
 
 
 @dataclass(frozen=True, slots=True)

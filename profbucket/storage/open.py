@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from profbucket.errors import Misconfigured
+from profbucket.errors import Misconfigured, missing_extra
 from profbucket.storage.ports import Bucket, Index
 from profbucket.storage.store import Storage
 
@@ -63,5 +63,5 @@ def _module(url: str, table: Mapping[str, tuple[str, str]], where: str) -> Any:
     except ImportError as error:
         if not extra:
             raise
-        raise Misconfigured(f"{where}{url!r} needs {error.name}: pip install 'profbucket[{extra}]'") from error
+        raise missing_extra(f"{where}{url!r}", extra) from error
     return opener
