@@ -3,17 +3,21 @@
 locals {
   objects = "projects/_/buckets/${local.bucket}/objects/"
 
-  # The words in functions.tf, on the bucket. Whoever may only create cannot overwrite or delete, and reads nothing.
+  # What the grants of functions.tf mean for the bucket. objectCreator can neither overwrite, delete nor read.
   bucket_grants = {
     "write profiles" = {
       role = "roles/storage.objectCreator"
-      # Below _/ lies what only the collector itself makes: blocks and results.
+      # The prefix _/ is reserved for objects that the collector itself makes: blocks, results and targets.
       condition = "!resource.name.startsWith(\"${local.objects}_/\")"
     }
-    # With list, because without it Cloud Storage answers 403 instead of 404 for a profile that has expired.
+    # Includes the permission to list: without it, Cloud Storage answers 403 instead of 404 for an expired profile.
     "read objects" = {
       role      = "roles/storage.objectViewer"
       condition = null
+    }
+    "read targets" = {
+      role      = "roles/storage.objectViewer"
+      condition = "resource.name == \"${local.objects}_/targets.json\""
     }
     "write results" = {
       role      = "roles/storage.objectCreator"
@@ -25,12 +29,12 @@ locals {
     }
   }
 
-  # On the database. The smallest role of Google's that can create an entry can read and delete all of them.
+  # What they mean for the database.
   index_grants = {
     "write entries" = google_project_iam_custom_role.index_writer.name
     "read entries"  = "roles/datastore.viewer"
-    # What goes into a block leaves the index: compact alone may remove entries.
-    "keep the index" = "roles/datastore.user"
+    # Compaction removes the entries of profiles that it puts into blocks. No other function may remove entries.
+    "read, write and delete entries" = "roles/datastore.user"
   }
 
   bucket_members = merge([
@@ -49,7 +53,7 @@ locals {
 
   invokers = merge([
     for name, function in local.functions : {
-      for member in(local.asks_for_keys[name] ? ["allUsers"] : function.invokers) :
+      for member in(local.requires_key[name] ? ["allUsers"] : function.invokers) :
       "${name}: ${member}" => { function = name, member = member }
     }
   ]...)
@@ -72,12 +76,13 @@ resource "google_storage_bucket_iam_member" "function" {
   }
 }
 
-# A create that demands that there is no such entry needs this one permission.
+# Google's smallest role that can create an entry can also read and delete all of them. Creating an entry with the
+# precondition that it does not exist needs only this permission.
 resource "google_project_iam_custom_role" "index_writer" {
   project     = var.project
   role_id     = "${replace(var.name, "-", "_")}_index_writer"
   title       = "${var.name} index writer"
-  description = "Add entries to the index of profiles, and read none."
+  description = "Add entries to the index of profiles, without reading any."
   permissions = ["datastore.entities.create"]
 
   depends_on = [google_project_service.api]
@@ -90,19 +95,19 @@ resource "google_project_iam_member" "function" {
   role    = each.value.role
   member  = google_service_account.function[each.value.function].member
 
-  # Roles of Firestore are granted on a project; this makes it one database.
+  # Firestore roles can only be granted on a project; the condition restricts them to one database.
   condition {
     title      = replace(each.key, ": ", " may ")
     expression = "resource.name == \"projects/${var.project}/databases/${google_firestore_database.index.name}\""
   }
 }
 
-# A function signs URLs as itself. Google's role for that would also let it make tokens.
+# A function signs URLs with its own account. Google's predefined role would also allow it to create access tokens.
 resource "google_project_iam_custom_role" "url_signer" {
   project     = var.project
   role_id     = "${replace(var.name, "-", "_")}_url_signer"
   title       = "${var.name} URL signer"
-  description = "Sign URLs of results that are too large for a function's answer."
+  description = "Sign URLs of results that are too large for a function's response."
   permissions = ["iam.serviceAccounts.signBlob"]
 
   depends_on = [google_project_service.api]
@@ -116,7 +121,7 @@ resource "google_service_account_iam_member" "signer" {
   member             = google_service_account.function[each.key].member
 }
 
-# Invoking is granted on the service that Cloud Run makes of a function.
+# The permission to call a function is granted on its Cloud Run service.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
   for_each = local.invokers
 
@@ -127,13 +132,13 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   member   = each.value.member
 }
 
-# Builds run as an account of ours: the one that Google would take instead may be an editor of the whole project, or
-# nothing at all, depending on the project's age.
+# A dedicated account for builds. Depending on the project's age, Google's default account is either an editor of the
+# whole project or lacks the permissions to build.
 resource "google_service_account" "build" {
   project      = var.project
   account_id   = "${var.name}-build"
   display_name = "profbucket build"
-  description  = "Makes the images of the functions."
+  description  = "Builds the images of the functions."
 
   depends_on = [google_project_service.api]
 }
@@ -142,7 +147,7 @@ resource "google_project_iam_member" "build" {
   for_each = {
     "roles/logging.logWriter"       = null
     "roles/artifactregistry.writer" = null
-    # The builder reads a copy of the archive in a bucket that Google makes; of profiles it reads none.
+    # The builder reads a copy of the archive from a bucket that Google makes. It must not read profiles.
     "roles/storage.objectViewer" = "resource.name != \"projects/_/buckets/${local.bucket}\" && !resource.name.startsWith(\"${local.objects}\")"
   }
 

@@ -1,13 +1,13 @@
 locals {
   apis = [
-    "artifactregistry.googleapis.com", # where the functions' images lie
-    "cloudbuild.googleapis.com",       # what makes them
+    "artifactregistry.googleapis.com", # stores the functions' images
+    "cloudbuild.googleapis.com",       # builds them
     "cloudfunctions.googleapis.com",
     "cloudscheduler.googleapis.com", # calls compact and scrape
     "firestore.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com", # signs URLs
-    "run.googleapis.com",            # what the functions run on
+    "run.googleapis.com",            # runs the functions
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
   ]
@@ -19,6 +19,6 @@ resource "google_project_service" "api" {
   project = var.project
   service = each.value
 
-  # Others in the project may have come to need it.
+  # Other applications in the project may depend on the API by then.
   disable_on_destroy = false
 }

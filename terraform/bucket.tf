@@ -1,10 +1,10 @@
-# The profiles. The bucket is the source of truth: the database can be made anew from it.
+# The bucket of profiles. It is the source of truth: `profbucket reindex` rebuilds the database from it.
 
 locals {
   bucket = coalesce(var.bucket, "${replace(replace(var.project, ":", "-"), ".", "-")}-${var.name}")
 
-  # What has to go, and after how many days. Raw profiles are told by their ending, because their keys begin with any
-  # service's name; everything else lies below _/, and nothing there ends as they do.
+  # What is deleted, and after how many days. Raw profiles are matched by suffix, because their keys start with the
+  # name of a service. Everything else has the prefix _/ and none of these suffixes.
   lifecycle = [
     { days = var.raw_days, suffixes = [".pb.gz", ".trace"], prefixes = [] },
     { days = var.block_days, suffixes = [], prefixes = ["_/blocks/"] },
@@ -18,13 +18,13 @@ resource "google_storage_bucket" "profiles" {
   location = var.region
   labels   = var.labels
 
-  # The class with no fee for reading and no minimum age: a profile is small, and gone after a month.
+  # The only class without a retrieval fee or a minimum storage duration.
   storage_class               = "STANDARD"
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
   force_destroy               = !var.protected
 
-  # It would keep, and bill, each profile for a week after it has expired.
+  # Soft delete would keep, and bill, every expired profile for another week.
   soft_delete_policy {
     retention_duration_seconds = 0
   }

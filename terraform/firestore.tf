@@ -1,4 +1,5 @@
-# The index. Which indexes it needs is data beside the code whose queries need them.
+# The database that holds the index. storage_gcs/indexes.json lists the Firestore indexes, beside the code whose queries
+# need them.
 
 locals {
   schema = jsondecode(file("${local.code}/storage_gcs/indexes.json"))
@@ -10,8 +11,8 @@ resource "google_firestore_database" "index" {
   location_id = var.region
   type        = "FIRESTORE_NATIVE"
 
-  # Said outright, because the provider would otherwise leave it behind unmanaged. Nothing is lost with it that
-  # `profbucket reindex` could not bring back, but that takes a while.
+  # The provider's default is to abandon the database on destroy. Deleting it loses nothing that `profbucket reindex`
+  # cannot restore, but a reindex takes a while: hence the protection.
   deletion_policy         = "DELETE"
   delete_protection_state = var.protected ? "DELETE_PROTECTION_ENABLED" : "DELETE_PROTECTION_DISABLED"
 
@@ -43,14 +44,14 @@ resource "google_firestore_field" "field" {
   collection = each.value.collection
   field      = each.value.field
 
-  # Empty, it is no index of this field alone: no query needs one, and each costs every write time and money.
+  # An empty block disables the single-field index. No query needs one, and each makes every write slower and dearer.
   dynamic "index_config" {
     for_each = each.value.indexed ? [] : [true]
 
     content {}
   }
 
-  # An entry goes when its profile or block does. That takes Firestore up to a day, so that queries ask for a time besides.
+  # An entry expires with its profile or block. Firestore may take a day longer to delete it, so queries check the time, too.
   dynamic "ttl_config" {
     for_each = each.value.ttl ? [true] : []
 

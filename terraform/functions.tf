@@ -1,13 +1,15 @@
-# The functions: one archive, an entry point each, and no more of the project than each needs.
+# The functions: one archive, one entry point each, and only the permissions that each needs.
 
 locals {
-  # A function is one entry here: its job, whom it is for, what it may do (access.tf says what the words grant), and
-  # its size. Concurrency above 1 needs a whole CPU.
-  functions = {
+  # One entry per function: who may call it with access "iam", when Cloud Scheduler calls it, what it may do (access.tf
+  # maps these grants to roles), the network it reaches, and its size. Concurrency above 1 needs a whole CPU.
+  functions = merge({
     write = {
-      description     = "Takes profiles in."
+      description     = "Stores the profiles that programs post."
       invokers        = var.writers
+      schedule        = null
       may             = ["write profiles", "write entries"]
+      network         = null
       memory          = "1Gi"
       cpu             = "1"
       concurrency     = 16
@@ -18,29 +20,35 @@ locals {
     query = {
       description     = "Serves the page, lists services, finds and fetches profiles."
       invokers        = var.readers
+      schedule        = null
       may             = ["read objects", "read entries", "write results", "sign URLs"]
-      memory          = "2Gi" # its page shows merges
+      network         = null
+      memory          = "2Gi" # the page shows merges
       cpu             = "1"
       concurrency     = 8
-      timeout_seconds = 120 # two of them, in a comparison
+      timeout_seconds = 120 # a comparison makes two merges
       min_instances   = 0
       max_instances   = 5
     }
     merge = {
-      description     = "Merges profiles: what go tool pprof is pointed at."
+      description     = "Merges profiles for go tool pprof."
       invokers        = var.readers
+      schedule        = null
       may             = ["read objects", "read entries", "write results", "sign URLs"]
+      network         = null
       memory          = "2Gi"
       cpu             = "1"
       concurrency     = 4
-      timeout_seconds = 120 # pprof waits 65 s for the headers; what follows may take longer
+      timeout_seconds = 120 # pprof waits 65 s for the headers; the body may take longer
       min_instances   = 0
       max_instances   = 5
     }
     compact = {
-      description     = "Makes blocks of profiles."
-      invokers        = [] # but the scheduler: see scheduler.tf
-      may             = ["read objects", "write and delete blocks", "keep the index"]
+      description     = "Merges profiles into blocks."
+      invokers        = []
+      schedule        = var.compact_schedule
+      may             = ["read objects", "write and delete blocks", "read, write and delete entries"]
+      network         = null
       memory          = "2Gi"
       cpu             = "1"
       concurrency     = 1
@@ -48,10 +56,23 @@ locals {
       min_instances   = 0
       max_instances   = 2
     }
-  }
+    }, var.targets == null ? {} : {
+    scrape = {
+      description     = "Fetches profiles of the targets in _/targets.json."
+      invokers        = []
+      schedule        = "* * * * *"
+      may             = ["read targets", "write profiles", "write entries"]
+      network         = var.scrape_network
+      memory          = "1Gi"
+      cpu             = "1"
+      concurrency     = 1
+      timeout_seconds = 360 # the longest timeout of a target, plus the half minute over which their starts are spread
+      min_instances   = 0
+      max_instances   = 6
+    }
+  })
 
-  # Those that a scheduler calls, and nobody else: Google says who it is, they ask for no key.
-  scheduled = { compact = var.compact_schedule }
+  scheduled = { for name, function in local.functions : name => function if function.schedule != null }
 
   sizes = {
     for name, function in local.functions : name => {
@@ -60,10 +81,11 @@ locals {
     }
   }
 
-  # Elsewhere Google lets only those through whom access.tf names, and the collector need not ask again.
-  asks_for_keys = { for name, function in local.functions : name => var.access == "public" && !contains(keys(local.scheduled), name) }
+  # The other functions are protected by IAM alone: access.tf says who may call them.
+  requires_key = { for name, function in local.functions : name => var.access == "public" && function.schedule == null }
 
-  # With retention_days and block_days because entries go up to a day later than profiles: until then they are not found.
+  # Firestore may delete an entry up to a day after its profile has expired. With retention_days and block_days, queries
+  # ignore such entries.
   storage_url = "gs://${local.bucket}?${join("&", [
     "project=${var.project}",
     "database=${google_firestore_database.index.name}",
@@ -71,13 +93,13 @@ locals {
     "block_days=${var.block_days}",
   ])}"
 
-  # The names of the caps, from the code that enforces them.
+  # The names of the limits, read from the code that enforces them.
   limit_names = flatten(regexall("(?m)^    ([a-z_]+): (?:int|float) = ", file("${local.code}/profbucket/limits.py")))
 
   environment = merge(
     {
       STORAGE_URL          = local.storage_url
-      GOOGLE_CLOUD_PROJECT = var.project # whose traces log lines belong to
+      GOOGLE_CLOUD_PROJECT = var.project # log lines link to the traces of this project
       PROFBUCKET_COMMIT    = coalesce(var.commit, substr(data.archive_file.source.output_md5, 0, 12))
     },
     { for name, value in var.limits : "PROFBUCKET_MAX_${upper(name)}" => format("%d", value) },
@@ -98,7 +120,7 @@ resource "google_service_account" "function" {
 resource "google_cloudfunctions2_function" "function" {
   for_each = local.functions
 
-  # With dashes only: the service that Cloud Run makes of it has the same name.
+  # No underscores: the function's Cloud Run service has the same name.
   name        = "${var.name}-${each.key}"
   project     = var.project
   location    = var.region
@@ -125,26 +147,36 @@ resource "google_cloudfunctions2_function" "function" {
     timeout_seconds                  = local.sizes[each.key].timeout_seconds
     min_instance_count               = local.sizes[each.key].min_instances
     max_instance_count               = local.sizes[each.key].max_instances
-    ingress_settings                 = "ALLOW_ALL"
+    ingress_settings                 = "ALLOW_ALL" # Cloud Scheduler calls from outside of all networks
     service_account_email            = google_service_account.function[each.key].email
+    direct_vpc_egress                = each.value.network == null ? null : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
 
-    environment_variables = merge(local.environment, local.asks_for_keys[each.key] ? {} : { PROFBUCKET_ANONYMOUS = "1" }, {
-      # The framework starts four threads a CPU. The requests that an instance is given beyond those would wait in it,
-      # while others stand idle.
+    environment_variables = merge(local.environment, local.requires_key[each.key] ? {} : { PROFBUCKET_ANONYMOUS = "1" }, {
+      # By default the framework starts four threads per CPU. Requests beyond those would wait in this instance while
+      # other instances are idle.
       THREADS = tostring(local.sizes[each.key].concurrency)
-      # glibc keeps a heap for each thread, and of each what its largest request needed.
+      # By default glibc gives threads their own heaps, each of which stays as large as its largest request.
       MALLOC_ARENA_MAX = "1"
     })
 
     dynamic "secret_environment_variables" {
-      for_each = local.asks_for_keys[each.key] ? google_secret_manager_secret_version.keys : []
+      for_each = local.requires_key[each.key] ? google_secret_manager_secret_version.keys : []
 
       content {
         key        = "PROFBUCKET_KEYS"
         project_id = var.project
         secret     = google_secret_manager_secret.keys[0].secret_id
-        # The number, not "latest": new keys are a new revision, so that all instances have the same.
+        # A number, not "latest": changed keys make a new revision, so that all instances have the same keys.
         version = secret_environment_variables.value.version
+      }
+    }
+
+    dynamic "direct_vpc_network_interface" {
+      for_each = each.value.network == null ? [] : [each.value.network]
+
+      content {
+        network    = direct_vpc_network_interface.value.network
+        subnetwork = direct_vpc_network_interface.value.subnetwork
       }
     }
   }
@@ -152,12 +184,11 @@ resource "google_cloudfunctions2_function" "function" {
   lifecycle {
     precondition {
       condition     = local.sizes[each.key].min_instances <= local.sizes[each.key].max_instances
-      error_message = "min_instances of ${each.key} is more than its max_instances."
+      error_message = "min_instances of ${each.key} is greater than its max_instances."
     }
   }
 
-  # A function that starts before its rights are there fails its first requests, and its build; new queries fail
-  # before their indexes are built.
+  # Without its permissions a function cannot be built, and fails its first requests. Without their indexes, queries fail.
   depends_on = [
     google_firestore_index.index,
     google_project_iam_member.build,

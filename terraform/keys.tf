@@ -1,5 +1,5 @@
-# The keys, as the collector reads them. They are hashes: whoever reads the state, or the secret, cannot use them. They
-# are a secret all the same, because names of keys and services are no one else's business.
+# The API keys, in the format that the collector reads. They are hashes and cannot be used as keys. They are in a secret
+# nevertheless, because the names of keys and services are confidential.
 
 resource "google_secret_manager_secret" "keys" {
   count = length(var.keys) > 0 ? 1 : 0
@@ -22,12 +22,12 @@ resource "google_secret_manager_secret_version" "keys" {
   secret_data = jsonencode([for key in var.keys : { for field, value in key : field => value if value != null }])
 
   lifecycle {
-    create_before_destroy = true # instances start with the old one until the new revision is there
+    create_before_destroy = true # until the new revision serves, instances start with the old version
   }
 }
 
 resource "google_secret_manager_secret_iam_member" "keys" {
-  for_each = length(var.keys) > 0 ? { for name, function in local.functions : name => function if local.asks_for_keys[name] } : {}
+  for_each = length(var.keys) > 0 ? { for name, function in local.functions : name => function if local.requires_key[name] } : {}
 
   project   = var.project
   secret_id = google_secret_manager_secret.keys[0].secret_id

@@ -1,47 +1,46 @@
 output "urls" {
-  description = "The functions' addresses. Agents post to write; query serves the page and answers all that reads; go tool pprof is pointed at merge."
+  description = "The URL of each function. Agents post to write, query serves the page and all read requests, and go tool pprof reads from merge."
   value       = local.urls
 }
 
 output "storage_url" {
-  description = "The storage, for profbucket on another machine: profbucket reindex --storage \"$(terraform output -raw storage_url)\""
+  description = "The storage URL, for the command line on another machine: profbucket reindex --storage \"$(terraform output -raw storage_url)\""
   value       = local.storage_url
 }
 
 output "bucket" {
-  description = "The bucket with the profiles."
+  description = "The name of the bucket of profiles."
   value       = google_storage_bucket.profiles.name
 }
 
 output "commands" {
-  description = "Commands that work as they are: with access \"public\" once KEY is set to a key, with \"iam\" for writers and readers."
+  description = "Commands to copy and run. With access \"public\", set KEY to an API key first; with \"iam\", they work for writers and readers."
   value       = var.access == "public" ? local.commands_with_key : local.commands_with_iam
 }
 
 locals {
   urls = { for name, function in google_cloudfunctions2_function.function : name => function.service_config[0].uri }
 
-  # https://x:$KEY@…: the key is the password of a user who can have any name.
-  keyed = { for name, url in local.urls : name => replace(url, "https://", "https://x:$KEY@") }
-  token = "-H \"Authorization: Bearer $(gcloud auth print-identity-token)\""
-  range = "service=shop&type=cpu&from=now-1h"
+  # https://x:$KEY@…: the key is the password; the user name is ignored.
+  urls_with_key = { for name, url in local.urls : name => replace(url, "https://", "https://x:$KEY@") }
+  token         = "-H \"Authorization: Bearer $(gcloud auth print-identity-token)\""
+  range         = "service=shop&type=cpu&from=now-1h"
 
   commands_with_key = {
-    post  = "curl --fail-with-body --data-binary @cpu.pb.gz \"${local.keyed.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
-    find  = "curl --fail-with-body \"${local.keyed.query}/api/0/profiles?${local.range}\""
-    pprof = "go tool pprof \"${local.keyed.merge}/merge?${local.range}\""
-    diff  = "go tool pprof -base \"${local.keyed.merge}/merge?${local.range}&version=0.0.1\" \"${local.keyed.merge}/merge?${local.range}&version=0.0.2\""
+    post  = "curl --fail-with-body --data-binary @cpu.pb.gz \"${local.urls_with_key.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
+    find  = "curl --fail-with-body \"${local.urls_with_key.query}/api/0/profiles?${local.range}\""
+    pprof = "go tool pprof \"${local.urls_with_key.merge}/merge?${local.range}\""
+    diff  = "go tool pprof -base \"${local.urls_with_key.merge}/merge?${local.range}&version=0.0.1\" \"${local.urls_with_key.merge}/merge?${local.range}&version=0.0.2\""
     # profefe's agent, in a Go program.
-    agent = "agent.Start(\"${replace(local.keyed.write, "$KEY", "\"+os.Getenv(\"KEY\")+\"")}\", \"shop\", agent.WithCPUProfile(10*time.Second), agent.WithLabels(\"version\", \"0.0.1\"))"
+    agent = "agent.Start(\"${replace(local.urls_with_key.write, "$KEY", "\"+os.Getenv(\"KEY\")+\"")}\", \"shop\", agent.WithCPUProfile(10*time.Second), agent.WithLabels(\"version\", \"0.0.1\"))"
   }
 
   commands_with_iam = {
     post = "curl --fail-with-body ${local.token} --data-binary @cpu.pb.gz \"${local.urls.write}/api/0/profiles?service=shop&type=cpu&version=0.0.1\""
     find = "curl --fail-with-body ${local.token} \"${local.urls.query}/api/0/profiles?${local.range}\""
-    # A browser cannot either: behind this one the page is at http://localhost:8081/.
+    # Browsers and pprof cannot send an identity token. These proxies add it: run one in another terminal.
     page  = "gcloud run services proxy ${var.name}-query --project=${var.project} --region=${var.region} --port=8081"
     proxy = "gcloud run services proxy ${var.name}-merge --project=${var.project} --region=${var.region} --port=8080"
-    # pprof cannot send a token; the proxy, in another terminal, does.
     pprof = "go tool pprof \"http://localhost:8080/merge?${local.range}\""
     diff  = "go tool pprof -base \"http://localhost:8080/merge?${local.range}&version=0.0.1\" \"http://localhost:8080/merge?${local.range}&version=0.0.2\""
     # profefe's agent, in a Go program; idtoken is google.golang.org/api/idtoken.

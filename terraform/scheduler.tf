@@ -1,11 +1,11 @@
-# What is done by the clock. The scheduler shows who it is with a token of Google's, which is checked before the function
-# is started; no one else is let through to it.
+# Functions that run on a schedule. Cloud Scheduler identifies itself with an OIDC token, which Google checks before the
+# function starts. Nobody else may call them.
 
 resource "google_service_account" "scheduler" {
   project      = var.project
   account_id   = "${var.name}-scheduler"
   display_name = "profbucket scheduler"
-  description  = "Calls the functions that work by the clock."
+  description  = "Calls the functions that run on a schedule."
 
   depends_on = [google_project_service.api]
 }
@@ -16,8 +16,8 @@ resource "google_cloud_scheduler_job" "job" {
   name             = "${var.name}-${each.key}"
   project          = var.project
   region           = var.region
-  description      = local.functions[each.key].description
-  schedule         = each.value
+  description      = each.value.description
+  schedule         = each.value.schedule
   time_zone        = "Etc/UTC"
   attempt_deadline = "${local.sizes[each.key].timeout_seconds}s"
 
@@ -30,6 +30,13 @@ resource "google_cloud_scheduler_job" "job" {
       audience              = local.urls[each.key]
     }
   }
+
+  # No retries: the next run does what this one did not.
+  retry_config {
+    retry_count = 0
+  }
+
+  depends_on = [google_cloud_run_v2_service_iam_member.scheduler]
 }
 
 resource "google_cloud_run_v2_service_iam_member" "scheduler" {

@@ -1,11 +1,11 @@
-# The code that the functions are built from: an allow-list, laid out as it is imported, in a bucket of its own.
+# The archive that the functions are built from, in its own bucket.
 
 locals {
   # The root of the repository.
   code = "${path.module}/.."
 
-  # What ships, by its path in the archive. The builder byte-compiles all of it and installs requirements.txt, so that
-  # a file too many can break a deployment. main.py lies at the root, where the builder looks for it.
+  # The deployed files by path in the archive: an allow-list, because Cloud Build compiles every file, and one that does
+  # not compile makes the deployment fail. Cloud Build expects main.py and requirements.txt at the root.
   files = merge(
     {
       "main.py"          = "functions/main.py"
@@ -13,7 +13,7 @@ locals {
     },
     {
       for path in sort(flatten([for pattern in local.shipped : fileset(local.code, pattern)])) : path => path
-      # An editor's leftovers, such as .#main.py.
+      # Skip the temporary files of editors, such as .#main.py.
       if !startswith(basename(path), ".")
     }
   )
@@ -26,8 +26,8 @@ locals {
   ]
 }
 
-# Made of the files' content alone: their times and modes, and the umask of who deploys, do not get into it, so that
-# the same code has the same hash everywhere and a plan after an apply is empty.
+# Depends only on the content of the files, not on their times and modes or on the umask: the same code has the same
+# hash everywhere, and a plan after an apply is empty.
 data "archive_file" "source" {
   type        = "zip"
   output_path = "${path.root}/.terraform/${var.name}.zip"
@@ -60,12 +60,12 @@ resource "google_storage_bucket" "source" {
 }
 
 resource "google_storage_bucket_object" "source" {
-  # Other code has another name, and with that each function is built anew.
+  # Changed code changes the name, which makes Cloud Functions build every function again.
   name   = "${var.name}-${data.archive_file.source.output_md5}.zip"
   bucket = google_storage_bucket.source.name
   source = data.archive_file.source.output_path
 
   lifecycle {
-    create_before_destroy = true # no function points at an archive that is not there
+    create_before_destroy = true # no function refers to a deleted archive
   }
 }

@@ -1,5 +1,5 @@
 terraform {
-  # 1.9: a variable's validation may look at other variables, and at what is computed from them.
+  # Since 1.9 a variable's validation can refer to other variables and to locals.
   required_version = ">= 1.9"
 
   required_providers {

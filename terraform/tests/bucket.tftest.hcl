@@ -13,11 +13,11 @@ run "no_bucket_can_be_public" {
       for bucket in [google_storage_bucket.profiles, google_storage_bucket.source] :
       bucket.public_access_prevention == "enforced" && bucket.uniform_bucket_level_access
     ])
-    error_message = "A bucket could be made public, by its policy or by an object's."
+    error_message = "The policy of a bucket or of an object could make it public."
   }
 }
 
-run "profiles_expire_and_are_not_kept_beyond_that" {
+run "profiles_expire_and_are_not_retained" {
   command = plan
 
   variables {
@@ -33,15 +33,15 @@ run "profiles_expire_and_are_not_kept_beyond_that" {
       "_/blocks/"     = 90
       "_/results/"    = 1
     }
-    error_message = "Profiles, blocks and results do not expire as the variables say."
+    error_message = "Profiles, blocks or results do not expire after the configured number of days."
   }
   assert {
     condition     = one(google_storage_bucket.profiles.soft_delete_policy).retention_duration_seconds == 0
-    error_message = "Soft delete keeps, and bills, what has expired."
+    error_message = "Soft delete keeps, and bills, expired objects."
   }
 }
 
-run "destroy_leaves_the_profiles" {
+run "destroy_keeps_the_profiles" {
   command = plan
 
   assert {
@@ -50,7 +50,7 @@ run "destroy_leaves_the_profiles" {
   }
 }
 
-run "destroy_leaves_nothing_once_that_is_asked_for" {
+run "destroy_deletes_everything_when_unprotected" {
   command = plan
 
   variables {
@@ -63,6 +63,6 @@ run "destroy_leaves_nothing_once_that_is_asked_for" {
   }
   assert {
     condition     = google_firestore_database.index.deletion_policy == "DELETE"
-    error_message = "terraform destroy would leave the database behind, unmanaged."
+    error_message = "terraform destroy would abandon the database."
   }
 }

@@ -5,37 +5,37 @@ variables {
   project = "my-project"
 }
 
-run "the_indexes_are_those_that_the_queries_need" {
+run "the_indexes_match_the_code" {
   command = plan
 
   assert {
-    condition = toset([for one in google_firestore_index.index : { collection = one.collection, fields = one.fields[*].field_path }]) == toset([
-      for one in jsondecode(file("../storage_gcs/indexes.json")).indexes : { collection = one.collection, fields = tolist(one.fields) }
+    condition = toset([for index in google_firestore_index.index : { collection = index.collection, fields = index.fields[*].field_path }]) == toset([
+      for index in jsondecode(file("../storage_gcs/indexes.json")).indexes : { collection = index.collection, fields = tolist(index.fields) }
     ])
-    error_message = "Terraform makes other indexes than storage_gcs/indexes.json lists."
+    error_message = "The indexes differ from those in storage_gcs/indexes.json."
   }
   assert {
-    condition     = alltrue(flatten([for one in google_firestore_index.index : [for field in one.fields : field.order == "ASCENDING"]]))
-    error_message = "An index is in another order than find asks for: oldest first."
+    condition     = alltrue(flatten([for index in google_firestore_index.index : [for field in index.fields : field.order == "ASCENDING"]]))
+    error_message = "An index is not in ascending order, as find needs."
   }
   assert {
     condition = alltrue([
-      for one in concat(values(google_firestore_index.index), values(google_firestore_field.field)) : one.database == google_firestore_database.index.name
+      for resource in concat(values(google_firestore_index.index), values(google_firestore_field.field)) : resource.database == google_firestore_database.index.name
     ])
     error_message = "An index is in another database."
   }
 }
 
-run "no_field_has_an_index_of_its_own_that_no_query_needs" {
+run "fields_have_no_index_that_no_query_needs" {
   command = plan
 
   assert {
     condition = {
-      for name, one in google_firestore_field.field : name => length(one.index_config) == 1 ? length(coalesce(one.index_config[0].indexes, [])) : null
+      for name, field in google_firestore_field.field : name => length(field.index_config) == 1 ? length(coalesce(field.index_config[0].indexes, [])) : null
       } == {
-      for one in jsondecode(file("../storage_gcs/indexes.json")).fields : "${one.collection}: ${one.field}" => one.indexed ? null : 0
+      for field in jsondecode(file("../storage_gcs/indexes.json")).fields : "${field.collection}: ${field.field}" => field.indexed ? null : 0
     }
-    error_message = "Fields are indexed that storage_gcs/indexes.json exempts, or the other way round."
+    error_message = "The single-field indexes differ from those in storage_gcs/indexes.json."
   }
 }
 
@@ -49,17 +49,17 @@ run "entries_expire_with_their_profiles_and_blocks" {
 
   assert {
     condition = {
-      for one in google_firestore_field.field : "${one.collection}.${one.field}" => one.ttl_config[0].expiration_offset if length(one.ttl_config) > 0
-    } == { for one in jsondecode(file("../storage_gcs/indexes.json")).fields : "${one.collection}.${one.field}" => one.collection == "blocks" ? "7776000s" : "604800s" if one.ttl }
-    error_message = "Entries expire at another time than their objects, or not at all."
+      for field in google_firestore_field.field : "${field.collection}.${field.field}" => field.ttl_config[0].expiration_offset if length(field.ttl_config) > 0
+    } == { for field in jsondecode(file("../storage_gcs/indexes.json")).fields : "${field.collection}.${field.field}" => field.collection == "blocks" ? "7776000s" : "604800s" if field.ttl }
+    error_message = "Entries do not expire together with their objects."
   }
 }
 
-run "the_database_is_of_its_own" {
+run "the_index_has_its_own_database" {
   command = plan
 
   assert {
     condition     = google_firestore_database.index.name == "profbucket" && google_firestore_database.index.type == "FIRESTORE_NATIVE"
-    error_message = "The index is in a database that others use, or cannot be queried."
+    error_message = "The index is not in a Firestore database of its own."
   }
 }

@@ -11,21 +11,21 @@ variables {
   project = "my-project"
 }
 
-run "a_project_is_all_it_needs" {
+run "project_is_the_only_required_variable" {
   assert {
     condition     = { for name, f in google_cloudfunctions2_function.function : f.name => f.build_config[0].entry_point } == { profbucket-write = "write", profbucket-query = "query", profbucket-merge = "merge", profbucket-compact = "compact" }
-    error_message = "There are not the four functions, each with its own entry point."
+    error_message = "The four functions do not exist, or do not have their own entry points."
   }
   assert {
     condition     = toset(keys(output.urls)) == toset(["write", "query", "merge", "compact"])
-    error_message = "Not every function's address is an output."
+    error_message = "The output urls does not have the URL of every function."
   }
 }
 
-run "all_functions_are_built_from_one_archive_named_by_its_hash" {
+run "all_functions_are_built_from_one_archive_named_after_its_hash" {
   assert {
     condition     = google_storage_bucket_object.source.name == "profbucket-0123456789abcdef0123456789abcdef.zip"
-    error_message = "The archive's name does not change with its content: the functions would not be built anew."
+    error_message = "The archive's name does not depend on its content: changed code would not be deployed."
   }
   assert {
     condition = alltrue([
@@ -33,11 +33,11 @@ run "all_functions_are_built_from_one_archive_named_by_its_hash" {
       f.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.source.name
       && f.build_config[0].source[0].storage_source[0].bucket == google_storage_bucket.source.name
     ])
-    error_message = "A function is built from something else."
+    error_message = "A function is built from another object."
   }
 }
 
-run "an_instance_has_a_thread_for_each_request_it_is_given" {
+run "an_instance_has_a_thread_per_request" {
   variables {
     functions = { merge = { concurrency = 7 } }
   }
@@ -47,15 +47,15 @@ run "an_instance_has_a_thread_for_each_request_it_is_given" {
       for f in google_cloudfunctions2_function.function :
       f.service_config[0].environment_variables.THREADS == tostring(f.service_config[0].max_instance_request_concurrency)
     ])
-    error_message = "THREADS is not the concurrency: requests would wait in an instance, or threads for nothing."
+    error_message = "THREADS differs from the concurrency: requests would wait, or threads would be idle."
   }
   assert {
     condition     = google_cloudfunctions2_function.function["merge"].service_config[0].environment_variables.THREADS == "7"
-    error_message = "The variable does not set the concurrency."
+    error_message = "The variable functions does not set the concurrency."
   }
 }
 
-run "a_size_that_is_not_given_is_the_default" {
+run "sizes_have_defaults" {
   command = plan
 
   variables {
@@ -69,11 +69,11 @@ run "a_size_that_is_not_given_is_the_default" {
         f.service_config[0].min_instance_count, f.service_config[0].max_instance_count,
       ])
     } == { write = "1Gi 1 60 0 10", query = "2Gi 1 120 0 5", merge = "4Gi 2 120 1 5", compact = "2Gi 1 540 0 2" }
-    error_message = "Sizes are not the defaults with what the variable says put over them."
+    error_message = "The sizes are not the defaults, overridden by the variable functions."
   }
 }
 
-run "functions_know_where_profiles_are_and_what_they_are" {
+run "settings_are_passed_to_the_functions" {
   variables {
     raw_days   = 7
     block_days = 90
@@ -94,20 +94,20 @@ run "functions_know_where_profiles_are_and_what_they_are" {
         PROFBUCKET_MAX_MERGE      = "20000"
       })
     ])
-    error_message = "A function's settings are not what was asked for."
+    error_message = "A function's environment differs from the variables."
   }
 }
 
-run "a_version_has_a_name_without_a_commit_too" {
+run "the_version_defaults_to_the_hash_of_the_archive" {
   command = plan
 
   assert {
     condition     = google_cloudfunctions2_function.function["write"].service_config[0].environment_variables.PROFBUCKET_COMMIT == "0123456789ab"
-    error_message = "Without a commit the archive's hash says which code it is."
+    error_message = "Without a commit the version is not the hash of the archive."
   }
 }
 
-run "two_collectors_fit_into_one_project" {
+run "two_collectors_can_share_a_project" {
   command = plan
 
   variables {
@@ -116,6 +116,6 @@ run "two_collectors_fit_into_one_project" {
 
   assert {
     condition     = google_storage_bucket.profiles.name == "my-project-staging" && google_firestore_database.index.name == "staging" && google_cloudfunctions2_function.function["write"].name == "staging-write"
-    error_message = "Something is called the same in every collector."
+    error_message = "A resource's name does not depend on the name of the collector."
   }
 }

@@ -9,12 +9,12 @@ run "without_targets_nothing_is_scraped" {
   command = plan
 
   assert {
-    condition     = length(google_cloudfunctions2_function.scrape) + length(google_cloud_scheduler_job.scrape) + length(google_storage_bucket_object.targets) == 0
-    error_message = "There is a scraper that no one asked for."
+    condition     = !contains(keys(google_cloudfunctions2_function.function), "scrape") && !contains(keys(google_cloud_scheduler_job.job), "scrape") && length(google_storage_bucket_object.targets) == 0
+    error_message = "There is a scraper without targets."
   }
 }
 
-run "targets_are_an_object_without_what_is_not_given" {
+run "the_object_holds_the_fields_that_are_set" {
   variables {
     targets = [
       { url = "http://10.0.0.5:6060", service = "api" },
@@ -23,19 +23,19 @@ run "targets_are_an_object_without_what_is_not_given" {
   }
 
   assert {
-    condition = jsondecode(google_storage_bucket_object.targets["scrape"].content) == [
+    condition = jsondecode(google_storage_bucket_object.targets[0].content) == [
       { url = "http://10.0.0.5:6060", service = "api" },
       { url = "https://b.example/prof", service = "b", labels = { version = "1" }, seconds = 5, profiles = ["heap"] },
     ]
-    error_message = "The object does not hold the targets as they were given."
+    error_message = "The object does not hold exactly the given targets."
   }
   assert {
-    condition     = google_storage_bucket_object.targets["scrape"].name == "_/targets.json" && google_storage_bucket_object.targets["scrape"].bucket == google_storage_bucket.profiles.name
-    error_message = "The function does not find the targets there."
+    condition     = google_storage_bucket_object.targets[0].name == "_/targets.json" && google_storage_bucket_object.targets[0].bucket == google_storage_bucket.profiles.name
+    error_message = "The object is not where the function reads it."
   }
 }
 
-run "a_list_that_someone_else_keeps_is_left_alone" {
+run "empty_targets_leave_the_object_alone" {
   command = plan
 
   variables {
@@ -43,12 +43,12 @@ run "a_list_that_someone_else_keeps_is_left_alone" {
   }
 
   assert {
-    condition     = length(google_storage_bucket_object.targets) == 0 && length(google_cloudfunctions2_function.scrape) == 1
-    error_message = "With [] the function is there, and the object is not ours."
+    condition     = length(google_storage_bucket_object.targets) == 0 && contains(keys(google_cloudfunctions2_function.function), "scrape")
+    error_message = "With [] there is no function, or terraform manages the object."
   }
 }
 
-run "the_clock_and_no_one_else_calls_it_with_a_token_for_it" {
+run "only_the_scheduler_calls_scrape" {
   variables {
     access  = "public"
     keys    = [{ name = "a", sha256 = "0000000000000000000000000000000000000000000000000000000000000000", scopes = ["write"] }]
@@ -56,28 +56,28 @@ run "the_clock_and_no_one_else_calls_it_with_a_token_for_it" {
   }
 
   assert {
-    condition     = google_cloud_run_v2_service_iam_member.scrape["scrape"].member == google_service_account.scheduler.member
-    error_message = "Someone else may call the function."
+    condition     = google_cloud_run_v2_service_iam_member.scheduler["scrape"].member == google_service_account.scheduler.member
+    error_message = "The scheduler may not call the function."
   }
   assert {
-    condition     = alltrue([for one in google_cloud_run_v2_service_iam_member.invoker : !endswith(one.name, "-scrape")])
-    error_message = "With access \"public\" everyone may call the function."
+    condition     = alltrue([for grant in google_cloud_run_v2_service_iam_member.invoker : !endswith(grant.name, "-scrape")])
+    error_message = "With access \"public\" anyone may call the function."
   }
   assert {
     condition = (
-      google_cloud_scheduler_job.scrape["scrape"].http_target[0].oidc_token[0].service_account_email == google_service_account.scheduler.email
-      && google_cloud_scheduler_job.scrape["scrape"].http_target[0].oidc_token[0].audience == google_cloud_scheduler_job.scrape["scrape"].http_target[0].uri
-      && google_cloud_scheduler_job.scrape["scrape"].http_target[0].http_method == "POST"
+      google_cloud_scheduler_job.job["scrape"].http_target[0].oidc_token[0].service_account_email == google_service_account.scheduler.email
+      && google_cloud_scheduler_job.job["scrape"].http_target[0].oidc_token[0].audience == google_cloud_scheduler_job.job["scrape"].http_target[0].uri
+      && google_cloud_scheduler_job.job["scrape"].http_target[0].http_method == "POST"
     )
-    error_message = "The clock does not say who it is, or not to the function."
+    error_message = "The scheduler does not identify itself to the function."
   }
   assert {
-    condition     = !contains(keys(google_cloudfunctions2_function.scrape["scrape"].service_config[0].environment_variables), "PROFBUCKET_KEYS") && length(google_cloudfunctions2_function.scrape["scrape"].service_config[0].secret_environment_variables) == 0
-    error_message = "The function knows keys that it does not need."
+    condition     = !contains(keys(google_cloudfunctions2_function.function["scrape"].service_config[0].environment_variables), "PROFBUCKET_KEYS") && length(google_cloudfunctions2_function.function["scrape"].service_config[0].secret_environment_variables) == 0
+    error_message = "The function has API keys, which it does not need."
   }
 }
 
-run "a_target_without_a_url_is_refused" {
+run "a_target_needs_a_url" {
   command = plan
 
   variables {
@@ -87,7 +87,7 @@ run "a_target_without_a_url_is_refused" {
   expect_failures = [var.targets]
 }
 
-run "targets_can_be_in_a_network" {
+run "scrape_can_reach_a_network" {
   command = plan
 
   variables {
@@ -96,7 +96,7 @@ run "targets_can_be_in_a_network" {
   }
 
   assert {
-    condition     = google_cloudfunctions2_function.scrape["scrape"].service_config[0].direct_vpc_network_interface[0].subnetwork == "apps"
-    error_message = "The function is not in the network of its targets."
+    condition     = google_cloudfunctions2_function.function["scrape"].service_config[0].direct_vpc_network_interface[0].subnetwork == "apps"
+    error_message = "The function is not connected to the network of its targets."
   }
 }

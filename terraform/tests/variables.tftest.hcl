@@ -5,7 +5,7 @@ variables {
   project = "my-project"
 }
 
-run "a_project_is_not_a_number" {
+run "project_must_be_an_id" {
   command = plan
   variables {
     project = "123456789"
@@ -13,7 +13,7 @@ run "a_project_is_not_a_number" {
   expect_failures = [var.project]
 }
 
-run "a_region_is_not_a_zone_or_a_continent" {
+run "region_must_not_be_a_zone" {
   command = plan
   variables {
     region = "us-central1-a"
@@ -21,7 +21,7 @@ run "a_region_is_not_a_zone_or_a_continent" {
   expect_failures = [var.region]
 }
 
-run "a_name_leaves_room_for_what_is_put_behind_it" {
+run "name_must_leave_room_for_suffixes" {
   command = plan
   variables {
     name = "continuous-profiles-of-all"
@@ -29,7 +29,7 @@ run "a_name_leaves_room_for_what_is_put_behind_it" {
   expect_failures = [var.name]
 }
 
-run "a_bucket_is_not_a_url" {
+run "bucket_must_not_be_a_url" {
   command = plan
   variables {
     bucket = "gs://profiles"
@@ -37,7 +37,7 @@ run "a_bucket_is_not_a_url" {
   expect_failures = [var.bucket]
 }
 
-run "profiles_are_kept_for_whole_days" {
+run "raw_days_must_be_whole" {
   command = plan
   variables {
     raw_days = 0.5
@@ -45,7 +45,7 @@ run "profiles_are_kept_for_whole_days" {
   expect_failures = [var.raw_days]
 }
 
-run "blocks_outlive_the_profiles_in_them" {
+run "block_days_must_not_be_less_than_raw_days" {
   command = plan
   variables {
     raw_days   = 60
@@ -54,7 +54,7 @@ run "blocks_outlive_the_profiles_in_them" {
   expect_failures = [var.block_days]
 }
 
-run "public_needs_keys" {
+run "public_access_requires_keys" {
   command = plan
   variables {
     access = "public"
@@ -62,7 +62,7 @@ run "public_needs_keys" {
   expect_failures = [var.access]
 }
 
-run "keys_need_public" {
+run "keys_require_public_access" {
   command = plan
   variables {
     keys = [{ name = "a", sha256 = "0000000000000000000000000000000000000000000000000000000000000000", scopes = ["read"] }]
@@ -70,7 +70,7 @@ run "keys_need_public" {
   expect_failures = [var.access]
 }
 
-run "access_is_one_of_two" {
+run "access_must_be_public_or_iam" {
   command = plan
   variables {
     access = "private"
@@ -78,7 +78,7 @@ run "access_is_one_of_two" {
   expect_failures = [var.access]
 }
 
-run "a_key_is_a_hash_and_not_a_key" {
+run "a_key_must_be_a_hash" {
   command = plan
   variables {
     access = "public"
@@ -87,7 +87,7 @@ run "a_key_is_a_hash_and_not_a_key" {
   expect_failures = [var.keys]
 }
 
-run "a_key_has_scopes_that_exist" {
+run "the_scopes_of_a_key_must_exist" {
   command = plan
   variables {
     access = "public"
@@ -96,7 +96,7 @@ run "a_key_has_scopes_that_exist" {
   expect_failures = [var.keys]
 }
 
-run "a_key_is_for_some_service" {
+run "the_services_of_a_key_must_not_be_empty" {
   command = plan
   variables {
     access = "public"
@@ -105,7 +105,7 @@ run "a_key_is_for_some_service" {
   expect_failures = [var.keys]
 }
 
-run "two_keys_have_two_names" {
+run "names_of_keys_must_be_unique" {
   command = plan
   variables {
     access = "public"
@@ -117,7 +117,7 @@ run "two_keys_have_two_names" {
   expect_failures = [var.keys]
 }
 
-run "writers_are_not_everyone" {
+run "writers_must_not_be_all_users" {
   command = plan
   variables {
     writers = ["allUsers"]
@@ -125,7 +125,7 @@ run "writers_are_not_everyone" {
   expect_failures = [var.writers]
 }
 
-run "readers_are_not_everyone_with_an_account" {
+run "readers_must_not_be_all_authenticated_users" {
   command = plan
   variables {
     readers = ["allAuthenticatedUsers"]
@@ -133,7 +133,7 @@ run "readers_are_not_everyone_with_an_account" {
   expect_failures = [var.readers]
 }
 
-run "there_are_three_functions" {
+run "sized_functions_must_exist" {
   command = plan
   variables {
     functions = { reed = { memory = "1Gi" } }
@@ -141,7 +141,7 @@ run "there_are_three_functions" {
   expect_failures = [var.functions]
 }
 
-run "memory_has_a_unit" {
+run "memory_must_have_a_unit" {
   command = plan
   variables {
     functions = { merge = { memory = "2048" } }
@@ -149,7 +149,7 @@ run "memory_has_a_unit" {
   expect_failures = [var.functions]
 }
 
-run "many_requests_at_once_need_a_whole_cpu" {
+run "cpu_must_be_whole" {
   command = plan
   variables {
     functions = { write = { cpu = "0.5" } }
@@ -157,7 +157,7 @@ run "many_requests_at_once_need_a_whole_cpu" {
   expect_failures = [var.functions]
 }
 
-run "an_instance_answers_at_least_one_request" {
+run "concurrency_must_be_positive" {
   command = plan
   variables {
     functions = { write = { concurrency = 0 } }
@@ -165,7 +165,7 @@ run "an_instance_answers_at_least_one_request" {
   expect_failures = [var.functions]
 }
 
-run "a_function_may_take_an_hour_and_not_longer" {
+run "timeout_must_not_exceed_an_hour" {
   command = plan
   variables {
     functions = { merge = { timeout_seconds = 7200 } }
@@ -173,7 +173,7 @@ run "a_function_may_take_an_hour_and_not_longer" {
   expect_failures = [var.functions]
 }
 
-run "a_function_has_an_instance" {
+run "max_instances_must_be_positive" {
   command = plan
   variables {
     functions = { merge = { max_instances = 0 } }
@@ -181,7 +181,7 @@ run "a_function_has_an_instance" {
   expect_failures = [var.functions]
 }
 
-run "there_are_not_more_instances_at_rest_than_there_may_be" {
+run "min_instances_must_not_exceed_max_instances" {
   command = plan
   variables {
     functions = { merge = { min_instances = 6 } }
@@ -189,7 +189,7 @@ run "there_are_not_more_instances_at_rest_than_there_may_be" {
   expect_failures = [google_cloudfunctions2_function.function["merge"]]
 }
 
-run "a_limit_is_one_that_the_code_has" {
+run "limits_must_exist" {
   command = plan
   variables {
     limits = { bodies = 1 }
@@ -197,7 +197,7 @@ run "a_limit_is_one_that_the_code_has" {
   expect_failures = [var.limits]
 }
 
-run "a_limit_is_a_whole_number" {
+run "limits_must_be_positive" {
   command = plan
   variables {
     limits = { merge = 0 }
@@ -205,7 +205,7 @@ run "a_limit_is_a_whole_number" {
   expect_failures = [var.limits]
 }
 
-run "a_schedule_is_one_of_cron" {
+run "schedule_must_be_a_cron_expression" {
   command = plan
 
   variables {

@@ -1,4 +1,4 @@
-"""Fixtures that run terraform."""
+"""Fixtures that run terraform: a deployment to change, and one that is applied once."""
 
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
@@ -20,7 +20,7 @@ from tests.support.terraform.terraform import (
 
 @pytest.fixture(scope="session")
 def stub() -> Iterator[Mapping[str, str]]:
-    """The environment in which terraform finds the stub where it looks for its providers."""
+    """Yield an environment in which terraform uses the stub in place of its providers."""
     find_terraform()
     with stub_environment() as environment:
         yield environment
@@ -28,9 +28,9 @@ def stub() -> Iterator[Mapping[str, str]]:
 
 @pytest.fixture(scope="session")
 def terraform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Terraform:
-    """The command, with the real providers where their registry can be reached, and with the stub elsewhere."""
+    """Return the command, with the real providers if their registry can be reached, else with the stub."""
     root = tmp_path_factory.mktemp("terraform")
-    # A plan carries all of the archive's content with it, and the tests make dozens.
+    # The tests make dozens of plans, and a plan contains all files of the archive: copy few.
     copy_deployed(root, DATA)
     real = Terraform(find_terraform(), root, registry_environment())
     if real("init", "-backend=false", "-input=false").returncode == 0:
@@ -40,12 +40,12 @@ def terraform(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def deployment(stub: Mapping[str, str], tmp_path: Path) -> Terraform:
-    """The command with the stub, on a copy of what decides, that a test may change."""
+    """Return the command with the stub, on a copy of the repository that the test may change."""
     copy_deployed(tmp_path, DATA)
     return Terraform(find_terraform(), tmp_path, stub)
 
 
-# Keys as terraform is given them: hashes of secrets that the tests know.
+# Keys for the variable of that name: hashes of secrets that the tests know.
 SECRETS = {"agents": "pb_agents", "people": "pb_people"}
 KEYS: list[dict[str, Any]] = [
     {"name": "agents", "sha256": sha256(b"pb_agents").hexdigest(), "scopes": ["write"], "services": ["shop"]},
@@ -55,7 +55,7 @@ KEYS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="session")
 def applied(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> State:
-    """All of the project as it stands after an apply with the stub, open to everyone with a key."""
+    """Return the state after an apply with the stub, of a deployment with access "public"."""
     root = tmp_path_factory.mktemp("applied")
     copy_deployed(root)
     return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS)

@@ -1,4 +1,4 @@
-"""What stands after an apply: claims about all of it, whatever else is added, and about doing it again."""
+"""The state after an apply: every grant, and the effect of applying again."""
 
 import json
 import os
@@ -15,8 +15,7 @@ from tests.terraform.conftest import KEYS
 OBJECTS = "projects/_/buckets/my-project-profbucket/objects/"
 DATABASE = 'resource.name == "projects/my-project/databases/profbucket"'
 
-# Everything that anyone is granted, whose accounts and roles are ours by their names. To widen it is to change it
-# here. An entry: the role, what it is granted on, and the condition.
+# Every grant, by account: the role, the resource and the condition. A new grant has to be added here.
 GRANTS = {
     "profbucket-write": {
         ("roles/storage.objectCreator", "bucket", f'!resource.name.startsWith("{OBJECTS}_/")'),
@@ -62,41 +61,43 @@ ROLES = {
 
 
 def grants(state: State) -> dict[str, set[tuple[str, str, str]]]:
-    """Who is granted which role, on what, under which condition."""
-    found = defaultdict(set)
+    """Return for each account its grants: role, resource and condition."""
+    grants_by_member = defaultdict(set)
     for address, values in state.all().items():
-        kind = address.split(".")[0]
-        if not re.search(r"_iam_|_acl$|access_control$", kind) or kind == "google_project_iam_custom_role":
+        resource_type = address.split(".")[0]
+        is_grant = re.search(r"_iam_|_acl$|access_control$", resource_type)
+        if not is_grant or resource_type == "google_project_iam_custom_role":
             continue
-        what = re.fullmatch(r"google_(?:storage_|secret_manager_|cloud_run_v2_)?(\w+)_iam_member", kind)
-        assert what, f"{address}: a grant is a member's, so that no other grant is taken away"
-        on = what[1]
-        if on == "service_account":
-            on = f"service_account {_named(values['service_account_id'])}"
-        elif on == "service":
-            on = f"service {values['name']}"
+        match = re.fullmatch(r"google_(?:storage_|secret_manager_|cloud_run_v2_)?(\w+)_iam_member", resource_type)
+        assert match, f"{address}: use an _iam_member resource; others remove the grants of other applications"
+        target = match[1]
+        if target == "service_account":
+            target = f"service_account {_resource_name(values['service_account_id'])}"
+        elif target == "service":
+            target = f"service {values['name']}"
         conditions = [condition["expression"] for condition in values.get("condition") or []]
-        found[_named(values["member"])].add((_named(values["role"]), on, " ".join(conditions)))
-    return found
+        grant = (_resource_name(values["role"]), target, " ".join(conditions))
+        grants_by_member[_resource_name(values["member"])].add(grant)
+    return grants_by_member
 
 
-def _named(made_up: str) -> str:
-    """The stub calls what it makes up KIND.NAME.FIELD."""
-    parts = made_up.split(".")
-    return parts[1] if parts[0].startswith("google_") else made_up
+def _resource_name(value: str) -> str:
+    """Return NAME of a value ``TYPE.NAME.FIELD`` that the stub generated, and any other value unchanged."""
+    parts = value.split(".")
+    return parts[1] if parts[0].startswith("google_") else value
 
 
-def test_no_one_is_granted_anything_but_this(applied: State) -> None:
+def test_no_grant_is_missing_or_unexpected(applied: State) -> None:
     assert grants(applied) == GRANTS
 
 
-def test_a_role_of_ours_is_one_permission(applied: State) -> None:
+def test_custom_roles_have_one_permission(applied: State) -> None:
     roles = applied.all("google_project_iam_custom_role").values()
     assert {role["role_id"]: set(role["permissions"]) for role in roles} == ROLES
 
 
-def test_no_role_is_a_primitive_or_an_administrators(applied: State) -> None:
-    roles = {role for given in grants(applied).values() for role, _, _ in given}
+def test_no_role_is_a_basic_or_admin_role(applied: State) -> None:
+    roles = {role for member_grants in grants(applied).values() for role, _, _ in member_grants}
     assert not [role for role in roles if re.search(r"^roles/(owner|editor|viewer)$|[aA]dmin", role)]
 
 
@@ -108,13 +109,13 @@ def test_no_bucket_can_be_public(applied: State) -> None:
         assert bucket["uniform_bucket_level_access"] is True
 
 
-def test_the_indexes_are_those_of_the_code(applied: State) -> None:
-    needed = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
-    made = [
+def test_the_indexes_match_the_code(applied: State) -> None:
+    expected = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
+    indexes = [
         {"collection": index["collection"], "fields": [field["field_path"] for field in index["fields"]]}
         for index in applied.all("google_firestore_index").values()
     ]
-    assert sorted(made, key=str) == sorted(needed["indexes"], key=str)
+    assert sorted(indexes, key=str) == sorted(expected["indexes"], key=str)
     fields = [
         {
             "collection": field["collection"],
@@ -124,59 +125,59 @@ def test_the_indexes_are_those_of_the_code(applied: State) -> None:
         }
         for field in applied.all("google_firestore_field").values()
     ]
-    assert sorted(fields, key=str) == sorted(needed["fields"], key=str)
+    assert sorted(fields, key=str) == sorted(expected["fields"], key=str)
 
 
-def test_a_keys_hash_stands_in_the_secret_alone(applied: State) -> None:
-    holders = [address for address, values in applied.all().items() if KEYS[0]["sha256"] in json.dumps(values)]
-    assert holders == ["google_secret_manager_secret_version.keys[0]"]
+def test_the_hash_of_a_key_is_only_in_the_secret(applied: State) -> None:
+    addresses = [address for address, values in applied.all().items() if KEYS[0]["sha256"] in json.dumps(values)]
+    assert addresses == ["google_secret_manager_secret_version.keys[0]"]
     assert str(KEYS[0]["sha256"]) not in json.dumps(applied.outputs)
 
 
 def test_a_plan_after_an_apply_is_empty(deployment: Terraform) -> None:
     deployment.apply(access="public", keys=KEYS)
-    # Where a later plan is made, the files have other times, and there is what a run leaves behind.
+    # A later plan sees other modification times, and files that a run has left behind.
     for path in deployment.root.rglob("*.py"):
         os.utime(path, (0, 0))
         path.chmod(0o600)
-    _litter(deployment.root)
-    done = deployment.plan(access="public", keys=KEYS)
-    assert done.returncode == 0, done.text
+    _add_leftovers(deployment.root)
+    result = deployment.plan(access="public", keys=KEYS)
+    assert result.returncode == 0, result.text
 
 
-def _litter(root: Path) -> None:
+def _add_leftovers(root: Path) -> None:
     (root / "profbucket" / "__pycache__").mkdir(exist_ok=True)
     for name in ("profbucket/__pycache__/api.cpython-313.pyc", "profbucket/.#api.py", "storage_gcs/notes.txt"):
-        (root / name).write_text("left behind")
+        (root / name).write_text("leftover")
 
 
-def test_changed_code_is_another_archive_for_every_function(deployment: Terraform) -> None:
-    before = _deployed(deployment.apply())
+def test_changed_code_changes_the_archive_of_every_function(deployment: Terraform) -> None:
+    before = _archives(deployment.apply())
     with (deployment.root / "functions" / "main.py").open("a") as main:
         main.write("# changed\n")
-    after = _deployed(deployment.apply())
+    after = _archives(deployment.apply())
     assert len(before) == len(after) == 1
     assert before != after
 
 
-def _deployed(state: State) -> set[str]:
-    """The objects that functions are built from."""
+def _archives(state: State) -> set[str]:
+    """Return the names of the objects that the functions are built from."""
     functions = state.all("google_cloudfunctions2_function").values()
     return {function["build_config"][0]["source"][0]["storage_source"][0]["object"] for function in functions}
 
 
-def test_every_limit_of_the_code_can_be_set(deployment: Terraform) -> None:
+def test_every_limit_can_be_set(deployment: Terraform) -> None:
     limits = {field.name: 7 for field in fields(Limits)}
     function = deployment.apply(limits=limits).all("google_cloudfunctions2_function")['function["merge"]']
     variables = function["service_config"][0]["environment_variables"]
     assert {name: variables.get(Limits.setting(name)) for name in limits} == dict.fromkeys(limits, "7")
 
 
-def test_a_settings_file_reads_as_the_documentation_has_it(deployment: Terraform) -> None:
-    """The example in docs/operations.md is a terraform.tfvars that works."""
+def test_the_documented_settings_file_works(deployment: Terraform) -> None:
+    """Plan with the terraform.tfvars of docs/operations.md."""
     text = (ROOT / "docs" / "operations.md").read_text()
     example = re.search(r"```hcl\n(# terraform\.tfvars\n.*?)```", text, re.S)
     assert example
     (deployment.root / "terraform" / "terraform.tfvars").write_text(example[1])
-    done = deployment("plan", "-no-color")
-    assert done.returncode == 0, f"{done.text}{done.stderr}"
+    result = deployment("plan", "-no-color")
+    assert result.returncode == 0, f"{result.text}{result.stderr}"

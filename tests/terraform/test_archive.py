@@ -1,4 +1,4 @@
-"""What ships: the files that terraform archives, laid out where nothing else is, and served from there."""
+"""The deployed archive: its files, unpacked into an empty directory and served from there."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ ALL_TIME = "from=1970-01-01T00:00:00&to=2100-01-01T00:00:00"
 
 @pytest.fixture
 def unpacked(applied: State, tmp_path: Path) -> Path:
-    """The archive's content, in a directory of its own."""
+    """Return a directory with the content of the archive and nothing else."""
     directory = tmp_path / "unpacked"
     for name, content in applied.files().items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ def unpacked(applied: State, tmp_path: Path) -> Path:
     return directory
 
 
-def test_it_holds_the_code_and_nothing_else(unpacked: Path) -> None:
+def test_the_archive_holds_only_code(unpacked: Path) -> None:
     names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
     tops = {name.split("/")[0] for name in names}
     assert tops == {"main.py", "requirements.txt", "profbucket", "storage_gcs", "storage_local"}
@@ -37,10 +37,10 @@ def test_it_holds_the_code_and_nothing_else(unpacked: Path) -> None:
     assert not [name for name in names if "test" in name or "__pycache__" in name or "/." in name]
 
 
-def test_it_holds_all_that_the_rooms_hold(unpacked: Path) -> None:
-    for room in ("profbucket", "storage_gcs", "storage_local"):
-        ours = {path.relative_to(ROOT) for path in (ROOT / room).rglob("*.py")}
-        assert ours == {path.relative_to(unpacked) for path in (unpacked / room).rglob("*.py")}
+def test_the_archive_holds_every_module(unpacked: Path) -> None:
+    for package in ("profbucket", "storage_gcs", "storage_local"):
+        expected = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
+        assert expected == {path.relative_to(unpacked) for path in (unpacked / package).rglob("*.py")}
     assert (unpacked / "storage_gcs" / "indexes.json").exists()
     ui = ROOT / "profbucket" / "ui"
     page = {path.relative_to(ui): path.read_text() for path in ui.rglob("*") if path.is_file()}
@@ -48,48 +48,46 @@ def test_it_holds_all_that_the_rooms_hold(unpacked: Path) -> None:
     assert page == {path.relative_to(shipped): path.read_text() for path in shipped.rglob("*") if path.is_file()}
 
 
-def test_all_of_it_compiles(unpacked: Path) -> None:
-    """The builder compiles each file, and one that does not compile fails the deployment."""
+def test_every_module_compiles(unpacked: Path) -> None:
+    """Cloud Build compiles each file; one that does not compile makes the deployment fail."""
     run(sys.executable, "-m", "compileall", "-f", "-q", str(unpacked)).check()
 
 
-def test_it_is_imported_from_where_it_is_unpacked(unpacked: Path) -> None:
-    """Otherwise the tests below would show nothing."""
+def test_modules_are_imported_from_the_unpacked_archive(unpacked: Path) -> None:
+    """Guard the tests below, which would pass with the repository's modules, too."""
     python = pinned_environment(FUNCTIONS) / "bin" / "python"
     program = "import main, profbucket, storage_gcs, storage_local; print(profbucket.__file__)"
-    done = subprocess.run([python, "-c", program], cwd=unpacked, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(unpacked / "profbucket" / "__init__.py")
+    result = subprocess.run([python, "-c", program], cwd=unpacked, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == str(unpacked / "profbucket" / "__init__.py")
 
 
-def test_it_serves_over_a_directory_with_its_requirements_alone(unpacked: Path, tmp_path: Path) -> None:
-    _takes_in_and_gives_out(unpacked, f"file://{tmp_path / 'profiles'}", tmp_path)
+def test_the_archive_serves_from_a_directory(unpacked: Path, tmp_path: Path) -> None:
+    _check_post_and_merge(unpacked, f"file://{tmp_path / 'profiles'}", tmp_path)
 
 
-def test_it_serves_over_the_cloud_with_its_requirements_alone(
-    unpacked: Path, tmp_path: Path, gcs: str, firestore: str
-) -> None:
+def test_the_archive_serves_from_the_cloud(unpacked: Path, tmp_path: Path, gcs: str, firestore: str) -> None:
     url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}&database=profbucket&retention_days=30"
-    _takes_in_and_gives_out(unpacked, url, tmp_path)
+    _check_post_and_merge(unpacked, url, tmp_path)
 
 
-def _takes_in_and_gives_out(unpacked: Path, storage_url: str, logs: Path) -> None:
-    """What write takes in, merge gives out: two functions that share nothing but the storage."""
+def _check_post_and_merge(unpacked: Path, storage_url: str, logs: Path) -> None:
+    """Post profiles to write and read them from query and merge, which share only the storage."""
     main = unpacked / "main.py"
     scripts = pinned_environment(FUNCTIONS) / "bin"
     with served(storage_url, logs / "write", target="write", main=main, scripts=scripts) as write:
         for version in ("0.0.1", "0.0.2"):
             url = f"{write}?service=shop&type=cpu&version={version}"
-            answer = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE)
-            assert answer.status == 200, answer.data
+            response = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE)
+            assert response.status == 200, response.data
     with served(storage_url, logs / "query", target="query", main=main, scripts=scripts) as query:
         for path, text in (
             ("/", b"ui/app.js"),
             ("/api/0/profiles/flame?service=shop&type=cpu&from=0", b"priceCart"),
         ):
-            answer = urllib3.request("GET", f"{query}{path}", timeout=PATIENCE)
-            assert (answer.status, text in answer.data) == (200, True), answer.data
+            response = urllib3.request("GET", f"{query}{path}", timeout=PATIENCE)
+            assert (response.status, text in response.data) == (200, True), response.data
     with served(storage_url, logs / "merge", target="merge", main=main, scripts=scripts) as merge:
-        answer = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}", timeout=PATIENCE)
-        assert answer.status == 200, answer.data
-        once, twice = decode(CPU.read_bytes()).totals, decode(answer.data).totals
+        response = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}", timeout=PATIENCE)
+        assert response.status == 200, response.data
+        once, twice = decode(CPU.read_bytes()).totals, decode(response.data).totals
         assert [total.value for total in twice] == [2 * total.value for total in once]

@@ -1,4 +1,4 @@
-"""The outputs are commands that work: they are run, as they are but for the host, on a collector with keys."""
+"""The commands in the outputs, run against a local collector with keys; only the host is replaced."""
 
 import json
 import os
@@ -20,7 +20,7 @@ Shell = Callable[[str, str], Run]
 
 @pytest.fixture
 def shell(applied: State, go: Go, tmp_path: Path) -> Iterator[Shell]:
-    """Run an output, by its name, with the key of a name."""
+    """Yield a function that runs a command of the outputs with one of the keys, both by name."""
     (tmp_path / "cpu.pb.gz").write_bytes(CPU.read_bytes())
     with served(f"file://{tmp_path / 'profiles'}", tmp_path / "log", PROFBUCKET_KEYS=json.dumps(KEYS)) as url:
 
@@ -29,7 +29,7 @@ def shell(applied: State, go: Go, tmp_path: Path) -> Iterator[Shell]:
             for host in applied.outputs["urls"].values():
                 text = text.replace(host.replace("https://", "https://x:$KEY@"), f"http://x:$KEY@{url[7:]}")
             assert "https:" not in text
-            # The sample was taken long ago, and says so.
+            # The profile contains the time at which it was taken, long ago.
             text = text.replace("from=now-1h", "from=2000-01-01T00:00:00")
             environment = {
                 **go.environment,
@@ -38,27 +38,27 @@ def shell(applied: State, go: Go, tmp_path: Path) -> Iterator[Shell]:
                 "PPROF_BINARY_PATH": str(tmp_path),
                 "KEY": SECRETS[key],
             }
-            done = run("bash", "-c", f"{text} </dev/null", cwd=tmp_path, environment=environment)
-            return done.check()
+            return run("bash", "-c", f"{text} </dev/null", cwd=tmp_path, environment=environment).check()
 
         yield shell
 
 
-def test_post_find_and_pprof_work_as_they_are(shell: Shell) -> None:
+def test_post_find_and_pprof_work(shell: Shell) -> None:
     assert json.loads(shell("post", "agents").text)["body"]["service"] == "shop"
     assert len(json.loads(shell("find", "people").text)["body"]) == 1
     assert "Type: cpu" in shell("pprof", "people").stderr
 
 
-def test_the_agents_line_is_go(applied: State, go: Go, deployment: Terraform, tmp_path: Path) -> None:
-    closed = deployment.apply().outputs["commands"]["agent"]
-    for line in (applied.outputs["commands"]["agent"], closed):
+def test_the_agent_command_is_valid_go(applied: State, go: Go, deployment: Terraform, tmp_path: Path) -> None:
+    with_key = applied.outputs["commands"]["agent"]
+    with_iam = deployment.apply().outputs["commands"]["agent"]
+    for line in (with_key, with_iam):
         (tmp_path / "main.go").write_text(f"package main\n\nfunc main() {{\n\t{line}\n}}\n")
         gofmt = Path(go.run("env", "GOROOT").check().text.strip()) / "bin" / "gofmt"
         run(str(gofmt), "-e", str(tmp_path / "main.go")).check()
 
 
-def test_without_keys_the_commands_show_who_one_is(deployment: Terraform) -> None:
+def test_commands_without_keys_send_an_identity_token(deployment: Terraform) -> None:
     commands = deployment.apply().outputs["commands"]
     assert "KEY" not in json.dumps(commands)
     for name in ("post", "find"):

@@ -1,4 +1,4 @@
-"""What stands after an apply with targets: the function scrape, what it may do, and who may call it."""
+"""The deployment with targets: the function scrape, its permissions, and who may call it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ def scraping(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) 
     return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS, targets=TARGETS)
 
 
-def test_it_writes_profiles_and_reads_its_targets_alone(scraping: State) -> None:
-    """No one else is granted anything that was not before; the clock may call it, and the world may not."""
+def test_scrape_may_only_write_profiles_and_read_its_targets(scraping: State) -> None:
+    """The other accounts keep their grants, and only the scheduler may call the function."""
     assert grants(scraping) == {
         **GRANTS,
         "profbucket-scrape": {
@@ -36,17 +36,19 @@ def test_it_writes_profiles_and_reads_its_targets_alone(scraping: State) -> None
     }
 
 
-def test_the_targets_are_those_that_the_function_reads(scraping: State) -> None:
-    targets = scraping.all("google_storage_bucket_object")['targets["scrape"]']
+def test_the_function_can_read_the_targets(scraping: State) -> None:
+    targets = scraping.all("google_storage_bucket_object")["targets[0]"]
     assert targets["name"] == TARGETS_KEY
     [target] = parse_targets(targets["content"])
     assert (target.service, dict(target.labels)["version"], target.seconds) == ("api", "1", 5)
 
 
-def test_the_function_is_called_once_a_minute_and_has_the_time_that_it_takes(scraping: State) -> None:
-    job = scraping.all("google_cloud_scheduler_job")['scrape["scrape"]']
+def test_the_function_is_called_once_a_minute_and_has_enough_time(scraping: State) -> None:
+    job = scraping.all("google_cloud_scheduler_job")['job["scrape"]']
     assert job["schedule"] == "* * * * *"
-    function = scraping.all("google_cloudfunctions2_function")['scrape["scrape"]']
+    function = scraping.all("google_cloudfunctions2_function")['function["scrape"]']
     assert function["build_config"][0]["entry_point"] == "scrape"
-    assert function["service_config"][0]["timeout_seconds"] >= 300 + 30 + 5
+    assert (
+        function["service_config"][0]["timeout_seconds"] >= 300 + 30 + 5
+    )  # longest timeout, spread of starts, reserve
     assert job["attempt_deadline"] == f"{function['service_config'][0]['timeout_seconds']}s"

@@ -1,4 +1,4 @@
-"""What terraform itself says of the configuration; terraform/tests holds the claims."""
+"""terraform's own checks: fmt, validate, and the tests in terraform/tests."""
 
 from tests.support.terraform.terraform import Terraform
 
@@ -7,11 +7,11 @@ def test_the_configuration_is_formatted(terraform: Terraform) -> None:
     assert terraform("fmt", "-check", "-recursive", "-diff").check().text == ""
 
 
-def test_the_configuration_is_one_that_the_providers_take(terraform: Terraform) -> None:
+def test_the_configuration_is_valid(terraform: Terraform) -> None:
     terraform("validate", "-no-color").check()
 
 
-def test_the_claims_of_terraform_test_hold(terraform: Terraform) -> None:
-    done = terraform("test", "-no-color")
-    assert done.returncode == 0, f"{done.text}\n{done.stderr}"
-    assert ", 0 failed" in done.text
+def test_terraform_test_passes(terraform: Terraform) -> None:
+    result = terraform("test", "-no-color")
+    assert result.returncode == 0, f"{result.text}\n{result.stderr}"
+    assert ", 0 failed" in result.text

@@ -1,12 +1,12 @@
-"""The schema of a terraform provider, read from the bindings that CDK Terrain generates of it.
+"""The schema of a terraform provider, read from the bindings that CDK Terrain generates from it.
 
-The bindings are on PyPI, where a provider is not; they are TypeScript, packed into a wheel. For each resource
-there is ``index.d.ts``, whose interfaces say what is required, of which type it is and, in a comment, which
-values it takes; and ``index.js``, which says what is a block, how often it may occur and what is computed.
+Unlike providers, the bindings are on PyPI: TypeScript, packed into a wheel. For each resource, the interfaces in
+``index.d.ts`` declare which properties are required, their types and, in a comment, the allowed values;
+``index.js`` declares which properties are blocks, how often they may occur and which are computed.
 
-A schema here is what the plugin protocol calls one, as JSON: a *block* has ``attributes`` (``type``,
-``required``, ``optional``, ``computed``, ``values``) and ``blocks`` (``nesting``, ``min``, ``max``, ``block``).
-Of an attribute that is optional the bindings do not say whether the provider fills it in.
+A schema is that of the plugin protocol, as JSON: a *block* has ``attributes`` (``type``, ``required``,
+``optional``, ``computed``, ``values``) and ``blocks`` (``nesting``, ``min``, ``max``, ``block``). The bindings do
+not tell whether the provider sets an optional attribute.
 """
 
 import io
@@ -24,12 +24,12 @@ Json = dict[str, Any]
 _SCALARS: dict[str, Any] = {"string": "string", "number": "number", "boolean": "bool"}
 _SIMPLE: dict[str, Any] = {
     **_SCALARS,
-    **{f"{name}List": ["list", kind] for name, kind in _SCALARS.items()},
-    **{f"{name}Map": ["map", kind] for name, kind in _SCALARS.items()},
+    **{f"{name}List": ["list", scalar] for name, scalar in _SCALARS.items()},
+    **{f"{name}Map": ["map", scalar] for name, scalar in _SCALARS.items()},
     "anyMap": ["map", "dynamic"],
 }
 
-# What a class reads a computed attribute with.
+# The getters of computed attributes, and their types.
 _GETTERS = {
     "getStringAttribute": "string",
     "getNumberAttribute": "number",
@@ -53,42 +53,47 @@ _GETTER = re.compile(r"get \w+\(\) \{\s*(?://[^\n]*\s*)?return [^;]*?this\.(get\
 _NESTED = re.compile(r'_\w+ = new ([\w.]+)\(this, "(\w+)"(?:, (true|false))?\)')
 
 
-def read_schema(wheel: Path, wanted: Collection[str]) -> Json:
-    """The schema of the provider in *wheel*, of the types that are *wanted*.
+def read_schema(wheel: Path, types: Collection[str]) -> Json:
+    """Return the schema of the provider in *wheel*, restricted to *types*.
 
-    It has ``source``, ``version``, ``provider``, ``resources`` and ``data_sources``. A type is wanted as in
-    ``google_storage_bucket`` and ``data.archive_file``. Raise ``LookupError`` for one that there is not.
+    It has ``source``, ``version``, ``provider``, ``resources`` and ``data_sources``. Types are written as in
+    ``google_storage_bucket`` and ``data.archive_file``. Raise ``LookupError`` for an unknown one.
     """
     with zipfile.ZipFile(wheel) as packed:
         inner = next(name for name in packed.namelist() if name.endswith(".jsii.tgz"))
         package = packed.read(inner)
-    about: Json = {}
+    provider: Json = {}
     modules: dict[str, dict[str, str]] = {}
-    folders = {"provider"} | {_folder(name) for name in wanted}
+    folders = {"provider"} | {_folder(name) for name in types}
     with tarfile.open(fileobj=io.BytesIO(package)) as files:
         for member in files:
             parts = member.name.split("/")
             if parts[1:] == ["package.json"]:
-                about = json.loads(_text(files, member))["cdktf"]["provider"]
+                provider = json.loads(_text(files, member))["cdktf"]["provider"]
             elif len(parts) == 4 and parts[2] in folders and parts[3] in ("index.d.ts", "index.js"):
                 modules.setdefault(parts[2], {})[parts[3]] = _text(files, member)
-    schema: Json = {"source": about["name"], "version": about["version"], "resources": {}, "data_sources": {}}
+    schema: Json = {
+        "source": provider["name"],
+        "version": provider["version"],
+        "resources": {},
+        "data_sources": {},
+    }
     for folder, texts in modules.items():
-        kind, block = _Module(texts["index.d.ts"], texts["index.js"]).schema()
+        type_name, block = _Module(texts["index.d.ts"], texts["index.js"]).schema()
         if folder == "provider":
             schema["provider"] = block
         else:
-            schema["data_sources" if folder.startswith("data-") else "resources"][kind] = block
-    found = {*schema["resources"], *(f"data.{name}" for name in schema["data_sources"])}
-    if missing := set(wanted) - found:
-        raise LookupError(f"{about['name']} {about['version']} has no {', '.join(sorted(missing))}")
+            schema["data_sources" if folder.startswith("data-") else "resources"][type_name] = block
+    known = {*schema["resources"], *(f"data.{name}" for name in schema["data_sources"])}
+    if missing := set(types) - known:
+        raise LookupError(f"{provider['name']} {provider['version']} has no {', '.join(sorted(missing))}")
     return schema
 
 
-def _folder(wanted: str) -> str:
-    """Where the bindings have a type: google_storage_bucket in storage-bucket, data.google_project in
-    data-google-project."""
-    name = wanted.replace("_", "-")
+def _folder(type_name: str) -> str:
+    """Return the folder of a type: storage-bucket for google_storage_bucket, and data-google-project for
+    data.google_project."""
+    name = type_name.replace("_", "-")
     return f"data-{name.removeprefix('data.')}" if name.startswith("data.") else name.partition("-")[2]
 
 
@@ -100,7 +105,7 @@ def _text(files: tarfile.TarFile, member: tarfile.TarInfo) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Property:
-    """A property of an interface: what a person may write."""
+    """A property of an interface: an argument that users may set."""
 
     optional: bool
     type: str
@@ -109,7 +114,7 @@ class _Property:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """How a property is written out."""
+    """How index.js serializes a property."""
 
     block: bool
     nesting: str
@@ -117,7 +122,7 @@ class _Field:
 
 
 class _Module:
-    """The two files of a type, and what can be learned from them."""
+    """The two files of a type, parsed."""
 
     def __init__(self, declarations: str, code: str) -> None:
         code = code.partition("//# sourceMappingURL")[0]
@@ -132,18 +137,18 @@ class _Module:
         self.classes = dict(_braced(code, r"class (\w+) extends cdktn\.\w+ \{"))
 
     def schema(self) -> tuple[str, Json]:
-        """The name of the type and its schema."""
+        """Return the name of the type and its schema."""
         for name, body in self.classes.items():
-            if kind := re.search(r'static tfResourceType = "(\w+)"', body):
-                _, written = next(_braced(body, r"(synthesizeHclAttributes)\(\) \{"))
-                block = self.block(f"{name}Config", _fields(written), name)
+            if match := re.search(r'static tfResourceType = "(\w+)"', body):
+                _, serialized = next(_braced(body, r"(synthesizeHclAttributes)\(\) \{"))
+                block = self.block(f"{name}Config", _fields(serialized), name)
                 if "id" in block["attributes"]:
                     block["attributes"]["id"]["computed"] = True
-                return kind[1], block
-        raise LookupError("no type is in this module")
+                return match[1], block
+        raise LookupError("the module declares no type")
 
     def block(self, interface: str, fields: dict[str, _Field], owner: str) -> Json:
-        """The schema of a block: what is written of *interface*, and what the class *owner* can be asked for."""
+        """Return the schema of a block: the arguments of *interface*, the computed attributes of class *owner*."""
         properties = self.interfaces.get(interface, {})
         attributes: Json = {}
         blocks: Json = {}
@@ -161,20 +166,20 @@ class _Module:
                     "block": self._struct(struct),
                 }
             else:
-                need = "optional" if declared.optional else "required"
-                attributes[name] = {"type": self._type(field, struct), need: True}
+                presence = "optional" if declared.optional else "required"
+                attributes[name] = {"type": self._type(field, struct), presence: True}
                 if declared.values:
                     attributes[name]["values"] = declared.values
-        for name, kind in self._readable(owner):
+        for name, type_ in self._computed(owner):
             if name not in attributes and name not in blocks:
-                attributes[name] = {"type": kind, "computed": True}
+                attributes[name] = {"type": type_, "computed": True}
         return {"attributes": attributes, "blocks": blocks}
 
     def _struct(self, name: str) -> Json:
         return self.block(name, self.structs.get(name, {}), f"{name}OutputReference")
 
     def _type(self, field: _Field, struct: str) -> Any:
-        """The type of an attribute that is written."""
+        """Return the type of an argument."""
         if not field.storage:
             return "dynamic"
         simple = _SIMPLE.get(field.storage)
@@ -186,22 +191,22 @@ class _Module:
         fields = self.structs.get(struct, {})
         return ["object", {name: self._type(field, struct) for name, field in fields.items()}]
 
-    def _readable(self, owner: str) -> Iterator[tuple[str, Any]]:
-        """What the class *owner* can be asked for, with its type."""
+    def _computed(self, owner: str) -> Iterator[tuple[str, Any]]:
+        """Yield the name and type of each attribute that the class *owner* has a getter for."""
         body = self.classes.get(owner, "")
         for getter, name in _GETTER.findall(body):
             yield name, _GETTERS.get(getter, "dynamic")
-        for kind, name, is_set in _NESTED.findall(body):
-            if kind.startswith("cdktn."):
-                yield name, ["map", _MAPS[kind]] if kind in _MAPS else "dynamic"
+        for class_name, name, is_set in _NESTED.findall(body):
+            if class_name.startswith("cdktn."):
+                yield name, ["map", _MAPS[class_name]] if class_name in _MAPS else "dynamic"
             else:
-                inner = re.sub(r"(OutputReference|List|Map)$", "", kind)
-                fields = dict(self._readable(f"{inner}OutputReference"))
+                inner = re.sub(r"(OutputReference|List|Map)$", "", class_name)
+                fields = dict(self._computed(f"{inner}OutputReference"))
                 yield name, ["set" if is_set == "true" else "list", ["object", fields]]
 
 
 def _braced(text: str, opening: str) -> Iterator[tuple[str, str]]:
-    """What *opening* captures, and the text from its brace to the one that closes it."""
+    """Yield the group that *opening* captures, and the text from its brace to the matching one."""
     for match in re.finditer(opening, text):
         depth = 0
         for brace in re.finditer(r"[{}]", text[match.end() - 1 :]):
@@ -212,14 +217,19 @@ def _braced(text: str, opening: str) -> Iterator[tuple[str, str]]:
 
 
 def _properties(body: str) -> Iterator[tuple[str, _Property]]:
-    for comment, optional, kind in _PROPERTY.findall(body):
+    for comment, optional, type_ in _PROPERTY.findall(body):
         name = re.search(r"#(\w+) \w+#", comment)
         if not name:
             continue
         prose = " ".join(line.strip(" *") for line in comment.splitlines())
         values = re.search(r"Possible values: (\[[^\]]*\])", prose)
-        yield name[1], _Property(bool(optional), " ".join(kind.split()), json.loads(values[1]) if values else None)
+        yield (
+            name[1],
+            _Property(bool(optional), " ".join(type_.split()), json.loads(values[1]) if values else None),
+        )
 
 
 def _fields(body: str) -> dict[str, _Field]:
-    return {name: _Field(block == "true", nesting, kind) for name, block, nesting, kind in _FIELD.findall(body)}
+    return {
+        name: _Field(block == "true", nesting, storage) for name, block, nesting, storage in _FIELD.findall(body)
+    }

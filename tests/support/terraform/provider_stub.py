@@ -1,12 +1,12 @@
-"""Providers without a cloud: they serve schemas over terraform's plugin protocol and keep what they are told.
+"""Terraform providers without a cloud: they serve schemas over the plugin protocol and store every change.
 
-``python stub.py DIRECTORY`` serves each schema that is in *DIRECTORY*, at a socket, until its standard input is
-closed. It prints what terraform has to be told (``TF_REATTACH_PROVIDERS``) to use them; there is no
-need for terraform init then, and no process is started for each of terraform's steps.
+``python provider_stub.py DIRECTORY`` serves each schema in *DIRECTORY* at a socket until its standard input is
+closed. It prints the value of ``TF_REATTACH_PROVIDERS`` with which terraform uses these providers. Terraform then
+needs no init and starts no provider processes.
 
-They refuse values that a schema does not list, plan and apply as a provider does (what it would only learn from
-the cloud is unknown in a plan), and hash archives. They run in an environment of their own, because the package
-``tf``, which has the protocol, needs an older protobuf than ours.
+The providers reject values that a schema does not list, plan and apply as real ones do (values that only the cloud
+knows are unknown in a plan), and hash archives. They run in their own virtual environment, because the package
+``tf``, which implements the protocol, needs an older protobuf than profbucket.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ NAMES = ("name", "account_id", "secret_id", "role_id", "service", "field", "titl
 
 
 class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
-    """The calls of the protocol that a provider without functions and imports is sent."""
+    """The calls of the protocol that terraform makes for a provider without functions and imports."""
 
     def __init__(self, schema: Any) -> None:
         self.schema = schema
@@ -56,8 +56,8 @@ class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
         return pb.ValidateProviderConfig.Response()
 
     def ValidateResourceConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
-        wrong = _wrong_values(self.schema["resources"][request.type_name], _unpack(request.config), ())
-        return pb.ValidateResourceConfig.Response(diagnostics=list(wrong))
+        diagnostics = _invalid_values(self.schema["resources"][request.type_name], _unpack(request.config), ())
+        return pb.ValidateResourceConfig.Response(diagnostics=list(diagnostics))
 
     def ValidateDataResourceConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         return pb.ValidateDataResourceConfig.Response()
@@ -74,17 +74,19 @@ class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
     def PlanResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
         planned = _unpack(request.proposed_new_state)
         if _unpack(request.prior_state) is None:
-            planned = _computed(self.schema["resources"][request.type_name], planned, lambda _name, _kind: UNKNOWN)
+            planned = _fill_computed(
+                self.schema["resources"][request.type_name], planned, lambda _name, _type: UNKNOWN
+            )
         return pb.PlanResourceChange.Response(planned_state=_pack(planned))
 
     def ApplyResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
         state = _unpack(request.planned_state)
         if state is not None:
-            called = next((state[name] for name in NAMES if isinstance(state.get(name), str)), "it")
-            state = _computed(
+            resource_name = next((state[name] for name in NAMES if isinstance(state.get(name), str)), "unnamed")
+            state = _fill_computed(
                 self.schema["resources"][request.type_name],
                 state,
-                lambda name, kind: _made_up(f"{request.type_name}.{called}.{name}", kind),
+                lambda name, type_: _generate(f"{request.type_name}.{resource_name}.{name}", type_),
             )
         return pb.ApplyResourceChange.Response(new_state=_pack(state))
 
@@ -138,52 +140,53 @@ def _pack(value: Any) -> Any:
 
 
 def _inner(block: Any, value: Any) -> Iterator[tuple[str, Any, list[Any]]]:
-    """The blocks of *block* that *value* has: a name, a schema and the values."""
+    """Yield the name, schema and values of each nested block that *value* has."""
     for name, nested in block["blocks"].items():
         inner = value.get(name)
         if nested["nesting"] != "single" and isinstance(inner, list):
             yield name, nested["block"], inner
 
 
-def _wrong_values(block: Any, value: Any, path: tuple[str, ...]) -> Iterator[Any]:
-    """A complaint for each value that is not among those that its attribute takes."""
+def _invalid_values(block: Any, value: Any, path: tuple[str, ...]) -> Iterator[Any]:
+    """Yield a diagnostic for each value that its attribute does not allow."""
     for name, attribute in block["attributes"].items():
-        given, allowed = value.get(name), attribute.get("values")
-        if allowed and isinstance(given, str) and given not in allowed:
+        actual, allowed = value.get(name), attribute.get("values")
+        if allowed and isinstance(actual, str) and actual not in allowed:
             yield pb.Diagnostic(
                 severity=pb.Diagnostic.ERROR,
-                summary=f"expected {'.'.join((*path, name))} to be one of {allowed}, got {given}",
+                summary=f"expected {'.'.join((*path, name))} to be one of {allowed}, got {actual}",
                 attribute=pb.AttributePath(steps=[pb.AttributePath.Step(attribute_name=(*path, name)[0])]),
             )
     for name, nested, inner in _inner(block, value):
-        for one in inner:
-            yield from _wrong_values(nested, one, (*path, name))
+        for item in inner:
+            yield from _invalid_values(nested, item, (*path, name))
 
 
-def _computed(block: Any, value: Any, fill: Callable[[str, Any], Any]) -> Any:
-    """*value* with what only the cloud can know filled in."""
+def _fill_computed(block: Any, value: Any, fill: Callable[[str, Any], Any]) -> Any:
+    """Return *value* with the attributes that only the cloud knows set by *fill*, from their name and type."""
     filled = dict(value)
     for name, attribute in block["attributes"].items():
         only_computed = attribute.get("computed") and (name == "id" or not attribute.get("optional"))
         if only_computed and filled.get(name) in (None, UNKNOWN):
             filled[name] = fill(name, attribute["type"])
     for name, nested, inner in _inner(block, filled):
-        filled[name] = [_computed(nested, one, fill) for one in inner]
+        filled[name] = [_fill_computed(nested, item, fill) for item in inner]
     return filled
 
 
-def _made_up(text: str, kind: Any) -> Any:
-    if isinstance(kind, list):
-        return {} if kind[0] in ("map", "object") else []
+def _generate(text: str, type_: Any) -> Any:
+    """Return a value of *type_*, which is *text* or derived from it where the type allows."""
+    if isinstance(type_, list):
+        return {} if type_[0] in ("map", "object") else []
     if text.endswith(".uri"):
         return f"https://{text.removesuffix('.uri').replace('_', '-')}.example"
-    return {"string": text, "number": 1, "bool": False}.get(kind)
+    return {"string": text, "number": 1, "bool": False}.get(type_)
 
 
 def _archive(sources: list[dict[str, str]]) -> dict[str, Any]:
-    """What is computed of an archive, which is made as the provider makes it: sorted, without times or modes.
+    """Return the computed attributes of an archive, made as the provider does: sorted, without times and modes.
 
-    It is not written to its output_path, which is relative to where terraform runs, and that is not here.
+    It is not written to its output_path, which is relative to terraform's directory and not to the stub's.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -201,24 +204,24 @@ def _archive(sources: list[dict[str, str]]) -> dict[str, Any]:
 
 
 def _serve(schema: Any, socket: Path) -> tuple[str, dict[str, Any], grpc.Server]:
-    """Serve *schema* at *socket*; gives its provider's name and how to reach it."""
+    """Serve *schema* at *socket*. Return the provider's name, its address for terraform, and the server."""
     server = grpc.server(ThreadPoolExecutor(max_workers=8), options=[("grpc.max_receive_message_length", -1)])
     rpc.add_ProviderServicer_to_server(Stub(schema), server)
     server.add_insecure_port(f"unix://{socket}")
     server.start()
     address = {"Network": "unix", "String": str(socket)}
-    # Test: terraform does not end us when it is done.
-    how = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": address}
-    return schema["source"], how, server
+    # Test: terraform does not stop the provider when it exits.
+    reattach = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": address}
+    return schema["source"], reattach, server
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as sockets:  # a socket's path is short
+    with tempfile.TemporaryDirectory() as sockets:  # the path of a socket must be short
         paths = sorted(Path(sys.argv[1]).glob("*.json"))
-        serving = [_serve(json.loads(path.read_text()), Path(sockets, path.stem)) for path in paths]
-        print(json.dumps({source: how for source, how, _ in serving}), flush=True)
+        providers = [_serve(json.loads(path.read_text()), Path(sockets, path.stem)) for path in paths]
+        print(json.dumps({source: reattach for source, reattach, _ in providers}), flush=True)
         sys.stdin.read()
-        for _, _, server in serving:
+        for _, _, server in providers:
             server.stop(grace=None).wait()
 
 

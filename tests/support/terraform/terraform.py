@@ -1,4 +1,4 @@
-"""The terraform command, on a copy of what it deploys, with providers that need no cloud."""
+"""The terraform command, on a copy of the deployed files, with providers that need no cloud."""
 
 import json
 import os
@@ -21,21 +21,21 @@ from tests.support.paths import ROOT
 from tests.support.terraform.provider_bindings import read_schema
 
 STUB = Path(__file__).parent / "provider_stub.py"
-REQUIRED = "PROFBUCKET_REQUIRE_TERRAFORM"  # set in CI: there, a missing terraform is a failure
+REQUIRED = "PROFBUCKET_REQUIRE_TERRAFORM"  # set in CI, where a missing terraform is a failure
 
-# PyPI has these: the plugin protocol, and the schemas of hashicorp/google 8.7.0 and hashicorp/archive 2.8.1.
+# Packages on PyPI: the plugin protocol, and the schemas of hashicorp/google 8.7.0 and hashicorp/archive 2.8.1.
 PROTOCOL = "tf==1.2.0"
 BINDINGS = ("cdktn-provider-google==21.1.0", "cdktn-provider-archive==14.0.1")
 
-# What terraform reads; the rest of the repository is no business of it.
+# Everything that terraform reads.
 CODE = ("functions", "profbucket", "storage_gcs", "storage_local")
-# What of it decides on more than the archive's content.
+# The part of it that terraform evaluates; the rest only goes into the archive.
 DATA = ("functions", "profbucket/limits.py", "storage_gcs/indexes.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Terraform:
-    """The command, the copy of the repository that it works on, and its environment."""
+    """The command, the copy of the repository that it runs on, and its environment."""
 
     path: str
     root: Path
@@ -45,58 +45,60 @@ class Terraform:
         return gotool.run(self.path, *args, cwd=self.root / "terraform", environment=self.environment)
 
     def apply(self, **variables: object) -> "State":
-        """Apply with *variables*, and return what stands then."""
-        self("apply", "-auto-approve", "-no-color", *_given(variables)).check()
+        """Apply with *variables* and return the new state."""
+        self("apply", "-auto-approve", "-no-color", *_arguments(variables)).check()
         return State(json.loads(self("show", "-json").check().text)["values"])
 
     def plan(self, **variables: object) -> Run:
-        """Plan with *variables*; the exit code is 0 where nothing is to be done, and 2 where something is."""
-        return self("plan", "-detailed-exitcode", "-no-color", *_given(variables))
+        """Plan with *variables*. The exit code is 0 without changes and 2 with changes."""
+        return self("plan", "-detailed-exitcode", "-no-color", *_arguments(variables))
 
 
 class State:
-    """What stands after an apply."""
+    """The resources and outputs after an apply."""
 
     def __init__(self, values: Any) -> None:
         self.outputs: dict[str, Any] = {name: output["value"] for name, output in values["outputs"].items()}
         self._resources: list[Any] = values["root_module"]["resources"]
 
-    def all(self, kind: str = "") -> dict[str, Any]:
-        """The values of each resource, of a *kind* if given, by its address without the kind."""
+    def all(self, resource_type: str = "") -> dict[str, Any]:
+        """Return the values of each resource, of *resource_type* if given, by address without the type."""
         return {
-            one["address"].removeprefix(f"{kind}."): one["values"]
-            for one in self._resources
-            if kind in ("", one["type"]) and one["mode"] == "managed"
+            resource["address"].removeprefix(f"{resource_type}."): resource["values"]
+            for resource in self._resources
+            if resource_type in ("", resource["type"]) and resource["mode"] == "managed"
         }
 
     def files(self) -> dict[str, str]:
-        """What is in the archive, as terraform listed it: contents by their paths."""
-        archive = next(one["values"] for one in self._resources if one["address"] == "data.archive_file.source")
+        """Return the content of each file in the archive, by path."""
+        archive = next(
+            resource["values"] for resource in self._resources if resource["address"] == "data.archive_file.source"
+        )
         return {source["filename"]: source["content"] for source in archive["source"]}
 
 
-def _given(variables: Mapping[str, object]) -> list[str]:
-    given = {"project": "my-project", **variables}
+def _arguments(variables: Mapping[str, object]) -> list[str]:
+    values = {"project": "my-project", **variables}
     return [
-        f"-var={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in given.items()
+        f"-var={name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in values.items()
     ]
 
 
 def find_terraform() -> str:
-    """Where the command is; without one the test is skipped, or fails where it is required."""
+    """Return the path of the command. Without one, fail the test in CI and skip it elsewhere."""
     path = shutil.which("terraform")
     if path is None:
-        sentence = (
-            "terraform is not installed: https://developer.hashicorp.com/terraform/install has it, 1.9 or newer"
+        message = (
+            "terraform is not installed; see https://developer.hashicorp.com/terraform/install (1.9 or newer)"
         )
         if os.environ.get(REQUIRED) == "1":
-            pytest.fail(sentence, pytrace=False)
-        pytest.skip(sentence)
+            pytest.fail(message, pytrace=False)
+        pytest.skip(message)
     return path
 
 
 def copy_deployed(root: Path, code: tuple[str, ...] = CODE) -> None:
-    """Copy what terraform reads below *root*: nothing is left in the work tree, and a test may change it."""
+    """Copy *code* and terraform/ to *root*, so that terraform leaves nothing in the work tree."""
     ignore = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__")
     for name in ("terraform", *code):
         if (ROOT / name).is_dir():
@@ -107,7 +109,7 @@ def copy_deployed(root: Path, code: tuple[str, ...] = CODE) -> None:
 
 
 def registry_environment() -> dict[str, str]:
-    """The environment for a terraform init; the providers that it fetches are kept between runs."""
+    """Return the environment for a terraform init that caches the providers between runs."""
     plugins = CACHE / "plugins"
     plugins.mkdir(parents=True, exist_ok=True)
     return _environment(TF_PLUGIN_CACHE_DIR=str(plugins), TF_REGISTRY_CLIENT_TIMEOUT="5")
@@ -115,36 +117,36 @@ def registry_environment() -> dict[str, str]:
 
 @contextmanager
 def stub_environment() -> Iterator[dict[str, str]]:
-    """The environment in which terraform finds the stub where it looks for its providers."""
-    home = cached("provider", f"{PROTOCOL} {BINDINGS}", _fetch)
+    """Start the stub and yield an environment in which terraform uses it in place of its providers."""
+    home = cached("provider", f"{PROTOCOL} {BINDINGS}", _download_packages)
     sources = "\n".join(path.read_text() for path in sorted((ROOT / "terraform").glob("*.tf")))
-    kinds = sorted(
-        f"data.{kind}" if word == "data" else kind
-        for word, kind in set(re.findall(r'^(resource|data) "(\w+)"', sources, re.M))
+    types = sorted(
+        f"data.{name}" if block == "data" else name
+        for block, name in set(re.findall(r'^(resource|data) "(\w+)"', sources, re.M))
     )
-    key = f"{home} {kinds} {STUB.with_name('provider_bindings.py').read_text()}"
-    schemas = cached("schemas", key, lambda directory: _schemas(home, kinds, directory))
+    key = f"{home} {types} {STUB.with_name('provider_bindings.py').read_text()}"
+    schemas = cached("schemas", key, lambda directory: _write_schemas(home, types, directory))
     command = [str(home / "bin" / "python"), str(STUB), str(schemas)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        where = process.stdout.readline()
-        assert where, "the stub did not start: what it wrote says why"
-        yield _environment(TF_CLI_CONFIG_FILE=os.devnull, TF_REATTACH_PROVIDERS=where)
+        providers = process.stdout.readline()
+        assert providers, "the stub did not start; see its standard error"
+        yield _environment(TF_CLI_CONFIG_FILE=os.devnull, TF_REATTACH_PROVIDERS=providers)
 
 
 def _environment(**settings: str) -> dict[str, str]:
-    # TF_LOG or TF_VAR_… of the person who runs the tests are not for them; where providers come from is.
+    # Ignore the developer's TF_LOG and TF_VAR_…, but keep the setting that says where providers come from.
     kept = {name: value for name, value in os.environ.items() if name[:3] != "TF_" or name == "TF_CLI_CONFIG_FILE"}
     return {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", **settings}
 
 
-def _fetch(directory: Path) -> None:
+def _download_packages(directory: Path) -> None:
     make_environment(directory, PROTOCOL)
     run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(directory), *BINDINGS)
 
 
-def _schemas(home: Path, kinds: list[str], directory: Path) -> None:
+def _write_schemas(home: Path, types: list[str], directory: Path) -> None:
     for wheel in home.glob("*.whl"):
-        name = wheel.name.partition("-")[0].rpartition("_")[2]
-        wanted = [kind for kind in kinds if kind.removeprefix("data.").startswith(f"{name}_")]
-        (directory / f"{name}.json").write_text(json.dumps(read_schema(wheel, wanted)))
+        provider = wheel.name.partition("-")[0].rpartition("_")[2]
+        provider_types = [name for name in types if name.removeprefix("data.").startswith(f"{provider}_")]
+        (directory / f"{provider}.json").write_text(json.dumps(read_schema(wheel, provider_types)))
