@@ -20,6 +20,7 @@ locals {
 
   shipped = [
     "profbucket/**/*.py",
+    "profbucket/api/*.json",
     "profbucket/ui/**/*.{css,html,js,json,svg}",
     "storage_gcs/**/*.{json,py}",
     "storage_local/**/*.py",

@@ -1,4 +1,4 @@
-"""A bound on what all requests together hold in memory."""
+"""A limit on the memory that the bodies of concurrent posts take."""
 
 import threading
 import time
@@ -10,44 +10,45 @@ from profbucket.limits import Limits
 
 
 class Admission:
-    """Bytes of posts that are being read and checked, at most ``limits.inflight_bytes`` at once.
+    """Admits posts while their bodies take at most ``limits.inflight_bytes`` together.
 
-    ``held`` is how many there are now, of ``posts`` posts. *timer* counts seconds.
+    ``reserved_bytes`` is the size of all admitted bodies and ``posts`` their number. *timer* counts seconds.
     """
 
     def __init__(self, limits: Limits, timer: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._timer = timer
-        self.held = 0
+        self.reserved_bytes = 0
         self.posts = 0
-        self._room = threading.Condition()
+        self._released = threading.Condition()
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Hold *size* bytes, once there is room, which a single post always has.
+    def reserve(self, size: int) -> Iterator[None]:
+        """Reserve *size* bytes until the block ends, waiting for room. A lone post is always admitted.
 
-        A post that waits costs a thread but no memory. Raise ``Unavailable`` where there is none within
-        ``limits.inflight_seconds``: an agent sends it again, and dying would lose them all.
+        A waiting post costs a thread but no memory. Raise ``Unavailable`` after ``limits.inflight_seconds``: the
+        agent retries, whereas running out of memory would lose all posts.
         """
-        cap, seconds = self._limits.inflight_bytes, self._limits.inflight_seconds
-        end = self._timer() + seconds
-        with self._room:
-            while self.held and self.held + size > cap:
-                left = end - self._timer()
-                if left <= 0:
+        max_bytes, max_seconds = self._limits.inflight_bytes, self._limits.inflight_seconds
+        deadline = self._timer() + max_seconds
+        with self._released:
+            while self.reserved_bytes and self.reserved_bytes + size > max_bytes:
+                remaining = deadline - self._timer()
+                if remaining <= 0:
                     raise Unavailable(
-                        f"posts of {self.held} bytes are under way, and there was no room for {size} within "
-                        f"{seconds} seconds: try again; the caps are {cap} "
-                        f"({self._limits.setting('inflight_bytes')}) and {seconds} "
-                        f"({self._limits.setting('inflight_seconds')})"
+                        f"no room for a body of {size} bytes within {max_seconds} seconds, because posts of "
+                        f"{self.reserved_bytes} bytes are in flight; retry later; the limits are {max_bytes} "
+                        f"bytes ({self._limits.setting('inflight_bytes')}) and {max_seconds} seconds "
+                        f"({self._limits.setting('inflight_seconds')})",
+                        code="too_many_posts_in_flight",
                     )
-                self._room.wait(left)
-            self.held += size
+                self._released.wait(remaining)
+            self.reserved_bytes += size
             self.posts += 1
         try:
             yield
         finally:
-            with self._room:
-                self.held -= size
+            with self._released:
+                self.reserved_bytes -= size
                 self.posts -= 1
-                self._room.notify_all()
+                self._released.notify_all()

@@ -1,6 +1,6 @@
-"""The page, and the files it consists of: built by web/ into profbucket/ui/, served as they are.
+"""The web page's files, built by web/ into profbucket/ui/ and served unchanged.
 
-It says nothing of what is stored and needs no key; what it asks then does.
+They contain no stored data and need no API key; the requests that the page makes do.
 """
 
 from collections.abc import Mapping
@@ -10,20 +10,21 @@ from hashlib import sha256
 from pathlib import Path
 
 from flask import Response, request
-from isal import igzip
 from werkzeug.exceptions import NotFound
+
+from profbucket.api.responses import gzip
 
 ROOT = Path(__file__).parents[1] / "ui"
 
-_TYPES = {
+_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
 
-# Nothing but what we ship runs or is shown, and nothing is sent elsewhere, whatever a profile holds.
-_POLICY = {
+# Only shipped code runs and nothing is sent to other hosts, whatever a profile contains.
+_CONTENT_POLICY = {
     "default-src": "'none'",
     "script-src": "'self'",
     "style-src": "'self'",
@@ -33,19 +34,19 @@ _POLICY = {
     "form-action": "'none'",
     "frame-ancestors": "'none'",
 }
-# speedscope makes its styles as it runs, compiles a parser, and is given profiles as a blob of this page's.
-_SPEEDSCOPE = {
-    **_POLICY,
+# speedscope generates styles, compiles a WebAssembly parser, and gets profiles as blob URLs of this page.
+_SPEEDSCOPE_POLICY = {
+    **_CONTENT_POLICY,
     "script-src": "'self' 'wasm-unsafe-eval'",
     "style-src": "'self' 'unsafe-inline'",
     "connect-src": "'self' blob:",
 }
 
-_LONG = "public, max-age=31536000, immutable"
+_CACHE_FOREVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class PageFile:
     """A file of the page; ``digest`` changes with its content."""
 
     data: bytes
@@ -55,62 +56,50 @@ class File:
 
 
 def index() -> Response:
-    """The page itself."""
-    asked = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "/")
-    path, mark, query = asked.partition("?")
-    if not path.endswith("/"):  # below a function's name: what the page refers to would be looked for beside it
+    """Return the page, or a redirect that adds a slash to a function's name: the page's links are relative."""
+    uri = str(request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or "/")
+    path, mark, query = uri.partition("?")
+    if not path.endswith("/"):
         return Response(status=308, headers={"Location": f"./{path.rpartition('/')[2]}/{mark}{query}"})
-    return _sent(files()["index.html"], _POLICY)
+    return _send(files()["index.html"], _CONTENT_POLICY)
 
 
 def file(name: str) -> Response:
-    """The file *name* of the page; raise ``NotFound`` where there is none."""
+    """Return the page's file *name*; raise werkzeug's ``NotFound`` if there is no such file."""
     if name not in files():
         raise NotFound
-    return _sent(files()[name], _SPEEDSCOPE if name.startswith("speedscope/") else _POLICY)
+    return _send(files()[name], _SPEEDSCOPE_POLICY if name.startswith("speedscope/") else _CONTENT_POLICY)
 
 
 @cache
-def files() -> Mapping[str, File]:
-    """All files by name, as in ``speedscope/index.html``."""
-    found = {}
+def files() -> Mapping[str, PageFile]:
+    """Return all files by their path below ``profbucket/ui``, such as ``speedscope/index.html``."""
+    page_files = {}
     for path in sorted(ROOT.rglob("*")):
-        if path.suffix in _TYPES:
+        if path.suffix in _MEDIA_TYPES:
             data = path.read_bytes()
             name = path.relative_to(ROOT).as_posix()
-            found[name] = File(data, _gzip(data), _TYPES[path.suffix], sha256(data).hexdigest()[:16])
-    return found
+            digest = sha256(data).hexdigest()[:16]
+            page_files[name] = PageFile(data, gzip(data), _MEDIA_TYPES[path.suffix], digest)
+    return page_files
 
 
-def gzipped(response: Response) -> Response:
-    """*response*, compressed where the client can read that."""
+def _send(page_file: PageFile, policy: Mapping[str, str]) -> Response:
+    compressed = request.accept_encodings["gzip"] > 0
+    response = Response(page_file.gzipped if compressed else page_file.data, content_type=page_file.media_type)
     response.vary.add("Accept-Encoding")
-    if request.accept_encodings["gzip"] > 0:
-        response.set_data(_gzip(response.get_data()))
-        response.headers["Content-Encoding"] = "gzip"
-    return response
-
-
-def _sent(asked: File, policy: Mapping[str, str]) -> Response:
-    small = request.accept_encodings["gzip"] > 0
-    response = Response(asked.gzipped if small else asked.data, content_type=asked.media_type)
-    response.vary.add("Accept-Encoding")
-    if small:
+    if compressed:
         response.headers["Content-Encoding"] = "gzip"
     response.headers.update(
         {
-            # The page names its files with their digests; all else is asked for again, and then rarely sent.
-            "Cache-Control": _LONG if request.args.get("v") == asked.digest else "no-cache",
+            # The page links to its files with their digest; anything else is revalidated by its ETag.
+            "Cache-Control": _CACHE_FOREVER if request.args.get("v") == page_file.digest else "no-cache",
             "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         }
     )
-    response.set_etag(asked.digest + ("-gzip" if small else ""))
+    response.set_etag(page_file.digest + ("-gzip" if compressed else ""))
     response.make_conditional(request)
     return response
-
-
-def _gzip(data: bytes) -> bytes:
-    return igzip.compress(data, compresslevel=3, mtime=0)

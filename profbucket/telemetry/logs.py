@@ -1,7 +1,7 @@
-"""What is logged, and how: one JSON object a line, as Cloud Logging reads it, or plain lines for a terminal.
+"""Logging: one JSON object a line in Cloud Logging's format, or plain lines on a terminal.
 
-A request is one line at INFO, one of a probe at DEBUG; an error of ours is one at ERROR with its traceback. No
-line holds a query, a label, a key or an Authorization header.
+A request is one line at INFO, a health probe one at DEBUG, an unexpected error one at ERROR with its traceback. No
+line contains a query string, a label, a key or an Authorization header.
 """
 
 import json
@@ -12,47 +12,50 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from profbucket.telemetry.request import RequestRecord, current
+from profbucket.telemetry.request import RequestRecord, current_record
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-_log = logging.getLogger("profbucket")
-_SERVER = logging.getLogger("gunicorn.error")  # says what the server around us could not do
+_PROBE_ROUTES = frozenset({"/healthz", "/health", "/metrics"})  # requested every few seconds
+_MAX_PATH_CHARACTERS = 2000
+_MAX_SERVICE_CHARACTERS = 200
 
-# They should not be in a text at all. Keys that `profbucket key create` makes, the userinfo of a URL, and queries.
+_log = logging.getLogger(__name__)
+_PACKAGE = "profbucket"  # the parent of all its modules' loggers
+_SERVER = logging.getLogger("gunicorn.error")
+
+# A second line of defence, as no text should contain them: secrets that `profbucket key create` makes, the
+# userinfo of URLs, and query strings.
 _SECRETS = re.compile(r"""pb_[A-Za-z0-9_-]{43}|(?<=//)[^/@\s"']*@|(?<=[A-Za-z0-9_~./-]\?)[^\s"'?]*=[^\s"']*""")
 
 
 def configure(level: str = "INFO", project: str = "", stream: TextIO | None = None) -> None:
-    """Log to *stream*, or stderr, from *level* on. Called again, it replaces what it did before.
+    """Log to *stream* or stderr, from *level* on for profbucket and from WARNING on for libraries.
 
-    Libraries log from WARNING on. *project* is the Google Cloud project whose traces requests belong to.
+    *project* is the Google Cloud project of the requests' traces. Another call replaces the configuration.
     """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Plain() if stream.isatty() else Json(project))
+    handler.setFormatter(PlainFormatter() if stream.isatty() else JsonFormatter(project))
     for logger in (logging.getLogger(), _SERVER):
         logger.handlers[:] = [handler]
     logging.getLogger().setLevel(logging.WARNING)
-    _log.setLevel(level)
+    logging.getLogger(_PACKAGE).setLevel(level)
     logging.captureWarnings(True)
 
 
-def report(exchange: RequestRecord) -> None:
-    """Log a request that was answered."""
-    level = logging.DEBUG if exchange.route in PROBES and exchange.status < 400 else logging.INFO
+def log_request(request_record: RequestRecord) -> None:
+    """Log a request that has been answered."""
+    is_quiet = request_record.route in _PROBE_ROUTES and request_record.status < 400
+    level = logging.DEBUG if is_quiet else logging.INFO
     if _log.isEnabledFor(level):
-        text = f"{exchange.method} {exchange.path[:_PATH]} {exchange.status}"
-        _log.log(level, "%s", text, extra={"exchange": exchange})
+        path = request_record.path[:_MAX_PATH_CHARACTERS]
+        message = f"{request_record.method} {path} {request_record.status}"
+        _log.log(level, "%s", message, extra={"request_record": request_record})
 
 
-PROBES = frozenset({"/healthz", "/health", "/metrics"})  # asked every few seconds by machines
-
-_PATH = 2000  # characters of a path that are logged
-
-
-class Json(logging.Formatter):
-    """A record as one line of JSON, in the fields that Cloud Logging gives a meaning to."""
+class JsonFormatter(logging.Formatter):
+    """A log record as one line of JSON, in the fields that Cloud Logging interprets."""
 
     def __init__(self, project: str = "") -> None:
         super().__init__()
@@ -62,65 +65,66 @@ class Json(logging.Formatter):
         entry: dict[str, Any] = {
             "severity": record.levelname if record.levelname in (*LEVELS, "CRITICAL") else "DEFAULT",
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
-            "message": _clean(record.getMessage()),
+            "message": _redact(record.getMessage()),
         }
-        if record.name != _log.name:
+        if record.name.partition(".")[0] != _PACKAGE:
             entry["logger"] = record.name
         if record.exc_info:
-            entry["stack_trace"] = _clean(self.formatException(record.exc_info))  # Error Reporting looks here
-        exchange = getattr(record, "exchange", None)
-        if exchange is not None:
-            entry |= _fields(exchange)
-        trace = (exchange or current()).trace
-        if trace.trace:
+            entry["stack_trace"] = _redact(self.formatException(record.exc_info))  # read by Error Reporting
+        request_record: RequestRecord | None = getattr(record, "request_record", None)
+        if request_record is not None:
+            entry |= _fields(request_record)
+        trace = (request_record or current_record()).trace
+        if trace.trace_id:
             prefix = f"projects/{self._project}/traces/" if self._project else ""
-            entry["logging.googleapis.com/trace"] = prefix + trace.trace
+            entry["logging.googleapis.com/trace"] = prefix + trace.trace_id
             entry["logging.googleapis.com/trace_sampled"] = trace.sampled
-            if trace.span:
-                entry["logging.googleapis.com/spanId"] = trace.span
+            if trace.span_id:
+                entry["logging.googleapis.com/spanId"] = trace.span_id
         return json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace").decode()
 
 
-class Plain(logging.Formatter):
-    """A record as a line for a person."""
+class PlainFormatter(logging.Formatter):
+    """A log record as a line for a terminal, without control characters."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} "
         if record.levelno != logging.INFO:
             text += f"{record.levelname} "
-        text += _clean(record.getMessage())
-        if (exchange := getattr(record, "exchange", None)) is not None:
-            fields = _fields(exchange)
+        text += _redact(record.getMessage())
+        request_record: RequestRecord | None = getattr(record, "request_record", None)
+        if request_record is not None:
+            fields = _fields(request_record)
             del fields["httpRequest"]
             text += "".join(f" {name}={value}" for name, value in fields.items())
         text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-        return f"{text}\n{_clean(self.formatException(record.exc_info))}" if record.exc_info else text
+        return f"{text}\n{_redact(self.formatException(record.exc_info))}" if record.exc_info else text
 
 
-def _fields(exchange: RequestRecord) -> dict[str, Any]:
-    """What is logged of a request, without what is empty."""
-    known = {
-        "key": exchange.key,
-        "service": exchange.service[:200],
-        "type": exchange.type,
-        **exchange.counts,
-        "error": exchange.error,
+def _fields(request_record: RequestRecord) -> dict[str, Any]:
+    """Return the fields to log, without those that are empty."""
+    optional_fields = {
+        "key": request_record.api_key,
+        "service": request_record.service[:_MAX_SERVICE_CHARACTERS],
+        "type": request_record.profile_type,
+        **request_record.counts,
+        "error": request_record.error,
     }
     return {
         "httpRequest": {
-            "requestMethod": exchange.method,
-            "requestUrl": _clean(exchange.path[:_PATH]),
-            "status": exchange.status,
-            "latency": f"{exchange.seconds:.6f}s",
-            "requestSize": str(exchange.received),  # 64 bits are texts in JSON of protobuf
-            "responseSize": str(exchange.sent),
+            "requestMethod": request_record.method,
+            "requestUrl": _redact(request_record.path[:_MAX_PATH_CHARACTERS]),
+            "status": request_record.status,
+            "latency": f"{request_record.seconds:.6f}s",
+            "requestSize": str(request_record.received_bytes),  # protobuf's JSON writes int64 as strings
+            "responseSize": str(request_record.sent_bytes),
         },
-        **{name: value for name, value in known.items() if value != ""},
-        "received": exchange.received,
-        "sent": exchange.sent,
-        "milliseconds": round(exchange.seconds * 1000, 3),
+        **{name: value for name, value in optional_fields.items() if value != ""},
+        "received": request_record.received_bytes,
+        "sent": request_record.sent_bytes,
+        "milliseconds": round(request_record.seconds * 1000, 3),
     }
 
 
-def _clean(text: str) -> str:
+def _redact(text: str) -> str:
     return _SECRETS.sub("…", text)

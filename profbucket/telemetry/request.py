@@ -1,7 +1,7 @@
-"""One request and its answer, as the log and the metrics know it: how long, how large, by which key, for what.
+"""The record of one request and its response, for the log and the metrics.
 
-Handlers add what they know to :func:`current`; once the answer is there, it is reported. Queries, labels, keys and
-addresses are not kept: they are data of users, or secrets.
+Views add what they know to :func:`current_record`; once the response is complete, the record is reported. It holds
+no query strings, labels, keys or client addresses: those are users' data or secrets.
 """
 
 import re
@@ -19,18 +19,18 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Where a request belongs in a distributed trace: ids in 32 and 16 hex digits, ``""`` where there is none."""
+    """The distributed trace that a request belongs to: ids of 32 and 16 hex digits, or ``""``."""
 
-    trace: str = ""
-    span: str = ""
+    trace_id: str = ""
+    span_id: str = ""
     sampled: bool = False
 
     @classmethod
-    def of(cls, cloud: str, parent: str) -> "Trace":
-        """From the headers X-Cloud-Trace-Context and traceparent; what is malformed is none."""
-        if match := _TRACEPARENT.fullmatch(parent.strip()):
+    def from_headers(cls, cloud_trace_context: str, traceparent: str) -> "Trace":
+        """Read the headers X-Cloud-Trace-Context and traceparent; malformed ones are ignored."""
+        if match := _TRACEPARENT.fullmatch(traceparent.strip()):
             return cls(match[1], match[2], bool(int(match[3], 16) & 1))
-        if match := _CLOUD_TRACE.fullmatch(cloud.strip()):
+        if match := _CLOUD_TRACE.fullmatch(cloud_trace_context.strip()):
             span = int(match[2] or 0)
             return cls(match[1].lower(), f"{span:016x}" if 0 < span < 2**64 else "", match[3] == "1")
         return cls()
@@ -38,71 +38,76 @@ class Trace:
 
 @dataclass(slots=True)
 class RequestRecord:
-    """A request and what became of it. ``route`` is its rule, ``""`` where there is none; sizes are bytes.
+    """A request and its outcome.
 
-    ``counts`` says how many profiles were found, and of a merge how many were merged and had expired.
-    ``error`` is the name of an error.
+    ``route`` is the path rule, or ``""`` if no route matches. ``api_key`` is the name of the key, ``error`` the
+    class of the error. ``counts`` holds the number of profiles found and, for a merge, merged and expired.
     """
 
     method: str = ""
     path: str = ""
     trace: Trace = Trace()
     route: str = ""
-    key: str = ""
+    api_key: str = ""
     service: str = ""
-    type: str = ""
+    profile_type: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     error: str = ""
     status: int = 0
-    received: int = 0
-    sent: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
     seconds: float = 0.0
 
+    def set_subject(self, service: str, profile_type: str | None) -> None:
+        """Note the service and the profile type that the request is about."""
+        self.service, self.profile_type = service, profile_type or ""
+
     @property
-    def known_method(self) -> str:
-        """The method, or ``other`` for one that a client made up."""
+    def method_label(self) -> str:
+        """The method, or ``other`` for a non-standard one, so that clients cannot create new metric series."""
         return self.method if self.method in _METHODS else "other"
 
 
-_CURRENT: ContextVar[RequestRecord | None] = ContextVar("exchange", default=None)
+_CURRENT: ContextVar[RequestRecord | None] = ContextVar("request_record", default=None)
 
 
-def current() -> RequestRecord:
-    """The exchange under way, or one that is reported to nobody."""
+def current_record() -> RequestRecord:
+    """Return the record of the current request, or outside a request one that is not reported."""
     return _CURRENT.get() or RequestRecord()
 
 
 def record_requests(
     app: WSGIApplication, report: Callable[[RequestRecord], None], timer: Callable[[], float] = time.perf_counter
 ) -> WSGIApplication:
-    """*app*, each of whose exchanges is given to *report* once its answer is complete. *timer* counts seconds."""
+    """Return *app* with *report* called on the record of each complete response. *timer* counts seconds."""
 
-    def observing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def recording_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         length = environ.get("CONTENT_LENGTH") or ""
-        exchange = RequestRecord(
+        record = RequestRecord(
             method=environ.get("REQUEST_METHOD", ""),
             path=environ.get("PATH_INFO", "").encode("latin-1", "replace").decode(errors="replace"),
-            trace=Trace.of(environ.get("HTTP_X_CLOUD_TRACE_CONTEXT", ""), environ.get("HTTP_TRACEPARENT", "")),
-            received=int(length) if length.isascii() and length.isdigit() and len(length) < 19 else 0,
+            trace=Trace.from_headers(
+                environ.get("HTTP_X_CLOUD_TRACE_CONTEXT", ""), environ.get("HTTP_TRACEPARENT", "")
+            ),
+            received_bytes=int(length) if length.isascii() and length.isdigit() and len(length) < 19 else 0,
         )
 
-        def started(
+        def record_response(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], object]:
-            exchange.status = int(status[:3])
-            if exchange.method != "HEAD":
-                sizes = [int(value) for name, value in headers if name.lower() == "content-length"]
-                exchange.sent = sum(sizes)
+            record.status = int(status[:3])
+            if record.method != "HEAD":
+                record.sent_bytes = sum(int(value) for name, value in headers if name.lower() == "content-length")
             return start_response(status, headers, exc_info)
 
-        token = _CURRENT.set(exchange)
-        begin = timer()
+        token = _CURRENT.set(record)
+        started_at = timer()
         try:
-            return app(environ, started)  # no answer of ours is streamed: it is complete here
+            return app(environ, record_response)  # no view streams: the response is complete on return
         finally:
-            exchange.seconds = timer() - begin
-            exchange.status = exchange.status or 500  # it was not answered: what is around us says so
-            report(exchange)
+            record.seconds = timer() - started_at
+            record.status = record.status or 500  # the server's response to an exception
+            report(record)
             _CURRENT.reset(token)
 
-    return observing
+    return recording_app

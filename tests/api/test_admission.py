@@ -16,27 +16,27 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.pprof.codec import Profile
 from profbucket.storage.open import open_storage
-from tests.api.test_app import pprof
+from tests.support.api import pprof
 
 
 def test_posts_that_fit_are_held_together() -> None:
-    budget = Admission(Limits(inflight_bytes=10))
-    with budget.hold(4), budget.hold(6):
-        assert (budget.held, budget.posts) == (10, 2)
-    assert (budget.held, budget.posts) == (0, 0)
+    admission = Admission(Limits(inflight_bytes=10))
+    with admission.reserve(4), admission.reserve(6):
+        assert (admission.reserved_bytes, admission.posts) == (10, 2)
+    assert (admission.reserved_bytes, admission.posts) == (0, 0)
 
 
 def test_one_that_does_not_fit_waits_until_there_is_room() -> None:
-    budget = Admission(Limits(inflight_bytes=10, inflight_seconds=600))
+    admission = Admission(Limits(inflight_bytes=10, inflight_seconds=600))
     begun, order = Event(), list[str]()
 
     def second() -> None:
         begun.set()
-        with budget.hold(5):
+        with admission.reserve(5):
             order.append("second")
 
     with ThreadPoolExecutor(1) as threads:
-        with budget.hold(6):
+        with admission.reserve(6):
             waiting = threads.submit(second)
             begun.wait()
             order.append("first")
@@ -46,26 +46,26 @@ def test_one_that_does_not_fit_waits_until_there_is_room() -> None:
 
 def test_without_room_in_time_it_is_asked_to_come_again_and_told_both_caps() -> None:
     clock = iter([0, 11.0])
-    budget = Admission(Limits(inflight_bytes=10, inflight_seconds=11), lambda: next(clock))
-    budget.held = 6
-    with pytest.raises(Unavailable) as caught, budget.hold(5):
+    admission = Admission(Limits(inflight_bytes=10, inflight_seconds=11), lambda: next(clock))
+    admission.reserved_bytes = 6
+    with pytest.raises(Unavailable) as caught, admission.reserve(5):
         pass
-    assert "posts of 6 bytes are under way" in str(caught.value)
-    assert "10 (PROFBUCKET_MAX_INFLIGHT_BYTES)" in str(caught.value)
-    assert "11 (PROFBUCKET_MAX_INFLIGHT_SECONDS)" in str(caught.value)
-    assert (budget.held, budget.posts) == (6, 0)
+    assert "posts of 6 bytes are in flight" in str(caught.value)
+    assert "10 bytes (PROFBUCKET_MAX_INFLIGHT_BYTES)" in str(caught.value)
+    assert "11 seconds (PROFBUCKET_MAX_INFLIGHT_SECONDS)" in str(caught.value)
+    assert (admission.reserved_bytes, admission.posts) == (6, 0)
 
 
 def test_a_single_one_has_room_however_large() -> None:
-    with Admission(Limits(inflight_bytes=10)).hold(11):
+    with Admission(Limits(inflight_bytes=10)).reserve(11):
         pass
 
 
 def test_what_it_held_is_free_again_when_it_fails() -> None:
-    budget = Admission(Limits(inflight_bytes=10))
-    with pytest.raises(KeyError), budget.hold(10):
+    admission = Admission(Limits(inflight_bytes=10))
+    with pytest.raises(KeyError), admission.reserve(10):
         raise KeyError
-    assert budget.held == 0
+    assert admission.reserved_bytes == 0
 
 
 @pytest.mark.parametrize(

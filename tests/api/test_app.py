@@ -1,7 +1,6 @@
 """The HTTP API as its clients see it, over a storage in memory and a clock that stands still."""
 
 import gzip
-import json
 import re
 from collections.abc import Mapping
 from io import BytesIO
@@ -9,108 +8,35 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
-from profbucket.api.app import PROFILES, create_app
-from profbucket.config import Config
+from profbucket.api.routes import PROFILES, Role
 from profbucket.errors import StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
 from profbucket.model.meta import Meta
-from profbucket.pprof import decode, profile_pb2
+from profbucket.pprof import decode
 from profbucket.query.querier import Querier
-from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.memory import MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage, Writer
-from profbucket.times import SECOND, parse_time
-
-NOW = parse_time("2026-11-22T22:51:07", 0)
-TRACE = b"go 1.27 trace\x00\x00\x00" + bytes(100)
-MERGE = f"{PROFILES}/merge"
-
-
-def pprof(value: int = 1, *, at: int = 0, name: str = "main", kind: str = "cpu") -> bytes:
-    """A profile with one sample of *value* in *name*, taken at *at* (nanoseconds; 0: it does not say)."""
-    message = profile_pb2.Profile(
-        string_table=[b"", kind.encode(), b"nanoseconds", name.encode()],
-        sample_type=[{"type": 1, "unit": 2}],
-        sample=[{"location_id": [1], "value": [value]}],
-        location=[{"id": 1, "line": [{"function_id": 1}]}],
-        function=[{"id": 1, "name": 3}],
-        time_nanos=at,
-    )
-    return gzip.compress(message.SerializeToString(), mtime=0)
-
-
-class Api:
-    """The API over a storage of its own."""
-
-    def __init__(
-        self, storage: Storage, limits: Limits = Limits(), names: frozenset[str] = frozenset(), **half: Any
-    ) -> None:
-        self.storage = storage
-        self.app: Flask = create_app(
-            Config("memory:", limits, function_names=names, commit="abc", build_time="now"),
-            **{
-                "collector": Collector(storage, limits, lambda: NOW),
-                "querier": Querier(storage, limits),
-                "clock": lambda: NOW,
-                **half,
-            },
-        )
-        self.client: FlaskClient = self.app.test_client()
-
-    def post(self, data: bytes, **parameters: str) -> TestResponse:
-        return self.client.post(PROFILES, query_string={"service": "api", "type": "cpu", **parameters}, data=data)
-
-    def posted(self, data: bytes, **parameters: str) -> str:
-        response = self.post(data, **parameters)
-        assert response.status_code == 200, response.text
-        return str(body(response)["id"])
-
-    def get(self, path: str, **parameters: str) -> TestResponse:
-        return self.client.get(path, query_string=parameters)
-
-    def find(self, **parameters: str) -> TestResponse:
-        return self.get(PROFILES, **{"service": "api", "from": "now-1h", **parameters})
-
-    def found(self, **parameters: str) -> list[str]:
-        response = self.find(**parameters)
-        return [profile["id"] for profile in body(response)] if response.status_code == 200 else []
-
-    def merge(self, **parameters: str) -> TestResponse:
-        return self.get(MERGE, **{"service": "api", "type": "cpu", "from": "now-1h", **parameters})
-
-
-def body(response: TestResponse) -> Any:
-    assert response.json is not None
-    assert response.json["code"] == response.status_code
-    return response.json["body"]
-
-
-def error(response: TestResponse) -> str:
-    """The sentence of an error, which JSON clients read and kube-profefe gives to a format function."""
-    envelope = json.loads(response.data)
-    assert envelope["code"] == response.status_code >= 400
-    assert envelope["error"]
-    assert "%" not in response.text
-    return str(envelope["error"])
-
-
-def comments(response: TestResponse) -> list[str]:
-    assert response.status_code == 200, response.text
-    message = decode(response.data).message
-    return [message.string_table[i].decode() for i in message.comment]
-
-
-def total(response: TestResponse) -> int:
-    assert response.status_code == 200, response.text
-    return decode(response.data).totals[0].value
+from profbucket.times import SECOND
+from tests.support.api import (
+    MERGE,
+    NOW,
+    TRACE,
+    Api,
+    LinkedBucket,
+    body,
+    comments,
+    error,
+    error_code,
+    pprof,
+    total,
+)
 
 
 def sent(stream: BytesIO, **environ: str) -> dict[str, Any]:
@@ -190,8 +116,8 @@ class TestPost:
     @pytest.mark.parametrize(
         ("parameters", "sentence"),
         [
-            ({"service": ""}, "service is missing"),
-            ({"type": ""}, "type is missing"),
+            ({"service": ""}, "parameter 'service' is missing"),
+            ({"type": ""}, "parameter 'type' is missing"),
             ({"type": "unknown"}, "no such profile type: 'unknown'; it is one of cpu, heap"),
             ({"type": "CPU"}, "no such profile type"),
             ({"labels": "version"}, "a label without '=': 'version'"),
@@ -223,7 +149,7 @@ class TestPost:
 
     def test_a_repeated_parameter_is_refused(self, api: Api) -> None:
         response = api.client.post(f"{PROFILES}?service=a&service=b&type=cpu", data=pprof())
-        assert (response.status_code, error(response)) == (400, "parameter 'service' is given 2 times")
+        assert (response.status_code, error_code(response)) == (400, "repeated_parameter")
 
     @pytest.mark.parametrize("name", ["a/b", "..", ".", "_", "-", " ", "~2F", "sp ace", "ünï", "🙂", "a" * 200])
     def test_a_strange_name_is_a_service_like_any_other(self, api: Api, name: str) -> None:
@@ -271,7 +197,8 @@ class TestPost:
         environ: dict[str, object] = {"wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(pprof()) + 1)}
         response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=pprof(), environ_overrides=environ)
         assert response.status_code == 400
-        assert f"the body ends after {len(pprof())} bytes of {len(pprof()) + 1}" in error(response)
+        assert error_code(response) == "incomplete_body"
+        assert f"after {len(pprof())} of the {len(pprof()) + 1} bytes" in error(response)
 
     def test_a_body_whose_chunks_make_no_sense_is_refused(self, api: Api) -> None:
         class Torn(BytesIO):
@@ -280,7 +207,7 @@ class TestPost:
 
         answer, status, _ = run_wsgi_app(api.app, sent(Torn()))
         assert status.startswith("400")
-        assert b"the body breaks off after 0 bytes" in b"".join(answer)
+        assert b"incomplete_body" in b"".join(answer)
 
     def test_what_is_refused_is_read_on_up_to_a_bound(self) -> None:
         """... because a client that still sends would not see the answer."""
@@ -391,12 +318,12 @@ class TestFind:
     @pytest.mark.parametrize(
         ("parameters", "sentence"),
         [
-            ({"service": ""}, "service is missing"),
+            ({"service": ""}, "parameter 'service' is missing"),
             ({"service": "s" * 201}, "PROFBUCKET_MAX_SERVICE_BYTES"),
-            ({"from": ""}, "from is missing"),
+            ({"from": ""}, "parameter 'from' is missing"),
             ({"from": "now", "to": "now-1h"}, "from is after to"),
             ({"from": "2026-02-30T00:00:00"}, "no such day"),
-            ({"limit": "0"}, "limit='0': it is a whole number from 1"),
+            ({"limit": "0"}, "limit='0' is not a whole number"),
             ({"limit": "-1"}, "limit='-1'"),
             ({"limit": "ten"}, "limit='ten'"),
             ({"limit": "9" * 400}, "limit='999"),
@@ -516,8 +443,8 @@ class TestMerge:
         assert "cannot be merged" in error(response)
 
     def test_different_sample_types_are_refused_by_both_names(self, api: Api) -> None:
-        api.posted(pprof(kind="cpu"))
-        api.posted(pprof(kind="wall"))
+        api.posted(pprof(sample_type="cpu"))
+        api.posted(pprof(sample_type="wall"))
         response = api.merge()
         assert response.status_code == 400
         assert "cpu/nanoseconds" in error(response)
@@ -544,13 +471,6 @@ class TestMerge:
         assert response.content_type.startswith("application/json")
         assert "text/plain" in response.content_type
         assert "nothing found: service=api type=cpu version=3" in error(response)
-
-
-class LinkedBucket(MemoryBucket):
-    """A bucket with links, as Cloud Storage has."""
-
-    def link(self, key: str, filename: str, seconds: int) -> str | None:
-        return f"https://bucket.example/{key}?signature=s&filename={filename}&seconds={seconds}"
 
 
 class TestBounds:
@@ -780,15 +700,14 @@ class TestManners:
 
     def test_a_function_of_one_job_answers_at_its_bare_url(self) -> None:
         storage = open_storage("memory:")
-        write = Api(storage, querier=None, bare="write").client
+        write = Api(storage, role=Role.WRITE).client
         assert write.post("/?service=api&type=cpu", data=pprof()).status_code == 200
-        merge = Api(storage, collector=None, bare="merge", names=frozenset({"merge"})).client
+        merge = Api(storage, role=Role.MERGE, names=frozenset({"merge"})).client
         for path in ("/", "/merge", MERGE):
             assert total(merge.get(f"{path}?service=api&type=cpu&from=now-1h")) == 1
 
-    @pytest.mark.parametrize(("half", "method", "status"), [("collector", "GET", 405), ("querier", "POST", 405)])
-    def test_a_half_serves_nothing_of_the_other(self, half: str, method: str, status: int) -> None:
-        other: dict[str, Any] = {{"collector": "querier", "querier": "collector"}[half]: None}
-        api = Api(open_storage("memory:"), **other)
+    @pytest.mark.parametrize(("role", "method", "status"), [(Role.WRITE, "GET", 405), (Role.QUERY, "POST", 405)])
+    def test_a_role_serves_nothing_of_the_other(self, role: Role, method: str, status: int) -> None:
+        api = Api(open_storage("memory:"), role=role)
         response = api.client.open(f"{PROFILES}?service=a&type=cpu&from=now-1h", method=method, data=pprof())
         assert response.status_code == status

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from profbucket.api.app import PROFILES
+from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
 from profbucket.pprof import deflate, profile_pb2
 from tests.support.memory_limit import jail

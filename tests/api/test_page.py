@@ -10,6 +10,7 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from profbucket.api import page
 from profbucket.api.app import create_app
+from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
@@ -22,10 +23,10 @@ UI = ROOT / "profbucket" / "ui"
 NAMES = sorted(path.relative_to(UI).as_posix() for path in UI.rglob("*") if path.is_file())
 
 
-def app(bare: str | None = None, names: frozenset[str] = frozenset()) -> Flask:
+def app(role: Role = Role.COLLECTOR, names: frozenset[str] = frozenset()) -> Flask:
     storage = open_storage("memory:")
     return create_app(
-        Config("memory:", function_names=names), collector=Collector(storage), querier=Querier(storage), bare=bare
+        Config("memory:", function_names=names), role, collector=Collector(storage), querier=Querier(storage)
     )
 
 
@@ -131,8 +132,8 @@ def test_a_functions_name_without_a_slash_is_led_to_one() -> None:
 
 def test_functions_that_do_another_job_have_no_page(tmp_path: Path) -> None:
     """The merge function's bare URL stays what `go tool pprof` is pointed at."""
-    for bare, status in (("merge", 400), ("write", 405)):
-        client = app(bare).test_client()
+    for role, status in ((Role.MERGE, 400), (Role.WRITE, 405)):
+        client = app(role).test_client()
         assert client.get("/").status_code == status
         assert client.get("/ui/app.js").status_code == 404
     storage = f"file://{tmp_path}/profiles"

@@ -16,6 +16,7 @@ import urllib3
 from werkzeug.serving import make_server
 
 from profbucket.api.app import create_app
+from profbucket.api.routes import Role
 from profbucket.auth import ApiKeys, Scope, generate_secret, hash_secret
 from profbucket.cli.http_client import HttpClient
 from profbucket.config import Config
@@ -28,7 +29,7 @@ from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
-from tests.api.test_app import pprof
+from tests.support.api import pprof
 from tests.support.go_tool import GoPprof, run
 from tests.support.paths import ROOT
 from tests.support.serving import running, served
@@ -162,7 +163,8 @@ class TestRedirect:
         Collector(storage).collect("shop", ProfileType.CPU, Labels(), data)
         limits = Limits(answer_bytes=100)
         config = Config("memory:", limits, keys=ApiKeys.parse(json.dumps(ENTRIES)))
-        server = make_server("127.0.0.1", 0, create_app(config, querier=Querier(storage, limits)), threaded=True)
+        app = create_app(config, Role.QUERY, querier=Querier(storage, limits))
+        server = make_server("127.0.0.1", 0, app, threaded=True)
         with running(server):
             yield f"http://127.0.0.1:{server.port}"
         server.server_close()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.api.app import create_app
+from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.errors import Invalid, NotFound, NotMergeable, TooMany
 from profbucket.ingest.collector import Collector
@@ -267,14 +268,14 @@ def test_it_is_asked_for_over_http(stored: Stored) -> None:
     """``delta`` is 0 or 1, and no label."""
     stored.put({b"f": (1, 10, 1, 1)}, 0)
     stored.put({b"f": (3, 30, 2, 2)}, 1)
-    app = create_app(Config("memory:", anonymous=True), querier=stored.querier).test_client()
+    app = create_app(Config("memory:", anonymous=True), Role.QUERY, querier=stored.querier).test_client()
     ask = "/api/0/profiles/merge?service=api&type=heap&from=0&to=2200000000"
     answer = app.get(f"{ask}&delta=1")
     assert (answer.status_code, read(answer.data)) == (200, {b"f": (2, 20, 2, 2)})
     assert 'filename="api-heap-delta.pb.gz"' in answer.headers["Content-Disposition"]
     assert read(app.get(f"{ask}&delta=0").data) == {b"f": (4, 40, 3, 3)}
     wrong = app.get(f"{ask}&delta=yes")
-    assert (wrong.status_code, wrong.get_json()["error"]) == (400, "delta='yes': it is 0 or 1")
+    assert (wrong.status_code, wrong.get_json()["error_code"]) == (400, "invalid_parameter")
     assert app.get(f"{ask}&delta=1&limit=1").status_code == 400
 
 

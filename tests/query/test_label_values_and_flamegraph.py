@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from profbucket.api.app import PROFILES, create_app
+from profbucket.api.app import create_app
+from profbucket.api.routes import PROFILES, Role
 from profbucket.auth import ApiKeys, hash_secret
 from profbucket.config import Config
 from profbucket.limits import Limits
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
-from tests.api.test_app import NOW, Api, body, error, pprof
+from tests.support.api import NOW, Api, body, error, pprof
 
 FLAME = f"{PROFILES}/flame"
 HOUR = {"service": "api", "type": "cpu", "from": "now-1h"}
@@ -120,7 +121,7 @@ def test_large_answers_are_compressed_for_those_who_can_read_that(api: Api) -> N
 
 
 def test_labels_and_types_to_choose_from_are_those_that_exist(api: Api) -> None:
-    api.posted(pprof(2, at=NOW, kind="alloc"), type="heap", pod="x")
+    api.posted(pprof(2, at=NOW, sample_type="alloc"), type="heap", pod="x")
     assert body(api.get("/api/0/labels", service="api")) == {
         "types": ["cpu", "heap"],
         "labels": [
@@ -179,7 +180,10 @@ def keyed() -> Api:
     api.posted(pprof(1, at=NOW))
     api.posted(pprof(1, at=NOW), service="secret")
     api.app = create_app(
-        Config("memory:", keys=ApiKeys.parse(json.dumps(entries))), querier=Querier(storage), clock=lambda: NOW
+        Config("memory:", keys=ApiKeys.parse(json.dumps(entries))),
+        Role.QUERY,
+        querier=Querier(storage),
+        clock=lambda: NOW,
     )
     api.client = api.app.test_client()
     return api

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import create_environ, run_wsgi_app
 
-from profbucket.api.app import PROFILES
+from profbucket.api.routes import PROFILES
 from profbucket.auth import generate_secret
 from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
@@ -24,7 +24,7 @@ from profbucket.model.meta import Meta
 from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
 from profbucket.telemetry.request import RequestRecord, Trace, record_requests
-from tests.api.test_app import Api, pprof
+from tests.support.api import Api, pprof
 from tests.support.serving import served
 
 TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
@@ -173,7 +173,7 @@ class TestError:
         reported: list[RequestRecord] = []
         with pytest.raises(KeyError):
             run_wsgi_app(record_requests(broken, reported.append), create_environ("/x"))
-        assert [(exchange.path, exchange.status) for exchange in reported] == [("/x", 500)]
+        assert [(record.path, record.status) for record in reported] == [("/x", 500)]
 
 
 class TestTrace:
@@ -212,16 +212,16 @@ class TestTrace:
 
     @given(st.text(max_size=80), st.text(max_size=80))
     def test_headers_that_make_no_sense_are_no_trace(self, cloud: str, parent: str) -> None:
-        trace = Trace.of(cloud, parent)
-        assert trace == Trace() or re.fullmatch("[0-9a-f]{32}", trace.trace)
+        trace = Trace.from_headers(cloud, parent)
+        assert trace == Trace() or re.fullmatch("[0-9a-f]{32}", trace.trace_id)
 
 
 class TestLines:
     @given(st.text(), st.text())
     def test_whatever_is_in_a_request_it_is_one_line_of_json(self, path: str, service: str) -> None:
         record = logging.LogRecord("profbucket", logging.INFO, "", 0, "%s", (path,), None)
-        record.exchange = RequestRecord(method="GET", path=path, service=service, counts={"found": 1})
-        text = logs.Json().format(record)
+        record.request_record = RequestRecord(method="GET", path=path, service=service, counts={"found": 1})
+        text = logs.JsonFormatter().format(record)
         assert "\n" not in text
         assert text.encode()
         assert json.loads(text)["found"] == 1
@@ -243,7 +243,7 @@ class TestLines:
             raise ValueError(text.format(secret))
         except ValueError:
             failure = sys.exc_info()
-        for formatter in (logs.Json(), logs.Plain()):
+        for formatter in (logs.JsonFormatter(), logs.PlainFormatter()):
             record = logging.LogRecord("x", logging.ERROR, "", 0, text.format(secret), (), failure)
             formatted = formatter.format(record)
             assert secret not in formatted

@@ -7,12 +7,12 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parsed
 
-from profbucket.api.app import PROFILES
+from profbucket.api.routes import PROFILES
 from profbucket.ingest.collector import Collector
 from profbucket.model.meta import Meta
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
-from tests.api.test_app import Api, pprof
+from tests.support.api import Api, pprof
 from tests.support.serving import served
 
 Sample = tuple[str, frozenset[tuple[str, str]]]

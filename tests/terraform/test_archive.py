@@ -42,6 +42,7 @@ def test_the_archive_holds_every_module(unpacked: Path) -> None:
         expected = {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
         assert expected == {path.relative_to(unpacked) for path in (unpacked / package).rglob("*.py")}
     assert (unpacked / "storage_gcs" / "indexes.json").exists()
+    assert (unpacked / "profbucket" / "api" / "openapi.json").exists()
     ui = ROOT / "profbucket" / "ui"
     page = {path.relative_to(ui): path.read_text() for path in ui.rglob("*") if path.is_file()}
     shipped = unpacked / "profbucket" / "ui"

@@ -7,8 +7,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from profbucket.times import SECOND, parse_time
-from tests.api.test_app import pprof
 from tests.api.test_page import NAMES
+from tests.support.api import pprof
 from tests.support.browser import post
 from tests.support.serving import served
 from tests.ui.conftest import Opener, everything

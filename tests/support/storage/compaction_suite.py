@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import urllib3
 
-from profbucket.api.app import PROFILES, create_app
+from profbucket.api.app import create_app
+from profbucket.api.routes import PROFILES, Role
 from profbucket.config import Config
 from profbucket.errors import NotFound
 from profbucket.ingest.collector import Collector
@@ -231,7 +232,7 @@ class CompactionClaims:
         for meta in metas[:2]:
             storage.bucket.delete(ProfileId.parse(meta.id).object_key)
         limits = Limits(answer_bytes=1)
-        api = create_app(Config("memory:", limits), querier=Querier(storage, limits)).test_client()
+        api = create_app(Config("memory:", limits), Role.QUERY, querier=Querier(storage, limits)).test_client()
         for some in ([0], [2], [0, 1], [0, 2]):
             answer = api.get(f"{PROFILES}/{'+'.join(metas[i].id for i in some)}")
             link = answer.headers.get("Location")

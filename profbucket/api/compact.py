@@ -1,0 +1,34 @@
+"""The route that a scheduler calls to compact the storage."""
+
+from collections.abc import Callable, Mapping
+
+from flask import Response
+
+from profbucket.api.authentication import authenticate_request
+from profbucket.api.responses import json_response
+from profbucket.auth import Authenticator, Scope
+from profbucket.maintenance.compactor import Action, Compactor
+from profbucket.telemetry.request import current_record
+
+
+class CompactRoutes:
+    """The view that runs *compactor* for at most *max_seconds*."""
+
+    def __init__(self, compactor: Compactor, authenticator: Authenticator, max_seconds: int) -> None:
+        self._compactor = compactor
+        self._authenticator = authenticator
+        self._max_seconds = max_seconds
+
+    def views(self) -> Mapping[str, Callable[..., Response]]:
+        """Return each operation's view."""
+        return {"compact": self.post}
+
+    def post(self) -> Response:
+        """Run a compaction and return the number of steps per action."""
+        authenticate_request(self._authenticator, Scope.ADMIN)
+        counts = dict.fromkeys((*map(str, Action), "profiles"), 0)
+        current_record().counts = counts
+        for step in self._compactor.run(self._max_seconds):
+            counts[step.deed] += 1
+            counts["profiles"] += step.profiles
+        return json_response({**counts, "complete": self._compactor.complete})

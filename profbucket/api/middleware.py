@@ -1,0 +1,46 @@
+"""WSGI middleware for paths and bodies as platforms and clients send them."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+READ_CHUNK_BYTES = 1 << 16
+
+
+def strip_function_name(app: WSGIApplication, function_names: frozenset[str]) -> WSGIApplication:
+    """Return *app* with a leading function name moved from PATH_INFO to SCRIPT_NAME, and slashes collapsed.
+
+    Whether the platform leaves a function's name in the path depends on the URL that the client called.
+    """
+
+    def stripping_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "").lstrip("/")  # an agent's collector URL often ends in a slash
+        first, _, rest = path.partition("/")
+        if first in function_names:
+            environ["SCRIPT_NAME"] = f"{environ.get('SCRIPT_NAME', '')}/{first}"
+            path = rest
+        environ["PATH_INFO"] = f"/{path}"
+        return app(environ, start_response)
+
+    return stripping_app
+
+
+def drain_body(app: WSGIApplication, max_bytes: int) -> WSGIApplication:
+    """Return *app* with up to *max_bytes* that it left unread of a body read and discarded.
+
+    A client that is still sending would not see the response.
+    """
+
+    def draining_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        response = app(environ, start_response)
+        if environ.get("wsgi.input_terminated"):  # the server ends the stream with the body, as gunicorn does
+            _discard(environ["wsgi.input"].read, max_bytes)
+        return response
+
+    return draining_app
+
+
+def _discard(read: Callable[[int], bytes], max_bytes: int) -> None:
+    with suppress(OSError):  # the client has disconnected
+        while max_bytes > 0 and (chunk := read(min(max_bytes, READ_CHUNK_BYTES))):
+            max_bytes -= len(chunk)

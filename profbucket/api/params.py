@@ -1,0 +1,173 @@
+"""Query parameters, and the selection of profiles that they describe."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from profbucket.auth import ApiKey, Scope
+from profbucket.errors import Invalid, NotMergeable
+from profbucket.limits import Limits
+from profbucket.model.ids import ProfileId, check_service
+from profbucket.model.labels import Matcher, parse_matchers
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.telemetry.request import current_record
+from profbucket.times import format_time, parse_time
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import MultiDict
+
+# Parameters that are no labels on any route. pprof adds "seconds" if its option -seconds is set.
+RESERVED_PARAMETERS = frozenset(
+    {"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"}
+)
+# Parameters that are no labels on some routes.
+BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
+FLAME_PARAMETERS = BASE_PARAMETERS | {"sample_type", "max_nodes", "focus"}
+MERGE_PARAMETERS = frozenset({"delta"})
+SERIES_PARAMETERS = frozenset({"group_by", "step"})
+
+_SHOWN_CHARACTERS = 80  # of a parameter's value in an error message
+
+
+class Parameters:
+    """The query parameters of a request, of which *reserved* ones are no labels on its route."""
+
+    def __init__(self, args: "MultiDict[str, str]", reserved: frozenset[str] = frozenset()) -> None:
+        """Raise ``Invalid`` for a parameter that is repeated."""
+        for name, values in args.lists():
+            if len(values) > 1:
+                raise Invalid(
+                    f"parameter {name[:_SHOWN_CHARACTERS]!r} is given {len(values)} times; send it once",
+                    code="repeated_parameter",
+                )
+        self._args = args
+        self._reserved = RESERVED_PARAMETERS | reserved
+
+    def has(self, name: str) -> bool:
+        """Return whether parameter *name* is present, even if it is empty."""
+        return name in self._args
+
+    def get(self, name: str) -> str:
+        """Return the value of *name*, or ``""``."""
+        return self._args.get(name, "")
+
+    def require(self, name: str) -> str:
+        """Return the value of *name*; raise ``Invalid`` if it is missing or empty."""
+        value = self.get(name)
+        if not value:
+            raise Invalid(f"parameter {name!r} is missing; add {name}=…", code="missing_parameter")
+        return value
+
+    def positive_integer(self, name: str) -> int | None:
+        """Return the value of *name*, or ``None`` if it is missing; raise ``Invalid`` for anything else."""
+        text = self.get(name)
+        if not text:
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+            raise Invalid(
+                f"{name}={text[:_SHOWN_CHARACTERS]!r} is not a whole number from 1 to 999999999",
+                code="invalid_parameter",
+            )
+        return int(text)
+
+    def flag(self, name: str) -> bool:
+        """Return whether *name* is 1; missing means 0. Raise ``Invalid`` for anything else."""
+        text = self.get(name)
+        if text not in ("", "0", "1"):
+            raise Invalid(f"{name}={text[:_SHOWN_CHARACTERS]!r} is neither 0 nor 1", code="invalid_parameter")
+        return text == "1"
+
+    def labels(self) -> Iterable[tuple[str, str]]:
+        """Yield all parameters that are not reserved."""
+        return ((name, value) for name, value in self._args.items() if name not in self._reserved)
+
+
+class QueryParser:
+    """Reads selections of profiles from parameters. *clock* returns nanoseconds since 1970."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], int]) -> None:
+        self._limits = limits
+        self._clock = clock
+
+    def service(self, api_key: ApiKey, parameters: Parameters) -> str:
+        """Return the service; raise ``Invalid``, or ``PermissionDenied`` if *api_key* may not read it."""
+        service = parameters.require("service")
+        api_key.require(Scope.READ, service)
+        check_service(service, self._limits)
+        return service
+
+    def query(self, api_key: ApiKey, parameters: Parameters, profile_type: ProfileType | None) -> Query:
+        """Return the selection of profiles that *parameters* describe and note it in the request record.
+
+        Raise ``Invalid``, or ``PermissionDenied`` if *api_key* may not read the service.
+        """
+        service = self.service(api_key, parameters)
+        current_record().set_subject(service, profile_type)
+        matchers = (
+            *parse_matchers(parameters.get("labels")),
+            *(Matcher(key, "=", value) for key, value in parameters.labels()),
+        )
+        self._check_matchers("labels", matchers)
+        now = self._clock()
+        start = parse_time(parameters.require("from"), now)
+        end = parse_time(parameters.get("to") or "now", now, end=True)
+        _check_range("from", start, "to", end)
+        page = parameters.get("page")
+        return Query(
+            service=service,
+            type=profile_type,
+            start=start,
+            end=end,
+            matchers=matchers,
+            after=(ProfileId.parse(page).created_at, page) if page else None,
+            limit=parameters.positive_integer("limit"),
+        )
+
+    def base_query(self, parameters: Parameters, query: Query) -> Query | None:
+        """Return *query* changed by the ``base_`` parameters, or ``None`` if there are none.
+
+        Raise ``Invalid`` for values that are malformed.
+        """
+        if not any(parameters.has(name) for name in BASE_PARAMETERS):
+            return None
+        now = self._clock()
+        start, end, matchers = query.start, query.end, query.matchers
+        if text := parameters.get("base_from"):
+            start = parse_time(text, now)
+        if text := parameters.get("base_to"):
+            end = parse_time(text, now, end=True)
+        _check_range("base_from", start, "base_to", end)
+        if parameters.has("base_labels"):
+            matchers = parse_matchers(parameters.get("base_labels"))
+            self._check_matchers("base_labels", matchers)
+        return replace(query, start=start, end=end, matchers=matchers)
+
+    def _check_matchers(self, parameter: str, matchers: tuple[Matcher, ...]) -> None:
+        if len(matchers) > self._limits.labels:
+            raise self._limits.invalid("labels", f"{parameter} has {len(matchers)} conditions")
+
+
+def find_type(parameters: Parameters) -> ProfileType | None:
+    """Return the profile type to find, or ``None`` for any, which kube-profefe sends as ``unknown``."""
+    text = parameters.get("type")
+    return None if text in ("", "unknown") else ProfileType.parse(text)
+
+
+def mergeable_type(parameters: Parameters) -> ProfileType | None:
+    """Return the profile type to merge, or ``None`` if missing; raise ``NotMergeable`` for an unknown one."""
+    text = parameters.get("type")
+    if text and text not in set(ProfileType):
+        raise NotMergeable(
+            f"profiles of type {text[:_SHOWN_CHARACTERS]!r} cannot be merged: unknown profile type",
+            code="unknown_profile_type",
+        )
+    return ProfileType(text) if text else None
+
+
+def _check_range(start_name: str, start: int, end_name: str, end: int) -> None:
+    if start > end:
+        raise Invalid(
+            f"{start_name} is after {end_name}: {format_time(start)} is later than {format_time(end)}",
+            code="invalid_time_range",
+        )

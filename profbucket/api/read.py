@@ -1,0 +1,143 @@
+"""The routes that return profiles, and what is derived from them."""
+
+from collections.abc import Callable, Mapping
+
+from flask import Response, request
+
+from profbucket.api.authentication import authenticate_request
+from profbucket.api.params import (
+    FLAME_PARAMETERS,
+    MERGE_PARAMETERS,
+    SERIES_PARAMETERS,
+    Parameters,
+    QueryParser,
+    find_type,
+    mergeable_type,
+)
+from profbucket.api.responses import compress, download, json_response, redirect
+from profbucket.auth import ApiKey, Authenticator, Scope
+from profbucket.errors import Invalid, NotFound
+from profbucket.limits import Limits
+from profbucket.model.ids import ProfileId, escape_service
+from profbucket.model.meta import meta_to_json
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.flamegraph import flame
+from profbucket.query.label_values import choices
+from profbucket.query.querier import Merged, Querier, missing
+from profbucket.query.timeline import parse_step
+from profbucket.telemetry.request import current_record
+
+
+class ReadRoutes:
+    """The views that answer from *querier*."""
+
+    def __init__(
+        self, querier: Querier, authenticator: Authenticator, limits: Limits, clock: Callable[[], int]
+    ) -> None:
+        self._querier = querier
+        self._authenticator = authenticator
+        self._limits = limits
+        self._queries = QueryParser(limits, clock)
+
+    def views(self) -> Mapping[str, Callable[..., Response]]:
+        """Return each operation's view."""
+        return {
+            "findProfiles": self.find,
+            "mergeProfiles": self.merge,
+            "getProfiles": self.fetch,
+            "getFlame": self.flame,
+            "listServices": self.services,
+            "listLabels": self.labels,
+            "getSeries": self.series,
+            "symbolize": self.symbolize,
+        }
+
+    def find(self) -> Response:
+        """List the profiles that match."""
+        api_key = self._authenticate()
+        parameters = Parameters(request.args)
+        page = self._querier.find(self._queries.query(api_key, parameters, find_type(parameters)))
+        current_record().counts = {"found": len(page.profiles)}
+        return json_response([meta_to_json(meta) for meta in page.profiles], next=page.next)
+
+    def merge(self) -> Response:
+        """Merge the profiles that match into one pprof."""
+        api_key = self._authenticate()
+        parameters = Parameters(request.args, MERGE_PARAMETERS)
+        query = self._queries.query(api_key, parameters, mergeable_type(parameters))
+        return self._send(self._querier.delta(query) if parameters.flag("delta") else self._querier.merge(query))
+
+    def fetch(self, ids: str) -> Response:
+        """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""
+        api_key = self._authenticate()
+        try:
+            profile_ids = [ProfileId.parse(text) for text in ids.split("+")]
+        except Invalid as error:
+            raise NotFound(str(error)) from None
+        for profile_id in profile_ids:
+            if not api_key.may_access(profile_id.service):
+                raise missing(profile_id)  # the same answer as for a missing profile, so that ids do not leak
+        profile_id, *others = profile_ids
+        current_record().set_subject(profile_id.service, profile_id.type)
+        if others or (data := self._querier.stored(profile_id)) is None:
+            return self._send(self._querier.merge_ids(profile_ids))
+        suffix = profile_id.object_key.removeprefix(str(profile_id))
+        filename = f"{escape_service(profile_id.service)}-{profile_id.type}{suffix}"
+        link = self._querier.link(profile_id, data, filename)
+        return redirect(link) if link else download(data, filename)
+
+    def flame(self) -> Response:
+        """Return the merge of the profiles that match as a flame graph."""
+        api_key = self._authenticate()
+        parameters = Parameters(request.args, FLAME_PARAMETERS)
+        query = self._queries.query(api_key, parameters, mergeable_type(parameters))
+        base_query = self._queries.base_query(parameters, query)
+        graph = flame(
+            self._querier,
+            [query, base_query] if base_query else [query],
+            self._limits,
+            sample_type=parameters.get("sample_type"),
+            max_nodes=parameters.positive_integer("max_nodes"),
+            focus=parameters.get("focus") or None,
+        )
+        current_record().counts = graph["profiles"][0]
+        return compress(json_response(graph))
+
+    def services(self) -> Response:
+        """List the services that have profiles."""
+        api_key = self._authenticate()
+        return json_response(self._querier.services(api_key.may_access))
+
+    def labels(self) -> Response:
+        """List the profile types and the label values of a service."""
+        api_key = self._authenticate()
+        parameters = Parameters(request.args)
+        service = self._queries.service(api_key, parameters)
+        text = parameters.get("type")
+        profile_type = ProfileType.parse(text) if text else None
+        current_record().set_subject(service, profile_type)
+        return compress(json_response(choices(self._querier.series(service), profile_type).to_json()))
+
+    def series(self) -> Response:
+        """Return the totals of the profiles that match, per time step and group of labels."""
+        api_key = self._authenticate()
+        parameters = Parameters(request.args, SERIES_PARAMETERS)
+        query = self._queries.query(api_key, parameters, find_type(parameters))
+        label_names = tuple(dict.fromkeys(filter(None, parameters.get("group_by").split(","))))
+        if len(label_names) > self._limits.labels:
+            raise self._limits.invalid("labels", f"group_by has {len(label_names)} labels")
+        step = parse_step(parameters.get("step"))
+        return compress(json_response(self._querier.timeline(query, label_names, step)))
+
+    def symbolize(self, path: str = "") -> Response:
+        """Return no symbols. pprof posts addresses without names here and fails on any other answer."""
+        return Response("num_symbols: 0\n", content_type="text/plain; charset=utf-8")
+
+    def _authenticate(self) -> ApiKey:
+        return authenticate_request(self._authenticator, Scope.READ)
+
+    def _send(self, merged: Merged) -> Response:
+        """Return a merge, or a redirect to a copy in the bucket if the merge is large."""
+        current_record().counts = {"found": merged.found, "merged": merged.merged, "expired": merged.expired}
+        link = self._querier.offer(merged.data, merged.filename)
+        return redirect(link) if link else download(merged.data, merged.filename)

@@ -1,0 +1,42 @@
+"""Responses: the JSON envelope, files to download, redirects."""
+
+import json
+from typing import Any
+
+from flask import Response, request
+from isal import igzip
+
+
+def json_response(body: Any, status: int = 200, **fields: str | None) -> Response:
+    """Return *body* in the JSON envelope, with *fields* beside it; fields that are ``None`` are left out."""
+    envelope = {"code": status, "body": body, **fields}
+    envelope = {name: value for name, value in envelope.items() if value is not None}
+    return Response(json.dumps(envelope) + "\n", status, content_type="application/json")
+
+
+def download(data: bytes, filename: str) -> Response:
+    """Return *data* as a file called *filename*."""
+    headers = {
+        "Content-Disposition": f'attachment; filename="{filename}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(data, 200, headers, content_type="application/octet-stream")
+
+
+def redirect(url: str) -> Response:
+    """Return a redirect to a signed *url* in the bucket. pprof follows it without sending its API key."""
+    return Response("see the header Location\n", 302, {"Location": url, "Cache-Control": "no-store"}, "text/plain")
+
+
+def compress(response: Response) -> Response:
+    """Compress *response* if the client accepts gzip."""
+    response.vary.add("Accept-Encoding")
+    if request.accept_encodings["gzip"] > 0:
+        response.set_data(gzip(response.get_data()))
+        response.headers["Content-Encoding"] = "gzip"
+    return response
+
+
+def gzip(data: bytes) -> bytes:
+    """Return *data* compressed, without a timestamp, so that the same input gives the same bytes."""
+    return igzip.compress(data, compresslevel=3, mtime=0)

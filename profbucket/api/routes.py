@@ -1,0 +1,69 @@
+"""The roles a collector can have, and the routes that each role answers."""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+PROFILES = "/api/0/profiles"
+
+
+class Role(StrEnum):
+    """The job of a collector process, named after its entry point in functions/main.py."""
+
+    WRITE = "write"  # stores profiles
+    QUERY = "query"  # finds, fetches and merges profiles, and serves the web page
+    MERGE = "merge"  # the URL for `go tool pprof`
+    COLLECTOR = "collector"  # write and query in one process
+    COMPACT = "compact"  # compaction, called by a scheduler
+
+
+class Route(NamedTuple):
+    """An HTTP method and a path in werkzeug's syntax, answered by *operation*.
+
+    An operation is a view of this package and a description in openapi.json.
+    """
+
+    method: str
+    path: str
+    operation: str
+
+
+_STATUS = (
+    Route("GET", "/api/0/version", "getVersion"),
+    Route("GET", "/api/0/openapi.json", "getOpenapi"),
+    Route("GET", "/metrics", "getMetrics"),
+    Route("GET", "/healthz", "getHealth"),
+    Route("GET", "/health", "getHealth"),  # Google's front end reserves /healthz on run.app
+)
+_WRITE = (Route("POST", PROFILES, "postProfile"),)
+_READ = (
+    Route("GET", PROFILES, "findProfiles"),
+    Route("GET", f"{PROFILES}/merge", "mergeProfiles"),
+    Route("GET", "/merge", "mergeProfiles"),
+    Route("GET", f"{PROFILES}/<path:ids>", "getProfiles"),
+    Route("GET", f"{PROFILES}/flame", "getFlame"),
+    Route("GET", "/api/0/services", "listServices"),
+    Route("GET", "/api/0/labels", "listLabels"),
+    Route("GET", "/api/0/series", "getSeries"),
+    Route("POST", "/symbolz", "symbolize"),
+    Route("POST", "/symbol", "symbolize"),
+    Route("POST", "/<path:path>/symbolz", "symbolize"),
+    Route("POST", "/<path:path>/symbol", "symbolize"),
+)
+_PAGE = (
+    Route("GET", "/", "getPage"),
+    Route("GET", "/ui/<path:name>", "getPageFile"),
+)
+
+ROUTES: Mapping[Role, Sequence[Route]] = {
+    Role.WRITE: (*_WRITE, Route("POST", "/", "postProfile"), *_STATUS),
+    Role.QUERY: (*_READ, *_PAGE, *_STATUS),
+    Role.MERGE: (
+        *_READ,
+        Route("GET", "/", "mergeProfiles"),
+        Route("GET", "/debug/pprof/profile", "mergeProfiles"),  # pprof's default for a URL without a path
+        *_STATUS,
+    ),
+    Role.COLLECTOR: (*_WRITE, *_READ, *_PAGE, *_STATUS),
+    Role.COMPACT: (Route("POST", "/", "compact"), *_STATUS),
+}
