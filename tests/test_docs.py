@@ -1,0 +1,43 @@
+"""The documents agree with the code: links, tables and figures."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.support.paths import ROOT
+from tests.test_layering import TABLE
+
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "bench" / "RESULTS.md"])
+FIGURES = sorted(ROOT.glob("docs/*.svg"))
+
+
+def _anchors(text: str) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of *text*."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_existing_files_and_headings(document: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", document.read_text()):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        if not target.exists() or (anchor and anchor not in _anchors(target.read_text())):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_packages_of_design_md_are_those_of_the_layering_table() -> None:
+    section = (ROOT / "docs" / "design.md").read_text().partition("\n## Packages\n")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `([\w.]+)` \|", section, re.MULTILINE)) == sorted(TABLE)
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda path: path.name)
+def test_figures_have_a_description_and_a_dark_mode(figure: Path) -> None:
+    svg = ElementTree.parse(figure).getroot()
+    names = {element.tag.rpartition("}")[2] for element in svg.iter()}
+    assert {"title", "desc"} <= names
+    assert "prefers-color-scheme: dark" in figure.read_text()
