@@ -1,4 +1,4 @@
-"""Fixtures that more than one room needs."""
+"""Fixtures for more than one package, and the order of the tests."""
 
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -7,39 +7,39 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.emulators import firestore_emulator, gcs_emulator, s3_emulator
-from tests.support.exclusive import turn
+from tests.support.exclusive import machine_lock
 from tests.support.go_tool import Go, GoPprof, build_shop, find_go
 from tests.support.serving import served
 
-# The suites are not test modules themselves; this shows their assertions as if they were.
+# pytest explains failed assertions only in test modules, unless it is asked to.
 for suite in ("bucket_suite", "index_suite", "storage_suite", "repair_suite", "compaction_suite"):
     pytest.register_assert_rewrite(f"tests.support.storage.{suite}")
 
-# Machines are shared: how long an example takes says nothing.
+# On a shared machine the duration of an example is meaningless.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """First those that run alone: later, one process would wait for what the others have begun."""
+    """Run tests marked ``alone`` first, so that no process has to wait for the others in the middle."""
     items.sort(key=lambda item: item.get_closest_marker("alone") is None)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    with turn(item.get_closest_marker("alone") is not None):
+    with machine_lock(item.get_closest_marker("alone") is not None):
         return (yield)
 
 
 @pytest.fixture(scope="session")
 def go() -> Go:
-    """The go command, kept away from the network."""
+    """The go command, without network access."""
     return find_go()
 
 
 @pytest.fixture(scope="session")
 def go_pprof(go: Go, tmp_path_factory: pytest.TempPathFactory) -> GoPprof:
-    """Call it with the arguments of ``go tool pprof``; it returns what the tool wrote and its exit code."""
+    """``go tool pprof``: call it with arguments; it returns the output and the exit code."""
     return GoPprof(go, tmp_path_factory.mktemp("pprof"))
 
 
@@ -51,7 +51,7 @@ def shop(go: Go, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a collector over a fresh directory. All tests share it: each uses services of its own."""
+    """The URL of a collector over a new directory. All tests share it, so each uses its own services."""
     directory = tmp_path_factory.mktemp("collector")
     with served(f"file://{directory / 'profiles'}", directory / "log") as url:
         yield url
@@ -59,7 +59,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an emulator of Cloud Storage, and the environment. Each test has its own bucket."""
+    """The URL of a Cloud Storage emulator, which the environment points to. Each test makes its own bucket."""
     with gcs_emulator(tmp_path_factory.mktemp("gcs") / "log") as url, pytest.MonkeyPatch.context() as environment:
         environment.setenv("STORAGE_EMULATOR_HOST", url)
         yield url
@@ -67,7 +67,7 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def firestore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of an emulator of Firestore, and the environment. Each test has its own project."""
+    """The address of a Firestore emulator, which the environment points to. Each test has its own project."""
     log = tmp_path_factory.mktemp("firestore") / "log"
     with firestore_emulator(log) as host, pytest.MonkeyPatch.context() as environment:
         environment.setenv("FIRESTORE_EMULATOR_HOST", host)
@@ -76,7 +76,7 @@ def firestore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of an emulator of S3, and credentials that it takes. Each test has its own bucket."""
+    """The URL of an S3 emulator; the environment has credentials. Each test makes its own bucket."""
     with s3_emulator(tmp_path_factory.mktemp("s3") / "log") as url, pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", "testing")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")

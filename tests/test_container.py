@@ -18,7 +18,7 @@ from tests.support.cache import cached, make_environment
 from tests.support.go_tool import run
 from tests.support.paths import ROOT
 from tests.support.requirements import CONTAINER, pinned_environment
-from tests.support.serving import PATIENCE, free_port, wait
+from tests.support.serving import TIMEOUT_SECONDS, free_port, wait_until_up
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 
@@ -181,13 +181,13 @@ def test_its_command_serves_with_its_pins_alone(installed: Path, tmp_path: Path)
             [*program, *command[1:-1], str(port)], cwd=tmp_path, env=environment, stdout=output, stderr=output
         )
     try:
-        wait(process, port, log)
+        wait_until_up(process, port, log)
         url = f"http://127.0.0.1:{port}/api/0/profiles?service=shop&type=cpu"
-        assert urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE).status == 200
-        assert urllib3.request("GET", f"{url}&from=2000-01-01T00:00:00", timeout=PATIENCE).status == 200
+        assert urllib3.request("POST", url, body=CPU.read_bytes(), timeout=TIMEOUT_SECONDS).status == 200
+        assert urllib3.request("GET", f"{url}&from=2000-01-01T00:00:00", timeout=TIMEOUT_SECONDS).status == 200
         for path in ("/", "/ui/app.js", "/ui/speedscope/index.html"):  # they are no modules, and in the wheel
-            assert urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=PATIENCE).status == 200
+            assert urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT_SECONDS).status == 200
     finally:
         process.terminate()  # as a host ends a container
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
     assert process.returncode in (0, 143)

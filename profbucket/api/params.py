@@ -56,7 +56,7 @@ class Parameters:
         """Return the value of *name*; raise ``Invalid`` if it is missing or empty."""
         value = self.get(name)
         if not value:
-            raise Invalid(f"parameter {name!r} is missing; add {name}=…", code="missing_parameter")
+            raise Invalid(f"parameter {name!r} is missing or empty", code="missing_parameter")
         return value
 
     def positive_integer(self, name: str) -> int | None:

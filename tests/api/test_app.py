@@ -116,8 +116,8 @@ class TestPost:
     @pytest.mark.parametrize(
         ("parameters", "sentence"),
         [
-            ({"service": ""}, "parameter 'service' is missing"),
-            ({"type": ""}, "parameter 'type' is missing"),
+            ({"service": ""}, "parameter 'service' is missing or empty"),
+            ({"type": ""}, "parameter 'type' is missing or empty"),
             ({"type": "unknown"}, "no such profile type: 'unknown'; it is one of cpu, heap"),
             ({"type": "CPU"}, "no such profile type"),
             ({"labels": "version"}, "a label without '=': 'version'"),
@@ -318,9 +318,9 @@ class TestFind:
     @pytest.mark.parametrize(
         ("parameters", "sentence"),
         [
-            ({"service": ""}, "parameter 'service' is missing"),
+            ({"service": ""}, "parameter 'service' is missing or empty"),
             ({"service": "s" * 201}, "PROFBUCKET_MAX_SERVICE_BYTES"),
-            ({"from": ""}, "parameter 'from' is missing"),
+            ({"from": ""}, "parameter 'from' is missing or empty"),
             ({"from": "now", "to": "now-1h"}, "from is after to"),
             ({"from": "2026-02-30T00:00:00"}, "no such day"),
             ({"limit": "0"}, "limit='0' is not a whole number"),

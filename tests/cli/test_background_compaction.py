@@ -14,7 +14,7 @@ import pytest
 from profbucket.cli.background_compaction import COMPACT, Upkeep, upkeep
 from profbucket.config import Config
 from tests.support.go_tool import run
-from tests.support.serving import PATIENCE
+from tests.support.serving import TIMEOUT_SECONDS
 
 OFTEN = 0.001  # seconds
 SELDOM = 3600.0
@@ -44,14 +44,14 @@ def shell(script: str) -> list[str]:
 def test_it_runs_now_and_again_and_says_what_was_done(said: Said) -> None:
     script = 'echo compacted; echo "2 blocks in $STORAGE_URL" >&2'
     with Upkeep(OFTEN, ENVIRONMENT, shell(script)):
-        records = [said.get(timeout=PATIENCE) for _ in range(3)]
+        records = [said.get(timeout=TIMEOUT_SECONDS) for _ in range(3)]
     assert {one.getMessage() for one in records} == {"compaction: 2 blocks in file:///profiles"}
     assert {one.levelname for one in records} == {"INFO"}
 
 
 def test_what_a_run_could_not_do_is_an_error_although_it_did_the_rest(said: Said) -> None:
     with Upkeep(SELDOM, ENVIRONMENT, shell("echo united; echo blocks stay apart >&2; echo 1 block >&2")):
-        records = [said.get(timeout=PATIENCE) for _ in range(2)]
+        records = [said.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
     assert [(one.levelname, one.getMessage()) for one in records] == [
         ("ERROR", "compaction: blocks stay apart"),
         ("INFO", "compaction: 1 block"),
@@ -60,7 +60,7 @@ def test_what_a_run_could_not_do_is_an_error_although_it_did_the_rest(said: Said
 
 def test_where_there_was_nothing_to_do_only_who_debugs_hears_of_it(said: Said) -> None:
     with Upkeep(SELDOM, ENVIRONMENT, shell("echo 0 blocks >&2")):
-        record = said.get(timeout=PATIENCE)
+        record = said.get(timeout=TIMEOUT_SECONDS)
     assert (record.getMessage(), record.levelname) == ("compaction: 0 blocks", "DEBUG")
     assert said.empty()
 
@@ -75,7 +75,7 @@ def test_where_there_was_nothing_to_do_only_who_debugs_hears_of_it(said: Said) -
 )
 def test_a_failure_is_one_sentence_and_it_is_tried_again(command: list[str], sentence: str, said: Said) -> None:
     with Upkeep(OFTEN, ENVIRONMENT, command):
-        records = [said.get(timeout=PATIENCE) for _ in range(2)]
+        records = [said.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
     assert {one.getMessage() for one in records} == {f"compaction {sentence}"}
     assert {one.levelname for one in records} == {"ERROR"}
     assert not any(one.exc_info for one in records)

@@ -26,7 +26,7 @@ from tests.support.go_tool import GoPprof, Run, run
 from tests.support.paths import ROOT
 from tests.support.profiles import Sample as Counted
 from tests.support.profiles import encode, profile, stack
-from tests.support.serving import PATIENCE, running, served
+from tests.support.serving import TIMEOUT_SECONDS, running, served
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 PROGRAM = str(SCRIPTS / "profbucket")
@@ -83,7 +83,7 @@ class Serving:
         return [line.strip() for line in self.said.splitlines() if line.startswith("  ")]
 
     def is_alive(self) -> bool:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request("GET", "/api/0/version")
             return connection.getresponse().status == 200
@@ -94,7 +94,7 @@ class Serving:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT_SECONDS)
 
 
 @contextmanager
@@ -113,12 +113,12 @@ def serving(storage: str, *args: str, **settings: str) -> Iterator[Serving]:
         said = ""
         while " top " not in said:
             line = process.stdout.readline()
-            assert line, f"it ended with {process.wait(PATIENCE)}:\n{said}"
+            assert line, f"it ended with {process.wait(TIMEOUT_SECONDS)}:\n{said}"
             said += line
         yield Serving(process, said)
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT_SECONDS)
         process.stdout.close()
 
 
@@ -151,7 +151,7 @@ def test_serve_over_a_directory_makes_blocks_by_itself(tmp_path: Path) -> None:
     profbucket(*PUSH, "--storage", directory.as_uri()).check()
     with serving(directory.as_uri()) as collector:
         assert collector.process.stdout
-        impatient = threading.Timer(PATIENCE, collector.process.terminate)
+        impatient = threading.Timer(TIMEOUT_SECONDS, collector.process.terminate)
         impatient.start()
         while "compaction: " not in (line := collector.process.stdout.readline()):
             assert line
@@ -167,7 +167,7 @@ def test_serve_notices_that_its_child_died() -> None:
     with serving("memory:") as collector:
         children = Path(f"/proc/{collector.process.pid}/task/{collector.process.pid}/children")
         os.kill(int(children.read_text().split()[0]), signal.SIGKILL)
-        assert collector.process.wait(PATIENCE) == 128 + signal.SIGKILL
+        assert collector.process.wait(TIMEOUT_SECONDS) == 128 + signal.SIGKILL
 
 
 def test_a_port_in_use_is_refused_with_a_sentence() -> None:
@@ -564,15 +564,15 @@ def test_ctrl_c_is_quiet_and_immediate() -> None:
     class Silent(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.set()
-            ended.wait(PATIENCE)
+            ended.wait(TIMEOUT_SECONDS)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         command = [PROGRAM, *map(str, PUSH), "--url", f"http://127.0.0.1:{server.server_port}"]
         process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
-        assert asked.wait(PATIENCE)
+        assert asked.wait(TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=PATIENCE)
+        _, said = process.communicate(timeout=TIMEOUT_SECONDS)
         ended.set()
         server.shutdown()
     assert (process.returncode, said.strip()) == (130, "")
@@ -590,7 +590,7 @@ def on_a_terminal(*args: str | Path) -> tuple[int, str]:
     except OSError:  # so the end of a terminal is told
         pass
     os.close(terminal)
-    return process.wait(PATIENCE), seen.decode()
+    return process.wait(TIMEOUT_SECONDS), seen.decode()
 
 
 def test_push_shows_its_progress_on_a_terminal() -> None:

@@ -16,7 +16,7 @@ from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from tests.support.go_tool import Run
 from tests.support.paths import ROOT
-from tests.support.serving import PATIENCE, SCRIPTS, served
+from tests.support.serving import SCRIPTS, TIMEOUT_SECONDS, served
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 PROGRAM = str(SCRIPTS / "profbucket")
@@ -89,7 +89,7 @@ class TestHash:
                     shown += piece
             except OSError:  # how a terminal ends
                 pass
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TIMEOUT_SECONDS) == 0
         os.close(ours)
         assert hash_secret(secret).hex() in shown.decode()
         assert secret.encode() not in shown

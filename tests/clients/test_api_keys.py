@@ -33,7 +33,7 @@ from tests.support.api import pprof
 from tests.support.go_tool import GoPprof, run
 from tests.support.paths import ROOT
 from tests.support.serving import running, served
-from tests.support.tls import encrypted
+from tests.support.tls import tls_proxy
 from tests.test_auth import OPEN, ROUTES, SECRETS, question
 from tests.test_auth import entry as key_entry
 
@@ -65,7 +65,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     log = directory / "log"
     with (
         served(f"file://{directory}/profiles", log, PROFBUCKET_KEYS=json.dumps(ENTRIES)) as url,
-        encrypted(url, directory) as address,
+        tls_proxy(url, directory) as address,
     ):
         for version in ("0.0.1", "0.0.2"):
             data = (DATA / f"shop-{version}" / "cpu-1.pb.gz").read_bytes()
@@ -172,7 +172,7 @@ class TestRedirect:
     def test_pprof_follows_it_without_the_key(
         self, elsewhere: Elsewhere, collector: str, go_pprof: GoPprof, tmp_path: Path
     ) -> None:
-        with encrypted(collector, tmp_path) as address:
+        with tls_proxy(collector, tmp_path) as address:
             top = go_pprof("-top", Keyed("", address, tmp_path).merge(READER)).check()
         assert "main.priceCart" in top.text
         self.check_seen(elsewhere)

@@ -1,4 +1,4 @@
-"""What takes long to make and stays the same between runs: virtual environments, above all."""
+"""A cache between test runs for what is slow to build, mostly virtual environments."""
 
 import fcntl
 import shutil
@@ -14,29 +14,29 @@ CACHE = ROOT / ".cache"  # not in git; make clean removes it
 
 
 def cached(name: str, key: str, build: Callable[[Path], None]) -> Path:
-    """The directory that *build* filled for this *key*; it is built once, and takes the place of an older one."""
+    """Return the directory that *build* filled for this *key*, built once and replacing older ones."""
     CACHE.mkdir(exist_ok=True)
     directory = CACHE / f"{name}-{sha256(key.encode()).hexdigest()[:12]}"
-    done = directory / ".done"
+    marker = directory / ".done"
     with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be at it
-        if not done.exists():
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be building it
+        if not marker.exists():
             for old in CACHE.glob(f"{name}-{'?' * 12}"):
                 shutil.rmtree(old)
             directory.mkdir()
             build(directory)
-            done.touch()
+            marker.touch()
     return directory
 
 
 def make_environment(directory: Path, *packages: str) -> None:
-    """A virtual environment in *directory* with exactly *packages*, which are what pip install takes."""
+    """Create a virtual environment in *directory* with exactly *packages*, requirements for pip."""
     run(sys.executable, "-m", "venv", "--without-pip", str(directory))
     python = str(directory / "bin" / "python")
     run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *packages)
 
 
 def run(*command: str) -> None:
-    """Run a step of a build; its error says what it wrote."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    """Run *command*; on failure raise an error that contains its output."""
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}{result.stderr}"

@@ -1,4 +1,4 @@
-"""A collector in a process of its own, as it runs in the cloud: functions-framework serving functions/main.py."""
+"""A collector in its own process, as in the cloud: functions-framework serving functions/main.py."""
 
 import os
 import secrets
@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 
 MAIN = ROOT / "functions" / "main.py"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-PATIENCE = 60.0  # seconds; far more than it takes anywhere
+TIMEOUT_SECONDS = 60.0  # far more than any machine needs
 
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
 
@@ -32,27 +32,27 @@ def served(
     scripts: Path = SCRIPTS,
     **settings: str,
 ) -> Iterator[str]:
-    """Serve *target* of *main* over *storage_url* until the block ends; gives its base URL.
+    """Serve the function *target* of *main* over *storage_url* until the block ends; yield its base URL.
 
-    The framework is that of *scripts*, an environment's programs. What the process writes goes to *log*, and into
-    the error if it does not come up or does not stay up.
+    *scripts* is the directory with functions-framework, *settings* are environment variables. The output of the
+    process goes to *log*, and into the error if the process does not start or exits early.
     """
     port = free_port()
     command = [str(scripts / "functions-framework"), "--target", target]
     command += ["--source", str(main), "--host", "127.0.0.1", "--port", str(port)]
-    # What the tests' own environment says of some other collector is not meant here.
+    # Settings in the environment of the tests are meant for another collector.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "FUNCTION_", "K_"))}
     environment = {**inherited, **settings, "STORAGE_URL": storage_url}
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=main.parent, env=environment, stdout=output, stderr=output)
     try:
-        wait(process, port, log)
+        wait_until_up(process, port, log)
         yield f"http://127.0.0.1:{port}"
-        assert process.poll() is None, f"the collector died:\n{log.read_text()}"
+        assert process.poll() is None, f"the collector exited:\n{log.read_text()}"
     finally:
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -60,7 +60,7 @@ def served(
 
 @contextmanager
 def running(server: BaseServer) -> Iterator[None]:
-    """Let *server* answer in a thread until the block ends."""
+    """Run *server* in a thread until the block ends."""
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -71,9 +71,9 @@ def running(server: BaseServer) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that nobody has, nor is given by chance before the server is up that it is for.
+    """Return a port that is free, and stays free until a server of this process binds it.
 
-    It is below those that the system gives to connections, and other processes of tests take theirs from others.
+    It is below the ephemeral ports that the system assigns, and each test process chooses from different ports.
     """
     while True:
         port = 16_384 + 16 * secrets.randbelow(1024) + _WORKER % 16
@@ -82,17 +82,18 @@ def free_port() -> int:
             return port
 
 
-def wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+def wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Return once the collector answers; raise if it exits, answers with an error, or does not start in time."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         try:
-            connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
             connection.request("GET", "/api/0/version")
-            if connection.getresponse().status in (200, 401, 405):  # 401 where it has keys, 405 of scrape
+            if connection.getresponse().status in (200, 401, 405):  # 401 with API keys, 405 from scrape
                 return
-            break  # it is up, and broken
+            break  # it is up but broken
         except (OSError, HTTPException):
-            pass  # not yet
+            pass  # not up yet
         finally:
             connection.close()
         try:

@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none, with a certificate that nobody vouches for."""
+"""A TLS proxy with a self-signed certificate."""
 
 import datetime
 import ipaddress
@@ -17,23 +17,23 @@ from cryptography.x509.oid import NameOID
 
 
 @contextmanager
-def encrypted(url: str, directory: Path) -> Iterator[str]:
-    """Listen on 127.0.0.1 with TLS and pass on to *url* what comes, as it is; gives ``127.0.0.1:PORT``."""
+def tls_proxy(url: str, directory: Path) -> Iterator[str]:
+    """Forward TLS connections to *url* until the block ends; yield the proxy's ``127.0.0.1:PORT``."""
     target = urlsplit(url)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(_certificate(directory / "certificate.pem"))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=_accept, args=(listening, context, target.hostname, target.port)).start()
+    context.load_cert_chain(_make_certificate(directory / "certificate.pem"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=_accept, args=(listener, context, target.hostname, target.port)).start()
         try:
-            yield f"127.0.0.1:{listening.getsockname()[1]}"
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
         finally:
-            listening.shutdown(socket.SHUT_RDWR)
+            listener.shutdown(socket.SHUT_RDWR)
 
 
-def _accept(listening: socket.socket, context: ssl.SSLContext, host: str, port: int) -> None:
-    with suppress(OSError):  # it is closed
+def _accept(listener: socket.socket, context: ssl.SSLContext, host: str, port: int) -> None:
+    with suppress(OSError):  # the listener is closed
         while True:
-            client, _ = listening.accept()
+            client, _ = listener.accept()
             threading.Thread(target=_serve, args=(client, context, host, port)).start()
 
 
@@ -41,26 +41,26 @@ def _serve(client: socket.socket, context: ssl.SSLContext, host: str, port: int)
     with (
         suppress(OSError),
         client,
-        context.wrap_socket(client, server_side=True) as outer,
-        socket.create_connection((host, port)) as inner,
+        context.wrap_socket(client, server_side=True) as client_stream,
+        socket.create_connection((host, port)) as server_stream,
     ):
-        back = threading.Thread(target=_pump, args=(inner, outer))
-        back.start()
-        _pump(outer, inner)
-        back.join()
+        responses = threading.Thread(target=_pump, args=(server_stream, client_stream))
+        responses.start()
+        _pump(client_stream, server_stream)
+        responses.join()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Copy until *source* ends, and tell *sink*."""
+    """Copy until *source* ends, then end *sink*."""
     with suppress(OSError):
-        while piece := source.recv(1 << 16):
-            sink.sendall(piece)
+        while chunk := source.recv(1 << 16):
+            sink.sendall(chunk)
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 
 
-def _certificate(path: Path) -> Path:
-    """A certificate of 127.0.0.1 that signs itself, and its key, in one file."""
+def _make_certificate(path: Path) -> Path:
+    """Write a self-signed certificate for 127.0.0.1 and its key to *path*."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)

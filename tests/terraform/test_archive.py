@@ -11,7 +11,7 @@ from profbucket.pprof import decode
 from tests.support.go_tool import run
 from tests.support.paths import ROOT
 from tests.support.requirements import FUNCTIONS, pinned_environment
-from tests.support.serving import PATIENCE, served
+from tests.support.serving import TIMEOUT_SECONDS, served
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 from tests.support.terraform.terraform import State
 
@@ -78,17 +78,17 @@ def _check_post_and_merge(unpacked: Path, storage_url: str, logs: Path) -> None:
     with served(storage_url, logs / "write", target="write", main=main, scripts=scripts) as write:
         for version in ("0.0.1", "0.0.2"):
             url = f"{write}?service=shop&type=cpu&version={version}"
-            response = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=PATIENCE)
+            response = urllib3.request("POST", url, body=CPU.read_bytes(), timeout=TIMEOUT_SECONDS)
             assert response.status == 200, response.data
     with served(storage_url, logs / "query", target="query", main=main, scripts=scripts) as query:
         for path, text in (
             ("/", b"ui/app.js"),
             ("/api/0/profiles/flame?service=shop&type=cpu&from=0", b"priceCart"),
         ):
-            response = urllib3.request("GET", f"{query}{path}", timeout=PATIENCE)
+            response = urllib3.request("GET", f"{query}{path}", timeout=TIMEOUT_SECONDS)
             assert (response.status, text in response.data) == (200, True), response.data
     with served(storage_url, logs / "merge", target="merge", main=main, scripts=scripts) as merge:
-        response = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}", timeout=PATIENCE)
+        response = urllib3.request("GET", f"{merge}?service=shop&type=cpu&{ALL_TIME}", timeout=TIMEOUT_SECONDS)
         assert response.status == 200, response.data
         once, twice = decode(CPU.read_bytes()).totals, decode(response.data).totals
         assert [total.value for total in twice] == [2 * total.value for total in once]
