@@ -6,7 +6,7 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from tests.support.serving import MAIN, SCRIPTS, free_port, wait
+from tests.support.serving import MAIN, SCRIPTS, free_port, wait_until_up
 
 _EXIT_TIMEOUT_SECONDS = 60.0
 
@@ -39,7 +39,7 @@ class CollectorProcess:
                 stderr=output,
                 start_new_session=True,
             )
-        wait(self._process, self.port, self.log)
+        wait_until_up(self._process, self.port, self.log)
 
     def kill(self) -> None:
         """Kill the process and its workers with SIGKILL."""
