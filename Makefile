@@ -1,4 +1,4 @@
-# Everything starts from a Python, make and git. `make help` lists the targets.
+# Needs Python, make and git. `make help` lists the targets.
 PYTHON ?= python3
 PORT ?= 10100
 STORAGE_URL ?= file://$(CURDIR)/profbucket-data
@@ -7,77 +7,81 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := /usr/bin/chromium
 
-# A class of tests, and what of a module is in none, stays in one process, as they share fixtures; `-n 0` in ARGS
-# takes one process for all. Hundreds of others are started, and read what the first has compiled.
+# What STORAGE_URL needs: the extras gcs and s3 include server.
+EXTRAS := $(if $(filter gs:%,$(STORAGE_URL))$(findstring firestore,$(STORAGE_URL)),gcs) $(if $(filter s3:%,$(STORAGE_URL)),s3)
+EXTRAS := $(or $(strip $(EXTRAS)),server)
+
+# The tests of a class, and those of a module outside of classes, share fixtures and stay in one process. `-n 0` in
+# ARGS runs all tests in one process. The tests start hundreds of processes, which share the compiled modules.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-ui check lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
-serve: $(VENV)/.serve ## the collector on http://localhost:10100; PORT=… and STORAGE_URL=… change where and what
+serve: $(EXTRAS:%=$(VENV)/.extra-%) ## run a collector on http://localhost:10100; set PORT=… or STORAGE_URL=…
 	@$(BIN)/profbucket serve --port $(PORT) --storage '$(STORAGE_URL)'
 
-test: $(VENV)/.dev ## all tests but those in a browser; ARGS='-k merge -x' goes to pytest
+test: $(VENV)/.dev ## run all tests except those in a browser; ARGS='-k merge -x' goes to pytest
 	$(PYTEST) --ignore=tests/ui $(ARGS)
 
-test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## the page in Chromium; screenshots go to tests/ui/screenshots
+test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium; writes tests/ui/screenshots
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
-check: lint types test test-ui ## lint, types and tests: what CI runs
+check: lint types test test-ui ## run everything that CI runs: lint, types, tests
 
-lint: $(VENV)/.dev ## ruff: style, imports, likely bugs
+lint: $(VENV)/.dev ## run ruff: style, imports, likely bugs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev ## mypy --strict
+types: $(VENV)/.dev ## run mypy --strict
 	$(BIN)/mypy
 
-format: $(VENV)/.dev ## let ruff rewrite what it can
+format: $(VENV)/.dev ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 proto: $(VENV)/.dev ## compile profile.proto and stream.proto
 	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto profbucket/pprof/stream.proto
 
-ui: web/node_modules ## build the page: web/ into profbucket/ui
+ui: web/node_modules ## build the page from web/ into profbucket/ui
 	npm --prefix web run build
 
 PIN := uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make requirements'
 
-requirements: $(VENV)/.dev ## pin what is deployed, as pyproject.toml asks; ARGS=--upgrade takes newer versions
+requirements: $(VENV)/.dev ## pin the packages of the functions and the container; ARGS=--upgrade updates the pins
 	$(BIN)/$(PIN) $(ARGS) --extra gcs --output-file functions/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) $(ARGS) --all-extras --output-file requirements.txt pyproject.toml
 
-bench: $(VENV)/.dev ## measurements beside their peers; ARGS='library --write' for some, into bench/RESULTS.md
+bench: $(VENV)/.dev ## compare with peers; ARGS='library --write' selects, and writes bench/RESULTS.md
 	$(BIN)/python -m bench $(ARGS)
 
-test-data: $(VENV)/.dev ## write tests/data anew; the tests hold for any that the programs make
+test-data: $(VENV)/.dev ## regenerate tests/data
 	$(BIN)/python -m tests.programs.make_test_data
 
-clean: ## remove what make made (not the stored profiles)
+clean: ## remove what make created, except stored profiles
 	rm -rf web/node_modules tests/ui/screenshots $(VENV) .cache .mypy_cache .ruff_cache .hypothesis dist
 
 web/node_modules: web/package-lock.json
 	npm --prefix web ci --silent
 	@touch $@
 
-# Debian's package; elsewhere install a chromium by hand and say CHROMIUM=/where/it/is.
+# Debian's package. On other systems install Chromium yourself and run make CHROMIUM=/path/to/it.
 $(CHROMIUM):
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
 
-# pip learned --group in 25.1; the one that comes with venv is often older.
+# --group needs pip 25.1; venv often brings an older one.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 
-$(VENV)/.serve: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.extra-%: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --editable '.[gcs,s3]' --group dev
-	@touch $@ $(VENV)/.serve
+	@touch $@ $(VENV)/.extra-server $(VENV)/.extra-gcs $(VENV)/.extra-s3

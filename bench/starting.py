@@ -14,7 +14,7 @@ _MODULES = (
     "profbucket.ingest.collector",
     "profbucket.query.querier",
     "profbucket.api.app",
-    "profbucket.cli.commands",
+    "profbucket.cli.main",
     "functions.main",
 )
 

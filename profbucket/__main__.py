@@ -1,6 +1,6 @@
 """``python -m profbucket``: the program by the interpreter at hand."""
 
-from profbucket.cli.commands import main
+from profbucket.cli import main
 
 if __name__ == "__main__":
     main()

@@ -82,7 +82,7 @@ def missing_extra(subject: str, extra: str) -> Misconfigured:
     """Return the error for *subject*, which needs libraries that only the distribution's *extra* installs."""
     return Misconfigured(
         f"{subject} needs the extra {extra!r}: run pip install 'profbucket[{extra}]'"
-        f" (in a clone: pip install -e '.[{extra}]')",
+        f" (in a clone: .venv/bin/pip install -e '.[{extra}]')",
         code="missing_extra",
     )
 

@@ -6,12 +6,14 @@ Only the standard library: it is also used inside of other people's programs, by
 import io
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]  # what socket.getaddrinfo answers for host and port
 
@@ -19,6 +21,49 @@ REQUEST_ERRORS = (
     OSError,
     HTTPException,
 )  # what an incomplete request raises; never UnicodeError
+
+
+@dataclass(frozen=True, slots=True)
+class HttpUrl:
+    """An http:// or https:// URL, apart from the credentials in it.
+
+    ``base`` has no userinfo, query, fragment or trailing slash; ``host`` includes the port, ``path`` may be empty.
+    """
+
+    base: str
+    host: str
+    path: str
+    user: str | None = field(repr=False)
+    password: str | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> "HttpUrl":
+        """Read a URL; raise ``ValueError`` with a message that does not show its credentials."""
+        try:
+            parts = urlsplit(text)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError(f"{redact_userinfo(text)[:120]!r} is not an http:// or https:// URL")
+        host = parts.netloc.rpartition("@")[2]
+        path = parts.path.rstrip("/")
+        return cls(
+            base=urlunsplit((parts.scheme, host, path, "", "")),
+            host=host,
+            path=path,
+            user=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+        )
+
+    def basic_auth(self) -> str:
+        """Return the ``Authorization`` header for the user and password of the URL."""
+        return "Basic " + b64encode(f"{self.user or ''}:{self.password or ''}".encode()).decode()
+
+
+def redact_userinfo(url: str) -> str:
+    """Return *url*, valid or not, without what may be a user and password."""
+    return f"…@{url.rpartition('@')[2]}" if "@" in url else url
 
 
 def resolve(host: str, port: int) -> Sequence[tuple[Any, ...]]:

@@ -1,12 +1,9 @@
-"""The Dockerfile, without Docker: its steps are read, and done in directories of the tests' own."""
+"""The Dockerfile, without Docker: its steps are read, and executed in temporary directories."""
 
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -14,63 +11,63 @@ from pathlib import Path, PurePosixPath
 import pytest
 import urllib3
 
-from tests.support.cache import cached, make_environment
 from tests.support.go_tool import run
-from tests.support.paths import ROOT
+from tests.support.paths import DATA, ROOT
 from tests.support.requirements import CONTAINER, pinned_environment
-from tests.support.serving import TIMEOUT_SECONDS, free_port, wait_until_up
+from tests.support.serving import TIMEOUT_SECONDS
+from tests.support.wheel import build_wheel, install, serve_installed
 
-CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
+CPU = DATA / "shop-0.0.1" / "cpu-1.pb.gz"
 
 
-def steps() -> Iterator[tuple[str, str]]:
-    """The instructions of the Dockerfile, each a word and the rest."""
+def instructions() -> Iterator[tuple[str, str]]:
+    """Yield the instructions of the Dockerfile, each as its keyword and its arguments."""
     text = (ROOT / "Dockerfile").read_text()
     for line in re.sub(r"\\\n", " ", text).splitlines():
         if line.strip() and not line.startswith("#"):
-            word, _, rest = line.partition(" ")
-            yield word, rest.strip()
+            keyword, _, arguments = line.partition(" ")
+            yield keyword, arguments.strip()
 
 
-def told(word: str) -> list[str]:
-    return [rest for step, rest in steps() if step == word]
+def arguments_of(keyword: str) -> list[str]:
+    return [arguments for found, arguments in instructions() if found == keyword]
 
 
-def settings() -> dict[str, str]:
-    return dict(pair.split("=", 1) for line in told("ENV") for pair in shlex.split(line))
+def image_environment() -> dict[str, str]:
+    return dict(pair.split("=", 1) for line in arguments_of("ENV") for pair in shlex.split(line))
 
 
-def let_through(path: str) -> bool:
-    """Whether .dockerignore lets a file into the build: the last pattern that fits it or a directory of it."""
-    through = True
+def in_build_context(path: str) -> bool:
+    """Return whether .dockerignore admits a file: the last pattern that matches it, or a parent of it, decides."""
+    admitted = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!").rstrip("/")
         if not line or line.startswith("#"):
             continue
         candidates = [path, *(str(parent) for parent in PurePosixPath(path).parents)]
         if pattern.startswith("**/"):
-            fits = any(fnmatch(part, pattern[3:]) for part in PurePosixPath(path).parts)
+            matches = any(fnmatch(part, pattern[3:]) for part in PurePosixPath(path).parts)
         else:
-            fits = any(candidate == pattern for candidate in candidates) or pattern == "*"
-        if fits:
-            through = line.startswith("!")
-    return through
+            matches = any(candidate == pattern for candidate in candidates) or pattern == "*"
+        if matches:
+            admitted = line.startswith("!")
+    return admitted
 
 
 @pytest.fixture(scope="session")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the COPY steps put under /, of the files that git has or would have."""
+    """The root of the image after the COPY steps, made from the files that git tracks or would track."""
     root = tmp_path_factory.mktemp("image")
     listed = (
         run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).check().text.split("\n")
     )
-    for line in told("COPY"):
+    for line in arguments_of("COPY"):
         *sources, target = line.split()
         for name in listed:
             source = next(
-                (one for one in sources if name == one or (one[-1] == "/" and name.startswith(one))), None
+                (path for path in sources if name == path or (path[-1] == "/" and name.startswith(path))), None
             )
-            if source is None or not (ROOT / name).is_file() or not let_through(name):
+            if source is None or not (ROOT / name).is_file() or not in_build_context(name):
                 continue
             relative = name.removeprefix(source) if source.endswith("/") else PurePosixPath(name).name
             copy = root / target.lstrip("/") / relative
@@ -81,67 +78,42 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def installed(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project as the image installs it: a wheel of what was copied, without its dependencies."""
-    builder = cached("builder", sys.version, lambda directory: make_environment(directory, "hatchling>=1.27"))
-    wheels = tmp_path_factory.mktemp("wheels")
-    run(
-        str(builder / "bin" / "python"),
-        "-m",
-        "hatchling",
-        "build",
-        "-t",
-        "wheel",
-        "-d",
-        str(wheels),
-        cwd=image / "src",
-    ).check()
+    """The project as the image installs it: a wheel of the copied files, without dependencies."""
+    wheel = build_wheel(image / "src", tmp_path_factory.mktemp("wheel"))
     target = tmp_path_factory.mktemp("installed")
-    python = str(pinned_environment(CONTAINER) / "bin" / "python")
-    run(
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        python,
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        str(target),
-        *map(str, wheels.iterdir()),
-    ).check()
+    install(pinned_environment(CONTAINER), "--no-deps", "--no-index", "--target", target, wheel)
     return target
 
 
-def test_it_starts_from_a_slim_python_that_the_project_supports() -> None:
-    (base,) = told("FROM")
+def test_the_base_is_a_slim_python_that_the_project_supports() -> None:
+    (base,) = arguments_of("FROM")
     assert re.fullmatch(r"python:3\.1[1-9]-slim", base)
 
 
 def test_it_does_not_run_as_root() -> None:
-    (user,) = told("USER")
+    (user,) = arguments_of("USER")
     assert re.fullmatch(r"[1-9][0-9]*:[1-9][0-9]*", user)
-    words = [word for word, _ in steps()]
-    assert "RUN" not in words[words.index("USER") :]
+    keywords = [keyword for keyword, _ in instructions()]
+    assert "RUN" not in keywords[keywords.index("USER") :]
 
 
-def test_no_step_needs_more_of_the_network_than_pypi() -> None:
-    for command in told("RUN"):
+def test_its_steps_download_from_pypi_only() -> None:
+    for command in arguments_of("RUN"):
         assert shlex.split(command)[:4] == ["python", "-m", "pip", "install"] or command.startswith("install ")
         assert "://" not in command
-    assert not told("ADD")
+    assert not arguments_of("ADD")
 
 
-def test_packages_are_a_layer_that_a_change_of_code_leaves() -> None:
-    assert [word for word, _ in steps()][:4] == ["FROM", "COPY", "RUN", "COPY"]
-    assert told("COPY")[0].split()[0] == told("RUN")[0].split()[-1].removeprefix("/src/") == "requirements.txt"
+def test_packages_are_a_layer_that_code_changes_do_not_invalidate() -> None:
+    assert [keyword for keyword, _ in instructions()][:4] == ["FROM", "COPY", "RUN", "COPY"]
+    assert arguments_of("COPY")[0].split()[0] == "requirements.txt"
+    assert arguments_of("RUN")[0].split()[-1] == "/src/requirements.txt"
 
 
-def test_what_is_copied_is_let_through_and_nothing_else_is(image: Path) -> None:
-    for line in told("COPY"):
+def test_the_build_context_holds_what_is_copied_and_nothing_else(image: Path) -> None:
+    for line in arguments_of("COPY"):
         for source in line.split()[:-1]:
-            assert let_through(f"{source}x" if source.endswith("/") else source), source
+            assert in_build_context(f"{source}x" if source.endswith("/") else source), source
     for path in (
         "tests/conftest.py",
         "terraform/terraform.tfvars",
@@ -151,43 +123,22 @@ def test_what_is_copied_is_let_through_and_nothing_else_is(image: Path) -> None:
         "profbucket/__pycache__/api.pyc",
         "profbucket-data/index.sqlite",
     ):
-        assert not let_through(path), path
+        assert not in_build_context(path), path
     assert (image / "src" / "functions" / "main.py").exists()
 
 
-def test_it_holds_every_room_that_the_wheel_has(image: Path) -> None:
-    packages = re.search(r"^packages = (\[.*\])$", (ROOT / "pyproject.toml").read_text(), re.M)
-    assert packages
-    assert {path.name for path in (image / "src").iterdir() if path.is_dir()} == set(json.loads(packages[1]))
-
-
-def test_its_command_serves_with_its_pins_alone(installed: Path, tmp_path: Path) -> None:
-    command = json.loads(told("ENTRYPOINT")[0]) + json.loads(told("CMD")[0])
-    assert command[-2:] == ["--port", told("EXPOSE")[0]]
-    assert settings()["STORAGE_URL"] == f"file://{told('VOLUME')[0]}"
-    port = free_port()
-    program = [str(pinned_environment(CONTAINER) / "bin" / "python"), str(installed / "bin" / command[0])]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PROFBUCKET_", "FUNCTION_"))}
-    environment = {
-        **kept,
-        **settings(),
-        "STORAGE_URL": f"file://{tmp_path / 'profiles'}",
-        "PROFBUCKET_ANONYMOUS": "1",
-        "PYTHONPATH": str(installed),
-    }
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*program, *command[1:-1], str(port)], cwd=tmp_path, env=environment, stdout=output, stderr=output
+def test_its_command_serves_with_the_pinned_packages(installed: Path, tmp_path: Path) -> None:
+    *command, option, port = json.loads(arguments_of("ENTRYPOINT")[0]) + json.loads(arguments_of("CMD")[0])
+    assert [option, port] == ["--port", arguments_of("EXPOSE")[0]]
+    environment = image_environment()
+    assert environment["STORAGE_URL"] == f"file://{arguments_of('VOLUME')[0]}"
+    environment |= {"STORAGE_URL": (tmp_path / "profiles").as_uri(), "PROFBUCKET_ANONYMOUS": "1"}
+    packages, log = pinned_environment(CONTAINER), tmp_path / "log"
+    with serve_installed(packages, installed, log, command, **environment) as url:
+        profiles = f"{url}/api/0/profiles?service=shop&type=cpu"
+        assert urllib3.request("POST", profiles, body=CPU.read_bytes(), timeout=TIMEOUT_SECONDS).status == 200
+        assert (
+            urllib3.request("GET", f"{profiles}&from=2000-01-01T00:00:00", timeout=TIMEOUT_SECONDS).status == 200
         )
-    try:
-        wait_until_up(process, port, log)
-        url = f"http://127.0.0.1:{port}/api/0/profiles?service=shop&type=cpu"
-        assert urllib3.request("POST", url, body=CPU.read_bytes(), timeout=TIMEOUT_SECONDS).status == 200
-        assert urllib3.request("GET", f"{url}&from=2000-01-01T00:00:00", timeout=TIMEOUT_SECONDS).status == 200
-        for path in ("/", "/ui/app.js", "/ui/speedscope/index.html"):  # they are no modules, and in the wheel
-            assert urllib3.request("GET", f"http://127.0.0.1:{port}{path}", timeout=TIMEOUT_SECONDS).status == 200
-    finally:
-        process.terminate()  # as a host ends a container
-        process.wait(TIMEOUT_SECONDS)
-    assert process.returncode in (0, 143)
+        for path in ("/", "/ui/app.js", "/ui/speedscope/index.html", "/api/0/openapi.json"):  # package data
+            assert urllib3.request("GET", f"{url}{path}", timeout=TIMEOUT_SECONDS).status == 200

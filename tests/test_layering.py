@@ -105,11 +105,14 @@ LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
     ): ("storage_gcs", "storage_s3"),
 }
 
-LOADS_BY_NAME = ("profbucket.storage.open",)  # the backend that a URL names
+LOADS_BY_NAME = (
+    "profbucket.storage.open",
+    "profbucket.cli.main",
+)  # a backend by its scheme, a command by its name
 
 # A collector's settings, and those of a program with the agent.
 SETTINGS = ("profbucket.config", "profbucket.agent.settings")
-PASS_THE_ENVIRONMENT = ("functions.main", "profbucket.cli.commands", "profbucket.cli.options")
+PASS_THE_ENVIRONMENT = ("functions.main",)
 ENVIRONMENT = ("os.environ", "os.environb", "os.getenv", "os.getenvb")
 
 
@@ -264,7 +267,7 @@ WRONG = [
     ("profbucket/scrape/scraper.py", "from profbucket.storage import store"),
     ("profbucket/telemetry/logs.py", "from profbucket import config"),
     ("profbucket/api/app.py", "from profbucket.storage import store"),
-    ("profbucket/cli/commands.py", "from functions import main"),
+    ("profbucket/cli/main.py", "from functions import main"),
     ("storage_gcs/bucket.py", "from profbucket.storage import store"),
     ("storage_local/bucket.py", "from storage_gcs import http"),
     ("storage_s3/bucket.py", "import profbucket"),
@@ -290,12 +293,12 @@ OTHER_FAULTS = [
     ("storage_gcs/a.py", "from os import environ", "reads os.environ: only"),
     ("functions/main.py", "import os\nX = os.environ.get('X')", "reads os.environ: only"),
     ("profbucket/api/app.py", "import os\nConfig.from_env(os.environ)", "reads os.environ: only"),
-    ("profbucket/cli/commands.py", "import os\nother(os.environ)", "reads os.environ: only"),
+    ("profbucket/cli/main.py", "import os\nother(os.environ)", "reads os.environ: only"),
 ]
 
 RIGHT = [
     (
-        "profbucket/cli/commands.py",
+        "profbucket/cli/main.py",
         "from profbucket.storage.open import open_storage\nfrom . import options\nimport re",
     ),
     ("profbucket/storage/open.py", "import_module(module)"),

@@ -1,7 +1,7 @@
-"""Compaction beside a collector that no scheduler looks after.
+"""Periodic compaction next to a collector that has no scheduler.
 
-Each run is a process of its own: it takes neither time nor memory from requests, its failure is no failure of the
-collector, and it can be ended anywhere, because what it does is done in whole steps.
+Each run is a process of its own: it takes neither time nor memory from requests, its failure does not affect the
+collector, and it can be terminated at any point.
 """
 
 import logging
@@ -17,37 +17,42 @@ from urllib.parse import urlsplit
 
 from profbucket.config import Config
 
-COMPACT = (sys.executable, "-m", "profbucket", "compact")
+COMPACT_COMMAND = (sys.executable, "-m", "profbucket", "compact")
 
-_NICENESS = 10  # requests go first
+_NICENESS = 10  # requests have priority
 
-_log = logging.getLogger("profbucket")
+_log = logging.getLogger(__name__)
 
 
-def upkeep(config: Config, settings: Mapping[str, str]) -> AbstractContextManager[object]:
-    """What compacts the storage of *config* while it is entered, if that is a directory and this is wanted.
+def background_compaction(config: Config, environment: Mapping[str, str]) -> AbstractContextManager[object]:
+    """Return a context in which the storage of *config* is compacted periodically, if it is a directory.
 
-    Other storages have a scheduler, or many collectors; the memory of one process is seen by no other.
+    Other storages have a scheduler or several collectors, and no other process sees the memory of this one.
     """
     if config.periods.every and urlsplit(config.storage_url).scheme == "file":
-        return Upkeep(config.periods.every, settings)
+        return BackgroundCompaction(config.periods.every, environment)
     return nullcontext()
 
 
-class Upkeep:
-    """While it is entered, *command* runs with the environment *settings*: now, and *every* so many seconds.
+class BackgroundCompaction:
+    """A context in which *command* runs with *environment*: at once, and then every *interval_seconds*.
 
-    It says on stdout what it has done, if anything, and on stderr how it ended, behind what it could not do.
+    The command prints what it did on stdout, and on stderr problems and, as the last line, a summary.
     """
 
-    def __init__(self, every: float, settings: Mapping[str, str], command: Sequence[str] = COMPACT) -> None:
-        self._every = every
-        self._settings = settings
+    def __init__(
+        self,
+        interval_seconds: float,
+        environment: Mapping[str, str],
+        command: Sequence[str] = COMPACT_COMMAND,
+    ) -> None:
+        self._interval_seconds = interval_seconds
+        self._environment = environment
         self._command = command
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._starting = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
-        self._thread = threading.Thread(target=self._run, name="upkeep")
+        self._thread = threading.Thread(target=self._run, name="background-compaction")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -56,42 +61,42 @@ class Upkeep:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Return as soon as a run that is under way has been ended."""
-        self._over.set()
-        with self._starting:  # one that is about to begin has begun, or does not
+        """Terminate a run that is in progress."""
+        self._stopped.set()
+        with self._starting:  # a run has started by now, or never will
             if self._process is not None:
                 self._process.terminate()
         self._thread.join()
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        while not self._stopped.is_set():
             try:
-                self._once()
-            except OSError as error:  # there is no memory for a process, or no room for its files
-                _log.error("compaction cannot be started: %s", error.strerror)
-            self._over.wait(self._every)
+                self._run_once()
+            except OSError as error:  # no memory for a process, or no file descriptors
+                _log.error("compaction could not be started: %s", error.strerror)
+            self._stopped.wait(self._interval_seconds)
 
-    def _once(self) -> None:
+    def _run_once(self) -> None:
         with self._starting:
-            if self._over.is_set():
+            if self._stopped.is_set():
                 return
-            self._process = process = subprocess.Popen(  # noqa: S603 - ourselves
+            self._process = process = subprocess.Popen(  # noqa: S603 - this program
                 self._command,
-                env=self._settings,
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
-                start_new_session=True,  # Ctrl-C is for us, and we end it
+                start_new_session=True,  # Ctrl-C is for the parent, which terminates this process
             )
         os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
-        done, said = process.communicate()
-        *before, last = said.strip().split("\n")
+        steps, messages = process.communicate()
+        *problems, summary = messages.strip().split("\n")
         if process.returncode == 0:
-            for line in before:
-                _log.error("compaction: %s", line)
-            _log.log(logging.INFO if done else logging.DEBUG, "compaction: %s", last)
-        elif not self._over.is_set():
-            sentence = last.removeprefix("profbucket: ") or f"it ended with code {process.returncode}"
-            _log.error("compaction failed: %s", sentence)
+            for problem in problems:
+                _log.error("compaction: %s", problem)
+            _log.log(logging.INFO if steps else logging.DEBUG, "compaction: %s", summary)
+        elif not self._stopped.is_set():
+            reason = summary.removeprefix("profbucket: ") or f"exited with code {process.returncode}"
+            _log.error("compaction failed: %s", reason)

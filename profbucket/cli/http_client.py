@@ -1,145 +1,165 @@
-"""A collector somewhere else: what a Collector and a Querier do, over HTTP."""
+"""A :class:`~profbucket.cli.client.ProfileClient` that talks to a collector over HTTP."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
-from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+from http.client import HTTPException
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-import urllib3
-from urllib3.exceptions import HTTPError, MaxRetryError
-from urllib3.response import BaseHTTPResponse
-from urllib3.util import Retry, Timeout
-
-from profbucket.errors import Invalid, Misconfigured, NotFound, ProfbucketError, Unavailable
+from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Page, Query, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.timed_http import REQUEST_ERRORS, HttpUrl, request
 from profbucket.times import SECOND
 
 T = TypeVar("T")
 
-_TRIES = 5  # of a request that the collector could not answer, beyond the first
-_CONNECTS = 2  # of one that did not even reach it: more likely the URL is wrong
-_LONGEST_WAIT = 60.0  # seconds between two tries, whatever the collector says
-_TIMEOUT = Timeout(connect=10, read=300)
-
-
-class _Retry(Retry):
-    """Tries again what failed on the other side (5xx) or on the way, and never what it refused (4xx)."""
-
-    def is_retry(self, method: str, status_code: int, has_retry_after: bool = False) -> bool:
-        return bool(self.total) and status_code >= 500
-
-    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
-        seconds = super().get_retry_after(response)
-        return None if seconds is None else min(seconds, _LONGEST_WAIT)
-
-    def sleep_for_retry(self, response: BaseHTTPResponse) -> bool:
-        seconds = self.get_retry_after(response)
-        if seconds:  # 0 is an answer as well: now
-            time.sleep(seconds)
-        return seconds is not None
+_RETRIES = 5  # after a 5xx, or a connection that broke
+_CONNECT_RETRIES = 2  # if there was no connection: more likely the URL is wrong
+_FIRST_WAIT_SECONDS = 0.5  # before the second retry; doubled each time. The first one follows at once.
+_MAX_WAIT_SECONDS = 60.0  # whatever Retry-After says
+_ATTEMPT_SECONDS = 300.0  # for one request, with its response
+_CONNECT_SECONDS = 10.0
+_MAX_REDIRECTS = 5
+_REDIRECTS = (301, 302, 303, 307, 308)
+# Errors of a connection that was there; all others are about making one.
+_BROKEN_CONNECTION = (ConnectionResetError, BrokenPipeError, HTTPException)
 
 
 class HttpClient:
-    """The collector at *url*, for at most *parallel* threads at once.
+    """The collector at *url*.
 
-    *key* is sent as a bearer token; a password in the URL is one as well. Every call may raise ``Unavailable``
-    where the collector cannot be reached or fails, and ``Invalid`` or ``NotFound`` where it refuses; the text is
-    the collector's.
+    Sends *api_key* as a bearer token, or else the password in the URL. Every method raises ``Unavailable`` if the
+    collector cannot be reached, or the error that the collector answered, rebuilt from its status and code.
     """
 
-    def __init__(self, url: str, key: str = "", parallel: int = 1) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            shown = f"…@{url.rpartition('@')[2]}" if "@" in url else url  # in front of it is a key
-            raise Misconfigured(f"not a collector's URL: {shown!r}; it is as in http://localhost:10100")
-        self._url = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-        headers = {"Accept-Encoding": "identity"}
-        if parts.password:
-            user = f"{unquote(parts.username or '')}:{unquote(parts.password)}"
-            headers |= urllib3.make_headers(basic_auth=user)
-        elif key:
-            headers["Authorization"] = f"Bearer {key}"
-        retries = _Retry(
-            total=_TRIES,
-            connect=_CONNECTS,
-            allowed_methods=None,  # a post that is sent again is the same profile
-            backoff_factor=0.25,
-            backoff_max=_LONGEST_WAIT,
-            raise_on_status=False,
-        )
-        self._pool = urllib3.PoolManager(
-            maxsize=parallel, block=True, headers=headers, retries=retries, timeout=_TIMEOUT
-        )
+    def __init__(self, url: str, api_key: str = "") -> None:
+        try:
+            parsed = HttpUrl.parse(url)
+        except ValueError as error:
+            raise Misconfigured(f"the collector's URL: {error}; write it like http://localhost:10100") from None
+        self._url = parsed.base
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": "profbucket"}
+        if parsed.password:
+            self._headers["Authorization"] = parsed.basic_auth()
+        elif api_key:
+            self._headers["Authorization"] = f"Bearer {api_key}"
 
     def collect(
         self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
     ) -> Meta:
-        """Post a profile; see :meth:`Collector.collect`."""
         parameters = {"service": service, "type": str(profile_type)}
         if labels:
             parameters["labels"] = labels.format()
         if created_at is not None:
-            parameters["created_at"] = _exact(created_at)
-        return self._parsed(_meta, self._json("POST", "profiles", parameters, data))
+            parameters["created_at"] = _format_exactly(created_at)
+        return self._parse(_read_meta, self._request_json("POST", "profiles", parameters, data))
 
     def find(self, query: Query) -> Page:
-        """See :meth:`Querier.find`."""
-        return self._parsed(_page, self._json("GET", "profiles", _parameters(query)))
+        return self._parse(_read_page, self._request_json("GET", "profiles", _parameters(query)))
 
     def read(self, profile_id: ProfileId) -> bytes:
-        """See :meth:`Querier.read`."""
         return self._request("GET", f"profiles/{profile_id}")
 
     def merge(self, query: Query) -> bytes:
-        """One gzip pprof; see :meth:`Querier.merge`."""
         return self._request("GET", "profiles/merge", _parameters(query))
 
     def delta(self, query: Query) -> bytes:
-        """One gzip pprof; see :meth:`Querier.delta`."""
         return self._request("GET", "profiles/merge", {**_parameters(query), "delta": "1"})
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
-        """One gzip pprof; see :meth:`Querier.merge_ids`."""
         return self._request("GET", f"profiles/{'+'.join(map(str, ids))}")
 
     def services(self) -> list[str]:
-        """See :meth:`Querier.services`."""
-        return self._parsed(lambda answer: list(map(str, answer["body"])), self._json("GET", "services"))
+        return self._parse(lambda answer: list(map(str, answer["body"])), self._request_json("GET", "services"))
 
-    def _json(
+    def _request_json(
         self, method: str, path: str, parameters: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Any:
-        return self._parsed(json.loads, self._request(method, path, parameters, body))
+        return self._parse(json.loads, self._request(method, path, parameters, body))
 
-    def _parsed(self, parse: Callable[[Any], T], answer: Any) -> T:
+    def _parse(self, parse: Callable[[Any], T], answer: Any) -> T:
         try:
             return parse(answer)
         except (ValueError, TypeError, LookupError, AttributeError, Invalid):
-            raise Unavailable(f"{self._url} does not answer as a collector does: {str(answer)[:80]}") from None
+            raise Unavailable(
+                f"{self._url} is not a profbucket collector; it answered {str(answer)[:80]}"
+            ) from None
 
     def _request(
         self, method: str, path: str, parameters: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> bytes:
-        query = f"?{urlencode(parameters)}" if parameters else ""
-        headers = {**self._pool.headers, "Content-Type": "application/octet-stream"} if body is not None else None
-        try:
-            answer = self._pool.request(
-                method, f"{self._url}/api/0/{quote(path, safe='/+~')}{query}", body=body, headers=headers
-            )
-        except HTTPError as error:
-            raise Unavailable(f"{self._url} cannot be reached: {_why(error)}") from None
-        if answer.status != 200:
-            raise _error(self._url, answer)
-        return answer.data
+        """Return the body of the response, after retries and redirects."""
+        url = f"{self._url}/api/0/{quote(path, safe='/+~')}"
+        if parameters:
+            url += f"?{urlencode(parameters)}"
+        attempt = 0
+        while True:
+            retry_after = None
+            try:
+                response = self._send(method, url, body)
+            except REQUEST_ERRORS as error:
+                retries = _RETRIES if isinstance(error, _BROKEN_CONNECTION) else _CONNECT_RETRIES
+                if attempt >= retries:
+                    raise Unavailable(f"{self._url} cannot be reached: {_describe(error)}") from None
+            else:
+                if response.status == 200:
+                    return response.body
+                if response.status < 500 or attempt >= _RETRIES:
+                    raise _build_error(self._url, response)
+                retry_after = response.retry_after
+            time.sleep(_wait_seconds(attempt, retry_after))
+            attempt += 1
+
+    def _send(self, method: str, url: str, body: bytes | None) -> "_Response":
+        """Send one request, follow redirects, and return the response.
+
+        A redirect to another origin, such as a signed link to a bucket, gets no credentials.
+        """
+        headers = dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/octet-stream"
+        for _ in range(_MAX_REDIRECTS + 1):
+            with request(method, url, seconds=_ATTEMPT_SECONDS, body=body, headers=headers) as response:
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or not location:
+                    retry_after = response.headers.get("Retry-After")
+                    return _Response(response.status, response.reason, retry_after, response.read())
+            target = urljoin(url, location)
+            if _origin(target) != _origin(url):
+                headers.pop("Authorization", None)
+            url = target
+        raise HTTPException(f"more than {_MAX_REDIRECTS} redirects")
+
+
+class _Response(NamedTuple):
+    status: int
+    reason: str
+    retry_after: str | None
+    body: bytes
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
+
+
+def _wait_seconds(attempt: int, retry_after: str | None) -> float:
+    """Return how long to wait after *attempt*: what the collector says, or twice as long as the last time."""
+    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
+        return min(float(retry_after), _MAX_WAIT_SECONDS)
+    return min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _MAX_WAIT_SECONDS) if attempt else 0.0
 
 
 def _parameters(query: Query) -> dict[str, str]:
-    parameters = {"service": query.service, "from": _exact(query.start), "to": _exact(query.end)}
+    parameters = {
+        "service": query.service,
+        "from": _format_exactly(query.start),
+        "to": _format_exactly(query.end),
+    }
     if query.type is not None:
         parameters["type"] = str(query.type)
     if query.matchers:
@@ -151,16 +171,17 @@ def _parameters(query: Query) -> dict[str, str]:
     return parameters
 
 
-def _exact(time: int) -> str:
-    return f"{time // SECOND}.{time % SECOND:09d}"
+def _format_exactly(nanoseconds: int) -> str:
+    """Format a time as Unix seconds with all nine decimals."""
+    return f"{nanoseconds // SECOND}.{nanoseconds % SECOND:09d}"
 
 
-def _page(answer: Mapping[str, Any]) -> Page:
-    return Page([_meta({"body": item}) for item in answer["body"]], answer.get("next"))
+def _read_page(answer: Mapping[str, Any]) -> Page:
+    return Page([_read_meta({"body": item}) for item in answer["body"]], answer.get("next"))
 
 
-def _meta(answer: Mapping[str, Any]) -> Meta:
-    """The meta that the API shows. Its time is in whole seconds there, the exact one is in the id."""
+def _read_meta(answer: Mapping[str, Any]) -> Meta:
+    """Read the record of a profile. Its ``created_at`` is in whole seconds; the exact time is in the id."""
     item = answer["body"]
     profile_id = ProfileId.parse(item["id"])
     return Meta(
@@ -174,20 +195,18 @@ def _meta(answer: Mapping[str, Any]) -> Meta:
     )
 
 
-def _error(url: str, answer: BaseHTTPResponse) -> ProfbucketError:
-    """What the collector says is wrong, or what little can be said without it."""
+def _build_error(url: str, response: _Response) -> ProfbucketError:
+    """Rebuild the error that the collector raised, or describe a response that is not the collector's."""
     try:
-        text = str(json.loads(answer.data)["error"])
-    except (ValueError, TypeError, KeyError):
-        text = f"{url} answered {answer.status} {answer.reason or ''}".strip()
-    if answer.status >= 500:
-        return Unavailable(text)
-    return NotFound(text) if answer.status == 404 else Invalid(text)
+        answer = json.loads(response.body)
+        message, code = str(answer["error"]), str(answer.get("error_code", ""))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        message, code = f"{url} answered {response.status} {response.reason}".strip(), ""
+    cls = error_class(response.status, code) or (Unavailable if response.status >= 500 else Invalid)
+    return cls(message, code=code)
 
 
-def _why(error: HTTPError) -> str:
-    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    cause = reason.__cause__ or reason
-    if isinstance(cause, OSError) and cause.errno:
-        return cause.strerror or os.strerror(cause.errno)
-    return str(cause)
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""A storage opened here and now, without a collector in front of it."""
+"""A :class:`~profbucket.cli.client.ProfileClient` that opens the storage itself, without a collector."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from profbucket.storage.open import open_storage
 
 
 class LocalClient:
-    """The calls of a :class:`~profbucket.cli.http_client.Client`, on the storage of *config*."""
+    """The storage of *config*."""
 
     def __init__(self, config: Config) -> None:
         storage = open_storage(config.storage_url)
@@ -26,16 +26,16 @@ class LocalClient:
         return self._collector.collect(service, profile_type, labels, data, created_at)
 
     def find(self, query: Query) -> Page:
-        return self._querier.find(_compiled(query))
+        return self._querier.find(_compile(query))
 
     def read(self, profile_id: ProfileId) -> bytes:
         return self._querier.read(profile_id)
 
     def merge(self, query: Query) -> bytes:
-        return self._querier.merge(_compiled(query)).data
+        return self._querier.merge(_compile(query)).data
 
     def delta(self, query: Query) -> bytes:
-        return self._querier.delta(_compiled(query)).data
+        return self._querier.delta(_compile(query)).data
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         return self._querier.merge_ids(ids).data
@@ -44,8 +44,8 @@ class LocalClient:
         return self._querier.services()
 
 
-def _compiled(query: Query) -> Query:
-    """Return *query*; raise ``Invalid`` if one of its regular expressions is malformed."""
+def _compile(query: Query) -> Query:
+    """Return *query* with its regular expressions compiled; raise ``Invalid`` if one is malformed."""
     for matcher in query.matchers:
         matcher.compile()
     return query

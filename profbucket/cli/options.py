@@ -1,214 +1,182 @@
-"""What several commands ask for, and what it means: which collector, which profiles, which file."""
+"""Options that several commands share, and what they mean."""
 
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import click
-from click.core import ParameterSource
-
+from profbucket.cli.parser import Arguments, Parser, UsageError
 from profbucket.errors import Invalid
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import FORMS, format_time, parse_time
 
-# Everything else is imported where it is used: a merge of files needs no HTTP, and --help needs nothing.
+# Everything else is imported on use: --help needs nothing, and a merge of files needs no HTTP.
 if TYPE_CHECKING:
-    from profbucket.cli.http_client import HttpClient
-    from profbucket.cli.local_client import LocalClient
+    from profbucket.cli.client import ProfileClient
     from profbucket.config import Config
+    from profbucket.model.labels import Labels
     from profbucket.model.meta import Query
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-PARALLEL = 8  # profiles that are on their way at once
-TYPES = click.Choice([str(kind) for kind in ProfileType])
 DEFAULT_URL = "http://localhost:10100"
 
 
-def connection(command: F) -> F:
-    """Options that say which collector, or which storage."""
-    for option in (
-        click.option(
-            "--storage", metavar="URL", help="Open a storage, as in file:///directory, without a collector."
-        ),
-        click.option(
-            "--key",
-            metavar="KEY",
-            envvar="PROFBUCKET_KEY",
-            show_envvar=True,
-            help="The key that it asks for, if any.",
-        ),
-        click.option(
-            "--url",
-            metavar="URL",
-            envvar="PROFBUCKET_URL",
-            show_envvar=True,
-            default=DEFAULT_URL,
-            show_default=True,
-            help="The collector.",
-        ),
-    ):
-        command = option(command)
-    return command
+def environment_default(variable: str, default: str | None = None) -> str | None:
+    """Return the environment variable, or *default* if it is unset or empty."""
+    from profbucket.config import copy_environment
+
+    return copy_environment().get(variable) or default
 
 
-def repaired(command: F) -> F:
-    """Options that say which part of which storage is compared."""
-    for option in (
-        click.option("--since", metavar="TIME", default="", help=f"Only profiles taken from then on: {FORMS}."),
-        click.option("--service", default=None, help="Only this service. [default: all]"),
-        click.option(
-            "--storage", metavar="URL", envvar="STORAGE_URL", show_envvar=True, required=True, help="The storage."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def question(command: F) -> F:
-    """Options that say which profiles."""
-    for option in (
-        click.option(
-            "--label",
-            "conditions",
-            metavar="K=V",
-            multiple=True,
-            help="Only with this label; also K!=V, K=~REGEX, K!~REGEX. Repeatable.",
-        ),
-        click.option("--to", metavar="TIME", default="now", show_default=True, help="The end of the range."),
-        click.option(
-            "--from", "since", metavar="TIME", default="now-1h", show_default=True, help=f"Its beginning: {FORMS}."
-        ),
-        click.option("--type", "kind", type=TYPES, help="What they measure."),
-        click.option("--service", help="The service that the profiles are of."),
-    ):
-        command = option(command)
-    return command
-
-
-def sources(command: F) -> F:
-    """Options that say what to make one profile of."""
-    limit = click.option("--limit", type=click.IntRange(1), help="Merge so many, evenly spread over the range.")
-    delta = click.option(
-        "--delta",
-        is_flag=True,
-        help="Of counters, as in Go's heap, block and mutex, the increase over the range: latest minus earliest.",
+def add_collector_options(parser: Parser) -> None:
+    """Declare --url, --key and --storage; :func:`connect` reads them."""
+    parser.options.add_argument(
+        "--url", metavar="URL", help=f"URL of the collector. [env: PROFBUCKET_URL] [default: {DEFAULT_URL}]"
     )
-    command = question(limit(delta(connection(command))))
-    return click.argument("sources", metavar="[FILE_OR_ID]...", nargs=-1)(command)
+    add_key_option(parser)
+    parser.options.add_argument(
+        "--storage",
+        metavar="URL",
+        help="Use this storage instead of a collector, as in file:///directory. Needs the extra 'server'.",
+    )
 
 
-def pair(label: str) -> tuple[str, str]:
-    """Key and value of what ``--label`` was given; raise ``Invalid`` where it is no such pair."""
-    key, equals, value = label.partition("=")
-    if not equals:
-        raise Invalid(f"a label without '=': {label!r}; write --label key=value")
-    return key, value
+def add_key_option(parser: Parser) -> None:
+    """Declare --key."""
+    parser.options.add_argument(
+        "--key",
+        metavar="KEY",
+        default=environment_default("PROFBUCKET_KEY", ""),
+        help="API key, if the collector requires one. Other users can see command lines: prefer the environment. "
+        "[env: PROFBUCKET_KEY]",
+    )
 
 
-def output(command: F) -> F:
-    """The option that says where a profile goes."""
-
-    def checked(_: click.Context, __: click.Parameter, file: str) -> str:
-        if file == "-" and sys.stdout.isatty():
-            raise click.UsageError("A profile is not for a terminal: say with -o FILE where to write it.")
-        return file
-
-    return click.option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        default="-",
-        callback=checked,
-        help="Where to write it. [default: stdout]",
-    )(command)
-
-
-def connect(url: str, key: str | None, storage: str | None) -> "HttpClient | LocalClient":
-    """What the options of :func:`connection` mean."""
-    if storage:
-        if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
-            raise click.UsageError("--url and --storage exclude each other.")
+def connect(arguments: Arguments) -> "ProfileClient":
+    """Return a client of the collector or the storage that the options of :func:`add_collector_options` name."""
+    if arguments.storage:
+        if arguments.url:
+            raise UsageError("--url and --storage exclude each other")
         from profbucket.cli.local_client import LocalClient
 
-        return LocalClient(settings(storage))
+        return LocalClient(read_config(arguments.storage))
     from profbucket.cli.http_client import HttpClient
 
-    return HttpClient(url, key or "", PARALLEL)
+    return HttpClient(arguments.url or environment_default("PROFBUCKET_URL", DEFAULT_URL) or "", arguments.key)
 
 
-def settings(storage: str = "memory:") -> "Config":
-    """The settings; without *storage* for what happens in this process alone."""
+def read_config(storage_url: str = "memory:") -> "Config":
+    """Return the settings from the environment, with *storage_url*."""
     from profbucket.config import Config, copy_environment, limit_numpy_threads
 
     limit_numpy_threads()
-    return Config.from_env(copy_environment(STORAGE_URL=storage, K_SERVICE=""))
+    return Config.from_env(copy_environment(STORAGE_URL=storage_url, K_SERVICE=""))
 
 
-def query_of(service: str | None, kind: str | None, since: str, to: str, conditions: Sequence[str]) -> "Query":
-    """What the options of :func:`question` mean. Raise ``UsageError`` or ``Invalid`` where they mean nothing."""
+def add_type_option(parser: Parser, *, required: bool = False) -> None:
+    """Declare --type."""
+    parser.options.add_argument(
+        "--type",
+        dest="profile_type",
+        metavar="TYPE",
+        choices=list(map(str, ProfileType)),
+        required=required,
+        help=f"Profile type: {', '.join(ProfileType)}.",
+    )
+
+
+def add_query_options(parser: Parser, *, required: bool = False) -> None:
+    """Declare --service, --type, --from, --to and --label; :func:`build_query` reads them."""
+    options = parser.options
+    options.add_argument("--service", metavar="NAME", required=required, help="Service of the profiles.")
+    add_type_option(parser)
+    options.add_argument(
+        "--from",
+        dest="start",
+        metavar="TIME",
+        default="now-1h",
+        help=f"Start of the time range: {FORMS}. [default: now-1h]",
+    )
+    options.add_argument(
+        "--to", dest="end", metavar="TIME", default="now", help="End of the time range, inclusive. [default: now]"
+    )
+    options.add_argument(
+        "--label",
+        dest="conditions",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="Only profiles with this label; also K!=V, K=~REGEX, K!~REGEX. Repeatable.",
+    )
+
+
+def build_query(arguments: Arguments) -> "Query":
+    """Return the query of :func:`add_query_options`; raise ``UsageError`` or ``Invalid`` if it makes no sense."""
     from profbucket.model.labels import Matcher
     from profbucket.model.meta import Query
 
-    if not service:
-        raise click.UsageError("Missing option '--service'.")
+    if not arguments.service:
+        raise UsageError("the option --service is required")
     now = time.time_ns()
-    start, end = parse_time(since, now), parse_time(to, now, end=True)
+    start, end = parse_time(arguments.start, now), parse_time(arguments.end, now, end=True)
     if start > end:
         raise Invalid(f"--from is after --to: {format_time(start)} is later than {format_time(end)}")
-    matchers = tuple(Matcher.parse(condition) for condition in conditions)
-    return Query(service, ProfileType(kind) if kind else None, start, end, matchers)
+    matchers = tuple(Matcher.parse(condition) for condition in arguments.conditions)
+    profile_type = ProfileType(arguments.profile_type) if arguments.profile_type else None
+    return Query(arguments.service, profile_type, start, end, matchers)
 
 
-def merged(
-    sources: Sequence[str],
-    *,
-    limit: int | None,
-    delta: bool,
-    url: str,
-    key: str | None,
-    storage: str | None,
-    **asked: Any,
-) -> bytes:
-    """One pprof of what the options of :func:`sources` select. *asked* is what :func:`query_of` takes."""
-    if not sources:
-        query, client = replace(query_of(**asked), limit=limit), connect(url, key, storage)
-        return client.delta(query) if delta else client.merge(query)
-    if delta:
-        raise click.UsageError("--delta is of what --service and --type select, not of FILEs or IDs.")
-    if asked["service"]:
-        raise click.UsageError("FILEs or IDs and --service exclude each other.")
-    if any(_is_id(source) for source in sources):
-        from profbucket.model.ids import ProfileId
-
-        ids = [ProfileId.parse(source) for source in sources]
-        client = connect(url, key, storage)
-        return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
-    limits = settings().limits
-    from profbucket.pprof.two_process_merge import merge_files
-
-    if data := merge_files(sources, limits):
-        return data
-    from profbucket.pprof.merge import Merger
-
-    merger = Merger(limits)
-    for source in sources:
-        with click.open_file(source, "rb") as stream:
-            merger.add(stream.read(), source)
-    return merger.result()
+def add_label_option(parser: Parser, help_: str) -> None:
+    """Declare a --label that sets labels; :func:`parse_labels` reads its values."""
+    parser.options.add_argument("--label", dest="labels", metavar="K=V", action="append", default=[], help=help_)
 
 
-def _is_id(source: str) -> bool:
-    """Whether it is the id of a stored profile; a file of that name comes first."""
-    if source.count("/") != 2 or os.path.exists(source):
-        return False
-    from profbucket.model.ids import ProfileId
+def parse_labels(texts: Iterable[str]) -> "Labels":
+    """Return the labels in *texts*, each ``key=value``; raise ``Invalid`` for anything else."""
+    from profbucket.model.labels import Labels
 
-    try:
-        ProfileId.parse(source)
-    except Invalid:
-        return False
-    return True
+    pairs = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise Invalid(f"label {text!r} has no '='; write --label key=value", code="invalid_label")
+        pairs.append((key, value))
+    return Labels.from_pairs(pairs)
+
+
+def add_storage_option(parser: Parser) -> None:
+    """Declare a --storage that is required, unless ``STORAGE_URL`` is set."""
+    storage_url = environment_default("STORAGE_URL")
+    parser.options.add_argument(
+        "--storage",
+        metavar="URL",
+        default=storage_url,
+        required=storage_url is None,
+        help="Storage with the profiles, as in file:///directory. [env: STORAGE_URL]",
+    )
+
+
+def add_index_options(parser: Parser) -> None:
+    """Declare --storage, --service and --since, which say what to compare."""
+    add_storage_option(parser)
+    parser.options.add_argument("--service", metavar="NAME", help="Only this service. [default: all]")
+    parser.options.add_argument(
+        "--since", metavar="TIME", default="", help=f"Only profiles taken at or after this time: {FORMS}."
+    )
+
+
+def parse_since(text: str) -> int:
+    """Return the value of ``--since`` in nanoseconds; 0 if it is empty."""
+    return parse_time(text, time.time_ns()) if text else 0
+
+
+def add_output_option(parser: Parser) -> None:
+    """Declare --output; :func:`check_output` refuses a terminal."""
+    parser.options.add_argument(
+        "-o", "--output", metavar="FILE", default="-", help="File to write. [default: standard output]"
+    )
+
+
+def check_output(output: str) -> None:
+    """Raise ``UsageError`` if a profile would be written to a terminal."""
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError("a profile is binary data and stdout is a terminal; write it to a file with -o FILE")

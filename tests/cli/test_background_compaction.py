@@ -1,4 +1,4 @@
-"""Compaction beside a collector: again and again, whatever becomes of it, and over when the collector is."""
+"""Periodic compaction next to a collector: repeated after failures, and terminated with the collector."""
 
 import logging
 import os
@@ -11,22 +11,22 @@ from queue import SimpleQueue
 
 import pytest
 
-from profbucket.cli.background_compaction import COMPACT, Upkeep, upkeep
+from profbucket.cli.background_compaction import COMPACT_COMMAND, BackgroundCompaction, background_compaction
 from profbucket.config import Config
 from tests.support.go_tool import run
 from tests.support.serving import TIMEOUT_SECONDS
 
-OFTEN = 0.001  # seconds
-SELDOM = 3600.0
+OFTEN_SECONDS = 0.001
+SELDOM_SECONDS = 3600.0
 ENVIRONMENT = {**os.environ, "STORAGE_URL": "file:///profiles"}
 
-Said = SimpleQueue[logging.LogRecord]
+Records = SimpleQueue[logging.LogRecord]
 
 
 @pytest.fixture
-def said() -> Iterator[Said]:
-    """What is logged, as it comes."""
-    queue: Said = SimpleQueue()
+def records() -> Iterator[Records]:
+    """The log records, as they come."""
+    queue: Records = SimpleQueue()
     handler = QueueHandler(queue)
     logger = logging.getLogger("profbucket")
     level = logger.level
@@ -41,48 +41,51 @@ def shell(script: str) -> list[str]:
     return ["sh", "-c", script]
 
 
-def test_it_runs_now_and_again_and_says_what_was_done(said: Said) -> None:
+def test_it_runs_at_once_and_again_and_logs_the_summary(records: Records) -> None:
     script = 'echo compacted; echo "2 blocks in $STORAGE_URL" >&2'
-    with Upkeep(OFTEN, ENVIRONMENT, shell(script)):
-        records = [said.get(timeout=TIMEOUT_SECONDS) for _ in range(3)]
-    assert {one.getMessage() for one in records} == {"compaction: 2 blocks in file:///profiles"}
-    assert {one.levelname for one in records} == {"INFO"}
+    with BackgroundCompaction(OFTEN_SECONDS, ENVIRONMENT, shell(script)):
+        logged = [records.get(timeout=TIMEOUT_SECONDS) for _ in range(3)]
+    assert {record.getMessage() for record in logged} == {"compaction: 2 blocks in file:///profiles"}
+    assert {record.levelname for record in logged} == {"INFO"}
 
 
-def test_what_a_run_could_not_do_is_an_error_although_it_did_the_rest(said: Said) -> None:
-    with Upkeep(SELDOM, ENVIRONMENT, shell("echo united; echo blocks stay apart >&2; echo 1 block >&2")):
-        records = [said.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
-    assert [(one.levelname, one.getMessage()) for one in records] == [
+def test_a_problem_of_a_successful_run_is_logged_as_an_error(records: Records) -> None:
+    script = "echo merged; echo blocks stay apart >&2; echo 1 block >&2"
+    with BackgroundCompaction(SELDOM_SECONDS, ENVIRONMENT, shell(script)):
+        logged = [records.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
+    assert [(record.levelname, record.getMessage()) for record in logged] == [
         ("ERROR", "compaction: blocks stay apart"),
         ("INFO", "compaction: 1 block"),
     ]
 
 
-def test_where_there_was_nothing_to_do_only_who_debugs_hears_of_it(said: Said) -> None:
-    with Upkeep(SELDOM, ENVIRONMENT, shell("echo 0 blocks >&2")):
-        record = said.get(timeout=TIMEOUT_SECONDS)
+def test_a_run_without_work_is_logged_at_debug_level(records: Records) -> None:
+    with BackgroundCompaction(SELDOM_SECONDS, ENVIRONMENT, shell("echo 0 blocks >&2")):
+        record = records.get(timeout=TIMEOUT_SECONDS)
     assert (record.getMessage(), record.levelname) == ("compaction: 0 blocks", "DEBUG")
-    assert said.empty()
+    assert records.empty()
 
 
 @pytest.mark.parametrize(
-    ("command", "sentence"),
+    ("command", "message"),
     [
         (shell('echo Traceback >&2; echo "profbucket: the disk is full" >&2; exit 1'), "failed: the disk is full"),
-        (shell("kill -9 $$"), "failed: it ended with code -9"),
-        (["/nowhere"], "cannot be started: No such file or directory"),
+        (shell("kill -9 $$"), "failed: exited with code -9"),
+        (["/nowhere"], "could not be started: No such file or directory"),
     ],
 )
-def test_a_failure_is_one_sentence_and_it_is_tried_again(command: list[str], sentence: str, said: Said) -> None:
-    with Upkeep(OFTEN, ENVIRONMENT, command):
-        records = [said.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
-    assert {one.getMessage() for one in records} == {f"compaction {sentence}"}
-    assert {one.levelname for one in records} == {"ERROR"}
-    assert not any(one.exc_info for one in records)
+def test_a_failed_run_is_one_log_record_and_is_repeated(
+    command: list[str], message: str, records: Records
+) -> None:
+    with BackgroundCompaction(OFTEN_SECONDS, ENVIRONMENT, command):
+        logged = [records.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
+    assert {record.getMessage() for record in logged} == {f"compaction {message}"}
+    assert {record.levelname for record in logged} == {"ERROR"}
+    assert not any(record.exc_info for record in logged)
 
 
-def test_one_that_is_under_way_is_ended_with_the_collector_and_that_is_no_failure(
-    said: Said, tmp_path: Path
+def test_a_run_in_progress_is_terminated_with_the_collector_and_not_logged(
+    records: Records, tmp_path: Path
 ) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -90,33 +93,34 @@ def test_one_that_is_under_way_is_ended_with_the_collector_and_that_is_no_failur
 import signal
 signals = {{signal.SIGTERM, signal.SIGALRM}}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-signal.alarm(30)  # nobody is to wait for it for ever
+signal.alarm(30)  # so that the process never outlives a failed test
 with open({str(fifo)!r}, "w") as out:
-    print("begun", file=out, flush=True)
+    print("started", file=out, flush=True)
     print(signal.sigwait(signals).name, file=out)
 raise SystemExit(1)
 """
-    with Upkeep(SELDOM, ENVIRONMENT, [sys.executable, "-c", program]):
+    with BackgroundCompaction(SELDOM_SECONDS, ENVIRONMENT, [sys.executable, "-c", program]):
         lines = fifo.open()
-        assert lines.readline() == "begun\n"
+        assert lines.readline() == "started\n"
     assert lines.read() == "SIGTERM\n"
     lines.close()
-    assert said.empty()
+    assert records.empty()
 
 
-def test_what_runs_is_the_command_compact(tmp_path: Path) -> None:
-    done = run(*COMPACT, environment={**os.environ, "STORAGE_URL": tmp_path.as_uri()}).check()
-    assert done.text == ""
-    assert done.stderr == "0 blocks made of profiles, 0 made of blocks, 0 objects deleted\n"
+def test_the_command_is_compact(tmp_path: Path) -> None:
+    process = run(*COMPACT_COMMAND, environment={**os.environ, "STORAGE_URL": tmp_path.as_uri()}).check()
+    assert process.text == ""
+    assert process.stderr == "0 blocks made from profiles, 0 made from blocks, 0 objects deleted\n"
 
 
 @pytest.mark.parametrize(
-    ("storage", "every", "kept"),
+    ("storage", "interval", "compacted"),
     [("file:///profiles", "", True), ("file:///profiles", "60", True), ("file:///profiles", "0", False)]
     + [(url, "", False) for url in ("memory:", "gs://bucket", "s3://bucket?index=sqlite:///file")],
 )
-def test_a_directory_is_kept_and_no_other_storage_and_not_where_the_setting_is_0(
-    storage: str, every: str, kept: bool
+def test_only_directories_are_compacted_and_not_if_the_interval_is_0(
+    storage: str, interval: str, compacted: bool
 ) -> None:
-    config = Config.from_env({"STORAGE_URL": storage, "PROFBUCKET_BLOCK_EVERY": every})
-    assert isinstance(upkeep(config, {}), Upkeep if kept else nullcontext)
+    config = Config.from_env({"STORAGE_URL": storage, "PROFBUCKET_BLOCK_EVERY": interval})
+    context = background_compaction(config, {})
+    assert isinstance(context, BackgroundCompaction if compacted else nullcontext)

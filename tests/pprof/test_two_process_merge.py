@@ -89,7 +89,7 @@ def test_sample_types_that_must_be_looked_at_are_left_to_one_process(tmp_path: P
 def test_an_error_names_the_file_as_ever(tmp_path: Path) -> None:
     good = encode(profile(Sample(stack("a"), (1, 2))))
     files = written(tmp_path, good, good[:-20], good)
-    main = "from profbucket.cli.commands import main; main()"
+    main = "from profbucket.cli import main; main()"
     command: list[str | Path] = [sys.executable, "-c", main, "merge", *files, "-o", tmp_path / "out"]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert done.returncode == 1

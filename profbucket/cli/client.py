@@ -1,0 +1,43 @@
+"""The calls that commands make, on a collector over HTTP or on a storage in this process."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from profbucket.model.ids import ProfileId
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta, Page, Query
+from profbucket.model.profile_type import ProfileType
+
+
+class ProfileClient(Protocol):
+    """A collector or a storage. Both implementations raise the same errors, with the same codes."""
+
+    def collect(
+        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+    ) -> Meta:
+        """Store a profile and return its record. Storing the same profile again changes nothing."""
+        ...
+
+    def find(self, query: Query) -> Page:
+        """Return a page of the profiles that match *query*, oldest first; raise ``NotFound`` if there are none."""
+        ...
+
+    def read(self, profile_id: ProfileId) -> bytes:
+        """Return a profile as it was stored."""
+        ...
+
+    def merge(self, query: Query) -> bytes:
+        """Return the merge of all profiles that match *query*, as gzipped pprof."""
+        ...
+
+    def delta(self, query: Query) -> bytes:
+        """Return the increase of the counters that match *query*, latest minus earliest, as gzipped pprof."""
+        ...
+
+    def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
+        """Return the merge of the profiles with these *ids*, as gzipped pprof."""
+        ...
+
+    def services(self) -> list[str]:
+        """Return the names of all services that have profiles."""
+        ...

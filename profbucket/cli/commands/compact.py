@@ -1,0 +1,40 @@
+"""Merge stored profiles into blocks, so that merges over long ranges are fast.
+
+Profiles of each completed hour become one block, and the blocks of each
+completed day become one. The command may be interrupted, repeated, and run
+twice at the same time. Run it once an hour, for example from cron.
+"""
+
+import sys
+
+from profbucket.cli.options import add_storage_option, read_config
+from profbucket.cli.parser import Arguments, Parser, integer
+
+
+def add_arguments(parser: Parser) -> None:
+    add_storage_option(parser)
+    parser.options.add_argument("--service", metavar="NAME", help="Only this service. [default: all]")
+    parser.options.add_argument(
+        "--seconds",
+        metavar="N",
+        type=integer(1),
+        help="Start no step after N seconds; the next run continues. [default: no limit]",
+    )
+
+
+def run(arguments: Arguments) -> None:
+    from profbucket.maintenance.compactor import Action, Compactor
+    from profbucket.storage.open import open_storage
+
+    config = read_config(arguments.storage)
+    compactor = Compactor(open_storage(config.storage_url), config.limits, config.periods)
+    counts = dict.fromkeys(Action, 0)
+    for step in compactor.run(arguments.seconds, arguments.service):
+        counts[step.deed] += 1
+        print(f"{step.deed} {step.profiles or ''} {step.key}".replace("  ", " "))
+    incomplete = "" if compactor.complete else "; stopped by --seconds, run it again"
+    print(
+        f"{counts[Action.COMPACTED]} blocks made from profiles, {counts[Action.MERGED]} made from blocks,"
+        f" {counts[Action.DELETED]} objects deleted{incomplete}",
+        file=sys.stderr,
+    )

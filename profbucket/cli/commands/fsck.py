@@ -1,0 +1,48 @@
+"""Compare the index with the bucket and list the differences.
+
+Nothing is changed; `profbucket reindex` repairs what this command lists. The
+exit code is 1 if there are differences.
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from profbucket.cli.options import add_index_options, parse_since
+from profbucket.cli.parser import Arguments, Parser
+from profbucket.cli.terminal import show_progress
+
+if TYPE_CHECKING:
+    from profbucket.maintenance.repair import Finding
+
+
+def add_arguments(parser: Parser) -> None:
+    add_index_options(parser)
+
+
+def run(arguments: Arguments) -> int:
+    from profbucket.maintenance import repair
+    from profbucket.storage.open import open_storage
+
+    storage = open_storage(arguments.storage)
+    differences = print_findings("checking", repair.fsck(storage, arguments.service, parse_since(arguments.since)))
+    return 1 if differences else 0
+
+
+def print_findings(label: str, findings: "Iterator[Finding]") -> int:
+    """Print *findings* as they come, then a summary; return the number of differences."""
+    from profbucket.maintenance.repair import State
+
+    counts = dict.fromkeys(State, 0)
+    for finding in show_progress(findings, label, describe=lambda finding: finding.key):
+        counts[finding.state] += 1
+        if finding.state is not State.GOOD:
+            print(f"{finding.state} {finding.key}")
+    print(
+        f"{sum(counts.values())} profiles: {counts[State.GOOD]} correct,"
+        f" {counts[State.MISSING]} without an entry, {counts[State.STALE]} entries without an object,"
+        f" {counts[State.DIFFERENT]} entries that differ, {counts[State.TWICE]} also in a block,"
+        f" {counts[State.FOREIGN]} not profiles (left alone)",
+        file=sys.stderr,
+    )
+    return sum(counts[state] for state in (State.MISSING, State.STALE, State.DIFFERENT, State.TWICE))

@@ -1,0 +1,22 @@
+"""Rebuild the index from the bucket.
+
+Adds entries for profiles that have none, removes entries whose profile is
+gone, and replaces entries that differ. Correct entries are only read, so that
+an interrupted run can be repeated. Collectors may keep writing meanwhile.
+"""
+
+from profbucket.cli.commands.fsck import print_findings
+from profbucket.cli.options import add_index_options, parse_since
+from profbucket.cli.parser import Arguments, Parser
+
+
+def add_arguments(parser: Parser) -> None:
+    add_index_options(parser)
+
+
+def run(arguments: Arguments) -> None:
+    from profbucket.maintenance import repair
+    from profbucket.storage.open import open_storage
+
+    storage = open_storage(arguments.storage)
+    print_findings("reindexing", repair.reindex(storage, arguments.service, parse_since(arguments.since)))

@@ -1,0 +1,50 @@
+"""Print the functions with the largest values, like `go tool pprof -top`.
+
+Name local FILEs, or the IDs of stored profiles, or select stored profiles with
+--service, --type and the other options. Several profiles are merged first.
+"""
+
+from profbucket.cli.options import read_config
+from profbucket.cli.parser import Arguments, Parser, integer
+from profbucket.cli.sources import add_source_options, read_merged
+from profbucket.cli.terminal import to_printable
+
+_MIN_FRACTION = 0.005  # of the total: pprof's default for what it shows
+
+
+def add_arguments(parser: Parser) -> None:
+    add_source_options(parser)
+    parser.options.add_argument(
+        "-n", "--count", metavar="N", type=integer(0), default=0, help="Print at most N functions. [default: all]"
+    )
+    parser.options.add_argument(
+        "--sort",
+        choices=["flat", "cum"],
+        metavar="flat|cum",
+        default="flat",
+        help="Sort by what a function spent itself (flat) or with its callees (cum). [default: flat]",
+    )
+    parser.options.add_argument(
+        "--sample-type",
+        metavar="NAME",
+        default="",
+        help="Sample type to show, such as alloc_space. [default: the profile's]",
+    )
+    parser.options.add_argument(
+        "--all", action="store_true", help="Include functions with less than 0.5%% of the total."
+    )
+
+
+def run(arguments: Arguments) -> None:
+    from profbucket.pprof import decode
+    from profbucket.pprof.report.top import build_top_report
+
+    report = build_top_report(
+        decode(read_merged(arguments), read_config().limits),
+        arguments.sample_type,
+        by_cum=arguments.sort == "cum",
+        count=arguments.count,
+        fraction=0.0 if arguments.all else _MIN_FRACTION,
+    )
+    for line in report.lines():
+        print(to_printable(line))

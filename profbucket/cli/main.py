@@ -1,0 +1,122 @@
+"""The program ``profbucket``: find the command, import its module, run it, exit with its code.
+
+A command is a module of ``profbucket.cli.commands`` and an entry of ``COMMANDS``. The module's docstring is the
+description in ``--help``, ``add_arguments(parser)`` declares the options, ``run(arguments)`` does the work and may
+return an exit code. Only the module of the command that was called is imported, so that commands start quickly.
+"""
+
+import atexit
+import gc
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import NoReturn
+
+from profbucket.cli.parser import Parser, UsageError
+from profbucket.cli.terminal import print_error
+from profbucket.errors import ProfbucketError, missing_extra
+
+# Each command, by one or two words, and the first line of its help.
+COMMANDS: Mapping[str, str] = {
+    "compact": "Merge stored profiles into blocks, so that merges over long ranges are fast.",
+    "find": "List profiles, oldest first.",
+    "fsck": "Compare the index with the bucket and list the differences.",
+    "get": "Download a profile exactly as it was stored.",
+    "key create": "Generate an API key and its entry for PROFBUCKET_KEYS.",
+    "key hash": "Print the SHA-256 of an API key, for PROFBUCKET_KEYS.",
+    "merge": "Merge profiles into one.",
+    "push": "Store profiles and print their ids.",
+    "reindex": "Rebuild the index from the bucket.",
+    "run": "Run a Python program under the profiling agent.",
+    "scrape": "Fetch profiles from /debug/pprof endpoints once, and store them.",
+    "serve": "Run a collector until Ctrl-C.",
+    "services": "List the services that have profiles.",
+    "top": "Print the functions with the largest values, like `go tool pprof -top`.",
+}
+
+_DESCRIPTION = "A continuous-profiling collector that lives in a bucket: pprof in, one merged pprof out."
+_OUR_PACKAGES = ("profbucket", "storage_gcs", "storage_local", "storage_s3")
+
+
+def main() -> NoReturn:
+    """Run the command in ``sys.argv`` and exit: with 2 if the command line is wrong, with 1 on other errors."""
+    # Imports allocate many objects and hardly any garbage: the default threshold costs 5% of a small merge.
+    gc.set_threshold(50_000)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # also in a pipe
+    try:
+        code = _run(sys.argv[1:])
+    except SystemExit as exit_:  # argparse, after --help
+        code = int(exit_.code or 0)
+    except BrokenPipeError:  # `profbucket find | head -1`
+        code = 1
+    except (ProfbucketError, OSError) as error:
+        code = print_error(error)
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in _OUR_PACKAGES or library.lstrip("_") in sys.stdlib_module_names:
+            raise
+        command, _ = _split_command(sys.argv[1:])
+        code = print_error(missing_extra(f"profbucket {command}", "server"))
+    except KeyboardInterrupt:
+        os._exit(130)  # at once: threads may still be waiting for a response
+    _exit(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command, rest = _split_command(arguments)
+    if command not in COMMANDS:
+        return _run_without_command(arguments)
+    module = _import_command(command)
+    parser = Parser(f"profbucket {command}", module.__doc__ or COMMANDS[command])
+    try:
+        module.add_arguments(parser)
+        parser.options.add_argument("-h", "--help", action="help", help="Print this help and exit.")
+        return int(module.run(parser.parse(rest)) or 0)
+    except UsageError as error:
+        print(f"{parser.format_usage()}Try '{parser.prog} --help'.\n\nError: {error}", file=sys.stderr)
+        return 2
+
+
+def _split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the command that *arguments* start with, if it is one, and the arguments after it."""
+    two_words = " ".join(arguments[:2])
+    words = 2 if two_words in COMMANDS else 1
+    return " ".join(arguments[:words]), arguments[words:]
+
+
+def _import_command(command: str) -> ModuleType:
+    return import_module(f"profbucket.cli.commands.{command.replace(' ', '_')}")
+
+
+def _run_without_command(arguments: Sequence[str]) -> int:
+    """Print the help of the program or of a group such as ``key``; return 2 unless it was asked for."""
+    group = f"{arguments[0]} " if arguments else ""
+    commands = {command: summary for command, summary in COMMANDS.items() if command.startswith(group)}
+    if not commands:
+        commands, group = dict(COMMANDS), ""
+    program, rest = f"profbucket {group}".rstrip(), arguments[1:] if group else arguments
+    usage = f"Usage: {program} COMMAND [OPTIONS]"
+    if not rest or rest[0] in ("-h", "--help"):
+        width = max(map(len, commands))
+        lines = [f"  {command:<{width}}  {summary}" for command, summary in commands.items()]
+        text = "\n".join(
+            [usage, "", _DESCRIPTION, "", "Commands:", *lines, "", f"See '{program} COMMAND --help'."]
+        )
+        print(text, file=sys.stdout if rest else sys.stderr)
+        return 0 if rest else 2
+    kind = "option" if rest[0].startswith("-") else "command"
+    print(f"{usage}\nTry '{program} --help'.\n\nError: unknown {kind} {rest[0]!r}", file=sys.stderr)
+    return 2
+
+
+def _exit(code: int) -> NoReturn:
+    """Run the exit handlers and end the process: tearing down the interpreter takes as long as a small merge."""
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # the reader of the pipe exited
+        code = code or 1
+    os._exit(code)

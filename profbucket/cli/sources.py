@@ -1,0 +1,71 @@
+"""The profiles that `merge` and `top` work on: local files, ids of stored profiles, or a query."""
+
+import os
+from dataclasses import replace
+
+from profbucket.cli.options import add_collector_options, add_query_options, build_query, connect, read_config
+from profbucket.cli.parser import Arguments, Parser, UsageError, integer
+from profbucket.cli.terminal import read_file
+from profbucket.errors import Invalid
+
+
+def add_source_options(parser: Parser) -> None:
+    """Declare the positional FILE_OR_ID, and the options of a query."""
+    parser.add_positional("sources", metavar="[FILE_OR_ID...]", nargs="*")
+    add_query_options(parser)
+    parser.options.add_argument(
+        "--limit",
+        metavar="N",
+        type=integer(1),
+        help="Merge at most N profiles, evenly spread over the time range. [default: all]",
+    )
+    parser.options.add_argument(
+        "--delta",
+        action="store_true",
+        help="For counters, such as Go's heap, block and mutex profiles: the increase over the time range, latest "
+        "minus earliest.",
+    )
+    add_collector_options(parser)
+
+
+def read_merged(arguments: Arguments) -> bytes:
+    """Return the merge of what the options of :func:`add_source_options` select, as pprof."""
+    sources = arguments.sources
+    if not sources:
+        query = replace(build_query(arguments), limit=arguments.limit)
+        client = connect(arguments)
+        return client.delta(query) if arguments.delta else client.merge(query)
+    if arguments.delta:
+        raise UsageError("--delta needs --service and --type; it does not work with FILEs or IDs")
+    if arguments.service:
+        raise UsageError("FILEs or IDs and --service exclude each other")
+    if any(map(_is_profile_id, sources)):
+        from profbucket.model.ids import ProfileId
+
+        ids = [ProfileId.parse(source) for source in sources]
+        client = connect(arguments)
+        return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
+    limits = read_config().limits
+    from profbucket.pprof.two_process_merge import merge_files
+
+    if data := merge_files(sources, limits):
+        return data
+    from profbucket.pprof.merge import Merger
+
+    merger = Merger(limits)
+    for source in sources:
+        merger.add(read_file(source), source)
+    return merger.result()
+
+
+def _is_profile_id(source: str) -> bool:
+    """Return whether *source* is the id of a stored profile. An existing file of that name takes precedence."""
+    if source.count("/") != 2 or os.path.exists(source):
+        return False
+    from profbucket.model.ids import ProfileId
+
+    try:
+        ProfileId.parse(source)
+    except Invalid:
+        return False
+    return True
