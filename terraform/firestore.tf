@@ -1,4 +1,4 @@
-# The database that holds the index. storage_gcs/indexes.json lists the Firestore indexes, beside the code whose queries
+# The database that holds the index. storage_gcs/indexes.json lists the Firestore indexes, next to the code whose queries
 # need them.
 
 locals {
