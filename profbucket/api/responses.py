@@ -8,7 +8,7 @@ from isal import igzip
 
 
 def json_response(body: Any, status: int = 200, **fields: str | None) -> Response:
-    """Return *body* in the JSON envelope, with *fields* beside it; fields that are ``None`` are left out."""
+    """Return the JSON envelope of *body*, with more *fields*; those that are ``None`` are left out."""
     envelope = {"code": status, "body": body, **fields}
     envelope = {name: value for name, value in envelope.items() if value is not None}
     return Response(json.dumps(envelope) + "\n", status, content_type="application/json")

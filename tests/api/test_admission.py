@@ -1,4 +1,4 @@
-"""What all posts together may hold in memory, and what one of them costs while it is checked."""
+"""The memory limit for concurrent posts, and the lock for profiles that inflate to much more."""
 
 import gzip
 from concurrent.futures import ThreadPoolExecutor
@@ -19,49 +19,50 @@ from profbucket.storage.open import open_storage
 from tests.support.api import pprof
 
 
-def test_posts_that_fit_are_held_together() -> None:
+def test_posts_that_fit_are_admitted_together() -> None:
     admission = Admission(Limits(inflight_bytes=10))
     with admission.reserve(4), admission.reserve(6):
         assert (admission.reserved_bytes, admission.posts) == (10, 2)
     assert (admission.reserved_bytes, admission.posts) == (0, 0)
 
 
-def test_one_that_does_not_fit_waits_until_there_is_room() -> None:
+def test_a_post_that_does_not_fit_waits_for_room() -> None:
     admission = Admission(Limits(inflight_bytes=10, inflight_seconds=600))
-    begun, order = Event(), list[str]()
+    started, order = Event(), list[str]()
 
-    def second() -> None:
-        begun.set()
+    def reserve_second() -> None:
+        started.set()
         with admission.reserve(5):
             order.append("second")
 
     with ThreadPoolExecutor(1) as threads:
         with admission.reserve(6):
-            waiting = threads.submit(second)
-            begun.wait()
+            waiting = threads.submit(reserve_second)
+            started.wait()
             order.append("first")
         waiting.result()
     assert order == ["first", "second"]
 
 
-def test_without_room_in_time_it_is_asked_to_come_again_and_told_both_caps() -> None:
+def test_without_room_in_time_a_post_is_unavailable_and_the_error_names_both_limits() -> None:
     clock = iter([0, 11.0])
     admission = Admission(Limits(inflight_bytes=10, inflight_seconds=11), lambda: next(clock))
     admission.reserved_bytes = 6
     with pytest.raises(Unavailable) as caught, admission.reserve(5):
         pass
+    assert caught.value.code == "too_many_posts_in_flight"
     assert "posts of 6 bytes are in flight" in str(caught.value)
     assert "10 bytes (PROFBUCKET_MAX_INFLIGHT_BYTES)" in str(caught.value)
     assert "11 seconds (PROFBUCKET_MAX_INFLIGHT_SECONDS)" in str(caught.value)
     assert (admission.reserved_bytes, admission.posts) == (6, 0)
 
 
-def test_a_single_one_has_room_however_large() -> None:
+def test_a_lone_post_is_admitted_whatever_its_size() -> None:
     with Admission(Limits(inflight_bytes=10)).reserve(11):
         pass
 
 
-def test_what_it_held_is_free_again_when_it_fails() -> None:
+def test_a_failed_post_releases_its_bytes() -> None:
     admission = Admission(Limits(inflight_bytes=10))
     with pytest.raises(KeyError), admission.reserve(10):
         raise KeyError
@@ -78,10 +79,10 @@ def test_what_it_held_is_free_again_when_it_fails() -> None:
     ],
     ids=["small", "small and raw", "small, and large once inflated", "large"],
 )
-def test_what_is_large_once_inflated_is_checked_alone(
+def test_a_profile_that_inflates_to_much_more_is_checked_alone(
     monkeypatch: pytest.MonkeyPatch, data: bytes, alone: bool
 ) -> None:
-    """A few kilobytes can become hundreds of megabytes: one such profile fits, a dozen at once do not."""
+    """A few kilobytes can inflate to hundreds of megabytes: one such profile fits in memory, a dozen do not."""
     seen = []
 
     def watched(data: bytes, limits: Limits) -> Profile:

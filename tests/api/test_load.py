@@ -1,4 +1,4 @@
-"""A burst that is more than fits: each post is answered, none that was accepted is lost, the collector lives."""
+"""A burst of posts that does not fit in memory: every post is answered, no accepted profile is lost."""
 
 import json
 import random
@@ -17,13 +17,13 @@ from profbucket.pprof import deflate, profile_pb2
 from tests.support.memory_limit import jail
 from tests.support.serving import served
 
-MEMORY = 512 << 20
+MEMORY_BYTES = 512 << 20
 POSTS = 64
-SIZE = 20_000_000
+BODY_BYTES = 20_000_000
 
 
-def stacks() -> bytes:
-    """A raw pprof with about as many entries as the cap lets through: what takes most memory to check."""
+def make_largest_pprof() -> bytes:
+    """Return a raw pprof with almost as many entries as the limit allows, which take the most memory to check."""
     rng = random.Random(0)
     depth, count = 20, 20_000
     message = profile_pb2.Profile(
@@ -38,26 +38,26 @@ def stacks() -> bytes:
     return message.SerializeToString()
 
 
-def padded(raw: bytes, size: int) -> bytes:
-    """The pprof *raw* with one more string, which no compression makes small, of *size* bytes together."""
+def pad(raw: bytes, size: int) -> bytes:
+    """Return the pprof *raw* padded to *size* bytes with a string that does not compress."""
     tail = profile_pb2.Profile(string_table=[random.Random(0).randbytes(size - len(raw) - 5)])
     return raw + tail.SerializeToString()
 
 
 @pytest.mark.alone
-def test_a_burst_of_large_posts_is_answered_and_what_was_accepted_is_found(tmp_path: Path) -> None:
-    """64 posts of 20 MB at once, raw and compressed in turn, to an instance with 512 MB that takes all at once."""
-    raw = stacks()
-    bodies = (padded(raw, SIZE), deflate(padded(raw, SIZE + len(raw) // 2)))
-    assert min(map(len, bodies)) >= SIZE - 10
+def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_path: Path) -> None:
+    """64 concurrent posts of 20 MB, alternately raw and compressed, to an instance with 512 MB and 64 threads."""
+    raw = make_largest_pprof()
+    bodies = (pad(raw, BODY_BYTES), deflate(pad(raw, BODY_BYTES + len(raw) // 2)))
+    assert min(map(len, bodies)) >= BODY_BYTES - 10
     with (
-        jail(MEMORY, tmp_path / "bin") as inside,
+        jail(MEMORY_BYTES, tmp_path / "bin") as inside,
         served(
             f"file://{tmp_path}/profiles",
             tmp_path / "log",
             scripts=inside.scripts,
             THREADS=str(POSTS),
-            MALLOC_ARENA_MAX="1",  # as it is deployed: memory that one thread has freed is of use to the next
+            MALLOC_ARENA_MAX="1",  # as deployed: threads reuse the memory that others have freed
         ) as url,
     ):
         address = urlsplit(url)
@@ -77,7 +77,7 @@ def test_a_burst_of_large_posts_is_answered_and_what_was_accepted_is_found(tmp_p
         with urlopen(f"{url}{PROFILES}?service=big&from=0") as response:
             found = json.load(response)["body"]
         assert inside.killed() == 0
-        assert inside.peak() <= MEMORY
+        assert inside.peak() <= MEMORY_BYTES
     assert set(answers) <= {200, 503}
     accepted = [number for number, status in enumerate(answers) if status == 200]
     assert sorted(int(label["value"]) for profile in found for label in profile["labels"]) == accepted

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socketserver import BaseServer
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from tests.support.paths import ROOT
 
@@ -56,6 +58,16 @@ def served(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def send(url: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """Send a GET, or with *body* a POST, and return the status and the body of the response."""
+    try:
+        with urlopen(Request(url, data=body)) as response:
+            return response.status, response.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read()
 
 
 @contextmanager
