@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
-from profbucket.model.ids import ProfileId
+from profbucket.model.ids import ProfileId, check_service
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
@@ -16,6 +16,7 @@ class LocalClient:
     """The storage of *config*."""
 
     def __init__(self, config: Config) -> None:
+        self._limits = config.limits
         storage = open_storage(config.storage_url)
         self._collector = Collector(storage, config.limits)
         self._querier = Querier(storage, config.limits)
@@ -26,16 +27,16 @@ class LocalClient:
         return self._collector.collect(service, profile_type, labels, data, created_at)
 
     def find(self, query: Query) -> Page:
-        return self._querier.find(_compile(query))
+        return self._querier.find(self._check(query))
 
     def read(self, profile_id: ProfileId) -> bytes:
         return self._querier.read(profile_id)
 
     def merge(self, query: Query) -> bytes:
-        return self._querier.merge(_compile(query)).data
+        return self._querier.merge(self._check(query)).data
 
     def delta(self, query: Query) -> bytes:
-        return self._querier.delta(_compile(query)).data
+        return self._querier.delta(self._check(query)).data
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         return self._querier.merge_ids(ids).data
@@ -43,9 +44,9 @@ class LocalClient:
     def services(self) -> list[str]:
         return self._querier.services()
 
-
-def _compile(query: Query) -> Query:
-    """Return *query* with its regular expressions compiled; raise ``Invalid`` if one is malformed."""
-    for matcher in query.matchers:
-        matcher.compile()
-    return query
+    def _check(self, query: Query) -> Query:
+        """Return *query*; raise ``Invalid`` for what a collector refuses before it looks anything up."""
+        check_service(query.service, self._limits)
+        for matcher in query.matchers:
+            matcher.compile()
+        return query
