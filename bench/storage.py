@@ -181,7 +181,7 @@ def find() -> Iterator[Row]:
                 storage = Storage(GcsBucket("none"), FirestoreIndex(project))
                 counted.reset()
                 begin = time.perf_counter()
-                found = list(storage.find(_SIX))
+                found = list(storage.lookup.find(_SIX))
                 seconds = time.perf_counter() - begin
                 os.environ["FIRESTORE_EMULATOR_HOST"] = firestore
             yield Row(
@@ -195,7 +195,7 @@ def _median_find(storage: Storage, query: Query) -> Measure:
     times = []
     for _ in range(301):
         begin = time.perf_counter()
-        assert list(storage.find(query))
+        assert list(storage.lookup.find(query))
         times.append(time.perf_counter() - begin)
     return Measure(statistics.median(times))
 
@@ -218,7 +218,7 @@ def rebuild() -> Iterator[Row]:
         assert sum(1 for _ in reindex(after)) == count == _OBJECTS
         again = time.perf_counter() - again
         equal = all(
-            list(after.find(query)) == list(before.find(query))
+            list(after.lookup.find(query)) == list(before.lookup.find(query))
             for query in (Query(f"service-{n}", kind, *EVER) for n in range(5) for kind in list(ProfileType)[:2])
         )
         note = f"{count / seconds:.0f} objects/s, {cpu / count * 1000:.1f} ms CPU each; finds are equal: {equal}"

@@ -1,4 +1,4 @@
-"""Cloud Storage holds the profiles, Firestore finds them."""
+"""Storage in Google Cloud: objects in Cloud Storage, the index in Firestore."""
 
 from urllib.parse import parse_qsl, urlsplit
 
@@ -10,43 +10,51 @@ __all__ = ["LIBRARIES", "FirestoreIndex", "GcsBucket", "open_index", "open_url"]
 
 LIBRARIES = ("google.cloud.storage", "google.cloud.firestore")
 
+_DAY_SECONDS = 86400
+
 
 def open_url(url: str) -> tuple[GcsBucket, FirestoreIndex]:
-    """The storage of ``gs://bucket?project=…&database=…&retention_days=…&block_days=…``, options being optional.
+    """Open the storage at ``gs://bucket?project=…&database=…&retention_days=…&block_days=…``, without I/O.
 
-    Nothing is reached before the first call. Raise ``Misconfigured`` for another kind of URL.
+    All options may be left out. Raise ``Misconfigured`` for an invalid URL.
     """
     parts = urlsplit(url)
     if not parts.netloc or parts.path.strip("/") or parts.fragment or "@" in parts.netloc:
-        raise Misconfigured(f"STORAGE_URL={url!r}: write a bucket as gs://bucket?project=…&database=…")
-    options = _options(url, "project", "database", "retention_days", "block_days")
+        raise Misconfigured(f"STORAGE_URL={url!r} is not a bucket URL; write gs://bucket?project=…&database=…")
+    options = _parse_options(url, "project", "database", "retention_days", "block_days")
     project = options.get("project")
-    return GcsBucket(parts.netloc, project), _index(url, project, options.get("database"), options)
+    return GcsBucket(parts.netloc, project), _make_index(url, project, options.get("database"), options)
 
 
 def open_index(url: str) -> FirestoreIndex:
-    """The index of ``firestore://project/database?retention_days=…&block_days=…``, as in a bucket's ``index=``."""
+    """Open the index at ``firestore://project/database?retention_days=…&block_days=…``, for ``index=``.
+
+    Raise ``Misconfigured`` for an invalid URL.
+    """
     parts = urlsplit(url)
     database = parts.path.strip("/")
     if "/" in database or parts.fragment:
-        raise Misconfigured(f"index={url!r}: write a database as firestore://project/database")
-    return _index(url, parts.netloc or None, database, _options(url, "retention_days", "block_days"))
+        raise Misconfigured(f"index={url!r} is not a database URL; write firestore://project/database")
+    options = _parse_options(url, "retention_days", "block_days")
+    return _make_index(url, parts.netloc or None, database, options)
 
 
-def _options(url: str, *known: str) -> dict[str, str]:
+def _parse_options(url: str, *known: str) -> dict[str, str]:
     options: dict[str, str] = {}
     for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
         if name not in known or not value or name in options:
-            raise Misconfigured(f"{url!r}: option {name!r} is none of {', '.join(known)}, empty, or given twice")
+            raise Misconfigured(
+                f"{url!r}: option {name!r} is unknown, empty or repeated; options are {', '.join(known)}"
+            )
         options[name] = value
     return options
 
 
-def _index(url: str, project: str | None, database: str | None, options: dict[str, str]) -> FirestoreIndex:
-    seconds = []
+def _make_index(url: str, project: str | None, database: str | None, options: dict[str, str]) -> FirestoreIndex:
+    retention_seconds = []
     for name in ("retention_days", "block_days"):
         days = options.get(name, "0")
         if not (days.isascii() and days.isdigit() and len(days) < 6):
-            raise Misconfigured(f"{url!r}: {name} is a whole number, as the bucket's lifecycle has it")
-        seconds.append(int(days) * 86400 or None)
-    return FirestoreIndex(project, database or "(default)", *seconds)
+            raise Misconfigured(f"{url!r}: {name}={days} is not a whole number of days; use that of the lifecycle")
+        retention_seconds.append(int(days) * _DAY_SECONDS or None)
+    return FirestoreIndex(project, database or "(default)", *retention_seconds)

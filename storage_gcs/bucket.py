@@ -2,15 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import Object, ObjectRange
 from profbucket.storage.prefetch import prefetch
 
@@ -19,30 +20,29 @@ if TYPE_CHECKING:
 
     from storage_gcs.http import Http, Refused
 
-# Seconds: to connect and for the next byte; and until no further attempt is made. A call ends within 30.
-_TIMEOUT = (3.05, 8.0)
-_PATIENCE = 20.0
+# To connect and for the next byte; and until no further attempt is made. A call ends within 30 seconds.
+_TIMEOUT_SECONDS = (3.05, 8.0)
+_RETRY_SECONDS = 20.0
 
-_OCTETS = "application/octet-stream"
+_CONTENT_TYPE = "application/octet-stream"
 
-_CONNECTIONS = 64  # the library would keep 10; an instance answers more requests than that at once
+_MAX_CONNECTIONS = 64  # the library's default of 10 is fewer than the requests that an instance serves at once
 
-_FIELDS = "items(name,size,metadata),nextPageToken"
-_PAGE = 1000  # the most that Cloud Storage gives
+_LIST_FIELDS = "items(name,size,metadata),nextPageToken"
+_LIST_PAGE_OBJECTS = 1000  # the maximum of Cloud Storage
 
-# What who may only create lacks where an object is there already.
-_OVERWRITE = "storage.objects.delete"
+# The permission that is missing if a writer without it puts an object that exists.
+_OVERWRITE_PERMISSION = "storage.objects.delete"
 
-_CREATE = "roles/storage.objectCreator"
-_VIEW = "roles/storage.objectViewer"
-_DELETE = "roles/storage.objectUser"
+_CREATE_ROLE = "roles/storage.objectCreator"
+_VIEW_ROLE = "roles/storage.objectViewer"
+_DELETE_ROLE = "roles/storage.objectUser"
 
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """The library's client, what it makes its requests with, and ours. Belongs to the process that made it."""
+    """The library's bucket, retry policy and credentials, and the HTTP client for objects."""
 
-    process: int
     bucket: "Bucket"
     retry: Any
     credentials: Any
@@ -52,107 +52,107 @@ class _Client:
 class GcsBucket:
     """The bucket called *name*.
 
-    Objects are put and read by :class:`storage_gcs.http.Http`, all else is the library's. Nothing is imported or
-    opened before the first call, and then once a process. ``STORAGE_EMULATOR_HOST`` is the library's variable.
+    Objects are put and read by :class:`storage_gcs.http.Http`; the library does everything else. Nothing is
+    imported or opened before the first call. The library reads ``STORAGE_EMULATOR_HOST``.
     """
 
     def __init__(self, name: str, project: str | None = None) -> None:
         self._name = name
-        self._project = project
-        self._opened: _Client | None = None
-        self._lock = Lock()
+        self._client = PerProcess(partial(_open_client, name, project))
 
-    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+    def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         from storage_gcs.http import Refused, checksum
 
-        about = {
-            "name": key,
-            "contentType": _OCTETS,  # and no encoding: it is to come back as it went
+        resource = {
+            "name": object_key,
+            "contentType": _CONTENT_TYPE,  # without contentEncoding, so that downloads return the same bytes
             "metadata": dict(metadata),
-            "crc32c": checksum(data),  # other bytes are refused
+            "crc32c": checksum(data),  # Cloud Storage rejects other bytes
         }
         boundary = os.urandom(16).hex()
-        head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(about)}\r\n"
-        head += f"--{boundary}\r\nContent-Type: {_OCTETS}\r\n\r\n"
+        head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(resource)}\r\n"
+        head += f"--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n"
         body = b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
         path = f"/upload/storage/v1/b/{self._name}/o?uploadType=multipart&ifGenerationMatch=0"
-        with self._translated(f"write {key!r}", _CREATE):
+        operation = f"write {object_key!r}"
+        with self._translate_errors(operation, _CREATE_ROLE):
             try:
-                self._client().http.post(path, body, f"multipart/related; boundary={boundary}")
+                self._client.get().http.post(path, body, f"multipart/related; boundary={boundary}")
             except Refused as error:
                 if error.status == 412:
-                    return False  # there before, or since an attempt of ours whose answer was lost
-                if error.status == 403 and _OVERWRITE in error.text:
-                    return False  # the same, from a bucket that looks at rights before preconditions
+                    return False  # it existed before, or was created by an attempt whose answer was lost
+                if error.status == 403 and _OVERWRITE_PERMISSION in error.text:
+                    return False  # the same, if permissions are checked before preconditions
                 if error.status == 404:
-                    raise self._no_bucket() from error
-                raise self._refused(error, f"write {key!r}", _CREATE) from error
+                    raise self._missing_bucket() from error
+                raise self._translate_refused(error, operation, _CREATE_ROLE) from error
         return True
 
-    def get(self, key: str) -> bytes:
-        data = self._get(ObjectRange(key), lambda _: None)
+    def get(self, object_key: str) -> bytes:
+        data = self._fetch(ObjectRange(object_key), lambda _: None)
         if data is None:
-            raise NotFound(f"no object {key!r}")
+            raise NotFound(f"no object {object_key!r}")
         return data
 
-    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
-        return prefetch(self._get, parts)
+    def get_many(self, ranges: Sequence[ObjectRange]) -> Iterator[bytes | None]:
+        return prefetch(self._fetch, ranges)
 
-    def stat(self, key: str) -> Object:
-        with self._translated(f"read {key!r}", _VIEW):
-            client = self._client()
-            blob = client.bucket.get_blob(key, timeout=_TIMEOUT, retry=client.retry)
+    def stat(self, object_key: str) -> Object:
+        with self._translate_errors(f"read {object_key!r}", _VIEW_ROLE):
+            client = self._client.get()
+            blob = client.bucket.get_blob(object_key, timeout=_TIMEOUT_SECONDS, retry=client.retry)
             if blob is None:
-                raise NotFound(f"no object {key!r}")
-            return Object(key, blob.size, blob.metadata or {})
+                raise NotFound(f"no object {object_key!r}")
+            return Object(object_key, blob.size, blob.metadata or {})
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         if start >= end:
             return
-        with self._translated(f"list from {start!r}", _VIEW):
-            client = self._client()
+        with self._translate_errors(f"list from {start!r}", _VIEW_ROLE):
+            client = self._client.get()
             blobs = client.bucket.list_blobs(
                 start_offset=start,
                 end_offset=end,
-                fields=_FIELDS,
-                page_size=_PAGE,
-                timeout=_TIMEOUT,
+                fields=_LIST_FIELDS,
+                page_size=_LIST_PAGE_OBJECTS,
+                timeout=_TIMEOUT_SECONDS,
                 retry=client.retry,
             )
             try:
                 for blob in blobs:
                     yield Object(blob.name, blob.size, blob.metadata or {})
-            except _not_found() as error:
-                raise self._no_bucket() from error
+            except _not_found_class() as error:
+                raise self._missing_bucket() from error
 
-    def delete(self, key: str) -> None:
-        with self._translated(f"delete {key!r}", _DELETE):
-            client = self._client()
+    def delete(self, object_key: str) -> None:
+        with self._translate_errors(f"delete {object_key!r}", _DELETE_ROLE):
+            client = self._client.get()
             try:
-                client.bucket.blob(key).delete(timeout=_TIMEOUT, retry=client.retry)
-            except _not_found():
-                pass  # so it is gone
+                client.bucket.blob(object_key).delete(timeout=_TIMEOUT_SECONDS, retry=client.retry)
+            except _not_found_class():
+                pass
 
-    def link(self, key: str, filename: str, seconds: int) -> str | None:
-        with self._translated(f"sign a link to {key!r}", "iam.serviceAccounts.signBlob, on its own account,"):
-            client = self._client()
+    def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
+        role = "iam.serviceAccounts.signBlob, on its own account,"
+        with self._translate_errors(f"sign a URL of {object_key!r}", role):
+            client = self._client.get()
             credentials = client.credentials
-            if _anonymous(credentials):  # an emulator, which checks no signature
-                return f"{_origin(client.bucket)}{self._path(key)}"
+            if _is_anonymous(credentials):  # an emulator, which checks no signatures
+                return f"{_origin(client.bucket)}{self._path(object_key)}"
             if not hasattr(credentials, "service_account_email"):
-                return None  # a person's own credentials cannot sign
+                return None  # a user's own credentials cannot sign
             signer = {}
             if not hasattr(credentials, "signer"):
                 from google.auth.transport.requests import Request
 
                 if not credentials.valid:
                     credentials.refresh(Request())
-                # Asks Google to sign, as an instance has no key of its own.
+                # An instance has no private key: Google's API signs.
                 signer = {
                     "service_account_email": credentials.service_account_email,
                     "access_token": credentials.token,
                 }
-            url: str = client.bucket.blob(key).generate_signed_url(
+            url: str = client.bucket.blob(object_key).generate_signed_url(
                 version="v4",
                 expiration=timedelta(seconds=seconds),
                 response_disposition=f'attachment; filename="{filename}"',
@@ -160,60 +160,26 @@ class GcsBucket:
             )
             return url
 
-    def _get(self, part: ObjectRange, admit: Any) -> bytes | None:
+    def _fetch(self, object_range: ObjectRange, reserve: Callable[[int], None]) -> bytes | None:
         from storage_gcs.http import Refused
 
-        key = part.key
-        with self._translated(f"read {key!r}", _VIEW):
+        path, operation = self._path(object_range.key), f"read {object_range.key!r}"
+        with self._translate_errors(operation, _VIEW_ROLE):
             try:
-                return self._client().http.get(self._path(key), admit, part.begin, part.end)
+                return self._client.get().http.get(path, reserve, object_range.begin, object_range.end)
             except Refused as error:
                 if error.status == 404:
                     if "bucket does not exist" in error.text:
-                        raise self._no_bucket() from error
+                        raise self._missing_bucket() from error
                     return None
-                raise self._refused(error, f"read {key!r}", _VIEW) from error
+                raise self._translate_refused(error, operation, _VIEW_ROLE) from error
 
-    def _path(self, key: str) -> str:
-        return f"/storage/v1/b/{self._name}/o/{quote(key, safe='')}?alt=media"
-
-    def _client(self) -> _Client:
-        client = self._opened
-        if client is None or client.process != os.getpid():
-            with self._lock:
-                client = self._opened
-                if client is None or client.process != os.getpid():
-                    client = self._opened = self._open()
-        return client
-
-    def _open(self) -> _Client:
-        from google.auth.transport.requests import Request
-        from google.cloud.storage import Client
-        from google.cloud.storage.retry import DEFAULT_RETRY
-        from requests.adapters import HTTPAdapter
-
-        from storage_gcs.http import Http
-
-        # No call of ours needs a project; the library wants one where the environment names none.
-        library = Client(project=self._project or "_")
-        session = library._http
-        session.mount("https://", HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS))
-        session.mount("http://", HTTPAdapter(pool_connections=4, pool_maxsize=_CONNECTIONS))
-        credentials = session.credentials
-
-        anonymous, refresh = _anonymous(credentials), Request()
-
-        def authorize(method: str, url: str, headers: MutableMapping[str, str]) -> None:
-            if not anonymous:
-                credentials.before_request(refresh, method, url, headers)
-
-        bucket = library.bucket(self._name)
-        retry = DEFAULT_RETRY.with_timeout(_PATIENCE).with_delay(initial=0.1, maximum=2.0)
-        return _Client(os.getpid(), bucket, retry, credentials, Http(_origin(bucket), authorize))
+    def _path(self, object_key: str) -> str:
+        return f"/storage/v1/b/{self._name}/o/{quote(object_key, safe='')}?alt=media"
 
     @contextmanager
-    def _translated(self, doing: str, role: str) -> Iterator[None]:
-        """Raise our errors for the library's."""
+    def _translate_errors(self, operation: str, role: str) -> Iterator[None]:
+        """Raise errors of :mod:`profbucket.errors` for the library's; *operation* is a verb phrase."""
         try:
             yield
         except (NotFound, Unavailable, StoragePermissionError, Misconfigured, GeneratorExit):
@@ -226,11 +192,11 @@ class GcsBucket:
             match error:
                 case auth.DefaultCredentialsError():
                     raise Misconfigured(
-                        f"no Google credentials to reach the bucket {self._name!r}:"
+                        f"no Google credentials for the bucket {self._name!r}:"
                         " run gcloud auth application-default login"
                     ) from error
                 case api.Forbidden() | api.Unauthorized():
-                    raise self._forbidden(doing, role, error.message) from error
+                    raise self._permission_error(operation, role, error.message) from error
                 case api.ServerError() | api.TooManyRequests() | api.RetryError() | api.GatewayTimeout():
                     pass
                 case auth.TransportError() | auth.RefreshError() | RequestException() | OSError():
@@ -240,23 +206,49 @@ class GcsBucket:
                 case _:
                     raise
             reason = f"{type(error).__name__}: {error}"[:300]
-            raise Unavailable(f"Cloud Storage failed to {doing}: {reason}") from error
+            raise Unavailable(f"Cloud Storage failed to {operation}: {reason}") from error
 
-    def _refused(self, error: "Refused", doing: str, role: str) -> Exception:
+    def _translate_refused(self, error: "Refused", operation: str, role: str) -> Exception:
         if error.status in (401, 403):
-            return self._forbidden(doing, role, error.text)
-        return Unavailable(f"Cloud Storage failed to {doing}: {error}")
+            return self._permission_error(operation, role, error.text)
+        return Unavailable(f"Cloud Storage failed to {operation}: {error}")
 
-    def _forbidden(self, doing: str, role: str, text: str) -> StoragePermissionError:
+    def _permission_error(self, operation: str, role: str, text: str) -> StoragePermissionError:
         return StoragePermissionError(
-            f"Cloud Storage refuses to {doing}: grant {role} on the bucket {self._name!r}; it says: {text[:200]}"
+            f"Cloud Storage denies permission to {operation}: grant {role} on the bucket {self._name!r};"
+            f" it answered: {text[:200]}"
         )
 
-    def _no_bucket(self) -> Misconfigured:
-        return Misconfigured(f"STORAGE_URL: there is no bucket {self._name!r} in Cloud Storage")
+    def _missing_bucket(self) -> Misconfigured:
+        return Misconfigured(f"STORAGE_URL: Cloud Storage has no bucket {self._name!r}; create it")
 
 
-def _not_found() -> Any:
+def _open_client(name: str, project: str | None) -> _Client:
+    from google.auth.transport.requests import Request
+    from google.cloud.storage import Client
+    from google.cloud.storage.retry import DEFAULT_RETRY
+    from requests.adapters import HTTPAdapter
+
+    from storage_gcs.http import Http
+
+    # No call needs a project, but the library demands one if the environment names none.
+    library = Client(project=project or "_")
+    session = library._http
+    session.mount("https://", HTTPAdapter(pool_connections=4, pool_maxsize=_MAX_CONNECTIONS))
+    session.mount("http://", HTTPAdapter(pool_connections=4, pool_maxsize=_MAX_CONNECTIONS))
+    credentials = session.credentials
+    is_anonymous, refresh_request = _is_anonymous(credentials), Request()
+
+    def authorize(method: str, url: str, headers: MutableMapping[str, str]) -> None:
+        if not is_anonymous:
+            credentials.before_request(refresh_request, method, url, headers)
+
+    bucket = library.bucket(name)
+    retry = DEFAULT_RETRY.with_timeout(_RETRY_SECONDS).with_delay(initial=0.1, maximum=2.0)
+    return _Client(bucket, retry, credentials, Http(_origin(bucket), authorize))
+
+
+def _not_found_class() -> Any:
     from google.api_core import exceptions
 
     return exceptions.NotFound
@@ -267,7 +259,7 @@ def _origin(bucket: "Bucket") -> str:
     return origin.rstrip("/")
 
 
-def _anonymous(credentials: Any) -> bool:
+def _is_anonymous(credentials: Any) -> bool:
     from google.auth.credentials import AnonymousCredentials
 
     return isinstance(credentials, AnonymousCredentials)

@@ -1,10 +1,9 @@
-"""Calls to Firestore: protobuf messages on the library's channel, with retries that end.
+"""Calls to Firestore: protobuf messages on the library's channel, with bounded retries.
 
 The library's own objects cost 0.7 ms of CPU a write and 170 µs a document read, the messages below them 0.4 ms
 and 31 µs (measured on one emulator): a find of thousands would spend most of its time there.
 """
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -19,11 +18,11 @@ from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 
 _T = TypeVar("_T")
 
-PATIENCE = 15.0  # seconds until no further attempt is made
-ATTEMPT = 6.0  # seconds that one attempt at a write may take: the call ends within 21
-QUERY = 15.0  # seconds that one attempt at a query may take: the call ends within 30
+CALL_TIMEOUT_SECONDS = 15.0  # no attempt begins later
+WRITE_TIMEOUT_SECONDS = 6.0  # of one attempt: the call ends within 21 seconds
+QUERY_TIMEOUT_SECONDS = 15.0  # of one attempt: the call ends within 30 seconds
 
-_PASSING = {
+_RETRYABLE_CODES = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.ABORTED,
@@ -33,8 +32,8 @@ _PASSING = {
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
-# What the service and its emulator say of a document that is not there; of a database they say other things.
-_NO_DOCUMENT = ("no document to update", "no entity to update")
+# The messages of the service and of its emulator for a missing document; a missing database has other messages.
+_MISSING_DOCUMENT_MESSAGES = ("no document to update", "no entity to update")
 
 # The plain protobuf classes below the library's.
 CommitRequest: Any = type(types.CommitRequest.pb(types.CommitRequest()))
@@ -43,25 +42,24 @@ _CommitResponse: Any = type(types.CommitResponse.pb(types.CommitResponse()))
 _RunQueryResponse: Any = type(types.RunQueryResponse.pb(types.RunQueryResponse()))
 
 
-class AlreadyThere(Exception):
-    """A document that was to be new exists."""
+class DocumentExists(Exception):
+    """The precondition failed that a document does not exist."""
 
 
-class Gone(Exception):
-    """A document that was to exist does not."""
+class DocumentMissing(Exception):
+    """The precondition failed that a document exists."""
 
 
 class Calls:
-    """Commits to and queries of one database. Belongs to the process that made it."""
+    """Commits to and queries of one database. A forked process must not use its parent's."""
 
     def __init__(self, project: str | None, database: str) -> None:
-        self.process = os.getpid()
         try:
             client = firestore.Client(project=project, database=database)
             channel = client._firestore_api.transport.grpc_channel
         except (GoogleAuthError, OSError) as error:
             raise Misconfigured(
-                "no Google credentials to reach Firestore: run gcloud auth application-default login, and name the"
+                "no Google credentials for Firestore: run gcloud auth application-default login, and set the"
                 f" project in STORAGE_URL as project=…; {error}"
             ) from error
         self.name = client._database_string
@@ -78,57 +76,65 @@ class Calls:
             response_deserializer=_RunQueryResponse.FromString,
         )
 
-    def commit(self, request: Any, doing: str, role: str) -> None:
-        """Write all of *request* or nothing; raise ``AlreadyThere`` or ``Gone`` where a precondition says so."""
+    def commit(self, request: Any, operation: str, role: str) -> None:
+        """Commit all writes of *request* atomically. *operation*, a verb phrase, and *role* are for errors.
+
+        Raise ``DocumentExists`` or ``DocumentMissing`` if a precondition failed.
+        """
         request.database = self.name
-        self._call(lambda: self._commit(request, timeout=ATTEMPT, metadata=self._metadata), doing, role)
+        self._call(
+            lambda: self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata), operation, role
+        )
 
     def query(self, request: Any) -> list[Any]:
-        """The documents that *request* selects, all of them: it bounds their number itself."""
-        return self.query_now(request)[0]
+        """Return all documents that *request* selects; it must bound their number itself."""
+        return self.query_with_read_time(request)[0]
 
-    def query_now(self, request: Any) -> tuple[list[Any], Any]:
-        """The same, and when they were so: a request with that ``read_time`` sees that moment again."""
+    def query_with_read_time(self, request: Any) -> tuple[list[Any], Any]:
+        """Return the documents and their ``read_time``, with which another request reads as of the same moment."""
         request.parent = self.documents
 
         def attempt() -> tuple[list[Any], Any]:
-            answers: list[Any] = list(self._query(request, timeout=QUERY, metadata=self._metadata))
+            answers: list[Any] = list(self._query(request, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._metadata))
             documents = [answer.document for answer in answers if answer.HasField("document")]
             return documents, answers[-1].read_time if answers else None
 
         return self._call(attempt, "read the index", "roles/datastore.viewer")
 
-    def _call(self, attempt: Callable[[], _T], doing: str, role: str) -> _T:
-        deadline = time.monotonic() + PATIENCE
+    def _call(self, attempt: Callable[[], _T], operation: str, role: str) -> _T:
+        deadline = time.monotonic() + CALL_TIMEOUT_SECONDS
         for number in range(1000):
             try:
                 return attempt()
             except grpc.RpcError as error:
-                if error.code() not in _PASSING:
-                    self._refused(error, doing, role)
+                if error.code() not in _RETRYABLE_CODES:
+                    self._raise_permanent(error, operation, role)
                 reason = f"{error.code().name}: {error.details()}"
             except GoogleAuthError as error:
                 reason = str(error)
-            pause = random.uniform(0.5, 1) * min(0.1 * 2**number, 2)  # noqa: S311 - no secret
+            pause = random.uniform(0.5, 1) * min(0.1 * 2**number, 2)  # noqa: S311 - jitter
             if time.monotonic() + pause > deadline:
                 break
             time.sleep(pause)
-        raise Unavailable(f"Firestore failed to {doing}, tried {number + 1} times: {reason[:200]}")
+        raise Unavailable(f"Firestore failed to {operation}, tried {number + 1} times: {reason[:200]}")
 
-    def _refused(self, error: Any, doing: str, role: str) -> NoReturn:
+    def _raise_permanent(self, error: Any, operation: str, role: str) -> NoReturn:
         code, details = error.code(), error.details() or ""
         if code == grpc.StatusCode.ALREADY_EXISTS:
-            raise AlreadyThere from error
-        if code == grpc.StatusCode.NOT_FOUND and any(words in details.lower() for words in _NO_DOCUMENT):
-            raise Gone from error
+            raise DocumentExists from error
+        if code == grpc.StatusCode.NOT_FOUND and any(
+            message in details.lower() for message in _MISSING_DOCUMENT_MESSAGES
+        ):
+            raise DocumentMissing from error
         if code in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
             raise StoragePermissionError(
-                f"Firestore refuses to {doing}: grant {role} on {self.name}; it says: {details[:200]}"
+                f"Firestore denies permission to {operation}: grant {role} on {self.name}; it answered:"
+                f" {details[:200]}"
             )
         if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-            # No such database, or a composite index that was not created.
+            # The database does not exist, or a composite index was not created.
             raise Misconfigured(
-                f"Firestore cannot {doing}: {self.name} is not set up as storage_gcs/indexes.json says:"
+                f"Firestore cannot {operation}: {self.name} is not set up as storage_gcs/indexes.json says:"
                 f" {details[:400]}"
             ) from error
         raise error

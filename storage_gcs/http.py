@@ -1,8 +1,8 @@
-"""Objects in and out: HTTP/1.1 on kept connections, with nothing in between.
+"""HTTP/1.1 requests to Cloud Storage on persistent connections.
 
 A download by the client library costs 1.2 ms of CPU, through urllib3 0.4, with aiohttp 0.2, here 0.16 (20 KB
 objects, measured on one emulator): a merge of thousands of profiles would spend most of its time there. An upload
-costs 1.2 by the library and 0.5 here, of 5 that a post takes in all.
+costs 1.2 ms by the library and 0.5 here, of 5 that a post takes in all.
 """
 
 import os
@@ -21,16 +21,17 @@ import google_crc32c
 
 from profbucket.errors import Unavailable
 
-PATIENCE = 20.0  # seconds until a call gives up; one attempt begun before may end up to ATTEMPT later
-ATTEMPT = 8.0  # seconds that an attempt waits for the next bytes
+CALL_TIMEOUT_SECONDS = 20.0  # no attempt begins later; the last one may end up to READ_TIMEOUT_SECONDS later
+READ_TIMEOUT_SECONDS = 8.0  # for the next bytes of an answer
 
-_PASSING = {408, 429, 500, 502, 503, 504}
+_MAX_IDLE_CONNECTIONS = 64
+_RETRYABLE_STATUSES = {408, 429, 500, 502, 503, 504}
 
 Authorize = Callable[[str, str, MutableMapping[str, str]], None]
 
 
 class Refused(Exception):
-    """An answer that no retry changes."""
+    """An answer with an error that a retry does not change."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status} {text}")
@@ -38,18 +39,18 @@ class Refused(Exception):
         self.text = text
 
 
-class _Damaged(Exception):
-    """The bytes that arrived are not those that were stored."""
+class _ChecksumMismatch(Exception):
+    """The bytes that arrived are not the bytes that were stored."""
 
 
-def _any_size(_: int) -> None:
+def _reserve_nothing(_: int) -> None:
     pass
 
 
 class Http:
-    """Requests to *origin*. *authorize* adds what the request needs to be allowed: method, URL, headers.
+    """Requests to *origin*. *authorize* adds the credentials to a request: method, URL, headers.
 
-    Safe for threads: each call has a connection of its own while it lasts. A forked process makes its own.
+    Safe for threads: each call uses its own connection. A forked process opens its own connections.
     """
 
     def __init__(self, origin: str, authorize: Authorize) -> None:
@@ -58,45 +59,47 @@ class Http:
         self._address = parts.netloc
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._authorize = authorize
-        self._idle: deque[HTTPConnection] = deque(maxlen=64)
+        self._idle: deque[HTTPConnection] = deque(maxlen=_MAX_IDLE_CONNECTIONS)
         self._process = os.getpid()
-        weakref.finalize(self, _close, self._idle)
+        weakref.finalize(self, _close_all, self._idle)
 
-    def get(self, path: str, admit: Callable[[int], None], begin: int = 0, end: int | None = None) -> bytes:
-        """The body at *path*, from *begin* up to *end*; *admit* is called with its size before it is read.
+    def get(self, path: str, reserve: Callable[[int], None], begin: int = 0, end: int | None = None) -> bytes:
+        """Return the body at *path*, from *begin* up to *end*; call *reserve* with its size before reading it.
 
-        Raise ``Refused`` for an answer that is final, ``Unavailable`` for failures that last for ``PATIENCE``.
+        Raise ``Refused`` for a permanent error, ``Unavailable`` if all attempts failed.
         """
         headers = {} if end is None and not begin else {"Range": f"bytes={begin}-{'' if end is None else end - 1}"}
-        return self._persist(lambda connection: self._request(connection, "GET", path, None, headers, admit=admit))
+        return self._retry(
+            lambda connection: self._request(connection, "GET", path, None, headers, reserve=reserve)
+        )
 
     def post(self, path: str, body: bytes, content_type: str) -> None:
-        """Send *body*, more than once where an answer is lost: the same must have no effect a second time.
+        """Send *body*, again if an answer is lost: the request must be idempotent.
 
-        Raise ``Refused`` for an answer that is final, ``Unavailable`` for failures that last for ``PATIENCE``.
+        Raise ``Refused`` for a permanent error, ``Unavailable`` if all attempts failed.
         """
         headers = {"Content-Type": content_type}
-        self._persist(lambda connection: self._request(connection, "POST", path, body, headers))
+        self._retry(lambda connection: self._request(connection, "POST", path, body, headers))
 
-    def _persist(self, request: Callable[[HTTPConnection], bytes]) -> bytes:
-        deadline = time.monotonic() + PATIENCE
+    def _retry(self, request: Callable[[HTTPConnection], bytes]) -> bytes:
+        deadline = time.monotonic() + CALL_TIMEOUT_SECONDS
         for attempt in range(1000):
-            connection, used = self._take()
+            connection, is_reused = self._take_connection()
             try:
                 return request(connection)
-            except (OSError, HTTPException, _Damaged) as error:
+            except (OSError, HTTPException, _ChecksumMismatch) as error:
                 connection.close()
-                if used and isinstance(error, ConnectionError):
-                    continue  # it had been closed while it lay idle
+                if is_reused and isinstance(error, ConnectionError):
+                    continue  # the server had closed the idle connection
                 reason = f"{type(error).__name__}: {error}"
             except Refused as error:
-                if error.status not in _PASSING:
+                if error.status not in _RETRYABLE_STATUSES:
                     raise
                 reason = str(error)
             except BaseException:
-                connection.close()  # in the middle of an answer
+                connection.close()  # its answer has not been read to the end
                 raise
-            pause = random.uniform(0.5, 1) * min(0.1 * 2**attempt, 2)  # noqa: S311 - no secret
+            pause = random.uniform(0.5, 1) * min(0.1 * 2**attempt, 2)  # noqa: S311 - jitter
             if time.monotonic() + pause > deadline:
                 break
             time.sleep(pause)
@@ -110,36 +113,37 @@ class Http:
         body: bytes | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         *,
-        admit: Callable[[int], None] = _any_size,
+        reserve: Callable[[int], None] = _reserve_nothing,
     ) -> bytes:
-        sent = {"Accept-Encoding": "identity", **headers}
-        self._authorize(method, f"{self._origin}{path}", sent)
-        connection.request(method, path, body, sent)
+        all_headers = {"Accept-Encoding": "identity", **headers}
+        self._authorize(method, f"{self._origin}{path}", all_headers)
+        connection.request(method, path, body, all_headers)
         response = connection.getresponse()
         if response.status in (200, 206):
-            admit(response.length or 0)
+            reserve(response.length or 0)
         data = response.read()
-        self._give(connection, response)
+        self._return_connection(connection, response)
         if response.status not in (200, 206):
             raise Refused(response.status, data.decode(errors="replace")[:500])
-        if method == "GET" and response.status == 200:  # of a part, only the whole object's checksum is told
-            _check(response, data)
+        if method == "GET" and response.status == 200:  # 206 comes with the checksum of the whole object
+            _verify_checksum(response, data)
         return data
 
-    def _take(self) -> tuple[HTTPConnection, bool]:
+    def _take_connection(self) -> tuple[HTTPConnection, bool]:
+        """Return a connection, and whether it was used before."""
         if self._process != os.getpid():
-            # The parent's: closing would be harmless, speaking on it would not.
-            self._idle = deque(maxlen=64)
+            # These are the parent's connections: this process must not use them.
+            self._idle = deque(maxlen=_MAX_IDLE_CONNECTIONS)
             self._process = os.getpid()
-            weakref.finalize(self, _close, self._idle)
+            weakref.finalize(self, _close_all, self._idle)
         try:
             return self._idle.pop(), True
         except IndexError:
             if self._tls:
-                return HTTPSConnection(self._address, timeout=ATTEMPT, context=self._tls), False
-            return HTTPConnection(self._address, timeout=ATTEMPT), False
+                return HTTPSConnection(self._address, timeout=READ_TIMEOUT_SECONDS, context=self._tls), False
+            return HTTPConnection(self._address, timeout=READ_TIMEOUT_SECONDS), False
 
-    def _give(self, connection: HTTPConnection, response: HTTPResponse) -> None:
+    def _return_connection(self, connection: HTTPConnection, response: HTTPResponse) -> None:
         if response.will_close or len(self._idle) == self._idle.maxlen:
             connection.close()
         else:
@@ -147,18 +151,18 @@ class Http:
 
 
 def checksum(data: bytes) -> str:
-    """What Cloud Storage calls an object's ``crc32c``."""
+    """Return the CRC32C of *data* as Cloud Storage writes it."""
     return b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
 
 
-def _check(response: HTTPResponse, body: bytes) -> None:
-    for one in response.headers.get_all("x-goog-hash", []):
-        for item in one.split(","):
+def _verify_checksum(response: HTTPResponse, body: bytes) -> None:
+    for header in response.headers.get_all("x-goog-hash", []):
+        for item in header.split(","):
             name, _, expected = item.strip().partition("=")
             if name == "crc32c" and expected != checksum(body):
-                raise _Damaged("the checksum differs")
+                raise _ChecksumMismatch("the CRC32C of the body differs from that of the object")
 
 
-def _close(idle: deque[HTTPConnection]) -> None:
+def _close_all(idle: deque[HTTPConnection]) -> None:
     while idle:
         idle.pop().close()

@@ -1,57 +1,57 @@
 """A Firestore database as an index.
 
-Three collections, all with ids that are hashes, because Firestore splits its load by ranges of them::
+It has three collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
 
     series/{Meta.series}        service, type, labels
     entries/{hash of Meta.id}   id, service, type, series, labels, created_at, size, totals, stored_at
-    blocks/{hash of Block.id}   all that a Block has, and stored_at
+    blocks/{hash of Block.id}   all fields of Block, and stored_at
 
-Labels and totals are one text each, and no query asks for them: a find with labels picks its series first.
-``stored_at`` is when an entry was written; Firestore's TTL counts from it. What is read as of one moment is read
-at the time that the first answer tells, by the clock of the service.
+Labels and totals are one text each, and no query filters by them: a find with labels selects its series first.
+``stored_at`` is the time of the write; Firestore's TTL counts from it. A snapshot reads blocks and entries at the
+read time of the first answer, by the clock of the service.
 """
 
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from heapq import merge
 from itertools import chain, islice
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import Selection, Series
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
 
-_PAGE = 2000  # entries in one answer: a megabyte
-_CHUNK = 30  # series in one query: Firestore takes no more values of "in"
-_CONCURRENT = 8  # queries of one find at a time
-_LEAST = 50  # entries in an answer to one of many queries
-_SPREAD = 20_000  # entries that the first answers to many queries hold together
-_COMMIT = 300  # documents removed at once
+_PAGE_ENTRIES = 2000  # in one answer: a megabyte
+_QUERY_SERIES = 30  # in one query: Firestore's maximum of values for "in"
+_CONCURRENT_QUERIES = 8  # of one find
+_MIN_PAGE_ENTRIES = 50  # in an answer to one of many queries
+_MAX_FIRST_ENTRIES = 20_000  # in the first answers to many queries together
+_COMMIT_DOCUMENTS = 300  # removed in one commit
 
-# How long a process takes a series that it has seen for known. Nothing of ours removes one; where somebody has,
-# because the database was restored or made anew, it is written again within this time.
-_REMEMBERED = 3600.0  # seconds
-_KNOWN = 20_000  # series remembered
+# A process assumes for this long that a series it has seen still exists. profbucket never removes a series; if
+# the database was restored or recreated, the series is written again within this time.
+_SERIES_CACHE_SECONDS = 3600.0
+_SERIES_CACHE_SIZE = 20_000
 
-_CREATOR = "a role with datastore.entities.create"
-_REMOVER = "roles/datastore.user"
+_CREATE_ROLE = "a role with datastore.entities.create"
+_REMOVE_ROLE = "roles/datastore.user"
 
 
 class FirestoreIndex:
-    """The entries in *database* of *project*; the library finds out the project where none is named.
+    """The entries in *database* of *project*; without *project*, the library's default.
 
-    With *retention*, in seconds, entries that were stored earlier are not found, nor with *block_retention* are
-    such blocks: Firestore deletes up to a day late.
-    Nothing is imported or opened before the first call, and then once a process. ``FIRESTORE_EMULATOR_HOST`` is
-    the library's variable.
+    Entries that were stored more than *retention* seconds ago are not found, nor blocks after *block_retention*:
+    Firestore deletes them up to a day late.
+
+    Nothing is imported or opened before the first call. The library reads ``FIRESTORE_EMULATOR_HOST``.
     """
 
     def __init__(
@@ -61,70 +61,70 @@ class FirestoreIndex:
         retention: int | None = None,
         block_retention: int | None = None,
     ) -> None:
-        self._project = project
-        self._database = database
+        self._calls = PerProcess(partial(_open_calls, project, database))
         self._retention = retention
         self._block_retention = block_retention
-        self._opened: Calls | None = None
-        self._opening = Lock()
-        self._known: dict[str, float] = {}
+        self._series_seen_at: dict[str, float] = {}
 
     def add(self, meta: Meta) -> bool:
         from storage_gcs.queries import ENTRIES, write_entry
 
-        # The series first: an entry whose series is missing would not be found by its labels.
+        # The series first: without it, a find by labels would miss the entry.
         self.add_series(Series(meta.series, meta.service, meta.type, meta.labels))
         stored_at = int(time.time())
-        return self._create(ENTRIES, document_of(meta.id), lambda fields: write_entry(fields, meta, stored_at))
+        return self._create(ENTRIES, document_id(meta.id), lambda fields: write_entry(fields, meta, stored_at))
 
     def find(self, selection: Selection) -> Iterator[Meta]:
         return self._find(selection, None)
 
     def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
-        from storage_gcs.queries import of_blocks
+        from storage_gcs.queries import select_blocks
 
-        request = of_blocks(selection.service, selection.type, selection.start, selection.end)
-        documents, moment = self._calls().query_now(request)
-        return self._read_blocks(documents, selection.start, selection.end), self._find(selection, moment)
+        request = select_blocks(selection.service, selection.type, selection.start, selection.end)
+        documents, read_time = self._calls.get().query_with_read_time(request)
+        return self._parse_blocks(documents, selection.start, selection.end), self._find(selection, read_time)
 
     def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
-        from storage_gcs.firestore import AlreadyThere, CommitRequest, Gone
+        from storage_gcs.firestore import CommitRequest, DocumentExists, DocumentMissing
         from storage_gcs.queries import BLOCKS, write_block
 
-        calls, request = self._calls(), CommitRequest()
+        calls, request = self._calls.get(), CommitRequest()
         write = request.writes.add()
-        write.update.name = f"{calls.documents}/{BLOCKS}/{document_of(block.id)}"
+        write.update.name = f"{calls.documents}/{BLOCKS}/{document_id(block.id)}"
         write.current_document.exists = False
         write_block(write.update.fields, block, int(time.time()))
-        for name in self._names({*members, *replaced}):
+        for name in self._document_names({*members, *replaced}):
             write = request.writes.add()
             write.delete = name
             write.current_document.exists = True
         try:
-            calls.commit(request, "commit a block", _REMOVER)
-        except (AlreadyThere, Gone):
+            calls.commit(request, "commit a block", _REMOVE_ROLE)
+        except (DocumentExists, DocumentMissing):
             return False
         return True
 
-    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
-        from storage_gcs.queries import of_blocks
+    def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
+        from storage_gcs.queries import select_blocks
 
-        return self._read_blocks(self._calls().query(of_blocks(service, type, start, end)), start, end)
+        documents = self._calls.get().query(select_blocks(service, profile_type, start, end))
+        return self._parse_blocks(documents, start, end)
 
     def add_series(self, series: Series) -> None:
         from storage_gcs.queries import SERIES, write_series
 
         now = time.monotonic()
-        if self._known.get(series.id, -_REMEMBERED) <= now - _REMEMBERED:
+        if self._series_seen_at.get(series.id, -_SERIES_CACHE_SECONDS) <= now - _SERIES_CACHE_SECONDS:
             self._create(SERIES, series.id, lambda fields: write_series(fields, series))
-            if len(self._known) >= _KNOWN:
-                self._known.clear()  # a document for each once more, and no list to keep in order
-            self._known[series.id] = now
+            if len(self._series_seen_at) >= _SERIES_CACHE_SIZE:
+                self._series_seen_at.clear()  # costs one write a series, and needs no eviction order
+            self._series_seen_at[series.id] = now
 
-    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as in the port
-        from storage_gcs.queries import of_series, read_series
+    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
+        from storage_gcs.queries import read_series, select_series
 
-        return [read_series(document) for document in self._calls().query(of_series(service, type))]
+        return [
+            read_series(document) for document in self._calls.get().query(select_series(service, profile_type))
+        ]
 
     def services(self) -> list[str]:
         from storage_gcs.queries import BLOCKS, ENTRIES
@@ -135,115 +135,124 @@ class FirestoreIndex:
     def remove(self, ids: Iterable[str]) -> None:
         from storage_gcs.firestore import CommitRequest
 
-        names = self._names(ids)
-        for begin in range(0, len(names), _COMMIT):
+        names = self._document_names(ids)
+        for begin in range(0, len(names), _COMMIT_DOCUMENTS):
             request = CommitRequest()
-            for name in names[begin : begin + _COMMIT]:
+            for name in names[begin : begin + _COMMIT_DOCUMENTS]:
                 request.writes.add().delete = name
-            self._calls().commit(request, "remove entries", _REMOVER)
+            self._calls.get().commit(request, "remove entries", _REMOVE_ROLE)
 
-    def _names(self, ids: Iterable[str]) -> list[str]:
-        """The documents of profiles and blocks with these ids: only those of blocks begin as what is reserved."""
+    def _document_names(self, ids: Iterable[str]) -> list[str]:
+        """Return the document names of profiles and blocks with these ids, sorted."""
         from storage_gcs.queries import BLOCKS, ENTRIES
 
-        collections = {one: BLOCKS if one.startswith("_/") else ENTRIES for one in ids}
-        documents = self._calls().documents
-        return sorted(f"{documents}/{collection}/{document_of(one)}" for one, collection in collections.items())
+        # The id of a block is its object key, which begins with the reserved prefix.
+        collections = {entry_id: BLOCKS if entry_id.startswith("_/") else ENTRIES for entry_id in ids}
+        documents = self._calls.get().documents
+        return sorted(
+            f"{documents}/{collection}/{document_id(entry_id)}" for entry_id, collection in collections.items()
+        )
 
     def _services_in(self, collection: str) -> list[str]:
-        from storage_gcs.queries import next_service
+        from storage_gcs.queries import select_next_service
 
         services: list[str] = []
-        while documents := self._calls().query(next_service(collection, services[-1] if services else "")):
+        while documents := self._calls.get().query(
+            select_next_service(collection, services[-1] if services else "")
+        ):
             services.append(documents[0].fields["service"].string_value)
         return services
 
-    def _read_blocks(self, documents: Iterable[Any], start: int, end: int) -> list[Block]:
+    def _parse_blocks(self, documents: Iterable[Any], start: int, end: int) -> list[Block]:
+        """Return the blocks in *documents* that overlap the range and have not expired, ordered by position."""
         from storage_gcs.queries import read_block
 
         oldest = time.time() - self._block_retention if self._block_retention else 0
-        live = (one.fields for one in documents if one.fields["stored_at"].timestamp_value.seconds >= oldest)
-        return sorted(
-            (b for b in map(read_block, live) if b.overlaps(start, end)), key=lambda block: block.position
-        )
+        blocks = [
+            read_block(document.fields)
+            for document in documents
+            if document.fields["stored_at"].timestamp_value.seconds >= oldest
+        ]
+        return sorted((block for block in blocks if block.overlaps(start, end)), key=lambda block: block.position)
 
-    def _find(self, selection: Selection, moment: Any) -> Iterator[Meta]:
-        """The selected entries, as they were at *moment* if given."""
+    def _find(self, selection: Selection, read_time: Any) -> Iterator[Meta]:
+        """Yield the selected entries, as of *read_time* if given."""
         if selection.start > selection.end or selection.limit == 0:
             return
         if selection.series is None:
-            found = self._pages(selection, None, min(_PAGE, selection.limit or _PAGE), moment)
+            page_entries = min(_PAGE_ENTRIES, selection.limit or _PAGE_ENTRIES)
+            entries = self._read_pages(selection, None, page_entries, read_time)
         else:
-            found = self._of_series(selection, sorted(set(selection.series)), moment)
-        yield from islice(found, selection.limit)
+            entries = self._find_in_series(selection, sorted(set(selection.series)), read_time)
+        yield from islice(entries, selection.limit)
 
     def _create(self, collection: str, document: str, fill: Callable[[Any], None]) -> bool:
-        """Write a document where there is none, and return whether it is new."""
-        from storage_gcs.firestore import AlreadyThere, CommitRequest
+        """Create a document and return ``True``; return ``False`` and change nothing if it exists."""
+        from storage_gcs.firestore import CommitRequest, DocumentExists
 
-        calls, request = self._calls(), CommitRequest()
+        calls, request = self._calls.get(), CommitRequest()
         write = request.writes.add()
         write.update.name = f"{calls.documents}/{collection}/{document}"
         write.current_document.exists = False
         fill(write.update.fields)
         try:
-            calls.commit(request, "write an entry", _CREATOR)
-        except AlreadyThere:
-            return False  # there before, or since an attempt of ours whose answer was lost
+            calls.commit(request, "write an entry", _CREATE_ROLE)
+        except DocumentExists:
+            return False  # it existed before, or was created by an attempt whose answer was lost
         return True
 
-    def _of_series(self, selection: Selection, series: Sequence[str], moment: Any) -> Iterator[Meta]:
-        """The entries of *series*: a query for each 30 of them, merged in order."""
-        chunks = [series[begin : begin + _CHUNK] for begin in range(0, len(series), _CHUNK)]
+    def _find_in_series(self, selection: Selection, series: Sequence[str], read_time: Any) -> Iterator[Meta]:
+        """Yield the entries of *series*: one query for each 30 of them, merged in order."""
+        chunks = [series[begin : begin + _QUERY_SERIES] for begin in range(0, len(series), _QUERY_SERIES)]
         if len(chunks) == 1:
-            yield from self._pages(selection, chunks[0], min(_PAGE, selection.limit or _PAGE), moment)
+            page_entries = min(_PAGE_ENTRIES, selection.limit or _PAGE_ENTRIES)
+            yield from self._read_pages(selection, chunks[0], page_entries, read_time)
         elif chunks:
-            share = min(selection.limit or _SPREAD, _SPREAD) // len(chunks)
-            size = min(_PAGE, max(2 * share, _LEAST))
-            streams = [self._pages(selection, chunk, size, moment) for chunk in chunks]
-            with ThreadPoolExecutor(min(_CONCURRENT, len(chunks)), "find") as threads:
-                # The first page of each at once; of most there is no second.
+            share = min(selection.limit or _MAX_FIRST_ENTRIES, _MAX_FIRST_ENTRIES) // len(chunks)
+            page_entries = min(_PAGE_ENTRIES, max(2 * share, _MIN_PAGE_ENTRIES))
+            streams = [self._read_pages(selection, chunk, page_entries, read_time) for chunk in chunks]
+            with ThreadPoolExecutor(min(_CONCURRENT_QUERIES, len(chunks)), "find") as threads:
+                # Fetch all first pages concurrently; most streams have no second page.
                 firsts = list(threads.map(lambda stream: next(stream, None), streams))
             yield from merge(
                 *(chain([first], rest) for first, rest in zip(firsts, streams, strict=True) if first),
                 key=lambda meta: meta.position,
             )
 
-    def _pages(self, selection: Selection, series: Sequence[str] | None, size: int, moment: Any) -> Iterator[Meta]:
-        from storage_gcs.queries import of_entries, read_entry
+    def _read_pages(
+        self, selection: Selection, series: Sequence[str] | None, page_entries: int, read_time: Any
+    ) -> Iterator[Meta]:
+        from storage_gcs.queries import read_entry, select_entries
 
         oldest = time.time() - self._retention if self._retention else 0
-        after, left = selection.after, selection.limit
-        while left != 0:
-            size = size if left is None else min(size, left)  # each document read is paid for
-            request = of_entries(selection, series, after, size)
-            if moment is not None:
-                request.read_time.CopyFrom(moment)
-            page = self._calls().query(request)
+        after, remaining = selection.after, selection.limit
+        while remaining != 0:
+            # Firestore bills each document that is read.
+            page_entries = page_entries if remaining is None else min(page_entries, remaining)
+            request = select_entries(selection, series, after, page_entries)
+            if read_time is not None:
+                request.read_time.CopyFrom(read_time)
+            page = self._calls.get().query(request)
             for document in page:
                 meta = read_entry(document.fields)
                 after = meta.position
                 if (
-                    meta.service == selection.service  # of a series, that was not asked for
+                    meta.service == selection.service  # a query by series does not filter by these two
                     and selection.type in (None, meta.type)
                     and document.fields["stored_at"].timestamp_value.seconds >= oldest
                 ):
-                    left = None if left is None else left - 1
+                    remaining = None if remaining is None else remaining - 1
                     yield meta
-            if len(page) < size:
+            if len(page) < page_entries:
                 return
 
-    def _calls(self) -> "Calls":
-        calls = self._opened
-        if calls is None or calls.process != os.getpid():
-            from storage_gcs.firestore import Calls
 
-            with self._opening:
-                calls = self._opened
-                if calls is None or calls.process != os.getpid():
-                    calls = self._opened = Calls(self._project, self._database)
-        return calls
+def _open_calls(project: str | None, database: str) -> "Calls":
+    from storage_gcs.firestore import Calls
+
+    return Calls(project, database)
 
 
-def document_of(profile_id: str) -> str:
-    return sha256(profile_id.encode()).hexdigest()[:32]
+def document_id(entry_id: str) -> str:
+    """Return the document id for the id of a profile or block."""
+    return sha256(entry_id.encode()).hexdigest()[:32]

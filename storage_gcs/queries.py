@@ -1,4 +1,4 @@
-"""The queries of the index, and the documents they read. indexes.json says what Firestore must have for them."""
+"""The queries of the index, and its documents. indexes.json lists the Firestore indexes that the queries need."""
 
 import json
 from collections.abc import Sequence
@@ -9,36 +9,38 @@ from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import LONGEST, Selection, Series
+from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
 from storage_gcs.firestore import RunQueryRequest
 
 ENTRIES = "entries"
 SERIES = "series"
 BLOCKS = "blocks"
 
-# What orders the documents of a service and type: the index that serves it ends with these.
+# The order of the documents of one service and type; the Firestore index of such a query ends with these fields.
 _ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("first",)}
 
 _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
-_BLOCK = (*_BLOCK_TEXTS, *_BLOCK_NUMBERS, "ends")
-_ENTRY = ("id", "service", "type", "labels", "created_at", "size", "totals", "stored_at")  # all but the series
+_BLOCK_FIELDS = (*_BLOCK_TEXTS, *_BLOCK_NUMBERS, "ends")
+_ENTRY_FIELDS = ("id", "service", "type", "labels", "created_at", "size", "totals", "stored_at")  # without series
 
 
-def of_entries(
+def select_entries(
     selection: Selection, series: Sequence[str] | None, after: tuple[int, str] | None, limit: int
 ) -> Any:
-    """The first *limit* entries of *selection* behind *after*, of *series* (at most 30) if given."""
+    """Select the first *limit* entries of *selection* after the position *after*, of *series* (at most 30)."""
     start = max(selection.start, after[0]) if after else selection.start
+    filters: list[_Filter]
     if series is None:
-        types = [selection.type] if selection.type else list(ProfileType)
-        which = [("service", _EQUAL, selection.service), ("type", _IN, types)]
+        profile_types = [selection.type] if selection.type else list(ProfileType)
+        filters = [("service", _EQUAL, selection.service), ("type", _IN, profile_types)]
     else:
-        # A series is of one service and type, so they need not be asked for.
-        which = [("series", _IN, series)]
-    request = _select(ENTRIES, _ENTRY, [*which, ("created_at", _FROM, start), ("created_at", _TO, selection.end)])
+        # A series has one service and type, so the query does not filter by them.
+        filters = [("series", _IN, series)]
+    filters += [("created_at", _GREATER_OR_EQUAL, start), ("created_at", _LESS_OR_EQUAL, selection.end)]
+    request = _select(ENTRIES, _ENTRY_FIELDS, filters)
     query = request.structured_query
-    _order(query, "created_at", "id")
+    _order_by(query, "created_at", "id")
     if after and after[0] >= selection.start:
         query.start_at.values.add().integer_value = after[0]
         query.start_at.values.add().string_value = after[1]
@@ -46,34 +48,38 @@ def of_entries(
     return request
 
 
-def of_series(service: str, kind: ProfileType | None) -> Any:
-    """The series of *service*, of one type if given."""
-    which: list[_Filter] = [("service", _EQUAL, service)]
-    if kind:
-        which.append(("type", _EQUAL, kind))
-    return _select(SERIES, ("service", "type", "labels"), which)
+def select_series(service: str, profile_type: ProfileType | None) -> Any:
+    """Select the series of *service*, and of *profile_type* if given."""
+    filters: list[_Filter] = [("service", _EQUAL, service)]
+    if profile_type:
+        filters.append(("type", _EQUAL, profile_type))
+    return _select(SERIES, ("service", "type", "labels"), filters)
 
 
-def of_blocks(service: str, kind: ProfileType | None, start: int, end: int) -> Any:
-    """The blocks of *service*, of one type if given, whose first member is in the range, or not long before it."""
-    types = [kind] if kind else list(ProfileType)
-    which = [("service", _EQUAL, service), ("type", _IN, types)]
-    begin = max(start - LONGEST, 0)
-    request = _select(BLOCKS, (*_BLOCK, "stored_at"), [*which, ("first", _FROM, begin), ("first", _TO, end)])
-    _order(request.structured_query, "first")
+def select_blocks(service: str, profile_type: ProfileType | None, start: int, end: int) -> Any:
+    """Select the blocks that may overlap the range: they begin in it, or at most a block's length before."""
+    profile_types = [profile_type] if profile_type else list(ProfileType)
+    filters: list[_Filter] = [
+        ("service", _EQUAL, service),
+        ("type", _IN, profile_types),
+        ("first", _GREATER_OR_EQUAL, max(start - MAX_BLOCK_NANOS, 0)),
+        ("first", _LESS_OR_EQUAL, end),
+    ]
+    request = _select(BLOCKS, (*_BLOCK_FIELDS, "stored_at"), filters)
+    _order_by(request.structured_query, "first")
     return request
 
 
-def next_service(collection: str, after: str) -> Any:
-    """A document of the service that follows *after*: one a service, however many profiles or blocks it has."""
-    request = _select(collection, ("service",), [("service", _ABOVE, after)])
-    _order(request.structured_query, "service", "type", *_ORDERS[collection])
+def select_next_service(collection: str, after: str) -> Any:
+    """Select one document of the first service greater than *after*: one read a service, whatever it stores."""
+    request = _select(collection, ("service",), [("service", _GREATER, after)])
+    _order_by(request.structured_query, "service", "type", *_ORDERS[collection])
     request.structured_query.limit.value = 1
     return request
 
 
 def write_entry(fields: Any, meta: Meta, stored_at: int) -> None:
-    """Fill *fields* of a document: what :func:`read_entry` reads, and what queries ask for."""
+    """Set *fields* of a document to those of an entry."""
     fields["id"].string_value = meta.id
     fields["service"].string_value = meta.service
     fields["type"].string_value = meta.type
@@ -81,17 +87,18 @@ def write_entry(fields: Any, meta: Meta, stored_at: int) -> None:
     fields["labels"].string_value = meta.labels.format()
     fields["created_at"].integer_value = meta.created_at
     fields["size"].integer_value = meta.size
-    # A sum of 64-bit numbers may need more than 64 bits, which only text holds.
+    # As text, because a sum of 64-bit numbers may need more than 64 bits.
     fields["totals"].string_value = json.dumps(meta.totals, separators=(",", ":"))
     fields["stored_at"].timestamp_value.seconds = stored_at
 
 
 def read_entry(fields: Any) -> Meta:
+    """Return the entry that :func:`write_entry` wrote."""
     return Meta(
         id=fields["id"].string_value,
         service=fields["service"].string_value,
         type=ProfileType(fields["type"].string_value),
-        labels=_labels(fields["labels"].string_value),
+        labels=_parse_labels(fields["labels"].string_value),
         created_at=fields["created_at"].integer_value,
         size=fields["size"].integer_value,
         totals=tuple(Total(*total) for total in json.loads(fields["totals"].string_value)),
@@ -99,7 +106,7 @@ def read_entry(fields: Any) -> Meta:
 
 
 def write_block(fields: Any, block: Block, stored_at: int) -> None:
-    """Fill *fields* of a document: what :func:`read_block` reads, and what queries ask for."""
+    """Set *fields* of a document to those of a block."""
     for name in _BLOCK_TEXTS:
         fields[name].string_value = getattr(block, name)
     for name in _BLOCK_NUMBERS:
@@ -109,6 +116,7 @@ def write_block(fields: Any, block: Block, stored_at: int) -> None:
 
 
 def read_block(fields: Any) -> Block:
+    """Return the block that :func:`write_block` wrote."""
     return Block(
         type=ProfileType(fields["type"].string_value),
         ends=tuple(json.loads(fields["ends"].string_value)),
@@ -118,23 +126,29 @@ def read_block(fields: Any) -> Block:
 
 
 def write_series(fields: Any, series: Series) -> None:
+    """Set *fields* of a document to those of a series; its id is the document's."""
     fields["service"].string_value = series.service
     fields["type"].string_value = series.type
     fields["labels"].string_value = series.labels.format()
 
 
 def read_series(document: Any) -> Series:
+    """Return the series that :func:`write_series` wrote."""
     fields = document.fields
     return Series(
         id=document.name.rpartition("/")[2],
         service=fields["service"].string_value,
         type=ProfileType(fields["type"].string_value),
-        labels=_labels(fields["labels"].string_value),
+        labels=_parse_labels(fields["labels"].string_value),
     )
 
 
-_Filter = tuple[str, int, Any]
-_EQUAL, _FROM, _TO, _ABOVE, _IN = 5, 4, 2, 3, 8  # StructuredQuery.FieldFilter.Operator
+_Filter = tuple[str, int, Any]  # field, operator, value
+
+# StructuredQuery.FieldFilter.Operator, CompositeFilter.Operator and Direction
+_EQUAL, _GREATER_OR_EQUAL, _LESS_OR_EQUAL, _GREATER, _IN = 5, 4, 2, 3, 8
+_AND = 1
+_ASCENDING = 1
 
 
 def _select(collection: str, fields: Sequence[str], filters: Sequence[_Filter]) -> Any:
@@ -143,28 +157,28 @@ def _select(collection: str, fields: Sequence[str], filters: Sequence[_Filter]) 
     query.from_.add().collection_id = collection
     for field in fields:
         query.select.fields.add().field_path = field
-    query.where.composite_filter.op = 1  # AND
+    query.where.composite_filter.op = _AND
     for field, operator, value in filters:
-        one = query.where.composite_filter.filters.add().field_filter
-        one.field.field_path = field
+        field_filter = query.where.composite_filter.filters.add().field_filter
+        field_filter.field.field_path = field
         if operator == _IN and len(value) == 1:
             operator, (value,) = _EQUAL, value  # noqa: PLW2901 - the same condition, cheaper
-        one.op = operator
+        field_filter.op = operator
         if isinstance(value, int):
-            one.value.integer_value = value
+            field_filter.value.integer_value = value
         elif isinstance(value, str):
-            one.value.string_value = value
+            field_filter.value.string_value = value
         else:
             for item in value:
-                one.value.array_value.values.add().string_value = item
+                field_filter.value.array_value.values.add().string_value = item
     return request
 
 
-def _order(query: Any, *fields: str) -> None:
+def _order_by(query: Any, *fields: str) -> None:
     for field in fields:
         order = query.order_by.add()
         order.field.field_path = field
-        order.direction = 1  # ASCENDING
+        order.direction = _ASCENDING
 
 
-_labels = lru_cache(4096)(Labels.parse)  # a thousand entries have few label sets
+_parse_labels = lru_cache(4096)(Labels.parse)  # thousands of entries share few label sets

@@ -1,4 +1,4 @@
-"""A directory and one SQLite file: the embedded default, which needs nothing but Python."""
+"""Storage in a directory and one SQLite file: the default, which needs only Python."""
 
 import os
 from pathlib import Path
@@ -12,27 +12,29 @@ __all__ = ["LocalBucket", "LocalIndex", "open_index", "open_url"]
 
 
 def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:
-    """The storage in the directory of ``file:///absolute/directory``, which is made where there is none.
+    """Open the storage in the directory of ``file:///absolute/directory``, which is created if it does not exist.
 
-    Raise ``Misconfigured`` for another kind of URL, ``Forbidden`` or ``Unavailable`` for a directory that cannot
-    be used.
+    Raises:
+        Misconfigured: The URL is invalid.
+        StoragePermissionError: The directory may not be written.
+        Unavailable: The directory cannot be used.
     """
     parts = urlsplit(url)
     if parts.netloc or not parts.path.startswith("/"):
-        raise Misconfigured(f"STORAGE_URL={url!r}: write a directory as file:///absolute/directory")
+        raise Misconfigured(f"STORAGE_URL={url!r} has no absolute path; write file:///absolute/directory")
     if "?" in url or "#" in url:
-        raise Misconfigured(f"STORAGE_URL={url!r}: a directory takes no options; write ? as %3F and # as %23")
+        raise Misconfigured(f"STORAGE_URL={url!r}: file: takes no options; write %3F for ? and %23 for #")
     path = os.fsdecode(unquote_to_bytes(parts.path))
     if "\0" in path:
-        raise Misconfigured(f"STORAGE_URL={url!r}: no directory has a zero byte in its name")
+        raise Misconfigured(f"STORAGE_URL={url!r} has a zero byte in its path; remove %00")
     directory = Path(path)
     return LocalBucket(directory), LocalIndex(directory / ".index.sqlite")
 
 
 def open_index(url: str) -> LocalIndex:
-    """The index in the file of ``sqlite:///absolute/file``, as in another bucket's ``index=``."""
+    """Open the index in the file of ``sqlite:///absolute/file``, for ``index=``. Raise as :func:`open_url`."""
     parts = urlsplit(url)
     path = os.fsdecode(unquote_to_bytes(parts.path))
     if parts.netloc or not path.startswith("/") or path.endswith("/") or "?" in url or "#" in url or "\0" in path:
-        raise Misconfigured(f"index={url!r}: write a file as sqlite:///absolute/file")
+        raise Misconfigured(f"index={url!r} is not a file URL; write sqlite:///absolute/file")
     return LocalIndex(Path(path))

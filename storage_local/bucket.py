@@ -1,13 +1,13 @@
 """A directory as a bucket.
 
-An object is the file that its key names, byte for byte. Its metadata are a hidden file beside it; no key names
-what begins with a dot::
+The key of an object is its path, the bytes of the file are the object's. The metadata are in a hidden file in the
+same folder; no key has a segment that begins with a dot::
 
     api/cpu/20261122T225107.123456789Z-0123456789abcdef.pb.gz
     api/cpu/.20261122T225107.123456789Z-0123456789abcdef.pb.gz.json
-    api/cpu/.new            the object that is being written, or what a killed process left of one
+    api/cpu/.new            an object that is being written, or that a killed process left
 
-The file system must be a local one with locks of its own (``flock``), and tell ``a`` from ``A``.
+The file system must be local, support ``flock``, and be case-sensitive.
 """
 
 import json
@@ -20,131 +20,134 @@ from stat import S_ISREG
 
 from profbucket.errors import NotFound
 from profbucket.storage.ports import Object, ObjectRange
-from storage_local.files import locked, translated, write
+from storage_local.files import lock_folder, translate_errors, write_durably
 
-_PART = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
-_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+_MAX_KEY_BYTES = 1024
+_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
+_NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalBucket:
-    """The files below *directory*, which is made where there is none.
+    """The files below *directory*, which is created if it does not exist.
 
-    All calls with a key raise ``ValueError`` for one outside of the port's alphabet, before it becomes a path.
+    All calls with a key raise ``ValueError`` for an invalid one, so that it never becomes a path.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        with translated("be made"), locked(directory):
+        with translate_errors("create the storage directory"), lock_folder(directory):
             pass
 
-    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
-        path = self._path(key)
-        # One writer a folder at a time. A leftover of one that was killed is written over by the next.
-        with translated(f"write {key!r}"), locked(path.parent) as folder:
-            new = _size(path) is None
-            if new:
-                write(path.with_name(".new"), data)
-                write(_beside(path), json.dumps(dict(metadata)).encode())
-                os.fsync(folder)  # no crash leaves the object's name without the names of what it needs
+    def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+        path = self._path(object_key)
+        # One writer a folder at a time. The file that a killed writer left is overwritten by the next.
+        with translate_errors(f"write the object {object_key!r}"), lock_folder(path.parent) as folder:
+            is_new = _file_size(path) is None
+            if is_new:
+                write_durably(path.with_name(".new"), data)
+                write_durably(_metadata_path(path), json.dumps(dict(metadata)).encode())
+                os.fsync(folder)  # after a crash, the object's name exists only together with its metadata
                 path.with_name(".new").rename(path)
-            os.fsync(folder)  # also for an object that is there: who wrote it may have died before this line
-        return new
+            os.fsync(folder)  # for an existing object, too: its writer may have died before this line
+        return is_new
 
-    def get(self, key: str) -> bytes:
-        return self._read(ObjectRange(key))
+    def get(self, object_key: str) -> bytes:
+        return self._read(ObjectRange(object_key))
 
-    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
-        # One at a time: the system reads ahead, and what is cached comes at the speed of memory.
-        for part in parts:
+    def get_many(self, ranges: Sequence[ObjectRange]) -> Iterator[bytes | None]:
+        # One at a time: the kernel reads ahead, and what is cached comes at memory speed.
+        for object_range in ranges:
             try:
-                yield self._read(part)
+                yield self._read(object_range)
             except NotFound:
                 yield None
 
-    def stat(self, key: str) -> Object:
-        path = self._path(key)
-        with translated(f"read {key!r}"):
-            there = _size(path) is not None  # then so are its metadata
-            metadata: dict[str, str] = {}  # of a file that was put here by hand
+    def stat(self, object_key: str) -> Object:
+        path = self._path(object_key)
+        with translate_errors(f"read the object {object_key!r}"):
+            existed = _file_size(path) is not None  # and so did its metadata
+            metadata: dict[str, str] = {}  # of a file that was copied into the directory
             with suppress(FileNotFoundError):
-                metadata = json.loads(_beside(path).read_bytes()) if there else {}
-            size = _size(path)
-        if not there or size is None:  # deleted meanwhile, perhaps only its metadata were still read
-            raise NotFound(f"no object {key!r}")
-        return Object(key, size, metadata)
+                metadata = json.loads(_metadata_path(path).read_bytes()) if existed else {}
+            size = _file_size(path)
+        if not existed or size is None:  # deleted in the meantime, perhaps after its metadata were read
+            raise NotFound(f"no object {object_key!r}")
+        return Object(object_key, size, metadata)
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         return self._walk("", start, end)
 
-    def delete(self, key: str) -> None:
-        path = self._path(key)
-        with translated(f"delete {key!r}"):
-            if _size(path) is None:
+    def delete(self, object_key: str) -> None:
+        path = self._path(object_key)
+        with translate_errors(f"delete the object {object_key!r}"):
+            if _file_size(path) is None:
                 return
-            with locked(path.parent) as folder:
+            with lock_folder(path.parent) as folder:
                 path.unlink(missing_ok=True)
-                _beside(path).unlink(missing_ok=True)
+                _metadata_path(path).unlink(missing_ok=True)
                 os.fsync(folder)
 
-    def link(self, key: str, filename: str, seconds: int) -> str | None:
-        return None  # nobody serves the directory but the collector
+    def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
+        return None  # only the collector serves the directory
 
-    def _read(self, part: ObjectRange) -> bytes:
-        path = self._path(part.key)
-        with translated(f"read {part.key!r}"):
+    def _read(self, object_range: ObjectRange) -> bytes:
+        begin, end = object_range.begin, object_range.end
+        path = self._path(object_range.key)
+        with translate_errors(f"read the object {object_range.key!r}"):
             try:
                 with path.open("rb") as file:
-                    file.seek(part.begin)
-                    return file.read(-1 if part.end is None else part.end - part.begin)
-            except _MISSING:
-                raise NotFound(f"no object {part.key!r}") from None
+                    file.seek(begin)
+                    return file.read(-1 if end is None else end - begin)
+            except _NOT_FOUND_ERRORS:
+                raise NotFound(f"no object {object_range.key!r}") from None
 
     def _walk(self, folder: str, start: str, end: str) -> Iterator[Object]:
-        for key in self._names(folder, start, end):
+        for key in self._list_folder(folder, start, end):
             if key.endswith("/"):
                 yield from self._walk(key, start, end)
                 continue
-            with translated(f"read {key!r}"):
-                size = _size(self._directory / key)
-            if size is not None:  # as it is if it was deleted meanwhile
+            with translate_errors(f"read the object {key!r}"):
+                size = _file_size(self._directory / key)
+            if size is not None:  # otherwise it was deleted in the meantime
                 yield Object(key, size)
 
-    def _names(self, folder: str, start: str, end: str) -> Sequence[str]:
-        """The keys in *folder* and the folders in it that may hold a key from *start* to *end*, in order of keys.
+    def _list_folder(self, folder: str, start: str, end: str) -> Sequence[str]:
+        """Return the keys in *folder* from *start* to *end* and its folders that may hold such keys, sorted.
 
-        A folder ends with ``/``: that is how its keys compare with those beside it.
+        A folder ends with ``/``, so that it sorts as its keys do.
         """
-        names = []
+        keys = []
         with (
-            translated(f"list {folder!r}"),
+            translate_errors(f"list the folder {folder!r}"),
             suppress(FileNotFoundError),
             os.scandir(self._directory / folder) as entries,
         ):
             for entry in entries:
-                if not _PART.fullmatch(entry.name):
+                if not _SEGMENT.fullmatch(entry.name):
                     continue
                 key = folder + entry.name
                 if entry.is_dir(follow_symlinks=False):
-                    if f"{key}/" < end and start < f"{key}0":  # "0" comes next after "/"
-                        names.append(f"{key}/")
+                    if f"{key}/" < end and start < f"{key}0":  # "0" is the character after "/"
+                        keys.append(f"{key}/")
                 elif start <= key < end:
-                    names.append(key)
-        return sorted(names)
+                    keys.append(key)
+        return sorted(keys)
 
-    def _path(self, key: str) -> Path:
-        if len(key) > 1024 or not all(_PART.fullmatch(part) for part in key.split("/")):
-            raise ValueError(f"not an object's key: {key[:120]!r}")
-        return self._directory / key
+    def _path(self, object_key: str) -> Path:
+        segments = object_key.split("/")
+        if len(object_key) > _MAX_KEY_BYTES or not all(_SEGMENT.fullmatch(segment) for segment in segments):
+            raise ValueError(f"invalid object key {object_key[:120]!r}")
+        return self._directory / object_key
 
 
-def _beside(path: Path) -> Path:
+def _metadata_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
 
 
-def _size(path: Path) -> int | None:
-    """The size of the file at *path*, or ``None`` where there is none."""
+def _file_size(path: Path) -> int | None:
+    """Return the size of the file at *path*, or ``None`` if there is no file."""
     try:
         status = path.stat()
-    except _MISSING:
+    except _NOT_FOUND_ERRORS:
         return None
     return status.st_size if S_ISREG(status.st_mode) else None

@@ -1,4 +1,4 @@
-"""Files that survive a crash: a folder with a lock, a write that is durable, and errors as sentences."""
+"""Files that survive a crash: folder locks, durable writes, and translated errors."""
 
 import errno
 import fcntl
@@ -11,33 +11,33 @@ from profbucket.errors import StoragePermissionError, Unavailable
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Hold *folder*, made where there is none, against all threads and processes; yield its descriptor.
+def lock_folder(folder: Path) -> Iterator[int]:
+    """Hold an exclusive lock on *folder*, created if it does not exist; yield its file descriptor.
 
-    The system lets go of the lock when the process dies, however it dies.
+    The lock excludes threads and processes. The kernel releases it when the process exits, however it exits.
     """
-    descriptor = _open(folder)
+    descriptor = _open_folder(folder)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
     finally:
-        # Closing alone would leave the lock to a child that was forked meanwhile.
+        # Closing alone would leave the lock with a child process that was forked in the meantime.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
-def _open(folder: Path) -> int:
+def _open_folder(folder: Path) -> int:
     try:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
-        with locked(folder.parent) as parent, suppress(FileExistsError):
+        with lock_folder(folder.parent) as parent, suppress(FileExistsError):
             os.mkdir(folder)
             os.fsync(parent)
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file anew and return once its content is durable. Its name is so when its folder is."""
+def write_durably(path: Path, data: bytes) -> None:
+    """Write or overwrite a file and sync its content. Its name is durable once its folder is synced."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()
@@ -45,14 +45,14 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
-    """Translate an ``OSError`` into ``StoragePermissionError`` or ``Unavailable``; *doing* is a verb phrase."""
+def translate_errors(operation: str) -> Iterator[None]:
+    """Raise ``StoragePermissionError`` or ``Unavailable`` for an ``OSError``; *operation* is a verb phrase."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoragePermissionError(
-                f"the storage's directory failed to {doing}: {error.strerror};"
-                f" user {os.geteuid()} must be able to read and write everything below it"
+                f"cannot {operation}: {error.strerror};"
+                f" give user {os.geteuid()} read and write access to the storage directory and all below it"
             ) from error
-        raise Unavailable(f"the storage's directory failed to {doing}: {error.strerror or error}") from error
+        raise Unavailable(f"cannot {operation}: {error.strerror or error}") from error

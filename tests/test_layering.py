@@ -71,9 +71,9 @@ TABLE: Mapping[str, Sequence[str]] = {
         "telemetry",
     ),
     "profbucket.cli": ("",),
-    "storage_gcs": ("errors", "times", "model", "storage.ports", "storage.prefetch"),
-    "storage_local": ("errors", "times", "model", "storage.ports", "storage.prefetch"),
-    "storage_s3": ("errors", "times", "model", "storage.ports", "storage.prefetch"),
+    "storage_gcs": ("errors", "times", "model", "storage.ports", "storage.prefetch", "storage.per_process"),
+    "storage_local": ("errors", "times", "model", "storage.ports"),
+    "storage_s3": ("errors", "times", "model", "storage.ports", "storage.prefetch", "storage.per_process"),
     "functions": (
         *BASE,
         "config",

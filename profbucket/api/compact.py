@@ -29,6 +29,6 @@ class CompactRoutes:
         counts = dict.fromkeys((*map(str, Action), "profiles"), 0)
         current_record().counts = counts
         for step in self._compactor.run(self._max_seconds):
-            counts[step.deed] += 1
+            counts[step.action] += 1
             counts["profiles"] += step.profiles
         return json_response({**counts, "complete": self._compactor.complete})

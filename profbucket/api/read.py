@@ -21,9 +21,10 @@ from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import meta_to_json
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.flamegraph import flame
-from profbucket.query.label_values import choices
-from profbucket.query.querier import Merged, Querier, missing
+from profbucket.query.flamegraph import build_flame_graph
+from profbucket.query.label_values import list_label_values
+from profbucket.query.merging import MergeResult, profile_not_found
+from profbucket.query.querier import Querier
 from profbucket.query.timeline import parse_step
 from profbucket.telemetry.request import current_record
 
@@ -76,14 +77,16 @@ class ReadRoutes:
             raise NotFound(str(error)) from None
         for profile_id in profile_ids:
             if not api_key.may_access(profile_id.service):
-                raise missing(profile_id)  # the same answer as for a missing profile, so that ids do not leak
+                raise profile_not_found(
+                    profile_id
+                )  # the same answer as for a missing profile, so that ids do not leak
         profile_id, *others = profile_ids
         current_record().set_subject(profile_id.service, profile_id.type)
-        if others or (data := self._querier.stored(profile_id)) is None:
+        if others or (data := self._querier.read_posted(profile_id)) is None:
             return self._send(self._querier.merge_ids(profile_ids))
         suffix = profile_id.object_key.removeprefix(str(profile_id))
         filename = f"{escape_service(profile_id.service)}-{profile_id.type}{suffix}"
-        link = self._querier.link(profile_id, data, filename)
+        link = self._querier.sign_url_if_large(profile_id, data, filename)
         return redirect(link) if link else download(data, filename)
 
     def flame(self) -> Response:
@@ -92,7 +95,7 @@ class ReadRoutes:
         parameters = Parameters(request.args, FLAME_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
         base_query = self._queries.base_query(parameters, query)
-        graph = flame(
+        graph = build_flame_graph(
             self._querier,
             [query, base_query] if base_query else [query],
             self._limits,
@@ -116,7 +119,7 @@ class ReadRoutes:
         text = parameters.get("type")
         profile_type = ProfileType.parse(text) if text else None
         current_record().set_subject(service, profile_type)
-        return compress(json_response(choices(self._querier.series(service), profile_type).to_json()))
+        return compress(json_response(list_label_values(self._querier.series(service), profile_type).to_json()))
 
     def series(self) -> Response:
         """Return the totals of the profiles that match, per time step and group of labels."""
@@ -136,8 +139,8 @@ class ReadRoutes:
     def _authenticate(self) -> ApiKey:
         return authenticate_request(self._authenticator, Scope.READ)
 
-    def _send(self, merged: Merged) -> Response:
+    def _send(self, merged: MergeResult) -> Response:
         """Return a merge, or a redirect to a copy in the bucket if the merge is large."""
         current_record().counts = {"found": merged.found, "merged": merged.merged, "expired": merged.expired}
-        link = self._querier.offer(merged.data, merged.filename)
+        link = self._querier.publish_if_large(merged.data, merged.filename)
         return redirect(link) if link else download(merged.data, merged.filename)

@@ -17,7 +17,7 @@ class LocalClient:
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
-        storage = open_storage(config.storage_url)
+        storage = open_storage(config.storage_url, config.limits)
         self._collector = Collector(storage, config.limits)
         self._querier = Querier(storage, config.limits)
 

@@ -1,1 +1,1 @@
-"""Compact the head into blocks; compare the index with the bucket and repair it."""
+"""Maintenance of a storage: compaction, and repair of the index."""

@@ -1,8 +1,8 @@
-"""Which blocks count, by the bucket alone.
+"""Decide from the bucket alone which blocks are live.
 
-A bucket may hold blocks with members in common: those that became part of another stay for a while, and a
-compaction that was cut off leaves one that nobody knows. No profile may count twice, so of such blocks those are
-chosen that the index has, then those with more members.
+Blocks in a bucket may share members: blocks that were merged are kept for a while, and a compaction that was cut
+off leaves a block that was never committed. A profile must not count twice, so of blocks that share members the
+committed ones are live, then those with more members.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,57 +11,62 @@ from profbucket.errors import Invalid, NotFound
 from profbucket.model.blocks import Block, from_metadata
 from profbucket.model.ids import ProfileId, ProfileName, block_prefix
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import LONGEST, Object, Selection
+from profbucket.storage.listing import list_prefix, with_metadata
+from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, Selection
 from profbucket.storage.store import Storage
-from profbucket.times import format_stamp
 
 
-def blocks_in(
-    storage: Storage, service: str, kind: ProfileType, since: int
+def list_blocks(
+    storage: Storage, service: str, profile_type: ProfileType, since: int
 ) -> Iterator[tuple[Object, Block | None]]:
-    """The objects where blocks lie, and the block that each is, if any; none that ends before *since*."""
-    below = block_prefix(service, kind)
-    begin = f"{below}{format_stamp(max(since - LONGEST, 0))}" if since else below
-    for there in storage.bucket.list(begin, f"{below[:-1]}0"):
+    """Yield the objects under the block prefix, each with its block, or ``None`` if it is not a block.
+
+    Blocks that end before *since* are left out.
+    """
+    prefix = block_prefix(service, profile_type)
+    for obj in list_prefix(storage.bucket, prefix, max(since - MAX_BLOCK_NANOS, 0)):
         try:
-            metadata = there.metadata if there.metadata is not None else storage.bucket.stat(there.key).metadata
-            block = from_metadata(there.key, metadata or {})
+            block = from_metadata(obj.key, with_metadata(storage.bucket, obj).metadata or {})
         except NotFound:
-            continue  # deleted meanwhile
+            continue  # deleted in the meantime
         except Invalid:
-            yield there, None
+            yield obj, None
             continue
         if block.last >= since:
-            yield there, block
+            yield obj, block
 
 
-def chosen(storage: Storage, blocks: Sequence[Block], known: Sequence[Block]) -> list[Block]:
-    """Those of *blocks*, all of one service and type, that count where the index has *known*; by position."""
-    kept: list[Block] = []
-    ids = {block.id for block in known}
-    for group in _overlapping([block for block in blocks if block.id in ids or not _is_draft(storage, block)]):
+def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[Block]) -> list[Block]:
+    """Return the live ones of *blocks*, all of one service and profile type, ordered by position.
+
+    *committed* are the blocks in the index.
+    """
+    live: list[Block] = []
+    committed_ids = {block.id for block in committed}
+    candidates = [block for block in blocks if block.id in committed_ids or not _is_uncommitted(storage, block)]
+    for group in _group_overlapping(candidates):
         if len(group) == 1:
-            kept += group
+            live += group
             continue
-        group.sort(key=lambda block: (block.id not in ids, -block.count, block.written_at, block.id))
+        group.sort(key=lambda block: (block.id not in committed_ids, -block.count, block.written_at, block.id))
         taken: set[ProfileName] = set()
-        for block, members in zip(group, storage.lists(group), strict=True):
+        for block, members in zip(group, storage.lookup.read_members(group), strict=True):
             names = set(members.names()) if members else set()
             if names and taken.isdisjoint(names):
                 taken |= names
-                kept.append(block)
-    return sorted(kept, key=lambda block: block.position)
+                live.append(block)
+    return sorted(live, key=lambda block: block.position)
 
 
-def _is_draft(storage: Storage, block: Block) -> bool:
-    """Whether all members of a *block* that the index does not have are in the head: it was never committed."""
-    [members] = storage.lists([block])
+def _is_uncommitted(storage: Storage, block: Block) -> bool:
+    """Return whether *block*, not in the index, was never committed: all its members are in the head."""
+    [members] = storage.lookup.read_members([block])
     head = storage.index.find(Selection(block.service, block.type, block.first, block.last))
     return members is not None and len(members.member_ids(head)) == len(members)
 
 
-def _overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
-    """Part *blocks* where none of them holds both what is before and what is after."""
+def _group_overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
+    """Yield groups of *blocks* so that blocks of different groups do not overlap in time."""
     group: list[Block] = []
     last = -1
     for block in sorted(blocks, key=lambda block: block.position):
@@ -74,22 +79,22 @@ def _overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
         yield group
 
 
-class Held:
-    """The members of *blocks*, which are those of one service and type, ordered by position.
+class BlockMembership:
+    """The ids of the members of *blocks*, all of one service and profile type, ordered by position.
 
-    Asked in the order of time, it holds the lists of those blocks only that are there at that time.
+    ``in`` must be asked in the order of time: only the member lists of the blocks at that time are in memory.
     """
 
     def __init__(self, storage: Storage, blocks: Sequence[Block]) -> None:
-        self._upcoming = iter(zip(blocks, storage.lists(blocks), strict=True))
-        self._first = [block.first for block in blocks][::-1]
-        self._open: list[tuple[int, set[ProfileName]]] = []
+        self._upcoming = iter(zip(blocks, storage.lookup.read_members(blocks), strict=True))
+        self._upcoming_firsts = [block.first for block in blocks][::-1]
+        self._open: list[tuple[int, set[ProfileName]]] = []  # last member's time, names
 
     def __contains__(self, profile_id: ProfileId) -> bool:
-        at = profile_id.created_at
-        while self._first and self._first[-1] <= at:
-            self._first.pop()
+        created_at = profile_id.created_at
+        while self._upcoming_firsts and self._upcoming_firsts[-1] <= created_at:
+            self._upcoming_firsts.pop()
             block, members = next(self._upcoming)
             self._open.append((block.last, set(members.names()) if members else set()))
-        self._open = [(last, names) for last, names in self._open if last >= at]
+        self._open = [(last, names) for last, names in self._open if last >= created_at]
         return any(profile_id.name in names for _, names in self._open)

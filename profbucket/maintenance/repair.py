@@ -1,74 +1,75 @@
-"""The index compared with the bucket, and made to say what the bucket says.
+"""Compare the index with the bucket, and rebuild it from the bucket.
 
-The bucket is the source of truth: an object's key and metadata are all that an entry holds, and a block lists its
-members. Blocks come first, then profiles: objects and entries are walked side by side in the order of time, one
-service and type after the other, so that memory does not grow with them; what is right is only read. A walk that
-was cut off is therefore resumed by another one.
+The bucket is the source of truth: an object's key and metadata hold all that an index entry holds, and a block
+lists its members. Blocks are compared first, then profiles: objects and entries of one service and profile type
+are walked side by side in the order of time, so that memory does not grow with their number. What is correct is
+only read, so a walk that was cut off can be run again.
 """
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from profbucket.errors import Invalid, NotFound
-from profbucket.maintenance.live_blocks import Held, blocks_in, chosen
+from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
 from profbucket.model.blocks import Block
 from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, profile_prefix, unescape_service
 from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.metadata import from_metadata
 from profbucket.storage.ports import Bucket, Object, Selection, Series
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, format_stamp
+from profbucket.times import LATEST
 
 _WORKERS = 16
-_AHEAD = 8 * _WORKERS  # findings that are being looked into
+_MAX_PENDING = 8 * _WORKERS  # findings that are being checked
 
 
 class State(StrEnum):
-    """How an object and its entry stand."""
+    """The state of an object and its index entry."""
 
-    GOOD = "good"
-    MISSING = "missing"  # an object without an entry, or an entry whose series is not there
-    STALE = "stale"  # an entry without an object
-    DIFFERENT = "different"  # an entry that says something else than its object
-    FOREIGN = "foreign"  # an object among profiles that is none: left alone
-    TWICE = "twice"  # an entry of what a block holds besides: a profile that was posted again, or another block
+    OK = "ok"
+    MISSING_ENTRY = "missing_entry"  # there is an object, but no entry, or the entry's series is missing
+    MISSING_OBJECT = "missing_object"  # there is an entry, but no object
+    MISMATCH = "mismatch"  # the entry differs from the object
+    DUPLICATE = "duplicate"  # the entry's profiles are in a live block: posted again, or a block that was merged
+    UNKNOWN_OBJECT = "unknown_object"  # the object is not a profile or a block; it is left alone
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One object, its entry, or both. ``key`` is the object's."""
+    """The state of one object, its entry, or both."""
 
     state: State
-    key: str
+    object_key: str
     object: Object | None = None
     entry: Meta | Block | None = None
 
 
 def fsck(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
-    """Yield a finding for each profile and block, of one *service* or all, taken from *since* on; change nothing.
+    """Yield a finding for each profile and block, of one *service* or all, from the time *since*; change nothing.
 
-    Profiles that are in a block and have no entry are as they should be, and not mentioned.
+    Profiles that are in a block and have no entry are correct and not reported.
     """
-    return _settled(storage, service, since, mend=False)
+    return _check_all(storage, service, since, repair=False)
 
 
 def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
-    """The same, and mend each finding before it is yielded. Profiles may be written and expire meanwhile."""
-    return _settled(storage, service, since, mend=True)
+    """Yield the findings of :func:`fsck`, each after it was repaired. Collectors may write in the meantime."""
+    return _check_all(storage, service, since, repair=True)
 
 
-def _settled(storage: Storage, service: str | None, since: int, *, mend: bool) -> Iterator[Finding]:
+def _check_all(storage: Storage, service: str | None, since: int, *, repair: bool) -> Iterator[Finding]:
     pending: deque[Future[Finding]] = deque()
     threads = ThreadPoolExecutor(_WORKERS, "repair")
     try:
         for finding in _walk(storage, service, since):
-            pending.append(threads.submit(_settle, storage, finding, mend))
-            if len(pending) == _AHEAD:
+            pending.append(threads.submit(_check, storage, finding, repair))
+            if len(pending) == _MAX_PENDING:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -76,54 +77,51 @@ def _settled(storage: Storage, service: str | None, since: int, *, mend: bool) -
         threads.shutdown(cancel_futures=True)
 
 
-def _settle(storage: Storage, finding: Finding, mend: bool) -> Finding:
-    """Look into *finding* once more, as the walk saw object and entry at different times, and mend it."""
-    if finding.state in (State.GOOD, State.FOREIGN):
+def _check(storage: Storage, finding: Finding, repair: bool) -> Finding:
+    """Check *finding* again, because the walk saw object and entry at different times, and repair it."""
+    if finding.state in (State.OK, State.UNKNOWN_OBJECT):
         return finding
     if isinstance(finding.entry, Block):
-        return _settle_block(storage, finding, finding.entry, mend)
-    if finding.state is State.TWICE and finding.entry:
-        if mend:
+        return _check_block(storage, finding, finding.entry, repair)
+    if finding.state is State.DUPLICATE and finding.entry:
+        if repair:
             storage.index.remove([finding.entry.id])
         return finding
-    return _settle_profile(storage, finding, mend)
+    return _check_profile(storage, finding, repair)
 
 
-def _settle_profile(storage: Storage, finding: Finding, mend: bool) -> Finding:
+def _check_profile(storage: Storage, finding: Finding, repair: bool) -> Finding:
     bucket, index = storage.bucket, storage.index
     try:
-        there = finding.object
-        if there is None or there.metadata is None:
-            there = bucket.stat(finding.key)
-        meta = from_metadata(there.key, there.size, there.metadata or {})
+        obj = with_metadata(bucket, finding.object) if finding.object else bucket.stat(finding.object_key)
+        meta = from_metadata(obj.key, obj.size, obj.metadata or {})
     except NotFound:
         if finding.entry is None:
-            return Finding(State.GOOD, finding.key)  # expired since: there is neither
-        if mend:
+            return Finding(State.OK, finding.object_key)  # expired since the walk: neither exists
+        if repair:
             index.remove([finding.entry.id])
         return finding
     except Invalid:
-        return Finding(State.FOREIGN, finding.key)
-    if finding.state is State.STALE:
-        return Finding(State.GOOD, finding.key)  # written since the bucket was listed
-    if mend:
-        if finding.state is State.DIFFERENT:
+        return Finding(State.UNKNOWN_OBJECT, finding.object_key)
+    if finding.state is State.MISSING_OBJECT:
+        return Finding(State.OK, finding.object_key)  # written after the bucket was listed
+    if repair:
+        if finding.state is State.MISMATCH:
             index.remove([meta.id])
         index.add(meta)
     return finding
 
 
-def _settle_block(storage: Storage, finding: Finding, block: Block, mend: bool) -> Finding:
-    """The same for a block, which is the finding's entry."""
+def _check_block(storage: Storage, finding: Finding, block: Block, repair: bool) -> Finding:
     index = storage.index
-    if finding.state is State.STALE:
+    if finding.state is State.MISSING_OBJECT:
         with suppress(NotFound):
             storage.bucket.stat(block.id)
-            return Finding(State.GOOD, finding.key)  # written since the bucket was listed
-    if mend and finding.state is not State.MISSING:
+            return Finding(State.OK, finding.object_key)  # written after the bucket was listed
+    if repair and finding.state is not State.MISSING_ENTRY:
         index.remove([block.id])
-    if mend and finding.state in (State.MISSING, State.DIFFERENT):
-        [members] = storage.lists([block])
+    if repair and finding.state in (State.MISSING_ENTRY, State.MISMATCH):
+        [members] = storage.lookup.read_members([block])
         for labels in members.labels if members else ():
             index.add_series(
                 Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
@@ -133,89 +131,97 @@ def _settle_block(storage: Storage, finding: Finding, block: Block, mend: bool) 
 
 
 def _walk(storage: Storage, service: str | None, since: int) -> Iterator[Finding]:
-    names = {service} if service else {*_services(storage.bucket), *storage.index.services()}
-    for name in sorted(names):
-        for kind in sorted(ProfileType):
-            yield from _compare(storage, name, kind, since)
+    services = {service} if service else {*_list_services(storage.bucket), *storage.index.services()}
+    for name in sorted(services):
+        for profile_type in sorted(ProfileType):
+            yield from _compare(storage, name, profile_type, since)
 
 
-def _services(bucket: Bucket) -> Iterator[str]:
-    """The services that have objects, some twice: the first key of each is read, the others are passed over."""
-    for below in ("", BLOCKS):
-        start = below
-        while (first := next(bucket.list(start, f"{below}\x7f"), None)) is not None:
-            part, slash, _ = first.key.removeprefix(below).partition("/")
-            # What comes next: the character behind "/", or the first key behind one that is no profile's.
-            start = f"{below}{part}0" if slash else f"{below}{part} "
-            if slash and part != RESERVED:
+def _list_services(bucket: Bucket) -> Iterator[str]:
+    """Yield the services that have objects, some twice. Only the first object of each is listed."""
+    for top in ("", BLOCKS):
+        start = top
+        while (first := next(bucket.list(start, f"{top}\x7f"), None)) is not None:
+            segment, slash, _ = first.key.removeprefix(top).partition("/")
+            # Skip all keys below the segment ("0" is the character after "/"), or a key that has no slash.
+            start = f"{top}{segment}0" if slash else f"{top}{segment} "
+            if slash and segment != RESERVED:
                 try:
-                    yield unescape_service(part)
+                    yield unescape_service(segment)
                 except ValueError:
-                    continue  # nothing of ours
+                    continue  # not written by profbucket
 
 
-def _compare(storage: Storage, service: str, kind: ProfileType, since: int) -> Iterator[Finding]:
-    blocks = list(blocks_in(storage, service, kind, since))
-    known = storage.index.blocks(service, kind, since, LATEST)
-    counting = chosen(storage, [block for _, block in blocks if block], known)
-    yield from (Finding(State.FOREIGN, there.key, there) for there, block in blocks if block is None)
-    yield from _compare_blocks({block.id for _, block in blocks if block}, known, counting)
-    yield from _compare_profiles(storage, service, kind, since, Held(storage, counting))
+def _compare(storage: Storage, service: str, profile_type: ProfileType, since: int) -> Iterator[Finding]:
+    objects = list(list_blocks(storage, service, profile_type, since))
+    yield from (Finding(State.UNKNOWN_OBJECT, obj.key, obj) for obj, block in objects if block is None)
+    blocks = [block for _, block in objects if block]
+    committed = storage.index.blocks(service, profile_type, since, LATEST)
+    live = select_live(storage, blocks, committed)
+    yield from _compare_blocks({block.id for block in blocks}, committed, live)
+    yield from _compare_profiles(storage, service, profile_type, since, BlockMembership(storage, live))
 
 
-def _compare_blocks(there: Container[str], known: Sequence[Block], counting: Sequence[Block]) -> Iterator[Finding]:
-    """What is to be done so that the index has the blocks that count and no others; what to remove comes first."""
-    right = {block.id: block for block in counting}
-    entries = {block.id: block for block in known}
-    for key, block in entries.items():
-        if key not in right:
-            yield Finding(State.TWICE if key in there else State.STALE, key, None, block)
-    for key, block in right.items():
-        entry = entries.get(key)
-        state = State.MISSING if entry is None else State.GOOD if entry == block else State.DIFFERENT
-        yield Finding(state, key, None, block)
+def _compare_blocks(
+    stored_ids: Collection[str], committed: Sequence[Block], live: Sequence[Block]
+) -> Iterator[Finding]:
+    """Yield the findings that make the index have exactly the *live* blocks; those to remove come first."""
+    live_by_id = {block.id: block for block in live}
+    committed_by_id = {block.id: block for block in committed}
+    for object_key, block in committed_by_id.items():
+        if object_key not in live_by_id:
+            state = State.DUPLICATE if object_key in stored_ids else State.MISSING_OBJECT
+            yield Finding(state, object_key, None, block)
+    for object_key, block in live_by_id.items():
+        entry = committed_by_id.get(object_key)
+        state = State.MISSING_ENTRY if entry is None else State.OK if entry == block else State.MISMATCH
+        yield Finding(state, object_key, None, block)
 
 
 def _compare_profiles(
-    storage: Storage, service: str, kind: ProfileType, since: int, held: Held
+    storage: Storage, service: str, profile_type: ProfileType, since: int, compacted: BlockMembership
 ) -> Iterator[Finding]:
-    """Walk objects and entries of one service and type side by side: keys sort as positions do."""
-    below = profile_prefix(service, kind)
-    objects = storage.bucket.list(f"{below}{format_stamp(since)}" if since else below, f"{below[:-1]}0")
-    entries = storage.index.find(Selection(service, kind, since, LATEST))
-    series = {one.id for one in storage.index.series(service, kind)}
-    there, entry = next(objects, None), next(entries, None)
-    while there or entry:
-        key = ProfileId.parse(entry.id).object_key if entry else ""
-        if there and (not entry or there.key < key):
-            profile_id = _profile(there.key)
-            if profile_id is None or profile_id not in held:
-                yield Finding(State.MISSING if profile_id else State.FOREIGN, there.key, there)
-            there = next(objects, None)
+    """Walk objects and entries of one service and profile type side by side: keys sort as positions do."""
+    objects = list_prefix(storage.bucket, profile_prefix(service, profile_type), since)
+    entries = storage.index.find(Selection(service, profile_type, since, LATEST))
+    series_ids = {series.id for series in storage.index.series(service, profile_type)}
+    obj, entry = next(objects, None), next(entries, None)
+    while obj or entry:
+        entry_key = ProfileId.parse(entry.id).object_key if entry else ""
+        if obj and (not entry or obj.key < entry_key):
+            profile_id = _parse_key(obj.key)
+            if profile_id is None:
+                yield Finding(State.UNKNOWN_OBJECT, obj.key, obj)
+            elif profile_id not in compacted:
+                yield Finding(State.MISSING_ENTRY, obj.key, obj)
+            obj = next(objects, None)
             continue
         assert entry  # noqa: S101 - tells the type checker
-        both = there if there and there.key == key else None
-        if ProfileId.parse(entry.id) in held:
-            yield Finding(State.TWICE, key, both, entry)
+        own_object = obj if obj and obj.key == entry_key else None
+        if ProfileId.parse(entry.id) in compacted:
+            state = State.DUPLICATE
+        elif own_object is None:
+            state = State.MISSING_OBJECT
         else:
-            yield Finding(_state(both, entry, series) if both else State.STALE, key, both, entry)
-        there, entry = next(objects, None) if both else there, next(entries, None)
+            state = _compare_entry(own_object, entry, series_ids)
+        yield Finding(state, entry_key, own_object, entry)
+        obj, entry = next(objects, None) if own_object else obj, next(entries, None)
 
 
-def _state(there: Object, entry: Meta, series: set[str]) -> State:
-    if there.metadata is not None:
+def _compare_entry(obj: Object, entry: Meta, series_ids: Collection[str]) -> State:
+    if obj.metadata is not None:
         try:
-            if from_metadata(there.key, there.size, there.metadata) != entry:
-                return State.DIFFERENT
+            if from_metadata(obj.key, obj.size, obj.metadata) != entry:
+                return State.MISMATCH
         except Invalid:
-            return State.FOREIGN
-    elif there.size != entry.size:
-        return State.DIFFERENT
-    return State.GOOD if entry.series in series else State.MISSING
+            return State.UNKNOWN_OBJECT
+    elif obj.size != entry.size:
+        return State.MISMATCH
+    return State.OK if entry.series in series_ids else State.MISSING_ENTRY
 
 
-def _profile(key: str) -> ProfileId | None:
+def _parse_key(object_key: str) -> ProfileId | None:
     try:
-        return ProfileId.from_object_key(key)
+        return ProfileId.from_object_key(object_key)
     except Invalid:
         return None

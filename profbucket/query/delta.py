@@ -1,179 +1,177 @@
-"""What happened between profiles that count from the start of their process: the latest minus the earliest.
+"""The increase of counters between the first and the last profile of each series.
 
-What `net/http/pprof` shows as heap, block and mutex holds counters that only grow, beside values of the moment.
-Of each series the counters' increase is taken, and of values of the moment the latest. A counter that is lower
-than before was begun anew, with its process: what it shows from then on has all been counted since.
+The heap, block and mutex profiles of ``net/http/pprof`` hold counters, which grow from the start of the process,
+and gauges. A delta takes the increase of each counter and the last value of each gauge. A counter that is lower
+than before was reset by a restart: its new value is all increase.
 """
 
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.limits import Limits
-from profbucket.model.ids import ProfileId
+from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Meta, Query
-from profbucket.storage.store import Reader
+from profbucket.query.merging import (
+    MergeGuard,
+    MergeResult,
+    describe_selectors,
+    nothing_found,
+    read_from_block,
+)
+from profbucket.query.retry import retry_on_compaction
+from profbucket.storage.store import Storage
 from profbucket.times import format_time
 
-T = TypeVar("T")
+_Item = TypeVar("_Item")
 
-_NARROW = "narrow the range or add labels"
-
-# Sample types whose values count from the start of their process. All others are of the moment, or of a duration.
+# Sample types that are counters from the start of the process. All others are gauges, or cover a duration.
 CUMULATIVE = frozenset({"alloc_objects", "alloc_space", "contentions", "delay"})
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A gzip pprof made of ``merged`` profiles that stand for ``found``; ``expired`` had lost their objects."""
-
-    data: bytes
-    found: int
-    merged: int
-    expired: int
-
-
-def note(kinds: Iterable[str], merged: int) -> str:
-    """What the comment on a plain merge of so many profiles with these sample types is to say, or ``""``."""
-    cumulative = [kind for kind in kinds if kind in CUMULATIVE]
+def describe_counters(sample_types: Iterable[str], merged: int) -> str:
+    """Return a warning to append to the comment of a plain merge that adds up counters, or ``""``."""
+    cumulative = [sample_type for sample_type in sample_types if sample_type in CUMULATIVE]
     if not cumulative or merged < 2:
         return ""
     return f"; {', '.join(cumulative)} count from the start of each process and are added up here: see delta=1"
 
 
-def difference(
-    storage: Reader,
-    query: Query,
-    what: str,
-    restore: Callable[[ProfileId], bytes | None],
-    *,
-    limits: Limits,
-    timer: Callable[[], float] = time.monotonic,
-) -> Difference:
-    """The increase over the range of *query*, of all its series together; *what* begins the comment.
+@retry_on_compaction
+def compute_delta(storage: Storage, query: Query, guard: MergeGuard, limits: Limits = Limits()) -> MergeResult:
+    """Return the sum of the deltas of all series that match *query*.
 
-    *restore* gives what is still known of a profile that has expired, or ``None``.
-    Raise ``NotFound`` where nothing is found or no series has two profiles to compare, ``Invalid`` for profiles
-    that count nothing from the start of their process, ``TooMany`` over the caps on a merge.
+    Raises:
+        NotFound: There are no matches, no series has two profiles, or all have expired.
+        Invalid: The profiles have no counters.
+        TooMany: The merge exceeds a limit.
     """
-    ends = timer() + limits.merge_seconds
-
-    def timed(items: Iterable[T]) -> Iterator[T]:
-        for item in items:
-            if timer() > ends:
-                raise limits.too_many("merge_seconds", f"{what}: the time was up; {_NARROW}")
-            yield item
-
-    series: dict[str, _Series] = {}
-    found = 0
-    begin = end = 0
-    for meta in timed(storage.find(query)):
-        begin, end, found = begin or meta.created_at, meta.created_at, found + 1
-        series.setdefault(meta.series, _Series()).add(meta)
-    span = f"from {format_time(begin)} to {format_time(end)}"
+    series_by_id: dict[str, _Series] = {}
+    found = first = last = 0
+    for meta in _until_deadline(storage.lookup.find(query), guard):
+        first, last, found = first or meta.created_at, meta.created_at, found + 1
+        series_by_id.setdefault(meta.series, _Series()).add(meta)
     if not found:
-        raise NotFound(f"nothing found: {what} has no profiles; widen the range or drop labels")
-    if not any(one.counts for one in series.values()):
+        raise nothing_found(query)
+    all_series = series_by_id.values()
+    if not any(series.has_counters for series in all_series):
         raise Invalid(
-            f"delta=1 is for profiles with {', '.join(sorted(CUMULATIVE))}: those of type {query.type} count "
-            "nothing from the start of their process, leave it out"
+            f"delta=1 needs profiles with {', '.join(sorted(CUMULATIVE))}; those of type {query.type} have no"
+            " counters, so leave it out",
+            code="no_counters",
         )
-    terms = [term for one in series.values() for term in one.terms()]
+    subject = describe_selectors(query)
+    span = f"from {format_time(first)} to {format_time(last)}"
+    terms = [term for series in all_series for term in series.terms()]
     if not terms:
-        raise NotFound(f"{what} has one profile of each series {span}, and delta=1 compares two; widen the range")
-    if len(terms) > limits.merge:
-        raise limits.too_many("merge", f"{what} has {len(terms)} profiles to compare; {_NARROW}")
-    if (size := sum(term.meta.size for term in terms)) > limits.merge_bytes:
-        raise limits.too_many("merge_bytes", f"{what} has {size} bytes to compare; {_NARROW}")
-    comment = f"{what} delta of {found} profiles in {len(series)} series {span}"
-    if restarts := sum(len(one.ended) for one in series.values()):
+        raise NotFound(
+            f"delta=1 compares two profiles of a series, but {subject} has one of each {span}; widen the range",
+            code="nothing_to_compare",
+        )
+    guard.check_size(len(terms), len(terms), sum(term.meta.size for term in terms))
+    comment = f"{subject} delta of {found} profiles in {len(all_series)} series {span}"
+    if restarts := sum(len(series.before_restarts) for series in all_series):
         comment += f", {restarts} restarts"
-    if singles := sum(one.first is one.last for one in series.values()):
+    if singles := sum(series.first is series.last for series in all_series):
         comment += f", {singles} with one profile left out"
-    ids = [ProfileId.parse(term.meta.id) for term in terms]
-    contents = (
-        restore(profile_id) if data is None else data
-        for profile_id, data in zip(ids, storage.read_many(ids), strict=True)
-    )
-    data, merged = _added(timed(zip(terms, contents, strict=True)), len(terms), comment, limits)
-    return Difference(data, found, merged, len(terms) - merged)
+    contents = _until_deadline(_read_terms(storage, terms, limits), guard)
+    data, merged = _merge_terms(contents, len(terms), comment, limits)
+    filename = f"{escape_service(query.service)}-{query.type}-delta.pb.gz"
+    return MergeResult(data, filename, found, merged, len(terms) - merged)
 
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """A profile, what its counters and its values of the moment are multiplied by, and the time it stands for."""
+    """A profile in the sum: the factors of its counters and of its gauges, and the duration it stands for."""
 
     meta: Meta
-    counters: int
-    moment: int
-    duration: int
+    counter_factor: int
+    gauge_factor: int
+    duration_nanos: int
 
     def factors(self) -> dict[str, int]:
-        """What each sample type is multiplied by."""
-        return {t.type: self.counters if t.type in CUMULATIVE else self.moment for t in self.meta.totals}
+        """Return the factor of each sample type."""
+        return {
+            total.type: self.counter_factor if total.type in CUMULATIVE else self.gauge_factor
+            for total in self.meta.totals
+        }
 
 
 @dataclass(slots=True)
 class _Series:
-    """Profiles of one series, oldest first: each process's last is kept, and the very first."""
+    """The profiles of one series that its delta needs: the first, and the last of each process."""
 
     first: Meta | None = None
     last: Meta | None = None
-    ended: list[Meta] = field(default_factory=list)
-    counts: bool = False
+    before_restarts: list[Meta] = field(default_factory=list)
+    has_counters: bool = False
 
     def add(self, meta: Meta) -> None:
+        """Add the next profile, in the order of time."""
         if self.last is None:
             self.first = meta
-        elif _began_anew(self.last, meta):
-            self.ended.append(self.last)
+        elif _has_restarted(self.last, meta):
+            self.before_restarts.append(self.last)
         self.last = meta
-        self.counts = self.counts or any(total.type in CUMULATIVE for total in meta.totals)
+        self.has_counters = self.has_counters or any(total.type in CUMULATIVE for total in meta.totals)
 
     def terms(self) -> list[_Term]:
-        """What is to be added up; nothing where there is only one profile."""
+        """Return the terms whose sum is the delta; none if there is only one profile."""
         first, last = self.first, self.last
         if first is None or last is None or first is last:
             return []
-        ends = [*self.ended, last]
-        terms, before = [], first
-        if ends[0] is not first:
-            terms.append(_Term(first, -1, 0, 0))  # and behind it what it is taken from
-        for one in ends:
-            if one is not first:
-                terms.append(_Term(one, 1, int(one is last), one.created_at - before.created_at))
-            before = one
+        process_ends = [*self.before_restarts, last]
+        terms, previous = [], first
+        if process_ends[0] is not first:
+            terms.append(_Term(first, -1, 0, 0))  # directly before the term that it is subtracted from
+        for meta in process_ends:
+            if meta is not first:
+                terms.append(_Term(meta, 1, int(meta is last), meta.created_at - previous.created_at))
+            previous = meta
         return terms
 
 
-def _began_anew(before: Meta, after: Meta) -> bool:
-    """Whether a counter is lower than it was."""
-    values = {total.type: total.value for total in before.totals if total.type in CUMULATIVE}
-    return any(total.value < values.get(total.type, total.value) for total in after.totals)
+def _has_restarted(earlier: Meta, later: Meta) -> bool:
+    """Return whether a counter of *later* is lower than in *earlier*."""
+    values = {total.type: total.value for total in earlier.totals if total.type in CUMULATIVE}
+    return any(total.value < values.get(total.type, total.value) for total in later.totals)
 
 
-def _added(
-    read: Iterable[tuple[_Term, bytes | None]], count: int, comment: str, limits: Limits
+def _until_deadline(items: Iterable[_Item], guard: MergeGuard) -> Iterator[_Item]:
+    for item in items:
+        guard.check_time()
+        yield item
+
+
+def _read_terms(storage: Storage, terms: Sequence[_Term], limits: Limits) -> Iterator[tuple[_Term, bytes | None]]:
+    """Yield each term with the bytes of its profile; ``None`` if that has expired and is in no block."""
+    ids = [ProfileId.parse(term.meta.id) for term in terms]
+    for term, profile_id, data in zip(terms, ids, storage.read_many(ids), strict=True):
+        yield term, read_from_block(storage.lookup, profile_id, limits) if data is None else data
+
+
+def _merge_terms(
+    contents: Iterable[tuple[_Term, bytes | None]], count: int, comment: str, limits: Limits
 ) -> tuple[bytes, int]:
-    """The sum of what was *read*, *count* terms, and how many of them are in it: some have expired."""
+    """Merge the terms that have not expired; return the pprof, and how many of the *count* terms are in it."""
     from profbucket.pprof.merge import Merger
     from profbucket.pprof.scale import scale_profile
 
     merger = Merger(limits)
     merged = 0
-    held: list[tuple[_Term, bytes | None]] = []
-    for term, data in read:
-        held.append((term, data))
-        if term.counters < 0:
-            continue  # it means nothing without the next
-        if all(data is not None for _, data in held):
-            for one, content in held:
-                merger.add(scale_profile(content or b"", one.factors(), one.duration, limits), one.meta.id)
-            merged += len(held)
-        held.clear()
+    pending: list[tuple[_Term, bytes | None]] = []
+    for term, content in contents:
+        pending.append((term, content))
+        if term.counter_factor < 0:
+            continue  # both are merged, or neither
+        if all(data is not None for _, data in pending):
+            for pending_term, data in pending:
+                factors, duration = pending_term.factors(), pending_term.duration_nanos
+                merger.add(scale_profile(data or b"", factors, duration, limits), pending_term.meta.id)
+            merged += len(pending)
+        pending.clear()
     if not merged:
-        raise NotFound(f"{comment}: what is to be compared has expired")
+        raise NotFound(f"{comment}: the profiles to compare have expired")
     expired = count - merged
     return merger.result([comment + (f", {expired} had expired" if expired else "")]), merged

@@ -1,18 +1,19 @@
-"""Merges as trees to draw."""
+"""Flame graphs of merged profiles."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from profbucket.errors import NotFound, TooMany
+from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.meta import Query
-from profbucket.query.querier import Merged, Querier
+from profbucket.query.merging import MergeResult
+from profbucket.query.querier import Querier
 
-DEFAULT_NODES = 5000  # frames in a flame graph that was asked for no number
-LEAST_NODES = 2  # the root, and all else in one
+DEFAULT_NODES = 5000  # frames in a flame graph, if the request does not say
+_MIN_NODES = 2  # the root, and one node for all others
 
 
-def flame(
+def build_flame_graph(
     querier: Querier,
     queries: Iterable[Query],
     limits: Limits,
@@ -21,25 +22,31 @@ def flame(
     max_nodes: int | None = None,
     focus: str | None = None,
 ) -> dict[str, Any]:
-    """The merge of what the first of *queries* asks for as a tree; with a second one, each value beside its own.
+    """Return the merge of the first of *queries* as a tree; with a second, the base, nodes have two values.
 
-    Raise what ``Querier.merge`` raises; ``TooMany`` for more nodes than the cap; ``Invalid`` where there is no
-    such sample type or function.
+    Raises:
+        TooMany: *max_nodes* or one of the merges exceeds a limit.
+        Invalid: The profiles do not have the sample type, or not the function *focus*.
+        ProfbucketError: One of the merges failed; see :meth:`Querier.merge`.
     """
-    nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max(max_nodes, LEAST_NODES)
+    nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max(max_nodes, _MIN_NODES)
     if nodes > limits.flame_nodes:
         raise limits.too_many("flame_nodes", f"max_nodes={nodes} asks for too many frames")
-    merges = [_merge(querier, query, "the base: " if number else "") for number, query in enumerate(queries)]
-    # Numpy is imported here, not by the function that takes profiles in.
+    merges = [_merge(querier, query, is_base=number > 0) for number, query in enumerate(queries)]
+    # Imports numpy, which the function that only stores profiles does not need.
     from profbucket.pprof.report.flamegraph import build_flamegraph
 
-    answer = build_flamegraph([merged.data for merged in merges], sample_type, nodes, focus, limits)
-    answer["profiles"] = [{"found": one.found, "merged": one.merged, "expired": one.expired} for one in merges]
-    return answer
+    graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
+    graph["profiles"] = [
+        {"found": merge.found, "merged": merge.merged, "expired": merge.expired} for merge in merges
+    ]
+    return graph
 
 
-def _merge(querier: Querier, query: Query, whose: str) -> Merged:
+def _merge(querier: Querier, query: Query, *, is_base: bool) -> MergeResult:
     try:
         return querier.merge(query)
-    except (NotFound, TooMany) as error:
-        raise type(error)(f"{whose}{error}") from None
+    except ProfbucketError as error:
+        if is_base:
+            raise error.about("the base") from None
+        raise

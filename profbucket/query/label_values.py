@@ -1,4 +1,4 @@
-"""The labels and profile types of a service, to choose from."""
+"""The profile types and the label values of a service, to choose from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,36 +7,37 @@ from typing import Any
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Series
 
-_NAMES, _VALUES = 200, 1000  # of labels in one answer; a person chooses from fewer
+_MAX_LABELS = 200
+_MAX_VALUES = 1000  # of one label
 
 
 @dataclass(frozen=True, slots=True)
-class Choices:
-    """What there is to choose from: types, and labels with their values, all sorted.
+class LabelValues:
+    """Profile types, and the values of each label, all sorted.
 
-    ``complete`` is false where there were too many labels or values to list.
+    ``complete`` is false if there were too many labels or values to list.
     """
 
-    types: tuple[ProfileType, ...]
-    labels: dict[str, list[str]]
+    profile_types: tuple[ProfileType, ...]
+    values: dict[str, list[str]]
     complete: bool
 
     def to_json(self) -> dict[str, Any]:
-        labels = [{"key": key, "values": values} for key, values in self.labels.items()]
-        return {"types": list(self.types), "labels": labels, "complete": self.complete}
+        labels = [{"key": key, "values": values} for key, values in self.values.items()]
+        return {"types": list(self.profile_types), "labels": labels, "complete": self.complete}
 
 
-def choices(series: Iterable[Series], kind: ProfileType | None) -> Choices:
-    """The types of *series*, and the labels of those of type *kind*, of all if it is ``None``."""
-    types: set[ProfileType] = set()
-    labels: dict[str, set[str]] = {}
-    for one in series:
-        types.add(one.type)
-        if kind in (None, one.type):
-            for key, value in one.labels:
-                labels.setdefault(key, set()).add(value)
-    return Choices(
-        tuple(one for one in ProfileType if one in types),
-        {key: sorted(labels[key])[:_VALUES] for key in sorted(labels)[:_NAMES]},
-        len(labels) <= _NAMES and all(len(values) <= _VALUES for values in labels.values()),
+def list_label_values(all_series: Iterable[Series], profile_type: ProfileType | None) -> LabelValues:
+    """Return the profile types of *all_series*, and the label values of those of *profile_type*, or of all."""
+    profile_types: set[ProfileType] = set()
+    values: dict[str, set[str]] = {}
+    for series in all_series:
+        profile_types.add(series.type)
+        if profile_type in (None, series.type):
+            for key, value in series.labels:
+                values.setdefault(key, set()).add(value)
+    return LabelValues(
+        tuple(candidate for candidate in ProfileType if candidate in profile_types),
+        {key: sorted(values[key])[:_MAX_VALUES] for key in sorted(values)[:_MAX_LABELS]},
+        len(values) <= _MAX_LABELS and all(len(of_label) <= _MAX_VALUES for of_label in values.values()),
     )

@@ -1,36 +1,40 @@
-"""How much profiles measured, and when: their totals added up per step of time, for each group of labels."""
+"""Totals of profiles over time, per step and group of labels."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
-from profbucket.storage.lookup import Point
+from profbucket.storage.lookup import DataPoint
 from profbucket.times import SECOND, format_time
 
-_STEPS = 200  # in an answer that was asked for no step, at most
-_NICE = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
-_WEEK = 7 * 86_400
+_DEFAULT_STEPS = 200  # at most, if the request has no step
+_ROUND_STEPS = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
+_WEEK_SECONDS = 7 * 86_400
 _STEP = re.compile(r"(\d{1,9})([smhdw]?)", re.ASCII)
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": _WEEK}
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": _WEEK_SECONDS}
 
-Group = tuple[str, ...]  # a value for each label that groups, "" where there is none
+_GroupKey = tuple[str, ...]  # a value for each label of group_by, "" if a profile does not have the label
 
 
 def parse_step(text: str) -> int | None:
-    """Seconds, or with a unit as in ``5m``; ``None`` for an empty text. Raise ``Invalid`` for another."""
+    """Return the seconds of a step such as ``300`` or ``5m``; ``None`` for an empty text. Raise ``Invalid``."""
     if not text:
         return None
     match = _STEP.fullmatch(text)
     if not match or not int(match[1]):
-        raise Invalid(f"step={text[:80]!r}: it is a number of seconds from 1, or as in 30s, 5m, 1h, 1d")
-    return int(match[1]) * _UNITS[match[2]]
+        raise Invalid(
+            f"step={text[:80]!r} is not a number of seconds from 1; write 300, 30s, 5m, 1h or 1d",
+            code="invalid_step",
+        )
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
-def timeline(
-    points: Sequence[Point],
+def build_timeline(
+    points: Sequence[DataPoint],
     start: int,
     end: int,
     group_by: Sequence[str] = (),
@@ -38,74 +42,88 @@ def timeline(
     *,
     limits: Limits = Limits(),
 ) -> dict[str, Any]:
-    """Add *points*, at least one, all from *start* to *end*, up per *step* in seconds and per group of labels.
+    """Return the sums of *points* per *step* in seconds and per group of labels, as the API has them in JSON.
 
-    Steps begin at multiples of their length since 1970 and cover the range; one from 0 on begins with the first
-    point. A group has a value for each of the labels, "" where there is none, and lists as long as there are
-    steps: how many profiles, and for each sample type the sum. Of too many groups, those with the fewest profiles
-    are one: it has no labels, and ``others`` says how many. Raise ``TooMany`` for steps over a cap.
+    There is at least one point, and all are from *start* to *end*. Steps begin at multiples of their length since
+    1970 and cover the range; if *start* is 0, they begin with the first point. Each group has one list with a
+    number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
+    those with the fewest profiles are combined into one without labels, and ``others`` is their number.
+
+    Raise ``TooMany`` if the range has too many steps.
     """
     first = start or min(point.created_at for point in points)
-    step = step or _nice((end - first) // SECOND)
-    width = step * SECOND
-    begin = first // width
-    count = end // width - begin + 1
+    step = step or _default_step((end - first) // SECOND)
+    step_nanos = step * SECOND
+    first_step = first // step_nanos
+    count = end // step_nanos - first_step + 1
     if count > limits.steps:
-        raise limits.too_many("steps", f"step={step} makes {count} steps; ask for longer ones, or a shorter range")
-    names: dict[tuple[str, str], int] = {}
-    profiles: dict[Group, list[int]] = {}
-    sums: dict[Group, dict[int, list[int]]] = {}
-    groups: dict[Labels, Group] = {}
-    for created_at, labels, measured, values in points:
-        group = groups.get(labels)
+        raise limits.too_many(
+            "steps", f"step={step} makes {count} steps; choose a longer step, or a shorter range"
+        )
+    columns: dict[tuple[str, str], int] = {}  # of sample types
+    groups: dict[_GroupKey, _Group] = {}
+    group_of_labels: dict[Labels, _Group] = {}
+    for created_at, labels, sample_types, values in points:
+        group = group_of_labels.get(labels)
         if group is None:
-            group = groups[labels] = tuple(labels.get(name) or "" for name in group_by)
-            if group not in profiles:
-                profiles[group], sums[group] = [0] * count, {}
-        at = created_at // width - begin
-        profiles[group][at] += 1
-        for name, value in zip(measured, values, strict=True):
-            kind = names.setdefault(name, len(names))
-            column = sums[group].get(kind)
-            if column is None:
-                column = sums[group][kind] = [0] * count
-            column[at] += value
+            key = tuple(labels.get(name) or "" for name in group_by)
+            group = group_of_labels[labels] = groups.setdefault(key, _Group(key, [0] * count, {}))
+        position = created_at // step_nanos - first_step
+        group.profiles[position] += 1
+        for sample_type, value in zip(sample_types, values, strict=True):
+            column = columns.setdefault(sample_type, len(columns))
+            sums = group.sums.get(column)
+            if sums is None:
+                sums = group.sums[column] = [0] * count
+            sums[position] += value
     empty = [0] * count
-    shown = [
-        _Shown(group, profiles[group], [sums[group].get(kind, empty) for kind in range(len(names))])
-        for group in sorted(profiles)
-    ]
+    bodies = []
+    for group in _combine_smallest([groups[key] for key in sorted(groups)], limits.groups):
+        labels_of_group = zip(group_by, group.key, strict=True) if not group.others else ()
+        body: dict[str, Any] = {
+            "labels": [{"key": key, "value": value} for key, value in labels_of_group],
+            "profiles": group.profiles,
+            "values": [group.sums.get(column, empty) for column in range(len(columns))],
+        }
+        bodies.append({**body, "others": group.others} if group.others else body)
     return {
-        "start": format_time(begin * width),
+        "start": format_time(first_step * step_nanos),
         "step": step,
-        "sample_types": [{"type": kind, "unit": unit} for kind, unit in names],
-        "groups": [one.body(group_by) for one in _largest(shown, limits.groups)],
+        "sample_types": [{"type": sample_type, "unit": unit} for sample_type, unit in columns],
+        "groups": bodies,
     }
 
 
-class _Shown:
-    def __init__(self, group: Group, profiles: list[int], values: list[list[int]], others: int = 0) -> None:
-        self.group, self.profiles, self.values, self.others = group, profiles, values, others
+@dataclass(slots=True)
+class _Group:
+    """The number of profiles per step, and for each column, a sample type, the sums per step.
 
-    def body(self, group_by: Sequence[str]) -> dict[str, Any]:
-        pairs = zip(group_by, self.group, strict=True) if not self.others else ()
-        labels = [{"key": key, "value": value} for key, value in pairs]
-        body = {"labels": labels, "profiles": self.profiles, "values": self.values}
-        return {**body, "others": self.others} if self.others else body
+    ``others`` is the number of groups that were combined into this one.
+    """
 
-
-def _largest(shown: list[_Shown], most: int) -> list[_Shown]:
-    if len(shown) <= most:
-        return shown
-    by_size = sorted(shown, key=lambda one: -sum(one.profiles))
-    kept, rest = set(map(id, by_size[: most - 1])), by_size[most - 1 :]
-    profiles = list(map(sum, zip(*(one.profiles for one in rest), strict=True)))
-    columns = zip(*(one.values for one in rest), strict=True)
-    values = [list(map(sum, zip(*column, strict=True))) for column in columns]
-    return [*(one for one in shown if id(one) in kept), _Shown((), profiles, values, len(rest))]
+    key: _GroupKey
+    profiles: list[int]
+    sums: dict[int, list[int]]
+    others: int = 0
 
 
-def _nice(seconds: int) -> int:
-    """A step that divides so many *seconds* into few enough."""
-    least = -(-(seconds + 1) // (_STEPS - 1))  # an unaligned range touches one more
-    return next((step for step in _NICE if step >= least), -(-least // _WEEK) * _WEEK)
+def _combine_smallest(groups: list[_Group], max_groups: int) -> list[_Group]:
+    """Return *groups*, or, if there are too many, the largest of them and one group of all others."""
+    if len(groups) <= max_groups:
+        return groups
+    by_size = sorted(groups, key=lambda group: -sum(group.profiles))
+    kept, rest = set(map(id, by_size[: max_groups - 1])), by_size[max_groups - 1 :]
+    profiles = _add_up([group.profiles for group in rest])
+    columns = {column for group in rest for column in group.sums}
+    sums = {column: _add_up([group.sums[column] for group in rest if column in group.sums]) for column in columns}
+    return [*(group for group in groups if id(group) in kept), _Group((), profiles, sums, len(rest))]
+
+
+def _add_up(series: Sequence[Sequence[int]]) -> list[int]:
+    return list(map(sum, zip(*series, strict=True)))
+
+
+def _default_step(seconds: int) -> int:
+    """Return a round step that divides this many *seconds* into at most 200 steps."""
+    shortest = -(-(seconds + 1) // (_DEFAULT_STEPS - 1))  # an unaligned range touches one step more
+    return next((step for step in _ROUND_STEPS if step >= shortest), -(-shortest // _WEEK_SECONDS) * _WEEK_SECONDS)

@@ -1,4 +1,4 @@
-"""Where profiles are kept: the ports, a twin in memory, and the view of head and blocks as one.
+"""Storage of profiles: the ports, an in-memory backend, and one view over head and blocks.
 
-This file holds no imports, so that a backend that imports the ports loads nothing else.
+This file imports nothing, so that a backend that imports the ports loads nothing else.
 """

@@ -1,8 +1,8 @@
-"""Head and blocks read as one: each profile once, whichever of them holds it, at every moment.
+"""Head and blocks as one view: each profile once, wherever it is stored.
 
-Profiles of the head have entries of their own, those of blocks stand in the blocks' lists. An index shows both as
-they were at one moment. A profile that was posted again after it went into a block has an entry, too; it is told
-by its place in the list, which is read wherever an entry lies within the time of a block.
+Profiles in the head have index entries; a block lists its own members. An index returns both as of one moment. A
+profile that was posted again after it was compacted has an entry and is in a block: such duplicates are found by
+reading the member lists of the blocks that overlap the entries.
 """
 
 from bisect import bisect_left
@@ -20,257 +20,272 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
+_Matches = Callable[[Labels], bool]
+
 
 class BlockReplaced(Exception):
-    """A block is not one any more: its members are elsewhere, and what was asked for is to be looked up anew."""
+    """Compaction replaced a block while it was being read; repeat the lookup."""
 
 
-class Location(NamedTuple):
-    """A profile, and where it is: in the head, or in this row of a block."""
+class LocatedProfile(NamedTuple):
+    """A profile and where it is stored: in the head, or in this row of a block."""
 
     meta: Meta
     block: Block | None = None
     row: int = 0
 
 
-class Point(NamedTuple):
-    """When a profile was taken, of which series, and how much it measured: a value for each name and unit."""
+class DataPoint(NamedTuple):
+    """The totals of one profile: a value for each of its sample types, which are pairs of type and unit."""
 
     created_at: int
     labels: Labels
-    names: Sequence[tuple[str, str]]
+    sample_types: Sequence[tuple[str, str]]
     values: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a merge reads of one object, and the profiles that it gets: ``count``, from ``first`` to ``last``.
+    """One read of a merge: a profile's object, or a part of a block.
 
-    A profile by itself has no ``block``. Of a block all members are meant, or ``rows`` of its part ``rows_of``.
+    It holds ``count`` profiles, created from ``first`` to ``last``; ``size`` is the bytes to read. ``block`` is
+    ``None`` for a single profile. A block contributes all its members, or these ``rows`` of its part ``part``.
     """
 
-    part: ObjectRange
+    object_range: ObjectRange
     first: int
     last: int
     count: int
     size: int
     block: Block | None = None
-    rows_of: int = MERGED
+    part: int = MERGED
     rows: Sequence[int] = ()
 
 
 class Lookup:
-    """The profiles that *bucket* holds and *index* finds."""
+    """The profiles in *bucket* that *index* finds.
+
+    Every method that reads blocks raises ``BlockReplaced`` if compaction replaced one of them in the meantime, and
+    ``TooLarge`` for a member list that inflates beyond *limits*.
+    """
 
     def __init__(self, bucket: Bucket, index: Index, limits: Limits = Limits()) -> None:
         self._bucket = bucket
         self._index = index
         self._limits = limits
 
-    def find(self, query: Query) -> Iterator[Location]:
-        """Yield what *query* asks for, oldest first, ordered by :attr:`Meta.position`.
+    def find(self, query: Query) -> Iterator[Meta]:
+        """Yield the profiles that match *query*, oldest first, ordered by :attr:`Meta.position`."""
+        return (profile.meta for profile in self.locate(query))
 
-        Raise ``BlockReplaced`` if compaction replaced a block meanwhile, like everything that reads members.
-        """
+    def locate(self, query: Query) -> Iterator[LocatedProfile]:
+        """Yield the profiles that match *query*, with where they are stored, in the order of :meth:`find`."""
         blocks, entries = self._snapshot(query, query.limit)
         if query.after:
-            after = query.after
-            blocks = [block for block in blocks if block.last >= after[0]]
-        found = _in_order(map(Location, entries), blocks, self._rows(blocks, query))
-        yield from islice(found, query.limit)
+            created_after, _ = query.after
+            blocks = [block for block in blocks if block.last >= created_after]
+        profiles = _merge_in_order(map(LocatedProfile, entries), blocks, self._matching_members(blocks, query))
+        yield from islice(profiles, query.limit)
 
-    def sources(self, query: Query, cap: int) -> list[Source]:
-        """What a merge of all that *query* asks for reads, in the order of time: more than *cap* if that many."""
-        blocks, entries = self._snapshot(query, cap + 1)
-        head = list(entries)
-        if len(head) > cap:
-            return [_of_meta(meta) for meta in head]
-        times = [meta.created_at for meta in head]
-        sources, opened = [], []
-        for block in blocks:
-            at = bisect_left(times, block.first)
-            late = at < len(times) and times[at] <= block.last
-            if late or query.matchers or not query.start <= block.first <= block.last <= query.end:
-                opened.append(block)
-            else:
-                sources.append(_of_block(block))
-        held: set[str] = set()
-        matches = _matches(query)
-        for block, members in zip(opened, self.live_lists(opened), strict=True):
-            if members is None:
-                continue
-            held.update(members.member_ids(head))
-            rows = _selected(members, query, matches)
-            if rows:
-                sources.append(_of_rows(block, members, rows))
-        sources += [_of_meta(meta) for meta in head if meta.id not in held]
-        return sorted(sources, key=lambda source: (source.first, source.part.key))
+    def plan_merge(self, query: Query, max_profiles: int) -> list[Source]:
+        """Return the reads for a merge of all profiles that match *query*, ordered by time.
 
-    def sources_of(self, found: Iterable[Location]) -> list[Source]:
-        """What a merge of just these profiles reads, in the order of time."""
-        rows: dict[str, tuple[Block, list[Location]]] = {}
-        sources = []
-        for one in found:
-            if one.block is None:
-                sources.append(_of_meta(one.meta))
-            else:
-                rows.setdefault(one.block.id, (one.block, []))[1].append(one)
-        for block, some in rows.values():
-            times = [one.meta.created_at for one in some]
-            sources.append(_of_profiles(block, [one.row for one in some], min(times), max(times)))
-        return sorted(sources, key=lambda source: (source.first, source.part.key))
-
-    def points(self, query: Query) -> Iterator[Point]:
-        """Yield when and how much the profiles measured that *query* asks for, in no order."""
-        blocks, entries = self._snapshot(query, None)
-        head = list(entries)
-        held: set[str] = set()
-        matches = _matches(query)
-        for members in self.live_lists(blocks):
-            if members is None:
-                continue
-            held.update(members.member_ids(head))
-            for row in _selected(members, query, matches):
-                names = members.types[members.measured[row]]
-                labels = members.labels[members.series[row]]
-                yield Point(members.created_at[row], labels, names, members.totals[row])
-        for meta in head:
-            if meta.id not in held:
-                names = [(total.type, total.unit) for total in meta.totals]
-                yield Point(meta.created_at, meta.labels, names, [total.value for total in meta.totals])
-
-    def holder(self, profile_id: ProfileId) -> Source | None:
-        """What to read of the block that holds a profile, if one does."""
-        at = profile_id.created_at
-        blocks = self._index.blocks(profile_id.service, profile_id.type, at, at)
-        for block, members in zip(blocks, self.live_lists(blocks), strict=True):
-            if members is not None:
-                row = bisect_left(names := members.names(), profile_id.name)
-                if row < len(names) and names[row] == profile_id.name:
-                    return _of_profiles(block, [row], at, at)
-        return None
-
-    def read(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
-        """Yield the bytes of each of *sources*, in order, and ``None`` for one that has expired.
-
-        Raise ``BlockReplaced`` where its block has become part of another.
+        If the head alone has more than *max_profiles* matches, the list is cut off above that length.
         """
-        for source, data in zip(sources, self._bucket.get_many([one.part for one in sources]), strict=True):
+        blocks, entries = self._snapshot(query, max_profiles + 1)
+        head = list(entries)
+        if len(head) > max_profiles:
+            return [_read_object(meta) for meta in head]
+        head_times = [meta.created_at for meta in head]
+        sources, blocks_to_open = [], []
+        for block in blocks:
+            position = bisect_left(head_times, block.first)
+            overlaps_head = position < len(head_times) and head_times[position] <= block.last
+            if overlaps_head or query.matchers or not query.start <= block.first <= block.last <= query.end:
+                blocks_to_open.append(block)
+            else:
+                sources.append(_read_all_members(block))
+        compacted_ids: set[str] = set()
+        matches = _label_filter(query)
+        for block, members in zip(blocks_to_open, self.read_current_members(blocks_to_open), strict=True):
+            if members is None:
+                continue
+            compacted_ids.update(members.member_ids(head))
+            if rows := _matching_rows(members, query, matches):
+                sources.append(_read_rows(block, members, rows))
+        sources += [_read_object(meta) for meta in head if meta.id not in compacted_ids]
+        return _order_by_time(sources)
+
+    def plan_merge_of(self, profiles: Iterable[LocatedProfile]) -> list[Source]:
+        """Return the reads for a merge of exactly these *profiles*, ordered by time."""
+        in_blocks: dict[str, tuple[Block, list[LocatedProfile]]] = {}
+        sources = []
+        for profile in profiles:
+            if profile.block is None:
+                sources.append(_read_object(profile.meta))
+            else:
+                in_blocks.setdefault(profile.block.id, (profile.block, []))[1].append(profile)
+        for block, members in in_blocks.values():
+            times = [member.meta.created_at for member in members]
+            sources.append(_read_profiles(block, [member.row for member in members], min(times), max(times)))
+        return _order_by_time(sources)
+
+    def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
+        """Yield the bytes of each of *sources*, in order; ``None`` for one that has expired."""
+        ranges = [source.object_range for source in sources]
+        for source, data in zip(sources, self._bucket.get_many(ranges), strict=True):
             if data is None and source.block:
-                self._check_expired(source.block)
+                self._require_expired(source.block)
             yield data
 
-    def has(self, block: Block) -> bool:
-        """Whether *block* is still one, and has not become part of another."""
+    def read_data_points(self, query: Query) -> Iterator[DataPoint]:
+        """Yield the totals of the profiles that match *query*, in any order; no profile is opened."""
+        blocks, entries = self._snapshot(query, None)
+        head = list(entries)
+        compacted_ids: set[str] = set()
+        matches = _label_filter(query)
+        for members in self.read_current_members(blocks):
+            if members is None:
+                continue
+            compacted_ids.update(members.member_ids(head))
+            for row in _matching_rows(members, query, matches):
+                sample_types = members.types[members.measured[row]]
+                labels = members.labels[members.series[row]]
+                yield DataPoint(members.created_at[row], labels, sample_types, members.totals[row])
+        for meta in head:
+            if meta.id not in compacted_ids:
+                sample_types = [(total.type, total.unit) for total in meta.totals]
+                yield DataPoint(meta.created_at, meta.labels, sample_types, [total.value for total in meta.totals])
+
+    def find_in_block(self, profile_id: ProfileId) -> Source | None:
+        """Return the read that gets a profile out of the block that holds it; ``None`` if no block does."""
+        created_at = profile_id.created_at
+        blocks = self._index.blocks(profile_id.service, profile_id.type, created_at, created_at)
+        for block, members in zip(blocks, self.read_current_members(blocks), strict=True):
+            if members is not None:
+                names = members.names()
+                row = bisect_left(names, profile_id.name)
+                if row < len(names) and names[row] == profile_id.name:
+                    return _read_profiles(block, [row], created_at, created_at)
+        return None
+
+    def has_block(self, block: Block) -> bool:
+        """Return whether the index has *block*: compaction has not replaced it."""
         return block in self._index.blocks(block.service, block.type, block.first, block.last)
 
-    def _snapshot(self, query: Query, limit: int | None) -> tuple[list[Block], Iterator[Meta]]:
-        series = None
-        if query.matchers:
-            matches = _matches(query)
-            candidates = self._index.series(query.service, query.type)
-            series = {one.id for one in candidates if matches(one.labels)}
-        return self._index.snapshot(
-            Selection(query.service, query.type, query.start, query.end, series, query.after, limit)
-        )
+    def read_members(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
+        """Yield the member list of each of *blocks*, in order; ``None`` if the object does not exist."""
+        from profbucket.pprof.block.container import decode_members  # imports protobuf
 
-    def lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """The list of each of *blocks*, and ``None`` for one whose object is gone."""
-        from profbucket.pprof.block.container import decode_members  # what lists no blocks needs no protobuf
-
-        wanted = [ObjectRange(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
-        for data in self._bucket.get_many(wanted):
+        ranges = [ObjectRange(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
+        for data in self._bucket.get_many(ranges):
             yield None if data is None else decode_members(data, self._limits)
 
-    def live_lists(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """The same of blocks that the index has: ``None`` for one that has expired. Raise ``BlockReplaced``."""
-        for block, members in zip(blocks, self.lists(blocks), strict=True):
+    def read_current_members(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
+        """Yield the member list of each of *blocks*, all in the index; ``None`` for one that has expired."""
+        for block, members in zip(blocks, self.read_members(blocks), strict=True):
             if members is None:
-                self._check_expired(block)
+                self._require_expired(block)
             yield members
 
-    def _check_expired(self, block: Block) -> None:
-        """Raise ``BlockReplaced`` for a block whose object is gone, unless that has expired."""
-        if not self.has(block):
+    def _require_expired(self, block: Block) -> None:
+        """Raise ``BlockReplaced`` for a block without object, unless the index still has the block."""
+        if not self.has_block(block):
             raise BlockReplaced(block.id)
 
-    def _rows(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[Location]]:
-        """The members of each of *blocks* that *query* asks for."""
-        matches = _matches(query)
-        for block, members in zip(blocks, self.live_lists(blocks), strict=True):
-            yield iter(()) if members is None else _found(block, members, query, matches)
+    def _snapshot(self, query: Query, limit: int | None) -> tuple[list[Block], Iterator[Meta]]:
+        series_ids = None
+        if query.matchers:
+            matches = _label_filter(query)
+            candidates = self._index.series(query.service, query.type)
+            series_ids = {series.id for series in candidates if matches(series.labels)}
+        return self._index.snapshot(
+            Selection(query.service, query.type, query.start, query.end, series_ids, query.after, limit)
+        )
+
+    def _matching_members(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[LocatedProfile]]:
+        """Yield for each of *blocks* its members that match *query*, in order."""
+        matches = _label_filter(query)
+        for block, members in zip(blocks, self.read_current_members(blocks), strict=True):
+            yield iter(()) if members is None else _locate_members(block, members, query, matches)
 
 
-def _in_order(
-    head: Iterator[Location], blocks: Sequence[Block], rows: Iterator[Iterator[Location]]
-) -> Iterator[Location]:
-    """Merge *head* with the rows of blocks, which are opened when their time has come; each profile once."""
+def _merge_in_order(
+    head: Iterator[LocatedProfile], blocks: Sequence[Block], members: Iterator[Iterator[LocatedProfile]]
+) -> Iterator[LocatedProfile]:
+    """Merge *head* with the *members* of *blocks*, which are opened when their time comes; drop duplicates."""
     upcoming = deque(enumerate(blocks, 1))
-    heap: list[tuple[tuple[int, str], int, Location, Iterator[Location]]] = []
+    heap: list[tuple[tuple[int, str], int, LocatedProfile, Iterator[LocatedProfile]]] = []
 
-    def enter(number: int, stream: Iterator[Location]) -> None:
+    def push(number: int, stream: Iterator[LocatedProfile]) -> None:
         if (first := next(stream, None)) is not None:
             heap.append((first.meta.position, number, first, stream))
             heapify(heap)
 
-    enter(0, head)
-    last = None
+    push(0, head)
+    last_position = None
     while heap or upcoming:
         while upcoming and (not heap or upcoming[0][1].first <= heap[0][0][0]):
             number, _ = upcoming.popleft()
-            enter(number, next(rows))
+            push(number, next(members))
         if not heap:
             continue
-        position, number, found, stream = heap[0]
-        if position != last:
-            yield found
-        last = position
+        position, number, profile, stream = heap[0]
+        if position != last_position:
+            yield profile
+        last_position = position
         if (following := next(stream, None)) is None:
             heappop(heap)
         else:
             heapreplace(heap, (following.meta.position, number, following, stream))
 
 
-def _found(block: Block, members: Members, query: Query, matches: Callable[[Labels], bool]) -> Iterator[Location]:
-    for row in _selected(members, query, matches):
+def _locate_members(block: Block, members: Members, query: Query, matches: _Matches) -> Iterator[LocatedProfile]:
+    for row in _matching_rows(members, query, matches):
         meta = members.meta(row)
         if query.after is None or meta.position > query.after:
-            yield Location(meta, block, row)
+            yield LocatedProfile(meta, block, row)
 
 
-def _selected(members: Members, query: Query, matches: Callable[[Labels], bool]) -> Sequence[int]:
-    """The rows that *query* asks for, wherever its page begins."""
-    wanted = [matches(labels) for labels in members.labels]
+def _matching_rows(members: Members, query: Query, matches: _Matches) -> Sequence[int]:
+    """Return the rows in the range of *query* whose labels match; ``query.after`` is ignored."""
+    series_matches = [matches(labels) for labels in members.labels]
     times = members.created_at
     rows = range(bisect_left(times, query.start), bisect_left(times, query.end + 1))
-    return rows if all(wanted) else [row for row in rows if wanted[members.series[row]]]
+    return rows if all(series_matches) else [row for row in rows if series_matches[members.series[row]]]
 
 
-def _matches(query: Query) -> Callable[[Labels], bool]:
+def _label_filter(query: Query) -> _Matches:
     return lambda labels: all(matcher.matches(labels) for matcher in query.matchers)
 
 
-def _of_meta(meta: Meta) -> Source:
-    return Source(ObjectRange(ProfileId.parse(meta.id).object_key), meta.created_at, meta.created_at, 1, meta.size)
+def _order_by_time(sources: Iterable[Source]) -> list[Source]:
+    return sorted(sources, key=lambda source: (source.first, source.object_range.key))
 
 
-def _of_block(block: Block) -> Source:
-    part = ObjectRange(block.id, 0, block.ends[MERGED])
-    return Source(part, block.first, block.last, block.count, block.ends[MERGED], block)
+def _read_object(meta: Meta) -> Source:
+    object_range = ObjectRange(ProfileId.parse(meta.id).object_key)
+    return Source(object_range, meta.created_at, meta.created_at, 1, meta.size)
 
 
-def _of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
-    """The cheapest way to get *rows* of a block."""
+def _read_all_members(block: Block) -> Source:
+    end = block.ends[MERGED]
+    return Source(ObjectRange(block.id, 0, end), block.first, block.last, block.count, end, block)
+
+
+def _read_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
+    """Return the cheapest read that gets *rows* of a block."""
     first, last = members.created_at[rows[0]], members.created_at[rows[-1]]
     if len(rows) == len(members):
-        return _of_block(block)
-    series = {members.series[row] for row in rows}
-    if sum(one in series for one in members.series) > len(rows):
-        return _of_profiles(block, rows, first, last)
+        return _read_all_members(block)
+    selected_series = {members.series[row] for row in rows}
+    if sum(series in selected_series for series in members.series) > len(rows):
+        return _read_profiles(block, rows, first, last)
     end = block.ends[SERIES]
-    return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block, SERIES, sorted(series))
+    object_range = ObjectRange(block.id, 0, end)
+    return Source(object_range, first, last, len(rows), end, block, SERIES, sorted(selected_series))
 
 
-def _of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
+def _read_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
     end = block.ends[-1]
     return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block, PROFILES, rows)

@@ -1,4 +1,4 @@
-"""The reference: a bucket and an index in memory, gone with the process."""
+"""The in-memory backend: the reference implementation of both ports, for tests and trials."""
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,32 +17,32 @@ class MemoryBucket:
         self._objects: dict[str, tuple[bytes, dict[str, str]]] = {}
         self._lock = threading.Lock()
 
-    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+    def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         with self._lock:
-            if key in self._objects:
+            if object_key in self._objects:
                 return False
-            self._objects[key] = bytes(data), dict(metadata)
+            self._objects[object_key] = bytes(data), dict(metadata)
             return True
 
-    def get(self, key: str) -> bytes:
+    def get(self, object_key: str) -> bytes:
         with self._lock:
-            if key not in self._objects:
-                raise NotFound(f"no object {key!r}")
-            return self._objects[key][0]
+            if object_key not in self._objects:
+                raise NotFound(f"no object {object_key!r}")
+            return self._objects[object_key][0]
 
-    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
-        for part in parts:
+    def get_many(self, ranges: Sequence[ObjectRange]) -> Iterator[bytes | None]:
+        for object_range in ranges:
             try:
-                yield self.get(part.key)[part.begin : part.end]
+                yield self.get(object_range.key)[object_range.begin : object_range.end]
             except NotFound:
                 yield None
 
-    def stat(self, key: str) -> Object:
+    def stat(self, object_key: str) -> Object:
         with self._lock:
-            if key not in self._objects:
-                raise NotFound(f"no object {key!r}")
-            data, metadata = self._objects[key]
-            return Object(key, len(data), dict(metadata))
+            if object_key not in self._objects:
+                raise NotFound(f"no object {object_key!r}")
+            data, metadata = self._objects[object_key]
+            return Object(object_key, len(data), dict(metadata))
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         with self._lock:
@@ -51,13 +51,13 @@ class MemoryBucket:
             try:
                 yield self.stat(key)
             except NotFound:
-                continue  # deleted meanwhile
+                continue  # deleted in the meantime
 
-    def delete(self, key: str) -> None:
+    def delete(self, object_key: str) -> None:
         with self._lock:
-            self._objects.pop(key, None)
+            self._objects.pop(object_key, None)
 
-    def link(self, key: str, filename: str, seconds: int) -> str | None:
+    def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
         return None
 
 
@@ -75,7 +75,7 @@ class MemoryIndex:
             if meta.id in self._entries:
                 return False
             self._entries[meta.id] = meta
-            self._series.add(_series(meta))
+            self._series.add(Series(meta.series, meta.service, meta.type, meta.labels))
             return True
 
     def find(self, selection: Selection) -> Iterator[Meta]:
@@ -84,14 +84,14 @@ class MemoryIndex:
     def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
         with self._lock:
             blocks = self._overlapping(selection.service, selection.type, selection.start, selection.end)
-            entries = [meta for meta in self._entries.values() if _selected(selection, meta)]
+            entries = [meta for meta in self._entries.values() if _is_selected(selection, meta)]
         entries.sort(key=lambda meta: meta.position)
         return blocks, iter(entries[: selection.limit])
 
     def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
         with self._lock:
-            there = self._entries.keys() >= set(members) and self._blocks.keys() >= set(replaced)
-            if block.id in self._blocks or not there:
+            complete = self._entries.keys() >= set(members) and self._blocks.keys() >= set(replaced)
+            if block.id in self._blocks or not complete:
                 return False
             self._blocks[block.id] = block
             for profile_id in members:
@@ -100,17 +100,21 @@ class MemoryIndex:
                 del self._blocks[block_id]
             return True
 
-    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
+    def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         with self._lock:
-            return self._overlapping(service, type, start, end)
+            return self._overlapping(service, profile_type, start, end)
 
     def add_series(self, series: Series) -> None:
         with self._lock:
             self._series.add(series)
 
-    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002
+    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
         with self._lock:
-            return [one for one in self._series if one.service == service and type in (None, one.type)]
+            return [
+                series
+                for series in self._series
+                if series.service == service and profile_type in (None, series.type)
+            ]
 
     def services(self) -> list[str]:
         with self._lock:
@@ -119,24 +123,20 @@ class MemoryIndex:
 
     def remove(self, ids: Iterable[str]) -> None:
         with self._lock:
-            for one in ids:
-                self._entries.pop(one, None)
-                self._blocks.pop(one, None)
+            for entry_id in ids:
+                self._entries.pop(entry_id, None)
+                self._blocks.pop(entry_id, None)
 
-    def _overlapping(self, service: str, kind: ProfileType | None, start: int, end: int) -> list[Block]:
-        found = [
+    def _overlapping(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
+        blocks = [
             block
             for block in self._blocks.values()
-            if block.service == service and kind in (None, block.type) and block.overlaps(start, end)
+            if block.service == service and profile_type in (None, block.type) and block.overlaps(start, end)
         ]
-        return sorted(found, key=lambda block: block.position)
+        return sorted(blocks, key=lambda block: block.position)
 
 
-def _series(meta: Meta) -> Series:
-    return Series(meta.series, meta.service, meta.type, meta.labels)
-
-
-def _selected(selection: Selection, meta: Meta) -> bool:
+def _is_selected(selection: Selection, meta: Meta) -> bool:
     return (
         meta.service == selection.service
         and selection.type in (None, meta.type)
@@ -146,6 +146,6 @@ def _selected(selection: Selection, meta: Meta) -> bool:
     )
 
 
-def open_url(url: str) -> tuple[MemoryBucket, MemoryIndex]:  # noqa: ARG001 - there is nothing to say
-    """A new, empty pair: ``memory:`` names none that is already there."""
+def open_url(url: str) -> tuple[MemoryBucket, MemoryIndex]:  # noqa: ARG001 - memory: has no options
+    """Return a new, empty bucket and index."""
     return MemoryBucket(), MemoryIndex()

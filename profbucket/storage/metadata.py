@@ -1,4 +1,4 @@
-"""The metadata of a profile's object, and the record that they and the key make up."""
+"""Convert between a profile's ``Meta`` and the metadata of its object."""
 
 import re
 from collections.abc import Mapping
@@ -9,23 +9,23 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 
-_TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)  # of metadata
+_TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)
 
 
 def to_metadata(meta: Meta) -> dict[str, str]:
-    """What of *meta* its key does not say, as an object's metadata: the bucket alone can rebuild the index."""
-    totals = (f"{quote(t.type, safe='')}:{quote(t.unit, safe='')}={t.value}" for t in meta.totals)
+    """Return the object metadata for *meta*: with the object's key and size, enough to rebuild the index."""
+    totals = (f"{quote(total.type, safe='')}:{quote(total.unit, safe='')}={total.value}" for total in meta.totals)
     return {"labels": meta.labels.format(), "totals": ",".join(totals)}
 
 
-def from_metadata(key: str, size: int, metadata: Mapping[str, str]) -> Meta:
-    """The meta of the object under *key*, or raise ``Invalid`` where it is no profile of ours."""
-    profile_id = ProfileId.from_object_key(key)
+def from_metadata(object_key: str, size: int, metadata: Mapping[str, str]) -> Meta:
+    """Return the meta of the profile in an object, or raise ``Invalid`` if the object is not a profile."""
+    profile_id = ProfileId.from_object_key(object_key)
     totals = []
     for item in filter(None, metadata.get("totals", "").split(",")):
         match = _TOTAL.fullmatch(item)
         if not match:
-            raise Invalid(f"not a total of a profile: {item[:80]!r}")
+            raise Invalid(f"invalid total {item[:80]!r} in the metadata of an object: expected type:unit=value")
         totals.append(Total(unquote(match[1]), unquote(match[2]), int(match[3])))
     return Meta(
         id=str(profile_id),

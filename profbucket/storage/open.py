@@ -8,10 +8,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from profbucket.errors import Misconfigured, missing_extra
+from profbucket.limits import Limits
 from profbucket.storage.ports import Bucket, Index
 from profbucket.storage.store import Storage
 
-# A scheme, the module that opens it (on use: a backend's libraries are optional) and the extra that installs it.
+# For each scheme of a storage URL: the module that opens it, imported on use because a backend's libraries are
+# optional, and the extra that installs them.
 BACKENDS = {
     "memory": ("profbucket.storage.memory", ""),
     "file": ("storage_local", ""),
@@ -19,49 +21,49 @@ BACKENDS = {
     "s3": ("storage_s3", "s3"),
 }
 
-# The same for what may stand in ``index=``: any bucket can be found by another backend's index.
+# The same for the schemes of ``index=``: every bucket can use the index of another backend.
 INDEXES = {
     "sqlite": ("storage_local", ""),
     "firestore": ("storage_gcs", "gcs"),
 }
 
 
-def open_storage(url: str) -> Storage:
-    """Open the storage that *url* names: ``file:///directory``, ``memory:``; see the README for all.
+def open_storage(url: str, limits: Limits = Limits()) -> Storage:
+    """Open the storage at *url*, such as ``file:///directory`` or ``memory:``; the README lists all.
 
-    With ``index=…`` among its options the profiles are found by that index instead of the bucket's own. Raise
-    ``Misconfigured`` for a URL that names none, or whose libraries are not installed.
+    The option ``index=…`` replaces the bucket's own index. Raise ``Misconfigured`` for a URL that is invalid, or
+    that needs a library which is not installed.
     """
-    found = re.search(r"[?&]index=([^&]*)", url)
-    if found:
-        begin, end = found.span()
+    index_option = re.search(r"[?&]index=([^&]*)", url)
+    if index_option:
+        begin, end = index_option.span()
         url = url[:begin] + url[end:].replace("&", url[begin], 1)
-    opened: tuple[Bucket, Index | None] = _module(url, BACKENDS, "STORAGE_URL=").open_url(url)
+    opened: tuple[Bucket, Index | None] = _import_backend(url, BACKENDS, "STORAGE_URL=").open_url(url)
     bucket, index = opened
-    if found:
-        index_url = unquote(found[1])
-        index = _module(index_url, INDEXES, "index=").open_index(index_url)
+    if index_option:
+        index_url = unquote(index_option[1])
+        index = _import_backend(index_url, INDEXES, "index=").open_index(index_url)
     if index is None:
         raise Misconfigured(
-            f"STORAGE_URL={url!r}: this bucket has no index of its own: add index=sqlite:///absolute/file"
+            f"STORAGE_URL={url!r} has no index of its own; add index=sqlite:///absolute/file"
             " or index=firestore://project/database"
         )
-    return Storage(bucket, index)
+    return Storage(bucket, index, limits)
 
 
-def _module(url: str, table: Mapping[str, tuple[str, str]], where: str) -> Any:
+def _import_backend(url: str, backends: Mapping[str, tuple[str, str]], setting: str) -> Any:
     scheme = urlsplit(url).scheme
-    if scheme not in table:
-        known = ", ".join(f"{name}:" for name in table)
-        raise Misconfigured(f"{where}{url!r}: its beginning is none of {known}")
-    module, extra = table[scheme]
+    if scheme not in backends:
+        *others, last = (f"{name}:" for name in backends)
+        raise Misconfigured(f"{setting}{url!r}: unsupported scheme {scheme!r}; use {', '.join(others)} or {last}")
+    module, extra = backends[scheme]
     try:
-        opener = import_module(module)
-        for library in getattr(opener, "LIBRARIES", ()):  # which are imported on use: see that they can be
+        backend = import_module(module)
+        for library in getattr(backend, "LIBRARIES", ()):  # imported on use, so check now that they exist
             if find_spec(library) is None:
                 raise ModuleNotFoundError(f"no {library}", name=library)
     except ImportError as error:
         if not extra:
             raise
-        raise missing_extra(f"{where}{url!r}", extra) from error
-    return opener
+        raise missing_extra(f"{setting}{url!r}", extra) from error
+    return backend

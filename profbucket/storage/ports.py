@@ -1,9 +1,10 @@
-"""What a backend is: a bucket and an index.
+"""The ports of a storage backend: a bucket and an index.
 
-Both list the calls that we make and nothing else. A backend translates calls and errors; keys, ids, idempotence
-and limits are above it. All calls may come from several threads and processes at once.
+The protocols list the calls that profbucket makes and nothing else. A backend translates calls and errors; object
+keys, ids, idempotence and limits are the callers' concern. Every call may come from several threads and processes
+at once.
 
-Besides what its docstring lists, every call may raise ``Unavailable`` (the same call may succeed later) and
+Besides the errors in its docstring, every call may raise ``Unavailable`` (the same call may succeed later) and
 ``StoragePermissionError`` (the message names the missing permission).
 """
 
@@ -20,7 +21,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.times import SECOND
 
 __all__ = [
-    "LONGEST",
+    "MAX_BLOCK_NANOS",
     "Bucket",
     "Index",
     "NotFound",
@@ -32,14 +33,14 @@ __all__ = [
     "Unavailable",
 ]
 
-LONGEST = periods.MAX_PERIOD_SECONDS * SECOND  # from the first to the last member of any block, at most
+MAX_BLOCK_NANOS = periods.MAX_PERIOD_SECONDS * SECOND  # from the first to the last member of a block
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
     """An object without its content, ``size`` in bytes.
 
-    ``metadata`` is ``None`` in a list of a bucket that does not give it there; :meth:`Bucket.stat` always does.
+    ``metadata`` is ``None`` in the listing of a bucket that does not list metadata; :meth:`Bucket.stat` has it.
     """
 
     key: str
@@ -48,7 +49,7 @@ class Object:
 
 
 class ObjectRange(NamedTuple):
-    """The bytes of an object from *begin* up to *end*, which is its own end if not given. At least one byte."""
+    """The bytes from *begin* up to *end*, exclusive, of an object; at least one. Without *end* up to its last."""
 
     key: str
     begin: int = 0
@@ -56,52 +57,53 @@ class ObjectRange(NamedTuple):
 
 
 class Bucket(Protocol):
-    """Objects under keys.
+    """Objects by key.
 
-    Keys are parts of letters, digits and ``.-_~`` joined by ``/``, at most 1,024 bytes long and a part at most
-    240; no part begins with a dot. Metadata are ASCII texts under names of small letters, 2 KB together.
+    A key consists of segments of letters, digits and ``.-_~``, joined by ``/``. It has at most 1,024 bytes, a
+    segment at most 240; no segment begins with a dot. Metadata are ASCII texts under lower-case names, 2 KB in
+    all.
 
-    What is relied on: an object is there whole or not at all; once :meth:`put` has returned, the object is
-    durable and every later call sees it.
+    Callers rely on two properties: an object exists completely or not at all, and once :meth:`put` has returned,
+    the object is durable and visible to every later call.
     """
 
-    def put(self, key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
-        """Store an object where there is none, and return whether it is new. One that is there stays as it is."""
+    def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
+        """Create an object and return ``True``; return ``False`` and change nothing if the key exists."""
         ...
 
-    def get(self, key: str) -> bytes:
-        """Return the bytes under *key*, or raise ``NotFound``."""
+    def get(self, object_key: str) -> bytes:
+        """Return the bytes of an object, or raise ``NotFound``."""
         ...
 
-    def get_many(self, parts: Sequence[ObjectRange]) -> Iterator[bytes | None]:
-        """Yield the bytes of each of *parts*, in their order, and ``None`` where there is no such object.
+    def get_many(self, ranges: Sequence[ObjectRange]) -> Iterator[bytes | None]:
+        """Yield the bytes of each of *ranges*, in order; ``None`` if the object does not exist.
 
-        Reads ahead as far as it pays, holding a bounded number of bytes; the first error is raised and ends it.
+        Prefetches within a memory bound. The first error is raised and ends the iteration.
         """
         ...
 
-    def stat(self, key: str) -> Object:
-        """Return the object under *key* with its metadata, or raise ``NotFound``."""
+    def stat(self, object_key: str) -> Object:
+        """Return an object with its metadata, or raise ``NotFound``."""
         ...
 
     def list(self, start: str, end: str) -> Iterator[Object]:
-        """Yield the objects with ``start <= key < end``, ordered by key as bytes."""
+        """Yield the objects with ``start <= key < end``, ordered by the bytes of their keys."""
         ...
 
-    def delete(self, key: str) -> None:
-        """Remove the object under *key*, if there is one."""
+    def delete(self, object_key: str) -> None:
+        """Delete an object, if it exists."""
         ...
 
-    def link(self, key: str, filename: str, seconds: int) -> str | None:
-        """Return a URL at which anyone may fetch the object for so long, saved as *filename*.
+    def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
+        """Return a URL at which anyone can download the object as *filename* for that many seconds.
 
-        ``None`` where the bucket has no such links. The object need not be there yet.
+        Return ``None`` if the bucket has no signed URLs. The object need not exist yet.
         """
         ...
 
 
 class Series(NamedTuple):
-    """All profiles of one service, type and label set. ``id`` is :attr:`Meta.series` of each."""
+    """All profiles of one service, profile type and label set. ``id`` equals :attr:`Meta.series` of each."""
 
     id: str
     service: str
@@ -111,9 +113,10 @@ class Series(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which entries are asked for: those of *service* with ``start <= created_at <= end``.
+    """A query for index entries: those of *service* with ``start <= created_at <= end``.
 
-    If given: of *type*, of the *series* with these ids, behind the position *after*, and the first *limit*.
+    The optional fields restrict it to a profile *type*, to the *series* with these ids, to positions greater than
+    *after*, and to the first *limit* entries.
     """
 
     service: str
@@ -126,14 +129,14 @@ class Selection:
 
 
 class Index(Protocol):
-    """Entries of profiles, found by service, type, series and time; and blocks, which hold profiles without any.
+    """Entries of profiles, found by service, profile type, series and time; and the records of blocks.
 
-    What is relied on: once :meth:`add` or :meth:`commit` has returned, what it did is durable and every later call
-    sees it. No call sees a :meth:`commit` half done.
+    Callers rely on two properties: once :meth:`add` or :meth:`commit` has returned, its effect is durable and
+    visible to every later call, and :meth:`commit` is atomic.
     """
 
     def add(self, meta: Meta) -> bool:
-        """Store the entry of *meta* where there is none of its id. Return whether it is new."""
+        """Add the entry of *meta* and return ``True``; return ``False`` and change nothing if its id exists."""
         ...
 
     def find(self, selection: Selection) -> Iterator[Meta]:
@@ -141,31 +144,32 @@ class Index(Protocol):
         ...
 
     def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
-        """The blocks that overlap the selected range, and the selected entries, both as they were at one moment.
+        """Return the blocks that overlap the selected range, and the selected entries, both as of one moment.
 
-        Blocks are of the service, of the type if given, whatever their series; ordered by :attr:`Block.position`.
+        The blocks are those of the service, and of the profile type if given, with any series, ordered by
+        :attr:`Block.position`.
         """
         ...
 
     def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
-        """Add *block* and remove the entries of *members* and the blocks *replaced*, by their ids: all or nothing.
+        """Add *block*, remove the entries *members* and the blocks *replaced*, by their ids, in one transaction.
 
-        Nothing, and ``False``, where the block is there already or one of the others is not.
+        Return ``False`` and change nothing if the block exists, or if one of the entries or blocks does not.
         """
         ...
 
-    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
-        """Return the blocks of *service*, of *type* if given, that overlap the range, as in :meth:`snapshot`."""
+    def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
+        """Return the blocks that overlap the range, selected and ordered as in :meth:`snapshot`."""
         ...
 
     def add_series(self, series: Series) -> None:
-        """Make a series known that has no entries, only members of blocks."""
+        """Add a series that has no entries, only members of blocks."""
         ...
 
-    def series(self, service: str, type: ProfileType | None) -> list[Series]:  # noqa: A002 - as everywhere
-        """Return the series of *service*, of *type* if given, in any order.
+    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
+        """Return the series of *service*, and of *profile_type* if given, in any order.
 
-        At least those that have entries, and, where there are blocks, those that were added since the first one.
+        These include all that have entries and, as long as there are blocks, all added since the first block.
         """
         ...
 
@@ -174,5 +178,5 @@ class Index(Protocol):
         ...
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Remove the entries of profiles and blocks with these ids, where there are any."""
+        """Remove the entries of profiles and the records of blocks with these ids, as far as they exist."""
         ...

@@ -145,7 +145,7 @@ class TestPost:
         assert response.status_code == 400
         assert sentence in error(response)
         assert not list(api.storage.bucket.list("", "\x7f"))
-        assert not api.storage.services()
+        assert not api.storage.index.services()
 
     def test_a_repeated_parameter_is_refused(self, api: Api) -> None:
         response = api.client.post(f"{PROFILES}?service=a&service=b&type=cpu", data=pprof())
@@ -496,7 +496,7 @@ class TestBounds:
         querier = Querier(api.storage, timer=lambda: next(seconds))
         response = Api(api.storage, querier=querier).merge()
         assert response.status_code == 422
-        assert "the time was up after 2 of 5 profiles" in error(response)
+        assert "the merge timed out after 2 of 5 profiles" in error(response)
         assert "PROFBUCKET_MAX_MERGE_SECONDS" in error(response)
 
     def test_a_large_merge_is_put_under_results_and_answered_by_a_link(self, api: Api) -> None:
@@ -524,7 +524,7 @@ class TestBounds:
         bucket = LinkedBucket()
         storage = Storage(bucket, MemoryIndex())
         posted = Api(storage).posted(pprof(9, at=NOW - 86_400 * SECOND))
-        assert [step.deed for step in Compactor(storage, clock=lambda: NOW).run()] == [Action.COMPACTED]
+        assert [step.action for step in Compactor(storage, clock=lambda: NOW).run()] == [Action.COMPACTED]
         bucket.delete(f"{posted}.pb.gz")
         assert total(Api(storage).get(f"{PROFILES}/{posted}")) == 9
         response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES}/{posted}")
@@ -607,7 +607,7 @@ class TestIds:
 
     def test_an_id_given_twice_is_refused(self, api: Api) -> None:
         one = api.posted(pprof())
-        assert "given twice" in error(api.get(f"{PROFILES}/{one}+{one}"))
+        assert "more than once" in error(api.get(f"{PROFILES}/{one}+{one}"))
 
     @pytest.mark.parametrize(
         "path",

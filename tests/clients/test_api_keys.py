@@ -130,8 +130,8 @@ class TestRedirect:
     class Bucket(MemoryBucket):
         port = 0
 
-        def link(self, key: str, filename: str, seconds: int) -> str | None:
-            return f"http://localhost:{self.port}/{key}?signature=s"
+        def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
+            return f"http://localhost:{self.port}/{object_key}?signature=s"
 
     @pytest.fixture
     def elsewhere(self) -> Iterator[Elsewhere]:

@@ -139,7 +139,7 @@ class TestStored:
             Collector(storage, clock=lambda: next(clock)).collect(
                 "api", ProfileType.TRACE, Labels(), data, created_at
             )
-        return [meta.created_at for meta in storage.find(Query("api", None, 0, LATEST))]
+        return [meta.created_at for meta in storage.lookup.find(Query("api", None, 0, LATEST))]
 
     def test_a_trace_with_a_clock_is_dated_by_it_and_stored_once(self, storage: Storage) -> None:
         assert self.stored(storage, header() + batch(sync(5, 7))) == [5 * SECOND + 7]

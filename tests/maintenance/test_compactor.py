@@ -86,8 +86,8 @@ class Expire:
     """The objects of all profiles that are in blocks are gone."""
 
     def to(self, storage: Storage) -> None:
-        for service in storage.services():
-            for found in storage.locate(Query(service, None, 0, 2**62)):
+        for service in storage.index.services():
+            for found in storage.lookup.locate(Query(service, None, 0, 2**62)):
                 if found.block:
                     storage.bucket.delete(ProfileId.parse(found.meta.id).object_key)
 
@@ -97,7 +97,7 @@ class Rebuild:
     """The index is lost, and made anew from the bucket."""
 
     def to(self, storage: Storage) -> None:
-        for service in storage.services():
+        for service in storage.index.services():
             blocks, head = storage.index.snapshot(selection(service))
             storage.index.remove([*(block.id for block in blocks), *(meta.id for meta in head)])
         list(reindex(storage))
@@ -150,12 +150,12 @@ QUERIES = st.builds(
 
 
 def answers(storage: Storage, query: Query) -> list[Any]:
-    found = list(storage.find(query))
+    found = list(storage.lookup.find(query))
     pages: list[Any] = []
-    page = list(storage.find(replace(query, limit=2)))
+    page = list(storage.lookup.find(replace(query, limit=2)))
     while page and len(pages) < 100:
         pages += page
-        page = list(storage.find(replace(query, limit=2, after=page[-1].position)))
+        page = list(storage.lookup.find(replace(query, limit=2, after=page[-1].position)))
     try:
         merge: Any = merged(storage, query)
     except Invalid as error:
@@ -176,12 +176,12 @@ def test_all_answers_are_those_of_a_storage_that_was_never_compacted(
         event.to(compacted)
         if isinstance(event, Post):
             event.to(plain)
-    assert compacted.services() == plain.services()
+    assert compacted.index.services() == plain.index.services()
     asked = [*queries, Query("api", CPU, 0, 2**62), Query("web", HEAP, 0, 2**62)]
     expected = [answers(plain, query) for query in asked]
     assert [answers(compacted, query) for query in asked] == expected
     list(reindex(compacted))
-    assert {one.state for one in fsck(compacted)} <= {State.GOOD}
+    assert {one.state for one in fsck(compacted)} <= {State.OK}
     assert [answers(compacted, query) for query in queries] == expected[: len(queries)]
 
 

@@ -54,12 +54,12 @@ def test_the_commands_say_what_is_wrong_mend_it_and_say_so(tmp_path: Path) -> No
     storage.index.remove([metas[0].id, metas[3].id])
     storage.bucket.delete(ProfileId.parse(metas[5].id).object_key)
     program = str(Path(sysconfig.get_path("scripts")) / "profbucket")
-    wrong = sorted(f"missing {ProfileId.parse(one.id).object_key}" for one in (metas[0], metas[3]))
-    wrong.append(f"stale {ProfileId.parse(metas[5].id).object_key}")
+    wrong = sorted(f"missing_entry {ProfileId.parse(one.id).object_key}" for one in (metas[0], metas[3]))
+    wrong.append(f"missing_object {ProfileId.parse(metas[5].id).object_key}")
     for command, code in (("fsck", 1), ("reindex", 0)):
         done = run(program, command, "--storage", url)
         assert (done.returncode, sorted(done.text.splitlines())) == (code, wrong)
-        assert "6 profiles: 3 were right, 2 had no entry, 1 entries had no object" in done.stderr
+        assert "6 profiles: 3 correct, 2 without an entry, 1 entries without an object" in done.stderr
     assert run(program, "fsck", "--storage", url).check().text == ""
     assert (
         run(program, "reindex", "--storage", url, "--service", "service-0", "--since", "2027-01-01T00:00:00").text

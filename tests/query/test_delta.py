@@ -165,8 +165,9 @@ def test_a_series_of_one_profile_is_left_out_and_counted(stored: Stored) -> None
 
 def test_one_profile_cannot_be_compared(stored: Stored) -> None:
     stored.put({b"f": (10, 100, 1, 1)}, 0)
-    with pytest.raises(NotFound, match=r"one profile of each series .*; widen the range"):
+    with pytest.raises(NotFound) as error:
         stored.delta()
+    assert error.value.code == "nothing_to_compare"
 
 
 def test_nothing_found_is_said(stored: Stored) -> None:
@@ -178,12 +179,14 @@ def test_profiles_that_count_nothing_are_refused() -> None:
     stored = Stored()
     stored.put({b"f": (1,)}, 0, kinds=(b"goroutine",))
     stored.put({b"f": (2,)}, 1, kinds=(b"goroutine",))
-    with pytest.raises(Invalid, match="delta=1 is for profiles with alloc_objects"):
+    with pytest.raises(Invalid) as error:
         stored.delta()
+    assert error.value.code == "no_counters"
     with pytest.raises(NotMergeable):
         stored.querier.delta(Query("api", ProfileType.TRACE, 0, LATEST))
-    with pytest.raises(Invalid, match="limit= and delta=1 exclude each other"):
+    with pytest.raises(Invalid) as error:
         stored.querier.delta(Query("api", ProfileType.HEAP, 0, LATEST, limit=3))
+    assert error.value.code == "delta_with_limit"
 
 
 def test_what_has_expired_is_left_out_with_what_it_is_compared_to(stored: Stored) -> None:
@@ -291,7 +294,7 @@ def test_it_is_asked_for_on_the_command_line(where: str, collector: str, tmp_pat
     program([str(SCRIPTS / "profbucket"), "merge", *ask, where, place, "-o", str(out)]).check()
     assert read(out.read_bytes()) == {b"f": (3, 3, 1, 1)}
     files = program([str(SCRIPTS / "profbucket"), "merge", "--delta", str(out)])
-    assert (files.returncode, "--delta is of what" in files.stderr) == (2, True)
+    assert (files.returncode, "--delta" in files.stderr) == (2, True)
 
 
 def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Stored) -> None:
@@ -300,7 +303,7 @@ def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Sto
         stored.put({b"work": (2 * count, count, 1, 1)}, at, "b")
     before, said = stored.delta(), stored.comment()
     list(Compactor(stored.storage, clock=lambda: T + 10**6 * SECOND).run())
-    for meta in stored.storage.find(ALWAYS):
+    for meta in stored.storage.lookup.find(ALWAYS):
         stored.storage.bucket.delete(ProfileId.parse(meta.id).object_key)
     assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
     assert stored.delta() == before

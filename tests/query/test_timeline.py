@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid, TooMany
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
-from profbucket.query.timeline import parse_step, timeline
-from profbucket.storage.lookup import Point
+from profbucket.query.timeline import build_timeline, parse_step
+from profbucket.storage.lookup import DataPoint
 from profbucket.times import SECOND, parse_time
 
 CPU = (("samples", "count"), ("cpu", "nanoseconds"))
 
 
-def point(second: float, labels: str = "", *values: int) -> Point:
-    return Point(int(second * SECOND), Labels.parse(labels), CPU[: len(values)], values)
+def point(second: float, labels: str = "", *values: int) -> DataPoint:
+    return DataPoint(int(second * SECOND), Labels.parse(labels), CPU[: len(values)], values)
 
 
 POINTS = st.lists(
@@ -35,9 +35,9 @@ POINTS = st.lists(
 
 @given(POINTS, st.sampled_from([1, 7, 60, 1000]), st.sampled_from([(), ("v",), ("v", "pod"), ("none",)]))
 def test_every_value_is_in_the_step_and_the_group_that_it_belongs_to(
-    points: list[Point], step: int, group_by: tuple[str, ...]
+    points: list[DataPoint], step: int, group_by: tuple[str, ...]
 ) -> None:
-    body = timeline(points, 0, 500 * SECOND, group_by, step)
+    body = build_timeline(points, 0, 500 * SECOND, group_by, step)
     begin = parse_time(body["start"], 0) // SECOND
     assert begin % step == 0
     found: Counter[tuple[object, ...]] = Counter()
@@ -53,34 +53,34 @@ def test_every_value_is_in_the_step_and_the_group_that_it_belongs_to(
         name = tuple((key, one.labels.get(key) or "") for key in group_by)
         at = one.created_at // SECOND // step * step
         expected[name, at, "profiles"] += 1
-        for (kind, _), value in zip(one.names, one.values, strict=True):
+        for (kind, _), value in zip(one.sample_types, one.values, strict=True):
             expected[name, at, kind] += value
     assert {k: v for k, v in found.items() if v} == {k: v for k, v in expected.items() if v}
 
 
 @given(st.integers(0, 10**10), st.integers(0, 10**9))
 def test_a_step_that_nobody_chose_makes_two_hundred_steps_at_most(first: int, length: int) -> None:
-    body = timeline([point(first, "", 1)], first * SECOND, (first + length) * SECOND)
+    body = build_timeline([point(first, "", 1)], first * SECOND, (first + length) * SECOND)
     assert len(body["groups"][0]["profiles"]) <= 200
     assert length < 1000 or len(body["groups"][0]["profiles"]) > 20
 
 
 def test_the_range_is_covered_and_one_from_0_begins_with_the_first_point() -> None:
     points = [point(130, "", 1)]
-    assert timeline(points, 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]
-    body = timeline(points, 30 * SECOND, 250 * SECOND, (), 60)
+    assert build_timeline(points, 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]
+    body = build_timeline(points, 30 * SECOND, 250 * SECOND, (), 60)
     assert (body["start"], body["groups"][0]["profiles"]) == ("1970-01-01T00:00:00Z", [0, 0, 1, 0, 0])
 
 
 def test_too_many_steps_are_refused_before_they_are_made() -> None:
     points = [point(5, "", 1)]
     with pytest.raises(TooMany, match=r"step=1 makes 999999996 steps.*the cap is 2000 \(PROFBUCKET_MAX_STEPS\)"):
-        timeline(points, 0, 10**9 * SECOND, (), 1)
+        build_timeline(points, 0, 10**9 * SECOND, (), 1)
 
 
 def test_of_too_many_groups_the_smallest_are_one() -> None:
     points = [point(n, f"pod={n}", 10) for n in range(20)] + [point(n, "pod=3", 1) for n in range(20)]
-    body = timeline(points, 0, 30 * SECOND, ("pod",), 60, limits=Limits(groups=3))
+    body = build_timeline(points, 0, 30 * SECOND, ("pod",), 60, limits=Limits(groups=3))
     assert len(body["groups"]) == 3
     assert body["groups"][-1]["labels"] == []
     assert body["groups"][-1]["others"] == 18
@@ -90,8 +90,8 @@ def test_of_too_many_groups_the_smallest_are_one() -> None:
 
 
 def test_profiles_that_measure_different_things_have_a_column_each() -> None:
-    heap = Point(0, Labels(), (("inuse", "bytes"),), (5,))
-    body = timeline([heap, point(1, "", 1, 2)], 0, SECOND, (), 60)
+    heap = DataPoint(0, Labels(), (("inuse", "bytes"),), (5,))
+    body = build_timeline([heap, point(1, "", 1, 2)], 0, SECOND, (), 60)
     assert body["sample_types"] == [
         {"type": "inuse", "unit": "bytes"},
         {"type": "samples", "unit": "count"},
@@ -109,5 +109,5 @@ def test_a_step_is_seconds_or_has_a_unit(text: str, step: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["0", "0s", "-1", "1.5", "1y", "m", "٣", "9999999999"])
 def test_what_is_no_step_is_refused(text: str) -> None:
-    with pytest.raises(Invalid, match="it is a number of seconds from 1"):
+    with pytest.raises(Invalid, match="is not a number of seconds from 1"):
         parse_step(text)

@@ -107,7 +107,7 @@ def test_a_target_that_lies_or_hangs_is_a_sentence_and_stores_nothing(
     assert sentence in outcome.failed["heap"]
     assert "%" not in outcome.failed["heap"]
     assert outcome.stored == []
-    assert storage.services() == []
+    assert storage.index.services() == []
 
 
 def test_a_redirect_on_the_same_host_is_followed() -> None:

@@ -54,11 +54,11 @@ def test_a_process_killed_between_object_and_entry_leaves_what_is_completed_by(
     storage = open_storage(url)
     query = Query("service-1", None, *EVER)
     one, data = numbered(3)
-    assert one not in list(storage.find(query))
-    assert [finding.state for finding in fsck(storage)].count(State.MISSING) == 1
+    assert one not in list(storage.lookup.find(query))
+    assert [finding.state for finding in fsck(storage)].count(State.MISSING_ENTRY) == 1
     if how == "reindex":
         list(reindex(storage))
     else:
         assert storage.write(one, data) is True
-    assert list(storage.find(query)) == [numbered(1)[0], one]
-    assert {finding.state for finding in fsck(storage)} == {State.GOOD}
+    assert list(storage.lookup.find(query)) == [numbered(1)[0], one]
+    assert {finding.state for finding in fsck(storage)} == {State.OK}

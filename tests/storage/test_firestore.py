@@ -194,9 +194,9 @@ def test_a_write_costs_one_document_once_its_series_is_known(watched: Watched) -
 
 def test_ids_of_documents_are_spread(watched: Watched) -> None:
     """Profiles that follow one another in time do not follow one another in Firestore, which splits by ranges."""
-    from storage_gcs.index import document_of
+    from storage_gcs.index import document_id
 
-    ids = [document_of(meta(NOW + number).id) for number in range(1000)]
+    ids = [document_id(meta(NOW + number).id) for number in range(1000)]
     assert len(set(ids)) == 1000
     assert len({one[0] for one in ids}) == 16
     assert sum(a < b for a, b in pairwise(ids)) in range(400, 600)
@@ -209,11 +209,11 @@ def test_an_index_that_was_lost_whole_is_rebuilt_by_reindex(gcs: str, firestore:
     for number in range(60):
         before.write(*numbered(number))
     after = Storage(bucket, FirestoreIndex(new_name()))
-    assert {one.state for one in reindex(after)} == {State.MISSING}
+    assert {one.state for one in reindex(after)} == {State.MISSING_ENTRY}
     for labels in ("", "version=0.0.2", "pod!=pod-1,version=~0.0.[13]"):
         query = Query("service-1", None, *EVER, parse_matchers(labels))
-        assert list(after.find(query)) == list(before.find(query)) != []
-    assert {one.state for one in reindex(after)} == {State.GOOD}
+        assert list(after.lookup.find(query)) == list(before.lookup.find(query)) != []
+    assert {one.state for one in reindex(after)} == {State.OK}
 
 
 def test_entries_whose_series_was_removed_are_found_by_labels_again_after_reindex(
@@ -225,11 +225,11 @@ def test_entries_whose_series_was_removed_are_found_by_labels_again_after_reinde
     storage.write(one, data)
     query = Query(one.service, None, *EVER, parse_matchers("number=1"))
     forget_series(project, one.series)
-    assert list(storage.find(query)) == []
+    assert list(storage.lookup.find(query)) == []
     assert [finding.state for finding in reindex(Storage(storage.bucket, FirestoreIndex(project)))] == [
-        State.MISSING
+        State.MISSING_ENTRY
     ]
-    assert list(storage.find(query)) == [one]
+    assert list(storage.lookup.find(query)) == [one]
 
 
 def forget_series(project: str, series: str) -> None:
@@ -253,7 +253,7 @@ for number in range(2):
         os._exit(0 if storage.write(*numbered(number)) else 1)
     children.append(child)
 assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
-assert storage.services() == ["service-0", "service-1"]
+assert storage.index.services() == ["service-0", "service-1"]
 """
 
 

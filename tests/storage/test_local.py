@@ -20,7 +20,7 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.ports import ObjectRange, Selection
 from profbucket.storage.store import Storage
 from storage_local import LocalBucket, LocalIndex, open_url
-from storage_local.files import locked
+from storage_local.files import lock_folder
 from tests.support.storage.bucket_suite import BucketClaims
 from tests.support.storage.compaction_suite import CompactionClaims
 from tests.support.storage.examples import EVER, NOW, block, meta
@@ -90,7 +90,7 @@ class TestFiles:
             lambda: bucket.delete(key),
         ]
         for call in calls:
-            with pytest.raises(ValueError, match="not an object's key"):
+            with pytest.raises(ValueError, match="invalid object key"):
                 call()
         assert list(tmp_path.iterdir()) == [tmp_path / "storage"]
         assert list((tmp_path / "storage").iterdir()) == []
@@ -204,10 +204,10 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("number", "error", "sentence"),
         [
-            (errno.ENOSPC, Unavailable, "failed to write 'api/cpu/1': No space left on device"),
-            (errno.EIO, Unavailable, "failed to write 'api/cpu/1': Input/output error"),
+            (errno.ENOSPC, Unavailable, "cannot write the object 'api/cpu/1': No space left on device"),
+            (errno.EIO, Unavailable, "cannot write the object 'api/cpu/1': Input/output error"),
             (errno.EMFILE, Unavailable, "Too many open files"),
-            (errno.EACCES, StoragePermissionError, "Permission denied; user .* must be able to read and write"),
+            (errno.EACCES, StoragePermissionError, "Permission denied; give user .* read and write access"),
             (errno.EROFS, StoragePermissionError, "Read-only file system"),
         ],
     )
@@ -233,10 +233,10 @@ class TestErrors:
 
     def test_a_key_below_an_object_cannot_be_put(self, bucket: LocalBucket) -> None:
         bucket.put("a", b"", {})
-        with pytest.raises(Unavailable, match="failed to write 'a/b': Not a directory"):
+        with pytest.raises(Unavailable, match="cannot write the object 'a/b': Not a directory"):
             bucket.put("a/b", b"", {})
         bucket.put("c/d", b"", {})
-        with pytest.raises(Unavailable, match="failed to write 'c': Is a directory"):
+        with pytest.raises(Unavailable, match="cannot write the object 'c': Is a directory"):
             bucket.put("c", b"", {})
 
     def test_a_file_that_cannot_be_read_is_no_missing_one(self, bucket: LocalBucket, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ class TestErrors:
     def test_a_file_that_is_no_index_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / ".index.sqlite"
         path.write_bytes(b"something else" * 1000)
-        with pytest.raises(Unavailable, match="index cannot be used: file is not a database"):
+        with pytest.raises(Unavailable, match="cannot use the index: file is not a database"):
             LocalIndex(path)
         assert path.read_bytes() == b"something else" * 1000
 
@@ -258,7 +258,7 @@ class TestErrors:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(Misconfigured, match="has the schema 99, this version of profbucket needs 2"):
+        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 2"):
             LocalIndex(path)
 
     def test_an_index_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
@@ -280,11 +280,11 @@ class TestErrors:
         self, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         add(index, [meta()])
-        monkeypatch.setattr("storage_local.index._PATIENCE", 0.02)
+        monkeypatch.setattr("storage_local.index._LOCK_TIMEOUT_SECONDS", 0.02)
         impatient = LocalIndex(tmp_path / "storage/.index.sqlite")
         other = sqlite3.connect(tmp_path / "storage/.index.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="the index cannot be used: database is locked"):
+        with pytest.raises(Unavailable, match="cannot use the index: database is locked"):
             impatient.add(meta(NOW + 1))
         assert list(impatient.find(everything())) == [meta()]  # readers do not wait for writers
         other.rollback()
@@ -295,7 +295,7 @@ class TestErrors:
         ("pragma", "error", "sentence"),
         [
             ("max_page_count = 1", Unavailable, "database or disk is full"),
-            ("query_only = 1", StoragePermissionError, "user .* must be able to write its file"),
+            ("query_only = 1", StoragePermissionError, "give user .* write access to its file"),
         ],
     )
     def test_a_database_that_cannot_be_written_is_a_sentence(
@@ -335,8 +335,8 @@ class TestOpening:
             ("file://host/directory", "file:///absolute/directory"),
             ("file://", "file:///absolute/directory"),
             ("file:", "file:///absolute/directory"),
-            ("file:///tmp/x?mode=ro", "takes no options"),
-            ("file:///tmp/x#y", "takes no options"),
+            ("file:///tmp/x?mode=ro", "file: takes no options"),
+            ("file:///tmp/x#y", "file: takes no options"),
             ("file:///tmp/x%00y", "zero byte"),
         ],
     )
@@ -347,10 +347,10 @@ class TestOpening:
     def test_a_directory_that_cannot_be_made_is_a_sentence(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         for url in (f"file://{tmp_path}/file", f"file://{tmp_path}/file/below"):
-            with pytest.raises(Unavailable, match="the storage's directory failed to be made: Not a directory"):
+            with pytest.raises(Unavailable, match="cannot create the storage directory: Not a directory"):
                 open_url(url)
         (tmp_path / "dangling").symlink_to("nowhere")
-        with pytest.raises(Unavailable, match="the storage's directory failed to be made"):
+        with pytest.raises(Unavailable, match="cannot create the storage directory"):
             open_url(f"file://{tmp_path}/dangling")
 
     def test_threads_that_open_a_new_directory_at_once_open_the_same_index(self, tmp_path: Path) -> None:
@@ -372,9 +372,9 @@ class TestOpening:
             monkeypatch.undo()
             _, first = open_url(f"file://{tmp_path}")
             first.add(meta())
-            return locked(folder)
+            return lock_folder(folder)
 
-        monkeypatch.setattr("storage_local.index.locked", overtaken)
+        monkeypatch.setattr("storage_local.index.lock_folder", overtaken)
         _, second = open_url(f"file://{tmp_path}")
         assert list(second.find(everything())) == [meta()]
 

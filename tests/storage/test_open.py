@@ -7,12 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.errors import Misconfigured
+from profbucket.cli.local_client import LocalClient
+from profbucket.config import Config
+from profbucket.errors import Misconfigured, TooLarge
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.storage.open import open_storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_local import LocalBucket, LocalIndex
 from storage_s3 import S3Bucket
 from tests.support.paths import ROOT
+from tests.support.storage.compaction_suite import EVER, HOUR, MIDNIGHT, compact, post
 
 
 def test_each_url_opens_its_bucket_and_its_index(tmp_path: Path) -> None:
@@ -33,20 +38,20 @@ def test_each_url_opens_its_bucket_and_its_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("ftp://x", "its beginning is none of memory:, file:, gs:, s3:"),
-        ("gs://", "write a bucket as gs://"),
-        ("gs://bucket/folder", "write a bucket as gs://"),
+        ("ftp://x", "unsupported scheme 'ftp'; use memory:, file:, gs: or s3:"),
+        ("gs://", "write gs://bucket?"),
+        ("gs://bucket/folder", "write gs://bucket?"),
         ("gs://bucket?databse=x", "option 'databse'"),
         ("gs://bucket?project=", "option 'project'"),
-        ("gs://bucket?retention_days=two", "retention_days is a whole number"),
-        ("gs://bucket?index=mysql://x", "its beginning is none of sqlite:, firestore:"),
-        ("gs://bucket?index=sqlite://relative", "write a file as sqlite:///"),
+        ("gs://bucket?retention_days=two", "retention_days=two is not a whole number of days"),
+        ("gs://bucket?index=mysql://x", "unsupported scheme 'mysql'; use sqlite: or firestore:"),
+        ("gs://bucket?index=sqlite://relative", "write sqlite:///"),
         ("s3://bucket", "add index=sqlite:///"),
-        ("s3://bucket/folder?index=firestore://", "write a bucket as s3://"),
-        ("s3://bucket?index=firestore://&endpoint=localhost", "endpoint= is a URL"),
-        ("s3://bucket?index=firestore://&style=odd", "style= is path or virtual"),
+        ("s3://bucket/folder?index=firestore://", "write s3://bucket?"),
+        ("s3://bucket?index=firestore://&endpoint=localhost", "endpoint=localhost must begin with http"),
+        ("s3://bucket?index=firestore://&style=odd", "style=odd must be path or virtual"),
         ("s3://bucket?index=firestore://&key=x", "option 'key'"),
-        ("s3://bucket?index=firestore://a/b/c", "write a database as firestore://"),
+        ("s3://bucket?index=firestore://a/b/c", "write firestore://project/database"),
     ],
 )
 def test_a_url_that_is_wrong_is_answered_with_what_to_write(url: str, sentence: str) -> None:
@@ -71,9 +76,24 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(
 def test_opening_a_storage_imports_no_cloud_library() -> None:
     """They take a quarter of a second, which a cold start need not spend before its first request."""
     code = (
-        "import sys; from profbucket.storage.store import open_storage; open_storage('gs://b');"
+        "import sys; from profbucket.storage.open import open_storage; open_storage('gs://b');"
         "open_storage('s3://b?index=firestore://');"
         "print([n for n in sys.modules if n.startswith(('google.cloud.', 'google.auth', 'grpc', 'boto'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stdout
+
+
+def test_configured_limits_apply_to_the_member_lists_of_blocks(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/storage"
+    post(open_storage(url), [0, 1])
+    compact(open_storage(url), MIDNIGHT + 20 * HOUR)
+    query = Query("api", ProfileType.CPU, *EVER)
+    for max_bytes, fits in (("1000", True), ("100", False)):
+        config = Config.from_env({"STORAGE_URL": url, "PROFBUCKET_MAX_INFLATED_BYTES": max_bytes})
+        if fits:
+            assert len(LocalClient(config).find(query).profiles) == 2
+            continue
+        with pytest.raises(TooLarge) as error:
+            LocalClient(config).find(query)
+        assert error.value.code == "max_inflated_bytes_exceeded"

@@ -38,7 +38,7 @@ def test_no_more_bytes_are_held_than_allowed() -> None:
         return key.encode()
 
     keys = [f"{number}" for number in range(100)]
-    for key, data in zip(keys, prefetch(fetch, keys, workers=8, held=100), strict=True):
+    for key, data in zip(keys, prefetch(fetch, keys, workers=8, max_bytes=100), strict=True):
         assert data == key.encode()
         with lock:
             held -= 40
@@ -50,7 +50,7 @@ def test_an_object_larger_than_the_bound_comes_alone() -> None:
         admit(1000)
         return key.encode()
 
-    assert list(prefetch(fetch, list("abcdef"), workers=3, held=10)) == [b"a", b"b", b"c", b"d", b"e", b"f"]
+    assert list(prefetch(fetch, list("abcdef"), workers=3, max_bytes=10)) == [b"a", b"b", b"c", b"d", b"e", b"f"]
 
 
 def test_no_more_are_fetched_ahead_than_allowed() -> None:
@@ -96,7 +96,7 @@ def test_who_waits_for_room_is_let_go_when_the_reader_leaves() -> None:
             gone.release()
         return b""
 
-    under_way = prefetch(fetch, list("abcd"), workers=4, held=100)
+    under_way = prefetch(fetch, list("abcd"), workers=4, max_bytes=100)
     next(under_way)
     for _ in range(4):
         assert waiting.acquire(timeout=PATIENCE)

@@ -66,10 +66,10 @@ def world(gcs: str, firestore: str) -> Iterator[World]:
         environment.setenv("STORAGE_EMULATOR_HOST", gcs_host)
         environment.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
         # What is counted is not to be asked again because the machine is busy.
-        environment.setattr("storage_gcs.firestore.QUERY", 300.0)
-        environment.setattr("storage_gcs.http.ATTEMPT", 300.0)
+        environment.setattr("storage_gcs.firestore.QUERY_TIMEOUT_SECONDS", 300.0)
+        environment.setattr("storage_gcs.http.READ_TIMEOUT_SECONDS", 300.0)
         storage = Storage(GcsBucket(bucket), FirestoreIndex(project))
-        found = list(storage.find(SIX))
+        found = list(storage.lookup.find(SIX))
         small = found, counted.documents, list(counted.requests)
         load_entries(project, metas[1200:])
         yield World(storage, counted, metas, small)
@@ -92,7 +92,7 @@ def test_a_find_by_labels_reads_the_series_and_the_matches(world: World, labels:
         parse_matchers(labels),
     )
     world.counted.reset()
-    found = list(world.storage.find(query))
+    found = list(world.storage.lookup.find(query))
     assert found == world.expected(query)
     assert found
     assert world.counted.documents <= world.series(query) + len(found)
@@ -105,7 +105,7 @@ def test_a_find_by_labels_reads_the_series_and_the_matches(world: World, labels:
 def test_a_find_without_labels_reads_the_matches(world: World, kind: str | None, limit: int | None) -> None:
     query = Query("service-1", ProfileType(kind) if kind else None, NOW, NOW + 60 * MINUTE, limit=limit)
     world.counted.reset()
-    found = list(world.storage.find(query))
+    found = list(world.storage.lookup.find(query))
     assert found == world.expected(query)[:limit]
     assert found
     assert world.counted.documents == len(found)
@@ -115,7 +115,7 @@ def test_a_long_find_reads_each_match_once(world: World) -> None:
     """... although it comes in pages."""
     query = Query("service-1", None, *EVER)
     world.counted.reset()
-    assert list(world.storage.find(query)) == world.expected(query)
+    assert list(world.storage.lookup.find(query)) == world.expected(query)
     assert world.counted.documents == len(world.expected(query)) == 4000
     assert len(world.counted.requests) == 4
 
@@ -123,7 +123,7 @@ def test_a_long_find_reads_each_match_once(world: World) -> None:
 def test_a_find_of_nothing_reads_the_series_at_most(world: World) -> None:
     query = Query("service-1", ProfileType.CPU, *EVER, parse_matchers("version=none"))
     world.counted.reset()
-    assert list(world.storage.find(query)) == []
+    assert list(world.storage.lookup.find(query)) == []
     assert world.counted.documents == 20
     assert len(world.counted.requests) == 2
 
@@ -139,7 +139,7 @@ def test_a_merge_reads_as_many_objects_as_it_merges(world: World) -> None:
 
 def test_services_read_one_document_each(world: World) -> None:
     world.counted.reset()
-    assert world.storage.services() == [f"service-{number}" for number in range(5)]
+    assert world.storage.index.services() == [f"service-{number}" for number in range(5)]
     assert world.counted.documents == 5
 
 
@@ -147,7 +147,7 @@ def test_a_find_costs_the_same_whatever_is_stored_besides(world: World) -> None:
     """The same six matches among 1,200 profiles and among 20,000; `make bench` has 100,000."""
     found, documents, requests = world.small
     world.counted.reset()
-    assert list(world.storage.find(SIX)) == found == world.expected(SIX)
+    assert list(world.storage.lookup.find(SIX)) == found == world.expected(SIX)
     assert len(found) == 6
     assert world.counted.documents == documents == 20 + 6
     assert world.counted.requests == requests
@@ -156,7 +156,7 @@ def test_a_find_costs_the_same_whatever_is_stored_besides(world: World) -> None:
 
 def test_what_expires_under_a_find_is_skipped_and_counted(world: World) -> None:
     query = replace(SIX, service="service-4")
-    gone = list(world.storage.find(query))[2]
+    gone = list(world.storage.lookup.find(query))[2]
     world.storage.bucket.delete(f"{gone.id}.pb.gz")
     merged = Querier(world.storage).merge(query)
     assert (merged.found, merged.merged, merged.expired) == (6, 5, 1)

@@ -41,8 +41,8 @@ def pprof(value: int = 1, *, at: int = 0, name: str = "main", sample_type: str =
 class LinkedBucket(MemoryBucket):
     """A bucket with links to its objects, as Cloud Storage has."""
 
-    def link(self, key: str, filename: str, seconds: int) -> str | None:
-        return f"https://bucket.example/{key}?signature=s&filename={filename}&seconds={seconds}"
+    def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
+        return f"https://bucket.example/{object_key}?signature=s&filename={filename}&seconds={seconds}"
 
 
 class Api:

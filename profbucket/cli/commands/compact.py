@@ -27,11 +27,11 @@ def run(arguments: Arguments) -> None:
     from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    compactor = Compactor(open_storage(config.storage_url), config.limits, config.periods)
+    compactor = Compactor(open_storage(config.storage_url, config.limits), config.limits, config.periods)
     counts = dict.fromkeys(Action, 0)
     for step in compactor.run(arguments.seconds, arguments.service):
-        counts[step.deed] += 1
-        print(f"{step.deed} {step.profiles or ''} {step.key}".replace("  ", " "))
+        counts[step.action] += 1
+        print(f"{step.action} {step.profiles or ''} {step.object_key}".replace("  ", " "))
     incomplete = "" if compactor.complete else "; stopped by --seconds, run it again"
     print(
         f"{counts[Action.COMPACTED]} blocks made from profiles, {counts[Action.MERGED]} made from blocks,"

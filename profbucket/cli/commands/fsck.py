@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from profbucket.cli.options import add_index_options, parse_since
+from profbucket.cli.options import add_index_options, parse_since, read_config
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import show_progress
 
@@ -24,7 +24,8 @@ def run(arguments: Arguments) -> int:
     from profbucket.maintenance import repair
     from profbucket.storage.open import open_storage
 
-    storage = open_storage(arguments.storage)
+    config = read_config(arguments.storage)
+    storage = open_storage(config.storage_url, config.limits)
     differences = print_findings("checking", repair.fsck(storage, arguments.service, parse_since(arguments.since)))
     return 1 if differences else 0
 
@@ -34,15 +35,16 @@ def print_findings(label: str, findings: "Iterator[Finding]") -> int:
     from profbucket.maintenance.repair import State
 
     counts = dict.fromkeys(State, 0)
-    for finding in show_progress(findings, label, describe=lambda finding: finding.key):
+    for finding in show_progress(findings, label, describe=lambda finding: finding.object_key):
         counts[finding.state] += 1
-        if finding.state is not State.GOOD:
-            print(f"{finding.state} {finding.key}")
+        if finding.state is not State.OK:
+            print(f"{finding.state} {finding.object_key}")
     print(
-        f"{sum(counts.values())} profiles: {counts[State.GOOD]} correct,"
-        f" {counts[State.MISSING]} without an entry, {counts[State.STALE]} entries without an object,"
-        f" {counts[State.DIFFERENT]} entries that differ, {counts[State.TWICE]} also in a block,"
-        f" {counts[State.FOREIGN]} not profiles (left alone)",
+        f"{sum(counts.values())} profiles: {counts[State.OK]} correct,"
+        f" {counts[State.MISSING_ENTRY]} without an entry,"
+        f" {counts[State.MISSING_OBJECT]} entries without an object,"
+        f" {counts[State.MISMATCH]} entries that differ, {counts[State.DUPLICATE]} also in a block,"
+        f" {counts[State.UNKNOWN_OBJECT]} not profiles (left alone)",
         file=sys.stderr,
     )
-    return sum(counts[state] for state in (State.MISSING, State.STALE, State.DIFFERENT, State.TWICE))
+    return sum(counts.values()) - counts[State.OK] - counts[State.UNKNOWN_OBJECT]

@@ -6,7 +6,7 @@ an interrupted run can be repeated. Collectors may keep writing meanwhile.
 """
 
 from profbucket.cli.commands.fsck import print_findings
-from profbucket.cli.options import add_index_options, parse_since
+from profbucket.cli.options import add_index_options, parse_since, read_config
 from profbucket.cli.parser import Arguments, Parser
 
 
@@ -18,5 +18,6 @@ def run(arguments: Arguments) -> None:
     from profbucket.maintenance import repair
     from profbucket.storage.open import open_storage
 
-    storage = open_storage(arguments.storage)
+    config = read_config(arguments.storage)
+    storage = open_storage(config.storage_url, config.limits)
     print_findings("reindexing", repair.reindex(storage, arguments.service, parse_since(arguments.since)))

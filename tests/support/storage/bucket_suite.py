@@ -260,7 +260,7 @@ class BucketClaims:
         assert bucket.get(keys[-1]) == b"api/cpu/059"
 
     def test_a_link_is_a_url_that_anyone_can_fetch_or_there_is_none(self, bucket: Bucket) -> None:
-        link = bucket.link("api/cpu/1", "api-cpu.pb.gz", 60)
+        link = bucket.sign_url("api/cpu/1", "api-cpu.pb.gz", 60)
         assert link is None or urlsplit(link).scheme in ("http", "https")
 
     def test_of_concurrent_puts_of_a_key_one_wins_with_bytes_and_metadata(self, bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Series
 from storage_gcs.firestore import Calls, CommitRequest
-from storage_gcs.index import document_of
+from storage_gcs.index import document_id
 from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
 from tests.support.storage.examples import NOW, meta
 
@@ -54,7 +54,7 @@ def load_entries(project: str, metas: Sequence[Meta]) -> None:
             write_series(write.update.fields, Series(one.series, one.service, one.type, one.labels))
         for one in part:
             write = request.writes.add()
-            write.update.name = f"{calls.documents}/{ENTRIES}/{document_of(one.id)}"
+            write.update.name = f"{calls.documents}/{ENTRIES}/{document_id(one.id)}"
             write_entry(write.update.fields, one, now)
         calls.commit(request, "load", "")
 

@@ -63,7 +63,7 @@ def compact(storage: Storage, now: int, **changes: Any) -> list[Step]:
 
 
 def deeds(steps: Sequence[Step]) -> dict[Action, int]:
-    return dict(Counter(step.deed for step in steps))
+    return dict(Counter(step.action for step in steps))
 
 
 class Twin(Storage):
@@ -88,8 +88,8 @@ def twin(storage: Storage) -> Twin:
     """The same profiles, never compacted."""
     other = Twin()
     collector = Collector(other)
-    for service in storage.services():
-        for meta in storage.find(Query(service, None, *EVER)):
+    for service in storage.index.services():
+        for meta in storage.lookup.find(Query(service, None, *EVER)):
             collector.collect(
                 service, meta.type, meta.labels, storage.read(ProfileId.parse(meta.id)), meta.created_at
             )
@@ -121,18 +121,20 @@ QUERIES = [
 
 def assert_same(storage: Storage, other: Twin, queries: Sequence[Query] = QUERIES) -> None:
     """Both give the same answers to all questions."""
-    assert storage.services() == other.services()
+    assert storage.index.services() == other.index.services()
     for query in queries:
         for answer in (found, merged, points):
             assert answer(storage, query) == other.says(answer, query), query
 
 
 def found(storage: Storage, query: Query) -> list[Meta]:
-    return list(storage.find(query))
+    return list(storage.lookup.find(query))
 
 
 def points(storage: Storage, query: Query) -> list[tuple[Any, ...]]:
-    return sorted((one.created_at, one.labels.format(), *one.values) for one in storage.points(query))
+    return sorted(
+        (one.created_at, one.labels.format(), *one.values) for one in storage.lookup.read_data_points(query)
+    )
 
 
 class Meddling:
@@ -202,7 +204,7 @@ class CompactionClaims:
         post(other, [3, 4])
         post(storage, [4])
         assert_same(storage, other)
-        assert states(storage) == {State.GOOD: 1 + 1, State.TWICE: 2}
+        assert states(storage) == {State.OK: 1 + 1, State.DUPLICATE: 2}
         steps = compact(storage, MIDNIGHT + 2 * HOUR)
         assert deeds(steps) == {Action.DEDUPLICATED: 1, Action.COMPACTED: 1}
         assert_same(storage, other)
@@ -384,7 +386,7 @@ class CompactionClaims:
             post(storage, range(0, 300, 30), service=service)
         steps = compact(storage, MIDNIGHT + 23 * HOUR)
         for turn in range(0, 15, 3):
-            assert {step.key.split("/")[2] for step in steps[turn : turn + 3]} == {"a", "b", "c"}
+            assert {step.object_key.split("/")[2] for step in steps[turn : turn + 3]} == {"a", "b", "c"}
 
     def test_a_block_has_as_many_members_as_its_caps_allow(self, storage: Storage) -> None:
         post(storage, range(60))
@@ -407,13 +409,13 @@ class CompactionClaims:
         for meta in held[::2]:
             storage.bucket.delete(ProfileId.parse(meta.id).object_key)
         forget(storage)
-        assert storage.services() == []
-        found = [one for one in reindex(storage) if one.state is State.MISSING]
-        assert {one.key for one in found if one.key.startswith("_/")} == {
+        assert storage.index.services() == []
+        found = [one for one in reindex(storage) if one.state is State.MISSING_ENTRY]
+        assert {one.object_key for one in found if one.object_key.startswith("_/")} == {
             block.id for block in storage.index.blocks("api", CPU, *EVER)
         }
         assert_same(storage, other)
-        assert set(states(storage)) == {State.GOOD}
+        assert set(states(storage)) == {State.OK}
         assert Action.COMPACTED not in deeds(compact(storage, now))
 
     def test_a_block_that_nobody_knows_changes_nothing(self, storage: Storage) -> None:
@@ -436,10 +438,10 @@ class CompactionClaims:
         compact(Storage(storage.bucket, Refusing()), MIDNIGHT + 3 * HOUR)  # it may be about to be committed
         assert {there.key for there in storage.bucket.list("_/", "_0")} > set(left)
         assert_same(storage, other)
-        assert states(storage) == {State.GOOD: 15}
+        assert states(storage) == {State.OK: 15}
         compact(storage, MIDNIGHT + 3 * HOUR + 600 * SECOND)
         assert_same(storage, other)
-        assert set(states(storage)) == {State.GOOD}
+        assert set(states(storage)) == {State.OK}
         forget(storage)
         list(reindex(storage))
         assert_same(storage, other)
@@ -461,6 +463,6 @@ def states(storage: Storage) -> dict[State, int]:
 
 def forget(storage: Storage) -> None:
     """Lose the index, but for its series."""
-    for service in storage.services():
+    for service in storage.index.services():
         blocks, head = storage.index.snapshot(replace(query_of_all(), service=service))
         storage.index.remove([*(block.id for block in blocks), *(meta.id for meta in head)])

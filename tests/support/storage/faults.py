@@ -87,8 +87,8 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
             list(threads.map(post, range(posts)))
         outcome.faults = faults.seen
     outcome.storage = open_storage(url)  # without proxies
-    for service in outcome.storage.services():
-        outcome.found += outcome.storage.find(Query(service, None, *EVER))
+    for service in outcome.storage.index.services():
+        outcome.found += outcome.storage.lookup.find(Query(service, None, *EVER))
     return outcome
 
 

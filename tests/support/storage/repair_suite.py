@@ -18,12 +18,14 @@ def states(findings: Iterable[Finding]) -> dict[State, int]:
 
 
 def everything(storage: Storage) -> list[Meta]:
-    return [one for service in storage.services() for one in storage.find(Query(service, None, *EVER))]
+    return [
+        one for service in storage.index.services() for one in storage.lookup.find(Query(service, None, *EVER))
+    ]
 
 
 def by_label(storage: Storage) -> list[Meta]:
     query = Query("service-0", None, *EVER, parse_matchers("version=0.0.2"))
-    return list(storage.find(query))
+    return list(storage.lookup.find(query))
 
 
 def write(storage: Storage, count: int) -> list[Meta]:
@@ -42,8 +44,8 @@ class RepairClaims:
 
     def test_a_storage_that_is_whole_stays_as_it_is(self, storage: Storage) -> None:
         metas = write(storage, 30)
-        assert states(fsck(storage)) == {State.GOOD: 30}
-        assert states(reindex(storage)) == {State.GOOD: 30}
+        assert states(fsck(storage)) == {State.OK: 30}
+        assert states(reindex(storage)) == {State.OK: 30}
         assert sorted(everything(storage), key=lambda one: one.id) == sorted(metas, key=lambda one: one.id)
 
     def test_an_empty_storage_needs_nothing(self, storage: Storage) -> None:
@@ -55,13 +57,13 @@ class RepairClaims:
         before, labelled = everything(storage), by_label(storage)
         storage.index.remove([one.id for one in metas])
         assert everything(storage) == []
-        assert states(fsck(storage)) == {State.MISSING: 40}
+        assert states(fsck(storage)) == {State.MISSING_ENTRY: 40}
         assert everything(storage) == []
-        assert states(reindex(self.reopened(storage))) == {State.MISSING: 40}
+        assert states(reindex(self.reopened(storage))) == {State.MISSING_ENTRY: 40}
         assert everything(storage) == before
         assert by_label(storage) == labelled
         assert len(labelled) > 2
-        assert states(fsck(storage)) == {State.GOOD: 40}
+        assert states(fsck(storage)) == {State.OK: 40}
 
     def test_any_damage_is_mended_at_once(self, storage: Storage) -> None:
         """Some entries are missing, some have lost their objects, one says what is not true."""
@@ -73,16 +75,16 @@ class RepairClaims:
             storage.bucket.delete(ProfileId.parse(one.id).object_key)
         storage.index.add(replace(different, size=1))
         expected = {
-            State.MISSING: len(missing),
-            State.STALE: len(stale),
-            State.DIFFERENT: 1,
-            State.GOOD: 60 - len(missing) - len(stale) - 1,
+            State.MISSING_ENTRY: len(missing),
+            State.MISSING_OBJECT: len(stale),
+            State.MISMATCH: 1,
+            State.OK: 60 - len(missing) - len(stale) - 1,
         }
         assert states(fsck(storage)) == expected
         assert states(reindex(self.reopened(storage))) == expected
         left = [one for one in before if one not in stale]
         assert everything(storage) == left
-        assert states(fsck(storage)) == {State.GOOD: len(left)}
+        assert states(fsck(storage)) == {State.OK: len(left)}
 
     def test_a_walk_that_was_cut_off_is_resumed_by_another(self, storage: Storage) -> None:
         metas = write(storage, 140)
@@ -90,20 +92,20 @@ class RepairClaims:
         storage.index.remove([one.id for one in metas])
         under_way = reindex(storage)
         for _ in range(10):
-            assert next(under_way).state is State.MISSING
+            assert next(under_way).state is State.MISSING_ENTRY
         under_way.close()  # type: ignore[attr-defined]
         done = len(everything(storage))
         assert 10 <= done <= 140
-        assert states(reindex(storage)).get(State.MISSING, 0) == 140 - done
+        assert states(reindex(storage)).get(State.MISSING_ENTRY, 0) == 140 - done
         assert everything(storage) == before
 
     def test_one_service_and_a_time_bound_it(self, storage: Storage) -> None:
         metas = write(storage, 20)
         storage.index.remove([one.id for one in metas])
-        assert states(reindex(storage, "service-1")) == {State.MISSING: 10}
-        assert storage.services() == ["service-1"]
-        assert states(reindex(storage, "service-0", NOW + 10)) == {State.MISSING: 5}
-        assert [one.created_at - NOW for one in storage.find(Query("service-0", None, *EVER))] == [
+        assert states(reindex(storage, "service-1")) == {State.MISSING_ENTRY: 10}
+        assert storage.index.services() == ["service-1"]
+        assert states(reindex(storage, "service-0", NOW + 10)) == {State.MISSING_ENTRY: 5}
+        assert [one.created_at - NOW for one in storage.lookup.find(Query("service-0", None, *EVER))] == [
             10,
             12,
             14,
@@ -116,6 +118,6 @@ class RepairClaims:
         metas = write(storage, 4)
         for key in ("_/blocks/1", "alone", "service-0/cpu/x.pb.gz", "service-0/cpu/x", "~C3/cpu/1", "other/x/y"):
             storage.bucket.put(key, b"data", {})
-        assert states(reindex(storage)) == {State.GOOD: 4, State.FOREIGN: 2}
+        assert states(reindex(storage)) == {State.OK: 4, State.UNKNOWN_OBJECT: 2}
         assert len(everything(storage)) == len(metas)
         assert storage.bucket.get("service-0/cpu/x") == b"data"

@@ -32,7 +32,7 @@ def write(storage: Storage, profiles: Iterable[tuple[Meta, bytes]]) -> None:
 def find(
     storage: Storage, labels: str = "", *, service: str = "api", kind: ProfileType | None = CPU
 ) -> list[Meta]:
-    return list(storage.find(Query(service, kind, *EVER, parse_matchers(labels))))
+    return list(storage.lookup.find(Query(service, kind, *EVER, parse_matchers(labels))))
 
 
 class StorageClaims:
@@ -44,7 +44,7 @@ class StorageClaims:
         assert find(storage) == [one]
         assert storage.read(ProfileId.parse(one.id)) == data
         assert list(storage.read_many([ProfileId.parse(one.id)])) == [data]
-        assert storage.services() == ["api"]
+        assert storage.index.services() == ["api"]
 
     def test_a_second_write_changes_nothing_and_says_so(self, storage: Storage) -> None:
         one, data = profile(1, labels="v=1")
@@ -155,7 +155,7 @@ class StorageClaims:
         write(storage, [one, other])
         assert find(storage, labels.format(), service=text) == [one[0]]
         assert find(storage, "text=other", service=text) == [other[0]]
-        assert storage.services() == [text]
+        assert storage.index.services() == [text]
 
     @pytest.mark.parametrize("labels", ["", "v=~.*"], ids=["no labels", "labels"])
     def test_a_find_has_both_ends_of_its_range_a_limit_and_a_place_to_go_on(
@@ -165,10 +165,10 @@ class StorageClaims:
         metas = [one for one, _ in profiles]
         write(storage, profiles[::-1])
         query = Query("api", CPU, NOW + 1, NOW + 4, parse_matchers(labels))
-        assert list(storage.find(query)) == metas[1:5]
-        assert list(storage.find(replace(query, limit=2))) == metas[1:3]
-        assert list(storage.find(replace(query, limit=2, after=metas[2].position))) == metas[3:5]
-        assert list(storage.find(replace(query, start=NOW + 5, end=NOW + 4))) == []
+        assert list(storage.lookup.find(query)) == metas[1:5]
+        assert list(storage.lookup.find(replace(query, limit=2))) == metas[1:3]
+        assert list(storage.lookup.find(replace(query, limit=2, after=metas[2].position))) == metas[3:5]
+        assert list(storage.lookup.find(replace(query, start=NOW + 5, end=NOW + 4))) == []
 
     def test_a_profile_that_is_not_there_is_not_found(self, storage: Storage) -> None:
         one, data = profile(1)
@@ -196,9 +196,9 @@ class StorageClaims:
         assert list(storage.read_many([])) == []
 
     def test_services_are_those_that_have_profiles(self, storage: Storage) -> None:
-        assert storage.services() == []
+        assert storage.index.services() == []
         write(storage, [profile(1, service=service) for service in ("web", "api", "größe", "api/v2", "_")])
-        assert storage.services() == ["_", "api", "api/v2", "größe", "web"]
+        assert storage.index.services() == ["_", "api", "api/v2", "größe", "web"]
 
     def test_of_concurrent_writes_of_a_profile_one_is_new(self, storage: Storage) -> None:
         profiles = [profile(number, labels=f"v={number % 3}") for number in range(12)]

@@ -60,8 +60,8 @@ def whole(
 ) -> set[str]:
     """The ids of what is found from *start* to *end*, once each, in order. Objects not yet *known* are read."""
     ids: set[str] = set()
-    for service in storage.services():
-        found = list(storage.find(Query(service, None, start, end)))
+    for service in storage.index.services():
+        found = list(storage.lookup.find(Query(service, None, start, end)))
         assert [one.position for one in found] == sorted({one.position for one in found})
         ids |= {one.id for one in found}
         found = [one for one in found if one.id not in known]

@@ -1,0 +1,117 @@
+"""Steps that merge, merge by id and delta share: limits, sources, expired profiles, messages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from profbucket.errors import NotFound
+from profbucket.limits import Limits
+from profbucket.model.blocks import MERGED
+from profbucket.model.ids import ProfileId
+from profbucket.model.meta import Query
+from profbucket.query.retry import retry_on_compaction
+from profbucket.storage.lookup import Lookup, Source
+from profbucket.times import format_time
+
+if TYPE_CHECKING:
+    from profbucket.pprof.merge import Merger
+
+
+@dataclass(frozen=True, slots=True)
+class MergeResult:
+    """One gzip pprof, merged from ``merged`` of the ``found`` profiles; the objects of ``expired`` are gone."""
+
+    data: bytes
+    filename: str
+    found: int
+    merged: int
+    expired: int
+
+
+class MergeGuard:
+    """The limits on one merge. Time counts from its creation; *timer* returns seconds.
+
+    Error messages begin with *subject*, what is merged, and end with *advice*, how to ask for less.
+    """
+
+    def __init__(self, limits: Limits, subject: str, advice: str, timer: Callable[[], float]) -> None:
+        self._limits = limits
+        self._subject = subject
+        self._advice = advice
+        self._timer = timer
+        self._deadline = timer() + limits.merge_seconds
+
+    def check_size(self, reads: int, profiles: int, size: int) -> None:
+        """Raise ``TooMany`` for too many reads or bytes; *profiles* is how many profiles these hold."""
+        if reads > self._limits.merge:
+            raise self._limits.too_many(
+                "merge", f"{self._subject} has more than {self._limits.merge} profiles to merge; {self._advice}"
+            )
+        if size > self._limits.merge_bytes:
+            raise self._limits.too_many(
+                "merge_bytes",
+                f"{self._subject} has {size} bytes to merge in {profiles} profiles; {self._advice}",
+            )
+
+    def check_time(self, progress: str = "") -> None:
+        """Raise ``TooMany`` after the deadline; *progress* says how far the merge got."""
+        if self._timer() > self._deadline:
+            raise self._limits.too_many(
+                "merge_seconds", f"{self._subject}: the merge timed out{progress}; {self._advice}"
+            )
+
+
+def add_source(merger: "Merger", source: Source, data: bytes, limits: Limits) -> None:
+    """Add the profiles of *source*, whose bytes are *data*, to *merger*."""
+    if source.block is None:
+        merger.add(data)
+    elif source.part == MERGED:
+        merger.add(data, source.block.id)
+    else:
+        from profbucket.pprof.block.build import BlockContent, add_rows
+
+        add_rows(merger, BlockContent(source.block, data, limits), source.part, source.rows)
+
+
+@retry_on_compaction
+def add_from_block(merger: "Merger", lookup: Lookup, profile_id: ProfileId, limits: Limits) -> None:
+    """Add a profile that has expired from the block that holds it, or raise ``NotFound``."""
+    if source := lookup.find_in_block(profile_id):
+        [data] = lookup.read_sources([source])
+        if data is not None:
+            return add_source(merger, source, data, limits)
+    raise profile_not_found(profile_id)
+
+
+def read_from_block(lookup: Lookup, profile_id: ProfileId, limits: Limits) -> bytes | None:
+    """Return a profile that has expired as its block restores it; ``None`` if no block holds it."""
+    from profbucket.pprof.merge import Merger
+
+    merger = Merger(limits)
+    try:
+        add_from_block(merger, lookup, profile_id, limits)
+    except NotFound:
+        return None
+    return merger.result()
+
+
+def profile_not_found(profile_id: ProfileId) -> NotFound:
+    """Return the error for a profile that does not exist."""
+    return NotFound(f"no profile {profile_id}: it never existed, or has expired")
+
+
+def nothing_found(query: Query) -> NotFound:
+    """Return the error for a query without matches."""
+    return NotFound(f"nothing found: {describe_query(query)} has no profiles; widen the range or drop labels")
+
+
+def describe_selectors(query: Query) -> str:
+    """Return *query* as a text without its range: ``service=api type=cpu version=1``."""
+    labels = "".join(f" {matcher.key}{matcher.operator}{matcher.value}" for matcher in query.matchers)
+    profile_type = f" type={query.type}" if query.type else ""
+    return f"service={query.service}{profile_type}{labels}"
+
+
+def describe_query(query: Query) -> str:
+    """Return *query* as a text with its range."""
+    return f"{describe_selectors(query)} from {format_time(query.start)} to {format_time(query.end)}"
