@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from profbucket.api.openapi import render
 from profbucket.api.routes import ROUTES, Role
 from profbucket.config import Config
 from profbucket.limits import Limits
+from profbucket.times import parse_time
 from tests.support.console import mask_numbers, parse_console, run_console
 from tests.support.go_tool import GoPprof
 from tests.support.paths import ROOT
@@ -67,9 +69,19 @@ def test_every_status_is_explained() -> None:
     )
 
 
+def test_every_example_of_a_time_is_valid() -> None:
+    section = re.search(r"^### Times\n(.*?)^###", REFERENCE, re.DOTALL | re.MULTILINE)
+    assert section
+    rows = re.findall(r"^\| [^`|]+ \| (`.+`) \|$", section[1], re.MULTILINE)
+    examples = [text for row in rows for text in re.findall("`(.+?)`", row)]
+    assert len(examples) > len(rows) > 4
+    for text in examples:
+        parse_time(text, time.time_ns())
+
+
 def test_every_setting_is_a_limit() -> None:
     settings = set(re.findall(r"PROFBUCKET_MAX_[A-Z_]+", REFERENCE))
-    assert settings
+    assert len(settings) > 5
     assert settings <= {Limits.setting(name) for name in Limits.__slots__}
 
 

@@ -74,8 +74,7 @@ def create_app(
         admission = Admission(config.limits)
         metrics.watch("posts_in_flight", "Posts being read, checked and written.", lambda: admission.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: admission.reserved_bytes)
-        part = _required(collector, role)
-        views |= WriteRoutes(part, authenticator, config.limits, admission, clock).views()
+        views |= WriteRoutes(_required(collector, role), authenticator, config.limits, admission, clock).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
     if "compact" in operations:
@@ -95,7 +94,8 @@ def error_response(error: Exception) -> Response:
             _log.log(level, "%s %s: %s", request.method, request.path[:_SHOWN_CHARACTERS], message)
     elif isinstance(error, HTTPException):
         status = error.code or 500
-        code, message = _HTTP_ERROR_CODES.get(status, "bad_request"), _http_error_message(error)
+        code = _HTTP_ERROR_CODES.get(status, "bad_request" if status < 500 else "internal")
+        message = _http_error_message(error)
         headers = {name: value for name, value in error.get_headers() if name == "Allow"}
     else:
         _log.error("%s %s failed", request.method, request.path[:_SHOWN_CHARACTERS], exc_info=error)
