@@ -77,9 +77,7 @@ class ReadRoutes:
             raise NotFound(str(error)) from None
         for profile_id in profile_ids:
             if not api_key.may_access(profile_id.service):
-                raise profile_not_found(
-                    profile_id
-                )  # the same answer as for a missing profile, so that ids do not leak
+                raise profile_not_found(profile_id)  # as if it were missing, so that ids do not leak
         profile_id, *others = profile_ids
         current_record().set_subject(profile_id.service, profile_id.type)
         if others or (data := self._querier.read_posted(profile_id)) is None:
