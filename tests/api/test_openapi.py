@@ -164,7 +164,7 @@ def test_security_is_documented_if_there_are_keys() -> None:
 
 
 def test_the_examples_find_profiles() -> None:
-    """Otherwise fuzzing would mostly see errors."""
+    """Fuzzing starts from the examples, and would mostly see errors if they matched nothing."""
     app = make_app()
     described = document(Config("memory:"))
     shared = described["components"]["parameters"]

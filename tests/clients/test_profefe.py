@@ -128,7 +128,7 @@ def test_services_are_listed(client: Client, posted: list[dict[str, Any]]) -> No
 
 
 def test_posting_again_changes_nothing(client: Client, posted: list[dict[str, Any]]) -> None:
-    """The same bytes with the same labels are the same profile: it has the same id and is found once."""
+    """Bytes posted again with the same labels are the same profile, which has the same id and is found once."""
     before = client.find("shop")
     for profile in posted:
         data = client.get(f"profiles/{profile['id']}").body
