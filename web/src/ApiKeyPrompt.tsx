@@ -1,26 +1,26 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { key } from "./api";
+import { apiKey } from "./api";
 
-// Asked once; the key stays in this tab until it is closed, and is sent as a header only.
-export function KeyPrompt({ onKey }: { onKey: () => void }) {
+// A dialog that asks for an API key and stores it in this tab.
+export function ApiKeyPrompt({ onSubmit }: { onSubmit: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
   useEffect(() => dialog.current?.showModal(), []);
   return (
-    <dialog ref={dialog} aria-labelledby="key-title" onCancel={(event) => event.preventDefault()}>
+    <dialog ref={dialog} aria-labelledby="api-key-title" onCancel={(event) => event.preventDefault()}>
       <form
         onSubmit={(event) => {
           event.preventDefault();
           if (!text.trim()) return;
-          key.set(text.trim());
-          onKey();
+          apiKey.set(text.trim());
+          onSubmit();
         }}
       >
-        <h2 id="key-title">This collector asks for a key</h2>
-        {key.get() && <p role="alert">The key that was given is not known here, or not any more.</p>}
+        <h2 id="api-key-title">This collector requires an API key</h2>
+        {apiKey.get() && <p role="alert">The API key is unknown or was revoked. Enter another one.</p>}
         <label>
           <span>
-            Key with the scope <code>read</code>
+            API key with the scope <code>read</code>
           </span>
           <input
             type="password"
@@ -30,9 +30,9 @@ export function KeyPrompt({ onKey }: { onKey: () => void }) {
             onInput={(event) => setText(event.currentTarget.value)}
           />
         </label>
-        <p class="note">It stays in this tab until the tab is closed, and is never part of a link.</p>
+        <p class="note">The key is kept until you close this tab. It is never part of a link.</p>
         <button type="submit" class="primary">
-          Look
+          Continue
         </button>
       </form>
     </dialog>

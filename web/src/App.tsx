@@ -1,119 +1,119 @@
-import { useEffect, useState } from "preact/hooks";
-import { ApiError, choices, flame, key, series, services } from "./api";
-import { fitted } from "./fit";
-import { Graph } from "./Graph";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { ApiKeyPrompt } from "./ApiKeyPrompt";
+import { ApiError, apiKey, fetchFlameGraph, fetchSeries, fetchServiceDetails, fetchServices } from "./api";
+import { findExtent } from "./extent";
 import { Grouping } from "./Grouping";
-import { useLoaded, useTheme, valueOf, type Theme } from "./hooks";
-import { KeyPrompt } from "./KeyPrompt";
+import { latestValue, useFetched, useTheme, useUrlState, type Theme } from "./hooks";
 import { formatMatchers } from "./labels";
-import { plain } from "./names";
-import { Empty, Failure, Start } from "./Notices";
-import { Pick } from "./Pick";
-import { RangePicker } from "./Ranges";
+import { sanitize } from "./names";
+import { GraphError, REDUCED_MERGE, ServiceError, ServiceList } from "./Notices";
+import { ProfileView } from "./ProfileView";
+import { Select } from "./Select";
+import { Selections } from "./Selections";
 import { Share } from "./Share";
-import { Sides } from "./Sides";
-import { START, useUrlState, type State } from "./state";
+import { DEFAULT_STATE, type State } from "./state";
 import { Timeline } from "./Timeline";
-
-const LEAST = 100; // profiles, where there are too many to merge them all
+import { TimeRangePicker } from "./TimeRanges";
 
 export function App() {
-  const [state, change] = useUrlState();
+  const [state, update] = useUrlState();
   const [theme, setTheme, dark] = useTheme();
-  const [turn, setTurn] = useState(0); // all is asked for again in the next one
+  const [reloads, setReloads] = useState(0); // part of all keys below, so that a reload fetches everything again
   const [limit, setLimit] = useState<number | null>(null);
-  const [trouble, setTrouble] = useState("");
+  const [errorMessage, setErrorMessage] = useState("");
+  const { service, profileType } = state;
 
-  const listed = useLoaded(`services ${turn}`, services);
-  const known = valueOf(listed);
-  const offered = useLoaded(state.service ? `${turn} ${state.service}` : null, (signal) =>
-    choices(state.service, signal),
+  const services = useFetched(`${reloads}`, fetchServices);
+  const details = useFetched(service ? `${reloads} ${service}` : null, (signal) =>
+    fetchServiceDetails(service, signal),
   );
-  const choice = valueOf(offered);
-  const types = choice?.types.filter((type) => type !== "trace") ?? [];
-  const ready = Boolean(state.service && state.type);
-  const asked = ready ? JSON.stringify([turn, state.service, state.type, state.range, state.group]) : null;
-  const timeline = useLoaded(asked && asked + (state.diff ? "" : formatMatchers(state.labels)), (signal) =>
-    series(state, signal),
+  const serviceNames = latestValue(services);
+  const serviceDetails = latestValue(details);
+  const profileTypes = useMemo(
+    () => serviceDetails?.types.filter((type) => type !== "trace") ?? [],
+    [serviceDetails],
   );
-  const graph = useLoaded(ready ? JSON.stringify([turn, limit, ...looked(state)]) : null, (signal) =>
-    flame(state, limit, signal),
+  const ready = Boolean(service && profileType);
+  const series = useFetched(ready ? JSON.stringify([reloads, ...timelineInputs(state)]) : null, (signal) =>
+    fetchSeries(state, signal),
+  );
+  const graph = useFetched(ready ? JSON.stringify([reloads, limit, ...graphInputs(state)]) : null, (signal) =>
+    fetchFlameGraph(state, limit, signal),
   );
 
   useEffect(() => {
-    if (known?.length === 1 && !state.service) change({ service: known[0]! }, false);
-  }, [known, state.service]);
+    if (serviceNames?.length === 1 && !service) update({ service: serviceNames[0]! }, false);
+  }, [serviceNames, service, update]);
   useEffect(() => {
-    if (offered.state === "there" && types.length && !types.includes(state.type)) {
-      change({ type: types.includes("cpu") ? "cpu" : types[0]!, sample: "", zoom: "", focus: "" }, false);
+    if (details.state === "loaded" && profileTypes.length && !profileTypes.includes(profileType)) {
+      update(switchProfileType(profileTypes.includes("cpu") ? "cpu" : profileTypes[0]!), false);
     }
-  }, [offered, state.type]);
+  }, [details, profileTypes, profileType, update]);
   useEffect(() => {
-    document.title = ready ? `${plain(state.service)} ${state.type} · profbucket` : "profbucket";
+    document.title = ready ? `${sanitize(service)} ${profileType} · profbucket` : "profbucket";
     setLimit(null);
-    setTrouble("");
-  }, [state.service, state.type]);
+    setErrorMessage("");
+  }, [ready, service, profileType]);
 
-  const again = (): void => setTurn(turn + 1);
-  const fit = async (): Promise<void> => {
+  const reload = (): void => setReloads(reloads + 1);
+  const showAll = async (): Promise<void> => {
     try {
-      change({ range: await fitted(state), picked: null, basePicked: null });
+      update({ range: await findExtent(state), selection: null, baseSelection: null });
     } catch (error) {
-      setTrouble((error as Error).message);
+      setErrorMessage((error as Error).message);
     }
   };
-  const failures = [listed, offered, timeline, graph].flatMap((one) =>
-    one.state === "failed" ? [one.error] : [],
+  const needsKey = [services, details, series, graph].some(
+    (fetched) => fetched.state === "failed" && fetched.error instanceof ApiError && fetched.error.status === 401,
   );
-  const locked = failures.find((error) => error instanceof ApiError && error.status === 401);
-  const shown = valueOf(graph);
-  const samples = shown?.sample_types ?? [];
-  const sample = state.sample || shown?.sample_type.type || "";
-  const line = valueOf(timeline);
+  const data = latestValue(graph);
+  const sampleTypes = data?.sample_types ?? [];
+  const sampleType = state.sampleType || data?.sample_type.type || "";
+  const timeline = latestValue(series);
   return (
     <>
-      {locked && <KeyPrompt key={turn} onKey={again} />}
+      {needsKey && <ApiKeyPrompt key={reloads} onSubmit={reload} />}
       <header>
         <a class="brand" href="?">
-          <Mark />
+          <Logo />
           profbucket
         </a>
-        <Pick
+        <Select
           label="Service"
-          value={state.service}
-          options={known ?? []}
-          onChange={(service) => change(only(service))}
+          value={service}
+          options={serviceNames ?? []}
+          onChange={(name) => update(switchService(name))}
         />
-        {state.service && (
-          <Pick
+        {service && (
+          <Select
             label="Type"
-            value={state.type}
-            options={types}
-            onChange={(type) => change({ type, sample: "", zoom: "", focus: "" })}
+            value={profileType}
+            options={profileTypes}
+            onChange={(type) => update(switchProfileType(type))}
           />
         )}
-        {samples.length > 0 && (
-          <Pick
+        {sampleTypes.length > 0 && (
+          <Select
             label="Sample"
-            value={sample}
-            options={samples.map((one) => one.type)}
-            onChange={(one) => change({ sample: one })}
+            value={sampleType}
+            options={sampleTypes.map(({ type }) => type)}
+            onChange={(type) => update({ sampleType: type })}
           />
         )}
-        <span class="grow" />
-        {ready && !locked && <Share state={{ ...state, sample }} onError={setTrouble} />}
-        {key.get() && (
+        <span class="spacer" />
+        {ready && !needsKey && <Share state={{ ...state, sampleType }} onError={setErrorMessage} />}
+        {apiKey.get() && (
           <button
             type="button"
             onClick={() => {
-              key.forget();
-              again();
+              apiKey.forget();
+              reload();
             }}
           >
-            Forget key
+            Forget API key
           </button>
         )}
-        <Pick
+        <Select
           label="Theme"
           value={theme}
           options={["auto", "light", "dark"]}
@@ -121,67 +121,73 @@ export function App() {
         />
       </header>
       <main>
-        {listed.state === "failed" && !locked && <Failure error={listed.error} onRetry={again} />}
-        {known && !state.service && <Start services={known} onChoose={(service) => change(only(service))} />}
-        {offered.state === "failed" && !locked && <Failure error={offered.error} onRetry={again} />}
-        {offered.state === "there" && !types.length && (
+        {services.state === "failed" && !needsKey && <ServiceError error={services.error} onRetry={reload} />}
+        {serviceNames && !service && (
+          <ServiceList services={serviceNames} onChoose={(name) => update(switchService(name))} />
+        )}
+        {details.state === "failed" && !needsKey && <ServiceError error={details.error} onRetry={reload} />}
+        {details.state === "loaded" && !profileTypes.length && (
           <p class="notice">
-            This service has only execution traces: fetch one and look at it with <code>go tool trace</code>.
+            This service has execution traces only. Download one and open it with <code>go tool trace</code>.
           </p>
         )}
-        {ready && !locked && (
+        {ready && !needsKey && (
           <>
-            <section class="select" aria-label="Selection">
-              <RangePicker
+            <section class="toolbar" aria-label="Time range and comparison">
+              <TimeRangePicker
                 range={state.range}
-                onChange={(range) => change({ range, picked: null, basePicked: null })}
-                onFit={fit}
-                onReload={again}
+                onChange={(range) => update({ range, selection: null, baseSelection: null })}
+                onShowAll={showAll}
+                onReload={reload}
               />
-              <Grouping state={state} choices={choice} change={change} />
+              <Grouping state={state} details={serviceDetails} update={update} />
             </section>
-            {trouble && (
-              <p class="notice bad" role="alert">
-                {trouble}{" "}
-                <button type="button" class="small" onClick={() => setTrouble("")}>
+            {errorMessage && (
+              <p class="notice error" role="alert">
+                {errorMessage}{" "}
+                <button type="button" class="small" onClick={() => setErrorMessage("")}>
                   Close
                 </button>
               </p>
             )}
-            <Sides state={state} choices={choice} change={change}>
-              {line ? (
+            <Selections state={state} details={serviceDetails} update={update}>
+              {timeline ? (
                 <Timeline
-                  series={line}
-                  sample={sample}
+                  series={timeline}
+                  sampleType={sampleType}
                   bands={[
-                    ...(state.diff ? [{ span: state.basePicked, name: "base", kind: "base" as const }] : []),
-                    { span: state.picked, name: state.diff ? "now" : "", kind: "now" as const },
+                    ...(state.diff ? [{ side: "base" as const, range: state.baseSelection, name: "base" }] : []),
+                    { side: "comparison", range: state.selection, name: state.diff ? "comparison" : "" },
                   ]}
-                  onDrag={(span) =>
-                    change({ [state.diff && state.drag === "base" ? "basePicked" : "picked"]: span, zoom: "" })
+                  onDrag={(range) =>
+                    update(
+                      state.diff && state.dragTarget === "base"
+                        ? { baseSelection: range, zoom: "" }
+                        : { selection: range, zoom: "" },
+                    )
                   }
                 />
               ) : (
-                <div class="timeline none" aria-busy={timeline.state === "loading"}>
-                  {timeline.state === "failed" && <p class="note">{notice(timeline.error)}</p>}
+                <div class="timeline empty" aria-busy={series.state === "loading"}>
+                  {series.state === "failed" && <p class="note">{timelineMessage(series.error)}</p>}
                 </div>
               )}
-            </Sides>
+            </Selections>
             {graph.state === "failed" ? (
-              <Empty
+              <GraphError
                 error={graph.error}
-                onFit={fit}
-                onLess={() => setLimit(LEAST)}
-                onWhole={state.focus ? () => change({ focus: "" }) : null}
-                onRetry={again}
+                onShowAll={showAll}
+                onReduce={() => setLimit(REDUCED_MERGE)}
+                onEndFocus={state.focus ? () => update({ focus: "" }) : null}
+                onRetry={reload}
               />
             ) : (
-              <Graph
-                flame={shown}
+              <ProfileView
+                data={data}
                 loading={graph.state === "loading"}
-                limited={limit}
+                limit={limit}
                 state={state}
-                change={change}
+                update={update}
                 dark={dark}
               />
             )}
@@ -192,24 +198,34 @@ export function App() {
   );
 }
 
-// What is looked at of another service: all of it, in the same range and looking the same.
-function only(service: string): Partial<State> {
-  const { type, sample, picked, labels, diff, basePicked, baseLabels, group, search, zoom, focus } = START;
-  return { service, type, sample, picked, labels, diff, basePicked, baseLabels, group, search, zoom, focus };
+// Another service: with the same range and settings, and without anything that names a part of this one's profiles.
+function switchService(service: string): Partial<State> {
+  const { profileType, labels, diff, baseLabels, baseSelection, selection, groupBy, search } = DEFAULT_STATE;
+  const reset = { labels, diff, baseLabels, baseSelection, selection, groupBy, search };
+  return { service, ...switchProfileType(profileType), ...reset };
 }
 
-// All that decides what the graph shows, and nothing that only decides how.
-function looked(state: State): unknown[] {
-  const { service, type, sample, focus, diff } = state;
-  const base = diff ? [state.basePicked ?? state.range, formatMatchers(state.baseLabels)] : null;
-  return [service, type, sample, focus, state.picked ?? state.range, formatMatchers(state.labels), base];
+function switchProfileType(profileType: string): Partial<State> {
+  return { profileType, sampleType: "", zoom: "", focus: "" };
 }
 
-function notice(error: Error): string {
-  return error instanceof ApiError && error.status === 404 ? "Nothing in this range." : error.message;
+// Returns the parts of the state that the timeline depends on.
+function timelineInputs({ service, profileType, range, groupBy, diff, labels }: State): unknown[] {
+  return [service, profileType, range, groupBy, diff ? "" : formatMatchers(labels)];
 }
 
-function Mark() {
+// Returns the parts of the state that the flame graph's data depend on.
+function graphInputs(state: State): unknown[] {
+  const { service, profileType, sampleType, focus, range, selection, labels, diff } = state;
+  const base = diff ? [state.baseSelection ?? range, formatMatchers(state.baseLabels)] : null;
+  return [service, profileType, sampleType, focus, selection ?? range, formatMatchers(labels), base];
+}
+
+function timelineMessage(error: Error): string {
+  return error instanceof ApiError && error.status === 404 ? "No profiles in this time range." : error.message;
+}
+
+function Logo() {
   return (
     <svg width="18" height="18" viewBox="0 0 18 18" aria-hidden="true">
       <rect x="1" y="2" width="16" height="4" rx="1" fill="var(--accent)" />

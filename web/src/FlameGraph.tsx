@@ -1,188 +1,187 @@
+import type { ComponentChildren } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { draw, levelAt, ROW, rowTop, type Look, type Window } from "./draw";
-import { calm, useSize } from "./hooks";
-import { shownFrame, type Side } from "./frames";
+import { drawFlameGraph, levelAt, ROW_HEIGHT, rowTop, type FrameStyle, type Viewport } from "./draw";
+import { FrameDetails, type ValueContext } from "./frames";
+import { prefersReducedMotion, useSize } from "./hooks";
 import type { Tree } from "./tree";
 
 interface Props {
   label: string;
   tree: Tree;
-  look: Look;
-  side: Side;
-  zoom: string;
-  flip: boolean;
-  top: number;
-  height: number | null; // pixels, or null for all the room there is
-  onZoom: (mark: string) => void;
-  onPick: (node: number) => void;
-  onFocus: (name: string) => void;
+  style: FrameStyle;
+  context: ValueContext;
+  zoom: string; // a stack's id
+  rootAtBottom: boolean;
+  topLevel: number;
+  onZoom: (stackId: string) => void;
+  onSelect: (node: number) => void;
+  onFocus: (functionName: string) => void;
 }
 
-const DURATION = 160; // milliseconds that a zoom takes
+const ZOOM_MILLISECONDS = 160;
 
-export function FlameView(props: Props) {
-  const { tree, look, side, flip, top } = props;
-  const box = useRef<HTMLDivElement>(null);
+// A flame graph on a canvas, with zoom, tooltip and keyboard navigation.
+export function FlameGraph(props: Props) {
+  const { tree, style, context, rootAtBottom, topLevel } = props;
+  const scroller = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const size = useSize(box);
-  const zoomed = useMemo(() => tree.marked(props.zoom), [tree, props.zoom]);
-  const shown = useRef({ tree, left: tree.left[zoomed]!, right: tree.right[zoomed]! });
+  const { width, height } = useSize(scroller);
+  const zoomed = useMemo(() => tree.findStack(props.zoom), [tree, props.zoom]);
+  const visible = useRef({ tree, left: tree.left[zoomed]!, right: tree.right[zoomed]! });
   const [hovered, setHovered] = useState<{ node: number; x: number; y: number } | null>(null);
   const [cursor, setCursor] = useState(zoomed);
-  const [, settle] = useState(0); // outlines lie on what was drawn, and are laid again after it
-  const height = Math.min(size.height, Math.max(size.height, ROW));
+  const [, setDrawings] = useState(0); // counts drawings, so that the outlines are placed again after each
 
-  const view = useCallback(
-    (): Window => ({
-      left: shown.current.left,
-      right: shown.current.right,
-      width: size.width,
+  const viewport = useCallback(
+    (): Viewport => ({
+      left: visible.current.left,
+      right: visible.current.right,
+      width,
       height,
-      scroll: box.current ? scrolled(box.current, flip) : 0,
-      top,
-      flip,
+      scroll: scroller.current ? scrollOffset(scroller.current, rootAtBottom) : 0,
+      topLevel,
+      rootAtBottom,
     }),
-    [size, height, top, flip],
+    [width, height, topLevel, rootAtBottom],
   );
   const redraw = useCallback(() => {
-    if (canvas.current && size.width) draw(canvas.current, tree, view(), look);
-  }, [tree, look, view, size]);
+    if (canvas.current && width) drawFlameGraph(canvas.current, tree, viewport(), style);
+  }, [tree, style, viewport, width]);
 
   useEffect(() => setCursor(zoomed), [tree, zoomed]);
 
-  // To the frame that was zoomed to, in some steps, unless it is another tree.
+  // Moves to the zoomed frame: in an animation, unless the tree is another one.
   useLayoutEffect(() => {
-    const goal = { tree, left: tree.left[zoomed]!, right: tree.right[zoomed]! };
-    const from = { ...shown.current };
-    const still = from.left === goal.left && from.right === goal.right;
-    if (from.tree !== tree || still || calm() || !size.width) {
-      shown.current = goal;
+    const start = visible.current;
+    const target = { tree, left: tree.left[zoomed]!, right: tree.right[zoomed]! };
+    const unchanged = start.left === target.left && start.right === target.right;
+    if (start.tree !== tree || unchanged || prefersReducedMotion() || !width) {
+      visible.current = target;
       redraw();
-      settle((count) => count + 1);
+      setDrawings((count) => count + 1);
       return;
     }
-    let frame = 0;
-    const begin = performance.now();
-    const step = (now: number): void => {
-      const part = Math.min(1, Math.max(0, (now - begin) / DURATION));
-      const eased = 1 - (1 - part) ** 3;
-      shown.current = {
+    let request = 0;
+    const startTime = performance.now();
+    const animate = (now: number): void => {
+      const progress = Math.min(1, Math.max(0, (now - startTime) / ZOOM_MILLISECONDS));
+      const eased = 1 - (1 - progress) ** 3;
+      visible.current = {
         tree,
-        left: from.left + (goal.left - from.left) * eased,
-        right: from.right + (goal.right - from.right) * eased,
+        left: start.left + (target.left - start.left) * eased,
+        right: start.right + (target.right - start.right) * eased,
       };
       redraw();
-      if (part < 1) frame = requestAnimationFrame(step);
-      else settle((count) => count + 1);
+      if (progress < 1) request = requestAnimationFrame(animate);
+      else setDrawings((count) => count + 1);
     };
-    frame = requestAnimationFrame(step);
-    return () => cancelAnimationFrame(frame);
-  }, [tree, zoomed, redraw, size]);
+    request = requestAnimationFrame(animate);
+    return () => cancelAnimationFrame(request);
+  }, [tree, zoomed, redraw, width]);
 
-  // A flame's root is at the bottom: that is what is looked at first.
+  // Scrolls to the root.
   useLayoutEffect(() => {
-    if (box.current) box.current.scrollTop = flip ? box.current.scrollHeight : 0;
-  }, [tree, flip, size.height]);
+    if (scroller.current) scroller.current.scrollTop = rootAtBottom ? scroller.current.scrollHeight : 0;
+  }, [tree, rootAtBottom, height]);
 
-  const find = (event: MouseEvent): number => {
+  const positionOf = (event: MouseEvent): { x: number; y: number } => {
     const bounds = canvas.current!.getBoundingClientRect();
-    const now = view();
-    const place = now.left + ((event.clientX - bounds.left) / bounds.width) * (now.right - now.left);
-    return tree.at(levelAt(event.clientY - bounds.top, now), place);
+    return { x: event.clientX - bounds.left, y: event.clientY - bounds.top };
+  };
+  const nodeOf = (event: MouseEvent): number => {
+    const { x, y } = positionOf(event);
+    const { left, right } = visible.current;
+    return tree.nodeAt(levelAt(y, viewport()), left + (x / width) * (right - left));
   };
   const zoomTo = (node: number): void => {
-    props.onPick(node);
-    props.onZoom(node > 0 ? tree.markOf(node) : "");
+    props.onSelect(node);
+    props.onZoom(node > 0 ? tree.stackId(node) : "");
   };
   const focus = (node: number): void => {
-    const name = side.functions.name[tree.fn[node]!]; // as it is in the profile, not as it is shown
+    const name = context.functions.name[tree.fn[node]!]; // not sanitized: the server compares it
     if (name !== undefined) props.onFocus(name);
   };
-  const move = (node: number): void => {
-    if (node < 0 || tree.depth[node]! < top) return;
+  const moveTo = (node: number): void => {
+    if (node < 0 || tree.depth[node]! < topLevel) return;
     setCursor(node);
-    props.onPick(node);
-    reveal(box.current!, rowTop(tree.depth[node]!, view()), height);
+    props.onSelect(node);
+    scrollToRow(scroller.current!, rowTop(tree.depth[node]!, viewport()), height);
   };
-  const onKey = (event: KeyboardEvent): void => {
+  const onKeyDown = (event: KeyboardEvent): void => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const down = flip ? "ArrowUp" : "ArrowDown";
-    const up = flip ? "ArrowDown" : "ArrowUp";
-    const act: Record<string, () => void> = {
-      [down]: () => move(tree.first[cursor]!),
-      [up]: () => move(cursor ? tree.parent[cursor]! : -1),
-      ArrowRight: () => move(tree.next[cursor]!),
-      ArrowLeft: () => move(tree.previous[cursor]!),
-      Home: () => move(top ? tree.first[0]! : 0),
+    const towardsLeaves = rootAtBottom ? "ArrowUp" : "ArrowDown";
+    const towardsRoot = rootAtBottom ? "ArrowDown" : "ArrowUp";
+    const actions: Record<string, () => void> = {
+      [towardsLeaves]: () => moveTo(tree.firstChild[cursor]!),
+      [towardsRoot]: () => moveTo(cursor ? tree.parent[cursor]! : -1),
+      ArrowRight: () => moveTo(tree.next[cursor]!),
+      ArrowLeft: () => moveTo(tree.previous[cursor]!),
+      Home: () => moveTo(topLevel ? tree.firstChild[0]! : 0),
       Enter: () => zoomTo(cursor),
       " ": () => zoomTo(cursor),
       Escape: () => zoomTo(0),
       Backspace: () => zoomTo(zoomed ? tree.parent[zoomed]! : 0),
       s: () => focus(cursor),
     };
-    const found = act[event.key];
-    if (!found) return;
+    const action = actions[event.key];
+    if (!action) return;
     event.preventDefault();
-    found();
+    action();
   };
 
-  const outline = (node: number) => {
-    const now = view();
-    const scale = now.width / (now.right - now.left);
-    const left = Math.max(0, (tree.left[node]! - now.left) * scale);
-    const right = Math.min(now.width, (tree.right[node]! - now.left) * scale);
+  const outlineOf = (node: number) => {
+    const { left, right } = visible.current;
+    const scale = width / (right - left);
+    const x = Math.max(0, (tree.left[node]! - left) * scale);
+    const end = Math.min(width, (tree.right[node]! - left) * scale);
     return {
-      left: `${left}px`,
-      width: `${Math.max(2, right - left)}px`,
-      top: `${rowTop(tree.depth[node]!, now)}px`,
+      left: `${x}px`,
+      width: `${Math.max(2, end - x)}px`,
+      top: `${rowTop(tree.depth[node]!, viewport())}px`,
     };
   };
-  const rows = tree.levels.length - top;
+  const contentHeight = Math.max((tree.levels.length - topLevel) * ROW_HEIGHT, height);
   return (
     <div
       class="flame"
-      ref={box}
-      style={props.height === null ? {} : { height: `${props.height}px` }}
+      ref={scroller}
       onScroll={() => {
         setHovered(null);
         redraw();
-        settle((count) => count + 1);
+        setDrawings((count) => count + 1);
       }}
     >
-      <div class="flame-all" style={{ height: `${Math.max(rows * ROW, height)}px` }}>
-        <div class="flame-seen" style={{ height: `${height}px` }}>
+      <div style={{ height: `${contentHeight}px` }}>
+        <div class="flame-viewport" style={{ height: `${height}px` }}>
           <canvas
             ref={canvas}
             tabIndex={0}
             role="application"
             aria-roledescription="flame graph"
-            aria-label={`${props.label}. Arrow keys move between frames, Enter zooms, Escape shows all, s opens callers and callees.`}
-            style={{ width: `${size.width}px`, height: `${height}px` }}
+            aria-label={`${props.label}. Arrow keys move between frames, Enter zooms in, Escape resets the zoom, s shows callers and callees.`}
+            style={{ width: `${width}px`, height: `${height}px` }}
             onMouseMove={(event) => {
-              const node = find(event);
-              const bounds = canvas.current!.getBoundingClientRect();
-              setHovered(
-                node < 0 ? null : { node, x: event.clientX - bounds.left, y: event.clientY - bounds.top },
-              );
+              const node = nodeOf(event);
+              setHovered(node < 0 ? null : { node, ...positionOf(event) });
             }}
             onMouseLeave={() => setHovered(null)}
             onClick={(event) => {
-              const node = find(event);
+              const node = nodeOf(event);
               if (node < 0) return;
               if (event.shiftKey) focus(node);
               else zoomTo(node);
             }}
-            onKeyDown={onKey}
+            onKeyDown={onKeyDown}
           />
-          {cursor >= 0 && cursor < tree.count && tree.depth[cursor]! >= top && (
-            <div class="outline cursor" style={outline(cursor)} />
+          {cursor < tree.count && tree.depth[cursor]! >= topLevel && (
+            <div class="outline cursor" style={outlineOf(cursor)} />
           )}
           {hovered && hovered.node < tree.count && (
             <>
-              <div class="outline" style={outline(hovered.node)} />
-              <Tip x={hovered.x} y={hovered.y} width={size.width} height={height}>
-                {shownFrame(tree, hovered.node, side)}
-              </Tip>
+              <div class="outline" style={outlineOf(hovered.node)} />
+              <Tooltip x={hovered.x} y={hovered.y} width={width} height={height}>
+                <FrameDetails tree={tree} node={hovered.node} context={context} />
+              </Tooltip>
             </>
           )}
         </div>
@@ -191,24 +190,33 @@ export function FlameView(props: Props) {
   );
 }
 
-function Tip(props: { x: number; y: number; width: number; height: number; children: preact.ComponentChildren }) {
-  const { x, y, width, height } = props;
-  const place = {
+interface TooltipProps {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+  children: ComponentChildren;
+}
+
+// Lies on that side of the pointer where there is more room.
+function Tooltip({ x, y, width, height, children }: TooltipProps) {
+  const position = {
     ...(x < width / 2 ? { left: `${x + 14}px` } : { right: `${width - x + 14}px` }),
     ...(y < height / 2 ? { top: `${y + 16}px` } : { bottom: `${height - y + 12}px` }),
   };
   return (
-    <div class="tip" style={place}>
-      {props.children}
+    <div class="tooltip" style={position}>
+      {children}
     </div>
   );
 }
 
-function scrolled(box: HTMLElement, flip: boolean): number {
-  return flip ? box.scrollHeight - box.clientHeight - box.scrollTop : box.scrollTop;
+// Returns the pixels between the root's row and the edge that it lies at when not scrolled.
+function scrollOffset(scroller: HTMLElement, rootAtBottom: boolean): number {
+  return rootAtBottom ? scroller.scrollHeight - scroller.clientHeight - scroller.scrollTop : scroller.scrollTop;
 }
 
-function reveal(box: HTMLElement, top: number, height: number): void {
-  if (top < 0) box.scrollTop += top;
-  else if (top + ROW > height) box.scrollTop += top + ROW - height;
+function scrollToRow(scroller: HTMLElement, top: number, height: number): void {
+  if (top < 0) scroller.scrollTop += top;
+  else if (top + ROW_HEIGHT > height) scroller.scrollTop += top + ROW_HEIGHT - height;
 }

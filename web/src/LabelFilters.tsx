@@ -1,44 +1,57 @@
 import { useId, useState } from "preact/hooks";
-import type { Choices } from "./api";
-import { OPERATORS, shownMatcher, type Matcher, type Operator } from "./labels";
-import { plain } from "./names";
+import type { ServiceDetails } from "./api";
+import { displayMatcher, OPERATORS, type Matcher, type Operator } from "./labels";
+import { sanitize } from "./names";
 
 interface Props {
   title: string;
-  kind?: "now" | "base";
   matchers: Matcher[];
-  choices: Choices | null;
+  details: ServiceDetails | null;
   onChange: (matchers: Matcher[]) => void;
 }
 
-export function Filters({ title, kind, matchers, choices, onChange }: Props) {
-  const [open, setOpen] = useState(false);
+const MAX_NAME_LENGTH = 60;
+
+// The label matchers of one side, which can be removed and added.
+export function LabelFilters({ title, matchers, details, onChange }: Props) {
+  const [editing, setEditing] = useState(false);
   return (
-    <div class={`filters ${kind ?? ""}`} role="group" aria-label={title}>
+    <div class="filters" role="group" aria-label={title}>
       <span class="caption">{title}</span>
-      {matchers.map((matcher, i) => (
-        <span class="chip" key={i}>
-          <span dir="auto">{plain(shownMatcher(matcher)).slice(0, 60)}</span>
-          <button
-            type="button"
-            aria-label={`Remove ${plain(shownMatcher(matcher)).slice(0, 60)}`}
-            onClick={() => onChange(matchers.filter((_, j) => j !== i))}
-          >
-            ×
-          </button>
-        </span>
-      ))}
-      {!matchers.length && !open && <span class="note">all</span>}
-      {open ? (
-        <Editor
-          choices={choices}
-          onDone={(matcher) => {
-            setOpen(false);
-            if (matcher) onChange([...matchers, matcher]);
+      {matchers.map((matcher, i) => {
+        const name = sanitize(displayMatcher(matcher)).slice(0, MAX_NAME_LENGTH);
+        return (
+          <span class="chip" key={i}>
+            <span dir="auto">{name}</span>
+            <button
+              type="button"
+              aria-label={`Remove ${name}`}
+              onClick={() => onChange(matchers.filter((_, j) => j !== i))}
+            >
+              ×
+            </button>
+          </span>
+        );
+      })}
+      {!matchers.length && !editing && <span class="note">all</span>}
+      {editing && details ? (
+        <MatcherEditor
+          labels={details.labels}
+          onAdd={(matcher) => {
+            setEditing(false);
+            onChange([...matchers, matcher]);
           }}
+          onCancel={() => setEditing(false)}
         />
       ) : (
-        <button type="button" class="small" aria-label={`+ label: ${title}`} onClick={() => setOpen(true)}>
+        // Without the service's labels, the editor could not suggest any.
+        <button
+          type="button"
+          class="small"
+          aria-label={`+ label: ${title}`}
+          disabled={!details}
+          onClick={() => setEditing(true)}
+        >
           + label
         </button>
       )}
@@ -46,41 +59,43 @@ export function Filters({ title, kind, matchers, choices, onChange }: Props) {
   );
 }
 
-function Editor({ choices, onDone }: { choices: Choices | null; onDone: (matcher: Matcher | null) => void }) {
+interface EditorProps {
+  labels: ServiceDetails["labels"];
+  onAdd: (matcher: Matcher) => void;
+  onCancel: () => void;
+}
+
+function MatcherEditor({ labels, onAdd, onCancel }: EditorProps) {
   const id = useId();
-  const known = choices?.labels ?? [];
-  const [key, setKey] = useState(known[0]?.key ?? "");
+  const [key, setKey] = useState(labels[0]?.key ?? "");
   const [op, setOp] = useState<Operator>("=");
   const [value, setValue] = useState("");
-  const values = known.find((one) => one.key === key)?.values ?? [];
+  const values = labels.find((label) => label.key === key)?.values ?? [];
   return (
     <form
       class="editor"
       onSubmit={(event) => {
         event.preventDefault();
-        onDone(key ? { key, op, value } : null);
+        onAdd({ key, op, value });
       }}
-      onKeyDown={(event) => event.key === "Escape" && onDone(null)}
+      onKeyDown={(event) => event.key === "Escape" && onCancel()}
     >
       <input
         aria-label="Label"
         list={`${id}-keys`}
         value={key}
         size={10}
+        required
         autoFocus
         onInput={(event) => {
           setKey(event.currentTarget.value);
           setValue("");
         }}
       />
-      <datalist id={`${id}-keys`}>
-        {known.map((one) => (
-          <option key={one.key} value={one.key} />
-        ))}
-      </datalist>
-      <select aria-label="Condition" value={op} onChange={(event) => setOp(event.currentTarget.value as Operator)}>
-        {OPERATORS.map((one) => (
-          <option key={one}>{one}</option>
+      <Suggestions id={`${id}-keys`} values={labels.map((label) => label.key)} />
+      <select aria-label="Operator" value={op} onChange={(event) => setOp(event.currentTarget.value as Operator)}>
+        {OPERATORS.map((operator) => (
+          <option key={operator}>{operator}</option>
         ))}
       </select>
       <input
@@ -90,17 +105,23 @@ function Editor({ choices, onDone }: { choices: Choices | null; onDone: (matcher
         size={14}
         onInput={(event) => setValue(event.currentTarget.value)}
       />
-      <datalist id={`${id}-values`}>
-        {values.map((one) => (
-          <option key={one} value={one} />
-        ))}
-      </datalist>
+      <Suggestions id={`${id}-values`} values={values} />
       <button type="submit" class="small">
         Add
       </button>
-      <button type="button" class="small" aria-label="Cancel" onClick={() => onDone(null)}>
+      <button type="button" class="small" aria-label="Cancel" onClick={onCancel}>
         ×
       </button>
     </form>
+  );
+}
+
+function Suggestions({ id, values }: { id: string; values: string[] }) {
+  return (
+    <datalist id={id}>
+      {values.map((value) => (
+        <option key={value} value={value} />
+      ))}
+    </datalist>
   );
 }

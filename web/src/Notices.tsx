@@ -1,15 +1,22 @@
-import { ApiError } from "./api";
-import { plain } from "./names";
+import { ApiError, pageUrl } from "./api";
+import { sanitize } from "./names";
 
-export function Start({ services, onChoose }: { services: string[]; onChoose: (service: string) => void }) {
+export const REDUCED_MERGE = 100; // profiles, if there are too many to merge all of them
+
+interface ServiceListProps {
+  services: string[];
+  onChoose: (service: string) => void;
+}
+
+export function ServiceList({ services, onChoose }: ServiceListProps) {
   return (
-    <section class="start">
-      <h1>Which service?</h1>
+    <section class="message">
+      <h1>Choose a service</h1>
       <ul>
         {services.map((service) => (
           <li key={service}>
             <button type="button" dir="auto" onClick={() => onChoose(service)}>
-              {plain(service)}
+              {sanitize(service)}
             </button>
           </li>
         ))}
@@ -18,70 +25,73 @@ export function Start({ services, onChoose }: { services: string[]; onChoose: (s
   );
 }
 
-interface FailureProps {
+interface ErrorProps {
   error: Error;
   onRetry: () => void;
 }
 
-export function Failure({ error, onRetry }: FailureProps) {
+// Shown in place of the page's content if the services, or the details of one, cannot be loaded.
+export function ServiceError({ error, onRetry }: ErrorProps) {
   const empty = error instanceof ApiError && error.status === 404;
-  const url = new URL("api/0/profiles", document.baseURI.replace(/[?#].*/s, "")).href;
   return (
-    <section class="start" role="alert">
-      <h1>{empty ? "Nothing is stored yet" : "That did not work"}</h1>
-      <p>{sentence(error)}</p>
+    <section class="message" role="alert">
+      <h1>{empty ? "No profiles yet" : "The request failed"}</h1>
+      <p>{sentenceOf(error)}</p>
       {empty && (
         <>
-          <p>Post a first profile, as of a Go program with net/http/pprof:</p>
+          <p>Send a first profile, for example of a Go program that uses net/http/pprof:</p>
           <pre tabIndex={0}>
-            {`curl -o cpu.pb.gz 'http://localhost:6060/debug/pprof/profile?seconds=5'\ncurl --data-binary @cpu.pb.gz '${url}?service=api&type=cpu'`}
+            {"curl -o cpu.pb.gz 'http://localhost:6060/debug/pprof/profile?seconds=5'\n" +
+              `curl --data-binary @cpu.pb.gz '${pageUrl("api/0/profiles").href}?service=api&type=cpu'`}
           </pre>
         </>
       )}
       <button type="button" onClick={onRetry}>
-        Try again
+        Retry
       </button>
     </section>
   );
 }
 
-interface EmptyProps extends FailureProps {
-  onFit: () => void;
-  onLess: () => void;
-  onWhole: (() => void) | null;
+interface GraphErrorProps extends ErrorProps {
+  onShowAll: () => void;
+  onReduce: () => void;
+  onEndFocus: (() => void) | null;
 }
 
-export function Empty({ error, onFit, onLess, onWhole, onRetry }: EmptyProps) {
-  const status = error instanceof ApiError ? error.status : 0;
+// Shown in place of the flame graph, with the actions that may help.
+export function GraphError({ error, onShowAll, onReduce, onEndFocus, onRetry }: GraphErrorProps) {
+  const empty = error instanceof ApiError && error.status === 404;
   return (
-    <section class="start" role="alert">
-      <h2>{status === 404 ? "No profiles here" : "There is no graph"}</h2>
-      <p>{sentence(error)}</p>
+    <section class="message" role="alert">
+      <h2>{empty ? "No profiles found" : "No flame graph"}</h2>
+      <p>{sentenceOf(error)}</p>
       <div class="actions">
-        {status === 404 && (
-          <button type="button" class="primary" onClick={onFit}>
-            Show all there is
+        {empty && (
+          <button type="button" class="primary" onClick={onShowAll}>
+            Show all profiles
           </button>
         )}
-        {status === 422 && (
-          <button type="button" class="primary" onClick={onLess}>
-            Merge 100 of them, evenly spread
+        {error instanceof ApiError && error.mergeIsTooLarge && (
+          <button type="button" class="primary" onClick={onReduce}>
+            Merge {REDUCED_MERGE} profiles, evenly spread
           </button>
         )}
-        {onWhole && (
-          <button type="button" onClick={onWhole}>
-            Back to the whole graph
+        {onEndFocus && (
+          <button type="button" onClick={onEndFocus}>
+            Show the whole graph
           </button>
         )}
         <button type="button" onClick={onRetry}>
-          Try again
+          Retry
         </button>
       </div>
     </section>
   );
 }
 
-function sentence(error: Error): string {
-  const text = plain(error.message);
-  return `${/^\w+=/.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase()}${text.slice(1)}.`;
+// Returns the message as a sentence; one that begins with a parameter, as "from='x': …", keeps its first letter.
+function sentenceOf(error: Error): string {
+  const text = sanitize(error.message);
+  return `${/^\w+=/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1)}.`;
 }

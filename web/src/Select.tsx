@@ -1,22 +1,23 @@
-import { plain } from "./names";
+import { sanitize } from "./names";
 
-interface PickProps {
+interface Props {
   label: string;
   value: string;
   options: string[];
+  emptyName?: string; // what the empty option is called
   onChange: (value: string) => void;
 }
 
-// One of some options.
-export function Pick({ label, value, options, onChange }: PickProps) {
+// A labeled drop-down list. A value that is not among the options is shown, too.
+export function Select({ label, value, options, emptyName = "choose…", onChange }: Props) {
   const all = options.includes(value) ? options : [value, ...options];
   return (
-    <label class="pick">
+    <label class="labeled">
       {label}
       <select aria-label={label} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
-        {all.map((one) => (
-          <option key={one} value={one}>
-            {plain(one) || (label === "Group by" ? "none" : "choose…")}
+        {all.map((option) => (
+          <option key={option} value={option}>
+            {sanitize(option) || emptyName}
           </option>
         ))}
       </select>

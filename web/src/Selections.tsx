@@ -1,66 +1,66 @@
-import type { Choices } from "./api";
-import { Filters } from "./Filters";
-import type { Matcher } from "./labels";
-import { Picked } from "./Ranges";
-import type { Change, Span, State } from "./state";
+import type { ComponentChildren } from "preact";
+import type { ServiceDetails } from "./api";
+import { LabelFilters } from "./LabelFilters";
+import type { State, UpdateState } from "./state";
+import { SelectionPicker } from "./TimeRanges";
 
 interface Props {
   state: State;
-  choices: Choices | null;
-  change: Change;
-  children: preact.ComponentChildren;
+  details: ServiceDetails | null;
+  update: UpdateState;
+  children: ComponentChildren;
 }
 
-// The timeline, and below it which labels and which part of the time are looked at: of one side or of two.
-export function Sides({ state, choices, change, children }: Props) {
-  const { range, picked, basePicked, diff } = state;
-  const set = (name: "labels" | "baseLabels") => (matchers: Matcher[]) => change({ [name]: matchers, zoom: "" });
-  const pick = (name: "picked" | "basePicked") => (span: Span | null) => change({ [name]: span, zoom: "" });
+// The timeline and, below it, the labels and time range that select profiles; in a diff, those of both sides.
+export function Selections({ state, details, update, children }: Props) {
+  const { range, selection, baseSelection, diff } = state;
   return (
-    <section class="explore" aria-label="Timeline">
+    <section class="selections" aria-label="Timeline">
       {children}
       <div class="sides">
         {diff && (
           <div class="side base">
-            <Filters
+            <LabelFilters
               title="Base"
-              kind="base"
               matchers={state.baseLabels}
-              choices={choices}
-              onChange={set("baseLabels")}
+              details={details}
+              onChange={(baseLabels) => update({ baseLabels, zoom: "" })}
             />
-            <Picked name="Base time" kind="base" picked={basePicked} range={range} onChange={pick("basePicked")} />
+            <SelectionPicker
+              name="Base time"
+              selection={baseSelection}
+              range={range}
+              onChange={(changed) => update({ baseSelection: changed, zoom: "" })}
+            />
           </div>
         )}
-        <div class="side now">
-          <Filters
-            title={diff ? "Now" : "Labels"}
-            kind="now"
+        <div class="side comparison">
+          <LabelFilters
+            title={diff ? "Comparison" : "Labels"}
             matchers={state.labels}
-            choices={choices}
-            onChange={set("labels")}
+            details={details}
+            onChange={(labels) => update({ labels, zoom: "" })}
           />
-          <Picked
-            name={diff ? "Time now" : "Time"}
-            kind="now"
-            picked={picked}
+          <SelectionPicker
+            name={diff ? "Comparison time" : "Time"}
+            selection={selection}
             range={range}
-            onChange={pick("picked")}
-            {...(diff ? {} : { onZoom: () => picked && change({ range: picked, picked: null }) })}
+            onChange={(changed) => update({ selection: changed, zoom: "" })}
+            {...(diff ? {} : { onZoom: () => selection && update({ range: selection, selection: null }) })}
           />
         </div>
         {diff && (
-          <fieldset class="drags">
+          <fieldset class="drag-target">
             <legend>Dragging selects</legend>
-            {(["base", "now"] as const).map((one) => (
-              <label key={one}>
+            {(["base", "comparison"] as const).map((side) => (
+              <label key={side}>
                 <input
                   type="radio"
-                  name="drag"
-                  checked={state.drag === one}
-                  onChange={() => change({ drag: one }, false)}
+                  name="drag-target"
+                  checked={state.dragTarget === side}
+                  onChange={() => update({ dragTarget: side }, false)}
                 />
-                {one}
+                {side}
               </label>
             ))}
           </fieldset>

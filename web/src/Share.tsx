@@ -1,88 +1,83 @@
 import { useRef, useState } from "preact/hooks";
-import { key, mergeAddress, pprof } from "./api";
+import { apiKey, fetchPprof, mergeUrl, pageUrl } from "./api";
+import { pprofCommand } from "./pprofCommand";
 import type { State } from "./state";
 
-// What a person types to look at the same with Go's tool. A key is never part of it, only the name of a variable.
-export function command(state: State): string {
-  const keyed = key.get() !== "";
-  const quoted = (base: boolean): string => {
-    const url = mergeAddress(state, base);
-    return keyed ? `"${url.replace("://", "://x:$PROFBUCKET_KEY@")}"` : `'${url}'`;
-  };
-  const sample = state.sample
-    ? ` -sample_index=${/^\w+$/.test(state.sample) ? state.sample : `'${state.sample.replaceAll("'", "")}'`}`
-    : "";
-  return `go tool pprof${sample}${state.diff ? ` -base ${quoted(true)}` : ""} ${quoted(false)}`;
+const STATUS_MILLISECONDS = 4000;
+const DOWNLOAD_MILLISECONDS = 60_000; // until the browser has read the file
+
+interface Props {
+  state: State;
+  onError: (message: string) => void;
 }
 
-export function Share({ state, onError }: { state: State; onError: (text: string) => void }) {
-  const [said, setSaid] = useState("");
+// What takes the selected profiles elsewhere: a link, a command, a file, speedscope.
+export function Share({ state, onError }: Props) {
+  const [status, setStatus] = useState("");
   const timer = useRef(0);
-  const say = (text: string): void => {
-    setSaid(text);
-    clearTimeout(timer.current);
-    timer.current = setTimeout(() => setSaid(""), 4000);
-  };
-  const copy = async (text: string, what: string): Promise<void> => {
+  const hasKey = apiKey.get() !== "";
+  const command = pprofCommand(state, hasKey);
+  const copy = async (name: string, text: string): Promise<void> => {
     try {
       await navigator.clipboard.writeText(text);
-      say(`${what} copied`);
     } catch {
-      onError(`The browser does not let this page copy. ${what}: ${text}`);
+      onError(`The browser denied access to the clipboard. ${name}: ${text}`);
+      return;
     }
+    setStatus(`${name} copied`);
+    clearTimeout(timer.current);
+    timer.current = window.setTimeout(() => setStatus(""), STATUS_MILLISECONDS);
   };
   const download = async (): Promise<void> => {
     try {
-      const url = URL.createObjectURL(await pprof(state));
-      follow(url, `${state.service}-${state.type}.pb.gz`);
-      setTimeout(() => URL.revokeObjectURL(url), 60_000);
+      const url = URL.createObjectURL(await fetchPprof(state));
+      const link = document.createElement("a");
+      link.href = url;
+      link.download = `${state.service}-${state.profileType}.pb.gz`;
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(url), DOWNLOAD_MILLISECONDS);
     } catch (error) {
       onError(`The download failed: ${(error as Error).message}`);
     }
   };
-  const speedscope = async (): Promise<void> => {
-    const opened = open("about:blank"); // now: later the browser would take it for a pop-up
+  const openSpeedscope = async (): Promise<void> => {
+    // Opened before the first await: later, the browser blocks it as a pop-up.
+    const tab = open("about:blank");
     try {
-      const url = URL.createObjectURL(await pprof(state));
-      const page = new URL("ui/speedscope/index.html", document.baseURI.replace(/[?#].*/s, ""));
-      page.hash = `profileURL=${encodeURIComponent(url)}&title=${encodeURIComponent(`${state.service} ${state.type}`)}`;
-      if (opened) opened.location.replace(page);
-      else onError("The browser did not let this page open a window.");
+      const profileUrl = URL.createObjectURL(await fetchPprof(state));
+      const title = `${state.service} ${state.profileType}`;
+      const page = pageUrl("ui/speedscope/index.html");
+      page.hash = `profileURL=${encodeURIComponent(profileUrl)}&title=${encodeURIComponent(title)}`;
+      if (tab) tab.location.replace(page);
+      else onError("The browser blocked the new tab. Allow pop-ups for this page.");
     } catch (error) {
-      opened?.close();
-      onError(`speedscope has nothing to show: ${(error as Error).message}`);
+      tab?.close();
+      onError(`Cannot open speedscope: ${(error as Error).message}`);
     }
   };
   return (
-    <div class="share" role="group" aria-label="Share and leave">
-      <button type="button" onClick={() => copy(location.href, "The link")}>
+    <div class="share" role="group" aria-label="Share and export">
+      <button type="button" onClick={() => copy("Link", location.href)}>
         Copy link
       </button>
-      <button type="button" title={command(state)} onClick={() => copy(command(state), "The command")}>
+      <button type="button" title={command} onClick={() => copy("Command", command)}>
         Copy <code>go tool pprof</code> command
       </button>
-      {key.get() ? (
+      {hasKey ? (
         <button type="button" onClick={download}>
           Download pprof
         </button>
       ) : (
-        <a class="button" href={mergeAddress(state)} download>
+        <a class="button" href={mergeUrl(state)} download>
           Download pprof
         </a>
       )}
-      <button type="button" onClick={speedscope}>
+      <button type="button" onClick={openSpeedscope}>
         Open in speedscope
       </button>
-      <span class="said" role="status">
-        {said}
+      <span class="status" role="status">
+        {status}
       </span>
     </div>
   );
-}
-
-function follow(url: string, name: string): void {
-  const link = document.createElement("a");
-  link.href = url;
-  link.download = name;
-  link.click();
 }

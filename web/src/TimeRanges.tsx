@@ -1,35 +1,35 @@
 import { useEffect, useState } from "preact/hooks";
-import type { Span } from "./state";
+import type { TimeRange } from "./state";
 import { PRESETS } from "./times";
 
 interface RangeProps {
-  range: Span;
-  onChange: (range: Span) => void;
-  onFit: () => void;
+  range: TimeRange;
+  onChange: (range: TimeRange) => void;
+  onShowAll: () => void;
   onReload: () => void;
 }
 
-// What the timeline shows: a preset, all there is, or any two times.
-export function RangePicker({ range, onChange, onFit, onReload }: RangeProps) {
+// The range of the timeline: a preset, all profiles, or any two times.
+export function TimeRangePicker({ range, onChange, onShowAll, onReload }: RangeProps) {
   return (
     <div class="ranges" role="group" aria-label="Time range">
       <div class="presets">
-        {PRESETS.map(([name, span]) => (
+        {PRESETS.map(([name, preset]) => (
           <button
             type="button"
             key={name}
-            aria-pressed={span.from === range.from && span.to === range.to}
-            onClick={() => onChange(span)}
+            aria-pressed={preset.from === range.from && preset.to === range.to}
+            onClick={() => onChange(preset)}
           >
             {name}
           </button>
         ))}
-        <button type="button" title="From the first profile to the last" onClick={onFit}>
+        <button type="button" title="From the first profile to the last" onClick={onShowAll}>
           All
         </button>
       </div>
-      <Moment label="From" value={range.from} onChange={(from) => onChange({ ...range, from })} />
-      <Moment label="To" value={range.to} onChange={(to) => onChange({ ...range, to })} />
+      <TimeInput label="From" value={range.from} onChange={(from) => onChange({ ...range, from })} />
+      <TimeInput label="To" value={range.to} onChange={(to) => onChange({ ...range, to })} />
       <button type="button" onClick={onReload}>
         Reload
       </button>
@@ -37,24 +37,23 @@ export function RangePicker({ range, onChange, onFit, onReload }: RangeProps) {
   );
 }
 
-interface PickedProps {
+interface SelectionProps {
   name: string;
-  kind: "now" | "base";
-  picked: Span | null;
-  range: Span;
-  onChange: (picked: Span | null) => void;
+  selection: TimeRange | null;
+  range: TimeRange;
+  onChange: (selection: TimeRange | null) => void;
   onZoom?: () => void;
 }
 
-// The part of the timeline that is looked at; dragging does the same.
-export function Picked({ name, kind, picked, range, onChange, onZoom }: PickedProps) {
+// The selected part of the range. Dragging on the timeline selects one, too.
+export function SelectionPicker({ name, selection, range, onChange, onZoom }: SelectionProps) {
   return (
-    <div class={`picked ${kind}`} role="group" aria-label={name}>
-      {picked ? (
+    <div class="selection" role="group" aria-label={name}>
+      {selection ? (
         <>
           <span class="caption">{name}</span>
-          <Moment label="from" value={picked.from} onChange={(from) => onChange({ ...picked, from })} />
-          <Moment label="to" value={picked.to} onChange={(to) => onChange({ ...picked, to })} />
+          <TimeInput label="from" value={selection.from} onChange={(from) => onChange({ ...selection, from })} />
+          <TimeInput label="to" value={selection.to} onChange={(to) => onChange({ ...selection, to })} />
           {onZoom && (
             <button type="button" class="small" onClick={onZoom}>
               Zoom in
@@ -66,26 +65,38 @@ export function Picked({ name, kind, picked, range, onChange, onZoom }: PickedPr
         </>
       ) : (
         <>
-          <button type="button" class="small" aria-label={`Pick a part: ${name}`} onClick={() => onChange(range)}>
-            Pick a part
+          <button
+            type="button"
+            class="small"
+            aria-label={`Select a range: ${name}`}
+            onClick={() => onChange(range)}
+          >
+            Select a range
           </button>
-          <span class="note">of the range, or drag on the timeline</span>
+          <span class="note">or drag on the timeline</span>
         </>
       )}
     </div>
   );
 }
 
-function Moment({ label, value, onChange }: { label: string; value: string; onChange: (value: string) => void }) {
+interface TimeInputProps {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+}
+
+// A text field for a time. Enter and leaving it apply the text, Escape restores the value.
+function TimeInput({ label, value, onChange }: TimeInputProps) {
   const [text, setText] = useState(value);
   useEffect(() => setText(value), [value]);
-  const commit = (): void => {
-    const wanted = text.trim();
-    if (!wanted) setText(value);
-    else if (wanted !== value) onChange(wanted);
+  const apply = (): void => {
+    const time = text.trim();
+    if (!time) setText(value);
+    else if (time !== value) onChange(time);
   };
   return (
-    <label class="moment">
+    <label class="time">
       {label}
       <input
         aria-label={label}
@@ -94,9 +105,9 @@ function Moment({ label, value, onChange }: { label: string; value: string; onCh
         spellcheck={false}
         title="2006-01-02T15:04:05 (UTC), RFC 3339, unix seconds, now, now-1h"
         onInput={(event) => setText(event.currentTarget.value)}
-        onBlur={commit}
+        onBlur={apply}
         onKeyDown={(event) => {
-          if (event.key === "Enter") commit();
+          if (event.key === "Enter") apply();
           if (event.key === "Escape") setText(value);
         }}
       />

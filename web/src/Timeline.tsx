@@ -1,228 +1,231 @@
 import { useRef, useState } from "preact/hooks";
 import type { Series } from "./api";
 import { useSize } from "./hooks";
-import { plain } from "./names";
-import type { Span } from "./state";
-import { isoSecond, secondsOf, shownTick, tickStep } from "./times";
-import { shownValue } from "./units";
+import type { TimeRange } from "./state";
+import { linesOf, TimelineChart, type Line } from "./timelineChart";
+import { formatSecond, formatTick } from "./times";
+import { formatValue } from "./units";
 
-export const LINES = ["#2f6fde", "#c2571a", "#23855b", "#a23fb0", "#b08a00", "#0f8aa0", "#c43b5e", "#6b6f78"];
+const LINE_COLORS = ["#2f6fde", "#c2571a", "#23855b", "#a23fb0", "#b08a00", "#0f8aa0", "#c43b5e", "#6b6f78"];
+const MAX_LINES = LINE_COLORS.length;
 
 interface Band {
-  span: Span | null;
+  side: "comparison" | "base";
+  range: TimeRange | null;
   name: string;
-  kind: "now" | "base";
 }
 
 interface Props {
   series: Series;
-  sample: string;
+  sampleType: string;
   bands: Band[];
-  onDrag: (span: Span) => void;
+  onDrag: (range: TimeRange) => void;
 }
 
-const LEFT = 64;
-const BOTTOM = 18;
-const TOP = 6;
-const MOST = LINES.length;
-
-export function Timeline({ series, sample, bands, onDrag }: Props) {
-  const box = useRef<HTMLDivElement>(null);
-  const { width, height } = useSize(box);
-  const [drag, setDrag] = useState<[number, number] | null>(null);
-  const [hover, setHover] = useState<number | null>(null);
-  const kind = Math.max(
+// The values over time, one line a group. Dragging selects a time range.
+export function Timeline({ series, sampleType, bands, onDrag }: Props) {
+  const plot = useRef<HTMLDivElement>(null);
+  const { width, height } = useSize(plot);
+  const [drag, setDrag] = useState<[number, number] | null>(null); // steps
+  const [hovered, setHovered] = useState<number | null>(null); // a step
+  const sampleTypeIndex = Math.max(
     0,
-    series.sample_types.findIndex((one) => one.type === sample),
+    series.sample_types.findIndex(({ type }) => type === sampleType),
   );
-  const unit = series.sample_types[kind]?.unit ?? "count";
-  const counted = !series.sample_types.length; // of what has no totals, the number of profiles
-  const groups = series.groups.slice(0, MOST).map((group) => ({
-    name: group.others
-      ? `${group.others} others`
-      : group.labels.map(({ value }) => plain(value) || "(none)").join(", "),
-    values: counted ? group.profiles : group.values[kind]!,
-  }));
-  const steps = series.groups[0]?.profiles.length ?? 0;
-  const begin = secondsOf(series.start);
-  const most = Math.max(1, ...groups.map((group) => Math.max(...group.values)));
-  const inner = Math.max(1, width - LEFT - 8);
-  const floor = height - BOTTOM;
-  const slot = inner / Math.max(1, steps);
-  const x = (step: number): number => LEFT + step * slot;
-  const y = (value: number): number => floor - (Math.max(0, value) / most) * (floor - TOP);
-  const stepOf = (event: PointerEvent): number => {
-    const offset = event.clientX - box.current!.getBoundingClientRect().left - LEFT;
-    return Math.min(steps - 1, Math.max(0, Math.floor(offset / slot)));
-  };
-  const spanOf = ([a, b]: [number, number]): Span => ({
-    from: isoSecond(begin + Math.min(a, b) * series.step),
-    to: isoSecond(begin + (Math.max(a, b) + 1) * series.step - 1),
-  });
-  const band = (one: Band) => {
-    if (!one.span) return null;
-    const from = (secondsOf(one.span.from) - begin) / series.step;
-    const to = (secondsOf(one.span.to) + 1 - begin) / series.step;
-    if (Number.isNaN(from) || Number.isNaN(to) || to < 0 || from > steps) return null;
-    const left = Math.max(LEFT, x(from));
-    const right = Math.min(LEFT + inner, x(to));
-    return (
-      <g key={one.kind} class={`band ${one.kind}`}>
-        <rect x={left} y={TOP} width={Math.max(1, right - left)} height={floor - TOP} />
-        <text x={left + 4} y={TOP + 11}>
-          {one.name}
-        </text>
-      </g>
-    );
-  };
-  const tick = tickStep(steps * series.step, inner / 90);
-  const ticks: number[] = [];
-  for (let at = Math.ceil(begin / tick) * tick; at < begin + steps * series.step; at += tick) ticks.push(at);
+  const countsProfiles = !series.sample_types.length;
+  const unit = countsProfiles ? "count" : series.sample_types[sampleTypeIndex]!.unit;
+  const lines = linesOf(series, sampleTypeIndex).slice(0, MAX_LINES);
+  const chart = new TimelineChart(series, lines, width, height);
+  const stepOf = (event: PointerEvent): number =>
+    chart.stepAt(event.clientX - plot.current!.getBoundingClientRect().left);
   return (
     <div class="timeline">
       <div
         class="plot"
-        ref={box}
+        ref={plot}
         onPointerDown={(event) => {
           if (event.button) return;
-          box.current!.setPointerCapture(event.pointerId);
+          plot.current!.setPointerCapture(event.pointerId);
           setDrag([stepOf(event), stepOf(event)]);
         }}
         onPointerMove={(event) => {
-          setHover(stepOf(event));
+          setHovered(stepOf(event));
           if (drag) setDrag([drag[0], stepOf(event)]);
         }}
         onPointerUp={() => {
-          if (drag) onDrag(spanOf(drag));
+          if (drag) onDrag(chart.rangeOf(...drag));
           setDrag(null);
         }}
         onPointerCancel={() => setDrag(null)}
-        onPointerLeave={() => setHover(null)}
+        onPointerLeave={() => setHovered(null)}
       >
         {width > 0 && (
-          <svg
-            width={width}
-            height={height}
-            role="img"
-            aria-label={spoken(groups, steps, begin, series.step, unit)}
-          >
-            {[0, 0.5, 1].map((part) => (
-              <g key={part} class="grid">
-                <line x1={LEFT} x2={LEFT + inner} y1={y(most * part)} y2={y(most * part)} />
-                <text x={LEFT - 6} y={y(most * part) + (part === 1 ? 8 : 3)} text-anchor="end">
-                  {shownValue(counted ? Math.round(most * part) : most * part, counted ? "count" : unit)}
-                </text>
-              </g>
+          <svg width={width} height={height} role="img" aria-label={describeTimeline(lines, chart, unit)}>
+            <ValueAxis
+              chart={chart}
+              format={(value) => formatValue(countsProfiles ? Math.round(value) : value, unit)}
+            />
+            <TimeAxis chart={chart} />
+            {bands.map((band) => (
+              <TimeBand key={band.side} band={band} chart={chart} />
             ))}
-            {ticks.map((at) => (
-              <g key={at} class="grid">
-                <line
-                  x1={x((at - begin) / series.step)}
-                  x2={x((at - begin) / series.step)}
-                  y1={floor}
-                  y2={floor + 4}
-                />
-                <text x={x((at - begin) / series.step) + 3} y={height - 4}>
-                  {shownTick(at, tick)}
-                </text>
-              </g>
-            ))}
-            {bands.map(band)}
-            {groups.length === 1
-              ? groups[0]!.values.map((value, i) =>
-                  value > 0 ? (
-                    <rect
-                      key={i}
-                      class="column"
-                      x={x(i)}
-                      width={Math.max(1, slot - 1)}
-                      y={y(value)}
-                      height={floor - y(value)}
-                    />
-                  ) : null,
-                )
-              : groups.map((group, i) => (
-                  <path key={group.name} class="line" stroke={LINES[i]} d={path(group.values, x, y, slot)} />
-                ))}
+            {lines.length === 1 ? (
+              <Columns values={lines[0]!.values} chart={chart} />
+            ) : (
+              <Lines lines={lines} chart={chart} />
+            )}
             {drag && (
               <rect
                 class="drag"
-                x={x(Math.min(...drag))}
-                width={(Math.abs(drag[1] - drag[0]) + 1) * slot}
-                y={TOP}
-                height={floor - TOP}
+                x={chart.x(Math.min(...drag))}
+                width={(Math.abs(drag[1] - drag[0]) + 1) * chart.stepWidth}
+                y={chart.top}
+                height={chart.bottom - chart.top}
               />
             )}
-            {hover !== null && <line class="hover" x1={x(hover + 0.5)} x2={x(hover + 0.5)} y1={TOP} y2={floor} />}
+            {hovered !== null && (
+              <line
+                class="hover"
+                x1={chart.x(hovered + 0.5)}
+                x2={chart.x(hovered + 0.5)}
+                y1={chart.top}
+                y2={chart.bottom}
+              />
+            )}
           </svg>
         )}
-        {hover !== null && hover < steps && (
+        {hovered !== null && hovered < chart.steps && (
           <div
-            class="tip"
+            class="tooltip"
             style={
-              x(hover) < width / 2 ? { left: `${x(hover + 1) + 8}px` } : { right: `${width - x(hover) + 8}px` }
+              chart.x(hovered) < width / 2
+                ? { left: `${chart.x(hovered + 1) + 8}px` }
+                : { right: `${width - chart.x(hovered) + 8}px` }
             }
           >
-            <div class="where">{shownTime(begin + hover * series.step, series.step)}</div>
-            {groups.map((group, i) => (
-              <div key={group.name} class="numbers">
-                {groups.length > 1 && <i class="dot" style={{ background: LINES[i] }} />}
-                {group.name && <span>{group.name}</span>}
-                <b>{counted ? `${group.values[hover]!} profiles` : shownValue(group.values[hover]!, unit)}</b>
+            <div class="source">{formatStep(hovered, chart)}</div>
+            {lines.map((line, i) => (
+              <div key={i} class="numbers">
+                {lines.length > 1 && <Dot line={i} />}
+                {line.name && <span>{line.name}</span>}
+                <b>
+                  {countsProfiles ? `${line.values[hovered]!} profiles` : formatValue(line.values[hovered]!, unit)}
+                </b>
               </div>
             ))}
           </div>
         )}
       </div>
-      {groups.length > 1 && (
+      {lines.length > 1 && (
         <ul class="legend" aria-label="Groups">
-          {groups.map((group, i) => (
-            <li key={group.name}>
-              <i class="dot" style={{ background: LINES[i] }} />
-              <span dir="auto">{group.name}</span>
+          {lines.map((line, i) => (
+            <li key={i}>
+              <Dot line={i} />
+              <span dir="auto">{line.name}</span>
             </li>
           ))}
-          {series.groups.length > MOST && <li>and {series.groups.length - MOST} more</li>}
+          {series.groups.length > MAX_LINES && <li>and {series.groups.length - MAX_LINES} more</li>}
         </ul>
       )}
     </div>
   );
 }
 
-// Points where there is something, joined where steps follow each other.
-function path(values: number[], x: (step: number) => number, y: (value: number) => number, slot: number): string {
-  return values
-    .map((value, i) => {
-      const at = `${x(i + 0.5).toFixed(1)} ${y(value).toFixed(1)}`;
-      const alone = !values[i - 1] && !values[i + 1] && value > 0;
-      if (alone)
-        return `M${(x(i + 0.5) - slot / 3).toFixed(1)} ${y(value).toFixed(1)}h${((slot * 2) / 3).toFixed(1)}`;
-      if (!value && !values[i - 1] && !values[i + 1]) return "";
-      return `${i && (value || values[i - 1]) ? "L" : "M"}${at}`;
-    })
-    .join("")
-    .replace(/^L/, "M")
-    .replace(/(h[\d.]+)L/g, "$1M");
+function Dot({ line }: { line: number }) {
+  return <i class="dot" style={{ background: LINE_COLORS[line] }} />;
 }
 
-function shownTime(seconds: number, step: number): string {
-  const from = isoSecond(seconds).replace("T", " ");
-  return step === 1 ? `${from} UTC` : `${from} to ${isoSecond(seconds + step).slice(11)} UTC`;
-}
-
-function spoken(
-  groups: { name: string; values: number[] }[],
-  steps: number,
-  begin: number,
-  step: number,
-  unit: string,
-): string {
-  const sums = groups.map(
-    ({ name, values }) =>
-      `${name ? `${name}: ` : ""}${shownValue(
-        values.reduce((a, b) => a + b, 0),
-        unit,
-      )} in all`,
+function ValueAxis({ chart, format }: { chart: TimelineChart; format: (value: number) => string }) {
+  return (
+    <>
+      {[0, 0.5, 1].map((part) => {
+        const value = chart.maxValue * part;
+        const y = chart.y(value);
+        return (
+          <g key={part} class="grid">
+            <line x1={chart.left} x2={chart.right} y1={y} y2={y} />
+            <text x={chart.left - 6} y={y + (part === 1 ? 8 : 3)} text-anchor="end">
+              {format(value)}
+            </text>
+          </g>
+        );
+      })}
+    </>
   );
-  return `Timeline from ${isoSecond(begin)} to ${isoSecond(begin + steps * step)} UTC. ${sums.join("; ")}`;
+}
+
+function TimeAxis({ chart }: { chart: TimelineChart }) {
+  const { step, seconds } = chart.ticks();
+  return (
+    <>
+      {seconds.map((tick) => {
+        const x = chart.x((tick - chart.start) / chart.step);
+        return (
+          <g key={tick} class="grid">
+            <line x1={x} x2={x} y1={chart.bottom} y2={chart.bottom + 4} />
+            <text x={x + 3} y={chart.height - 4}>
+              {formatTick(tick, step)}
+            </text>
+          </g>
+        );
+      })}
+    </>
+  );
+}
+
+function TimeBand({ band, chart }: { band: Band; chart: TimelineChart }) {
+  const position = band.range && chart.bandOf(band.range);
+  if (!position) return null;
+  return (
+    <g class={`band ${band.side}`}>
+      <rect x={position.x} y={chart.top} width={position.width} height={chart.bottom - chart.top} />
+      <text x={position.x + 4} y={chart.top + 11}>
+        {band.name}
+      </text>
+    </g>
+  );
+}
+
+function Columns({ values, chart }: { values: number[]; chart: TimelineChart }) {
+  return (
+    <>
+      {values.map((value, step) =>
+        value > 0 ? (
+          <rect
+            key={step}
+            class="column"
+            x={chart.x(step)}
+            width={Math.max(1, chart.stepWidth - 1)}
+            y={chart.y(value)}
+            height={chart.bottom - chart.y(value)}
+          />
+        ) : null,
+      )}
+    </>
+  );
+}
+
+function Lines({ lines, chart }: { lines: Line[]; chart: TimelineChart }) {
+  return (
+    <>
+      {lines.map((line, i) => (
+        <path key={i} class="line" stroke={LINE_COLORS[i]} d={chart.pathOf(line.values)} />
+      ))}
+    </>
+  );
+}
+
+function formatStep(step: number, chart: TimelineChart): string {
+  const from = formatSecond(chart.secondsAt(step)).replace("T", " ");
+  return chart.step === 1 ? `${from} UTC` : `${from} to ${formatSecond(chart.secondsAt(step + 1)).slice(11)} UTC`;
+}
+
+// Describes the timeline for screen readers.
+function describeTimeline(lines: Line[], chart: TimelineChart, unit: string): string {
+  const totals = lines.map(({ name, values }) => {
+    const total = values.reduce((a, b) => a + b, 0);
+    return `${name ? `${name}: ` : ""}${formatValue(total, unit)} in total`;
+  });
+  const [start, end] = [0, chart.steps].map((step) => formatSecond(chart.secondsAt(step)));
+  return `Timeline from ${start} to ${end} UTC. ${totals.join("; ")}`;
 }

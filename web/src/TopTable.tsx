@@ -1,102 +1,103 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { changeOf, place, shownChange, type Side } from "./frames";
-import { plain } from "./names";
-import { percent, share, shownValue } from "./units";
+import { differenceOf, formatDifference, sourceLocation, type ValueContext } from "./frames";
+import { sanitize } from "./names";
+import { formatPercent, formatValue, fraction } from "./units";
 
 interface Props {
-  side: Side;
-  wanted: Uint8Array | null;
-  chosen: string;
-  onChoose: (name: string) => void;
-  onFocus: (name: string) => void;
+  context: ValueContext;
+  matches: Uint8Array | null;
+  selected: string;
+  onSelect: (functionName: string) => void;
+  onFocus: (functionName: string) => void;
 }
 
 interface Column {
   id: string;
   title: string;
   hint: string;
-  value: (fn: number) => number;
-  shown: (fn: number) => string;
-  part?: (fn: number) => string; // the share beside it
-  bar?: (fn: number) => number; // how long, from -1 to 1
+  sortKey: (fn: number) => number;
+  text: (fn: number) => string;
+  percent?: (fn: number) => string; // next to the text
+  bar?: (fn: number) => number; // its length, from -1 to 1
 }
 
-const PAGE = 100;
+const PAGE_ROWS = 100;
+const MORE_ROWS = 1000;
 
-export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
-  const { functions } = side;
-  const diff = side.totals.length > 1;
-  const columns = useMemo(() => (diff ? changes(side) : values(side)), [side, diff]);
-  const [sort, setSort] = useState<{ id: string; up: boolean } | null>(null);
-  const [count, setCount] = useState(PAGE);
-  const by =
-    sort && (sort.id === "name" || columns.some((column) => column.id === sort.id))
-      ? sort
-      : { id: columns[0]!.id, up: false };
-  useEffect(() => setCount(PAGE), [side, wanted]);
+// The functions by self value or, in a diff, by change.
+export function TopTable({ context, matches, selected, onSelect, onFocus }: Props) {
+  const { functions, totals } = context;
+  const diff = totals.length > 1;
+  const columns = useMemo(() => (diff ? diffColumns(context) : valueColumns(context)), [context, diff]);
+  const [chosenSort, setSort] = useState({ id: "", ascending: false });
+  const [rowCount, setRowCount] = useState(PAGE_ROWS);
+  const sorted = columns.find(({ id }) => id === chosenSort.id);
+  const sort = sorted || chosenSort.id === "name" ? chosenSort : { id: columns[0]!.id, ascending: false };
+  useEffect(() => setRowCount(PAGE_ROWS), [context, matches]);
 
   const rows = useMemo(() => {
-    const found: number[] = [];
-    functions.name.forEach((_, fn) => (!wanted || wanted[fn]) && found.push(fn));
-    const sign = by.up ? -1 : 1;
-    const column = columns.find((one) => one.id === by.id);
-    if (column) {
-      const size = (fn: number): number =>
-        diff && by.id.startsWith("d") ? Math.abs(column.value(fn)) : column.value(fn);
-      found.sort((a, b) => sign * (size(b) - size(a)) || (functions.name[a]! < functions.name[b]! ? -1 : 1));
-    } else found.sort((a, b) => -sign * (functions.name[a]! < functions.name[b]! ? -1 : 1));
-    return found;
-  }, [functions, wanted, columns, by.id, by.up, diff]);
+    const byName = (a: number, b: number): number => (functions.name[a]! < functions.name[b]! ? -1 : 1);
+    const column = columns.find(({ id }) => id === sort.id);
+    const byValue = (a: number, b: number): number => (column ? column.sortKey(a) - column.sortKey(b) : 0);
+    const direction = sort.ascending ? 1 : -1;
+    return functions.name
+      .map((_, fn) => fn)
+      .filter((fn) => !matches || matches[fn])
+      .sort((a, b) => (column ? direction * byValue(a, b) || byName(a, b) : direction * byName(a, b)));
+  }, [functions, matches, columns, sort.id, sort.ascending]);
 
-  const head = (id: string, title: string, hint: string) => (
-    <th key={id} scope="col" class={id} aria-sort={by.id === id ? (by.up ? "ascending" : "descending") : "none"}>
-      <button
-        type="button"
-        title={hint}
-        onClick={() => setSort({ id, up: by.id === id ? !by.up : id === "name" })}
-      >
-        {title}
-        <span class="arrow" aria-hidden="true">
-          {by.id === id ? (by.up ? "▴" : "▾") : ""}
-        </span>
-      </button>
-    </th>
-  );
+  const header = (id: string, title: string, hint: string) => {
+    const order = sort.id === id ? (sort.ascending ? "ascending" : "descending") : "none";
+    return (
+      <th key={id} scope="col" class={id} aria-sort={order}>
+        <button
+          type="button"
+          title={hint}
+          onClick={() => setSort({ id, ascending: sort.id === id ? !sort.ascending : id === "name" })}
+        >
+          {title}
+          <span class="arrow" aria-hidden="true">
+            {{ ascending: "▴", descending: "▾", none: "" }[order]}
+          </span>
+        </button>
+      </th>
+    );
+  };
   return (
     <div class="table" tabIndex={0} role="region" aria-label={diff ? "Largest changes" : "Top functions"}>
       <table>
         <thead>
           <tr>
-            {columns.map((column) => head(column.id, column.title, column.hint))}
-            {head("name", "Function", "By name")}
+            {columns.map(({ id, title, hint }) => header(id, title, hint))}
+            {header("name", "Function", "Sort by name")}
           </tr>
         </thead>
         <tbody>
-          {rows.slice(0, count).map((fn) => {
+          {rows.slice(0, rowCount).map((fn) => {
             const name = functions.name[fn]!;
             return (
-              <tr key={fn} class={name === chosen ? "chosen" : ""}>
+              <tr key={fn} class={name === selected ? "selected" : ""}>
                 {columns.map((column) => (
                   <td key={column.id} class={column.id}>
-                    {column.bar && <Bar part={column.bar(fn)} />}
-                    <span class="value">{column.shown(fn)} </span>
-                    {column.part && <span class="part">{column.part(fn)}</span>}
+                    {column.bar && <Bar length={column.bar(fn)} />}
+                    <span class="value">{column.text(fn)} </span>
+                    {column.percent && <span class="percent">{column.percent(fn)}</span>}
                   </td>
                 ))}
-                <td class="name" title={place(fn, functions)}>
+                <td class="name" title={sourceLocation(fn, functions)}>
                   <button
                     type="button"
                     class="link"
                     dir="auto"
-                    onClick={() => onChoose(name === chosen ? "" : name)}
+                    onClick={() => onSelect(name === selected ? "" : name)}
                   >
-                    {plain(name)}
+                    {sanitize(name)}
                   </button>
                   <button
                     type="button"
                     class="icon"
                     title="Callers and callees"
-                    aria-label={`Callers and callees of ${plain(name).slice(0, 100)}`}
+                    aria-label={`Callers and callees of ${sanitize(name).slice(0, 100)}`}
                     onClick={() => onFocus(name)}
                   >
                     ⇅
@@ -108,81 +109,73 @@ export function TopTable({ side, wanted, chosen, onChoose, onFocus }: Props) {
         </tbody>
       </table>
       {!rows.length && <p class="note">No function matches the search.</p>}
-      {rows.length > count && (
-        <button type="button" class="more" onClick={() => setCount(count + 10 * PAGE)}>
-          Show more: {count} of {rows.length}
-          {functions.count > functions.name.length && !wanted ? `, of ${functions.count} in all` : ""}
+      {rows.length > rowCount && (
+        <button type="button" class="more" onClick={() => setRowCount(rowCount + MORE_ROWS)}>
+          Show more ({rowCount} of {rows.length} shown)
         </button>
+      )}
+      {!matches && functions.count > rows.length && (
+        <p class="note">
+          The {rows.length} largest of {functions.count} functions.
+        </p>
       )}
     </div>
   );
 }
 
-function Bar({ part }: { part: number }) {
-  const width = `${Math.min(100, Math.abs(part) * 100)}%`;
-  return <i class={part < 0 ? "bar less" : "bar"} style={{ width }} aria-hidden="true" />;
+function Bar({ length }: { length: number }) {
+  const width = `${Math.min(100, Math.abs(length) * 100)}%`;
+  return <i class={length < 0 ? "bar less" : "bar"} style={{ width }} aria-hidden="true" />;
 }
 
-function values(side: Side): Column[] {
-  const { functions, totals, sample } = side;
-  const column = (id: string, title: string, hint: string, of: number[]): Column => ({
+function valueColumns({ functions, totals, sampleType }: ValueContext): Column[] {
+  const column = (id: string, title: string, hint: string, values: number[]): Column => ({
     id,
     title,
     hint,
-    value: (fn) => of[fn]!,
-    shown: (fn) => shownValue(of[fn]!, sample.unit),
-    part: (fn) => percent(share(of[fn]!, totals[0]!)),
-    bar: (fn) => share(of[fn]!, totals[0]!),
+    sortKey: (fn) => values[fn]!,
+    text: (fn) => formatValue(values[fn]!, sampleType.unit),
+    percent: (fn) => formatPercent(fraction(values[fn]!, totals[0]!)),
+    bar: (fn) => fraction(values[fn]!, totals[0]!),
   });
   return [
-    column("flat", "Flat", "What it spent itself", functions.flat[0]!),
-    column("cum", "Cum", "With all that it called", functions.cum[0]!),
+    column("self", "Self", "In the function itself (pprof: flat)", functions.flat[0]!),
+    column("total", "Total", "In the function and its callees (pprof: cum)", functions.cum[0]!),
   ];
 }
 
-function changes(side: Side): Column[] {
-  const { functions, totals, sample } = side;
-  const pair = (of: number[][], fn: number): [number, number] => [of[0]![fn]!, of[1]![fn]!];
-  const shown = (value: number, total: number): string =>
-    side.absolute ? shownValue(value, sample.unit) : percent(share(value, total));
-  const change = (id: string, title: string, hint: string, of: number[][]): Column => {
-    const all = of[0]!.map((_, fn) => changeOf(pair(of, fn), side));
-    const most = all.reduce((a, b) => Math.max(a, Math.abs(b)), 0);
+function diffColumns(context: ValueContext): Column[] {
+  const { functions, totals, sampleType, absolute } = context;
+  const unit = absolute ? "" : ", in percentage points";
+  const change = (id: string, title: string, hint: string, bySide: number[][]): Column => {
+    const valuesOf = (fn: number): number[] => bySide.map((values) => values[fn]!);
+    const differences = functions.name.map((_, fn) => differenceOf(valuesOf(fn), context));
+    const largest = differences.reduce((max, difference) => Math.max(max, Math.abs(difference)), 0);
     return {
       id,
       title,
-      hint,
-      value: (fn) => all[fn]!,
-      shown: (fn) => shownChange(pair(of, fn), side),
-      bar: (fn) => share(all[fn]!, most),
+      hint: hint + unit,
+      sortKey: (fn) => Math.abs(differences[fn]!),
+      text: (fn) => formatDifference(valuesOf(fn), context),
+      bar: (fn) => fraction(differences[fn]!, largest),
+    };
+  };
+  const self = (id: string, title: string, side: number): Column => {
+    const values = functions.flat[side]!;
+    const total = totals[side]!;
+    return {
+      id,
+      title,
+      hint: `Self value of the ${id}`,
+      sortKey: (fn) => values[fn]!,
+      text: (fn) =>
+        absolute ? formatValue(values[fn]!, sampleType.unit) : formatPercent(fraction(values[fn]!, total)),
     };
   };
   return [
-    change(
-      "dflat",
-      "Δ flat",
-      side.absolute ? "Change of what it spent itself" : "Change of its own share, in points",
-      functions.flat,
-    ),
-    change(
-      "dcum",
-      "Δ cum",
-      side.absolute ? "Change with all that it called" : "Change of its share with all that it called, in points",
-      functions.cum,
-    ),
-    {
-      id: "base",
-      title: "Base",
-      hint: "What it spent itself in the base",
-      value: (fn) => functions.flat[1]![fn]!,
-      shown: (fn) => shown(functions.flat[1]![fn]!, totals[1]!),
-    },
-    {
-      id: "now",
-      title: "Now",
-      hint: "What it spends itself now",
-      value: (fn) => functions.flat[0]![fn]!,
-      shown: (fn) => shown(functions.flat[0]![fn]!, totals[0]!),
-    },
+    change("self-change", "Δ self", "Change of the self value", functions.flat),
+    change("total-change", "Δ total", "Change of the total value", functions.cum),
+    self("base", "Base", 1),
+    self("comparison", "Comparison", 0),
   ];
 }

@@ -1,158 +1,156 @@
-// The collector's API, as far as the page asks it.
+// The parts of the collector's HTTP API that the page uses.
 
-import { formatMatchers, quote, type Matcher } from "./labels";
-import type { Span, State } from "./state";
+import { formatMatchers, percentEncode } from "./labels";
+import type { State } from "./state";
 
 export interface SampleType {
   type: string;
   unit: string;
 }
 
-export interface Choices {
-  types: string[];
+export interface ServiceDetails {
+  types: string[]; // profile types
   labels: { key: string; values: string[] }[];
-  complete: boolean;
+  complete: boolean; // false if there are too many labels to list
 }
 
+// Totals over time: one number a step in *profiles* (their count) and in *values*, by sample type.
 export interface Series {
   start: string;
-  step: number;
-  sample_types: SampleType[];
+  step: number; // seconds
+  sample_types: SampleType[]; // empty if the profile type has no totals
   groups: {
     labels: { key: string; value: string }[];
     profiles: number[];
     values: number[][];
-    others?: number;
+    others?: number; // the number of small groups that this one sums up
   }[];
 }
 
+// A call tree as columns. Parents come before their children.
 export interface Nodes {
   parent: number[];
-  function: number[]; // a place in the functions; -1 is everything, -2 what was folded
-  values: number[][];
+  function: number[]; // an index of Functions, or tree.ROOT or tree.OTHER
+  values: number[][]; // by side: the comparison, then the base if there is one
 }
 
 export interface Functions {
   name: string[];
   file: string[];
   line: number[];
-  flat: number[][];
+  flat: number[][]; // by side, as Nodes.values
   cum: number[][];
-  count: number;
+  count: number; // of all functions in the merge; the server sends the largest
 }
 
-export interface Flame {
+export interface FlameGraphData {
   sample_type: SampleType;
   sample_types: SampleType[];
-  totals: number[];
+  totals: number[]; // by side
   functions: Functions;
   nodes: Nodes;
-  callers?: Nodes;
-  profiles: { found: number; merged: number; expired: number }[];
+  callers?: Nodes; // if a function is in focus; *nodes* are its callees then
+  profiles: { found: number; merged: number; expired: number }[]; // by side
 }
 
+// An error answer, or status 0 if there was no answer. *code* is the collector's `error_code`.
 export class ApiError extends Error {
   constructor(
     readonly status: number,
     message: string,
+    readonly code = "",
   ) {
     super(message);
   }
+
+  // True if a merge exceeds one of the collector's limits, so that merging fewer profiles helps.
+  get mergeIsTooLarge(): boolean {
+    return /^max_merge(_\w+)?_exceeded$/.test(this.code);
+  }
 }
 
-const KEY = "profbucket.key";
-const NODES = 20000; // frames of one graph; what is smaller is folded on the server
+const API_KEY_ITEM = "profbucket.key";
+const MAX_NODES = 20000; // of a flame graph; the server folds smaller ones
 
-export const key = {
-  get: (): string => sessionStorage.getItem(KEY) ?? "",
-  set: (value: string): void => sessionStorage.setItem(KEY, value),
-  forget: (): void => sessionStorage.removeItem(KEY),
+// The API key lives in this tab's session storage and is sent as a header only.
+export const apiKey = {
+  get: (): string => sessionStorage.getItem(API_KEY_ITEM) ?? "",
+  set: (value: string): void => sessionStorage.setItem(API_KEY_ITEM, value),
+  forget: (): void => sessionStorage.removeItem(API_KEY_ITEM),
 };
 
 type Parameters = Record<string, string | undefined>;
 
-export function address(path: string, parameters: Parameters): string {
+// Returns the URL of a path below the page's own directory.
+export function pageUrl(path: string): URL {
+  return new URL(path, document.baseURI.replace(/[?#].*/s, ""));
+}
+
+// Returns the URL of an API call. Undefined parameters are left out.
+export function apiUrl(path: string, parameters: Parameters): string {
   const query = Object.entries(parameters)
     .filter((pair): pair is [string, string] => pair[1] !== undefined)
-    .map(([name, value]) => `${name}=${quote(value)}`)
+    .map(([name, value]) => `${name}=${percentEncode(value)}`)
     .join("&");
-  return new URL(`${path}?${query}`, document.baseURI.replace(/[?#].*/s, "")).href;
+  return pageUrl(`${path}?${query}`).href;
 }
 
-async function ask(url: string, signal?: AbortSignal): Promise<Response> {
-  const secret = key.get();
-  let response: Response;
-  try {
-    response = await fetch(url, {
-      headers: secret ? { Authorization: `Bearer ${secret}` } : {},
-      credentials: "omit",
-      signal: signal ?? null,
-    });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    throw new ApiError(0, "the collector did not answer, or its answer lies on another host");
-  }
-  if (response.ok) return response;
-  const text = await response.text();
-  let sentence = text.slice(0, 500) || `the collector answered ${response.status}`;
-  try {
-    sentence = (JSON.parse(text) as { error: string }).error;
-  } catch {
-    // a proxy's answer, not the collector's
-  }
-  throw new ApiError(response.status, sentence);
-}
-
-async function body<T>(path: string, parameters: Parameters, signal?: AbortSignal): Promise<T> {
-  const response = await ask(address(path, parameters), signal);
-  return ((await response.json()) as { body: T }).body;
-}
-
-export function selection(state: State, base = false): Parameters {
-  const span: Span = (base ? state.basePicked : state.picked) ?? state.range;
-  const labels: Matcher[] = base ? state.baseLabels : state.labels;
+// Returns the parameters that select the merged profiles: of the base or, by default, the comparison.
+export function selectionParameters(state: State, base = false): Parameters {
+  const { from, to } = (base ? state.baseSelection : state.selection) ?? state.range;
+  const labels = base ? state.baseLabels : state.labels;
   return {
     service: state.service,
-    type: state.type,
-    from: span.from,
-    to: span.to === "now" ? undefined : span.to,
+    type: state.profileType,
+    from,
+    to: to === "now" ? undefined : to,
     labels: labels.length ? formatMatchers(labels) : undefined,
   };
 }
 
-export function services(signal?: AbortSignal): Promise<string[]> {
-  return body("api/0/services", {}, signal);
+export function mergeUrl(state: State, base = false): string {
+  return apiUrl("api/0/profiles/merge", selectionParameters(state, base));
 }
 
-export function choices(service: string, signal?: AbortSignal): Promise<Choices> {
-  return body("api/0/labels", { service }, signal);
+export function fetchServices(signal?: AbortSignal): Promise<string[]> {
+  return fetchBody("api/0/services", {}, signal);
 }
 
-export function series(state: State, signal?: AbortSignal): Promise<Series> {
-  const { service, type, range, labels, diff, group } = state;
-  return body(
+export function fetchServiceDetails(service: string, signal?: AbortSignal): Promise<ServiceDetails> {
+  return fetchBody("api/0/labels", { service }, signal);
+}
+
+// Fetches the timeline. In a diff it shows both sides, so that the labels of one do not apply.
+export function fetchSeries(state: State, signal?: AbortSignal): Promise<Series> {
+  const { service, profileType, range, labels, diff, groupBy } = state;
+  return fetchBody(
     "api/0/series",
     {
       service,
-      type,
+      type: profileType,
       from: range.from,
       to: range.to === "now" ? undefined : range.to,
       labels: labels.length && !diff ? formatMatchers(labels) : undefined,
-      group_by: group || undefined,
+      group_by: groupBy || undefined,
     },
     signal,
   );
 }
 
-export function flame(state: State, limit: number | null, signal?: AbortSignal): Promise<Flame> {
-  const { from, to, labels } = selection(state, true);
-  return body(
+// Fetches a flame graph of the selected profiles, or of at most *limit* of them.
+export function fetchFlameGraph(
+  state: State,
+  limit: number | null,
+  signal?: AbortSignal,
+): Promise<FlameGraphData> {
+  const { from, to, labels } = selectionParameters(state, true);
+  return fetchBody(
     "api/0/profiles/flame",
     {
-      ...selection(state),
-      sample_type: state.sample || undefined,
+      ...selectionParameters(state),
+      sample_type: state.sampleType || undefined,
       focus: state.focus || undefined,
-      max_nodes: String(NODES),
+      max_nodes: String(MAX_NODES),
       limit: limit === null ? undefined : String(limit),
       ...(state.diff ? { base_from: from, base_to: to ?? "now", base_labels: labels ?? "" } : {}),
     },
@@ -160,10 +158,39 @@ export function flame(state: State, limit: number | null, signal?: AbortSignal):
   );
 }
 
-export function mergeAddress(state: State, base = false): string {
-  return address("api/0/profiles/merge", selection(state, base));
+export async function fetchPprof(state: State): Promise<Blob> {
+  return (await request(mergeUrl(state))).blob();
 }
 
-export async function pprof(state: State): Promise<Blob> {
-  return (await ask(mergeAddress(state))).blob();
+async function fetchBody<T>(path: string, parameters: Parameters, signal?: AbortSignal): Promise<T> {
+  const response = await request(apiUrl(path, parameters), signal);
+  return ((await response.json()) as { body: T }).body;
+}
+
+async function request(url: string, signal?: AbortSignal): Promise<Response> {
+  const key = apiKey.get();
+  let response: Response;
+  try {
+    response = await fetch(url, {
+      headers: key ? { Authorization: `Bearer ${key}` } : {},
+      credentials: "omit",
+      signal: signal ?? null,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "the collector did not respond, or redirected to a host that this page may not read");
+  }
+  if (response.ok) return response;
+  throw errorOf(response.status, await response.text());
+}
+
+// Returns the error of an answer. A proxy's answer has no sentence of the collector's: its text is the message.
+export function errorOf(status: number, text: string): ApiError {
+  try {
+    const { error, error_code } = JSON.parse(text) as { error?: string; error_code?: string };
+    if (error) return new ApiError(status, error, error_code);
+  } catch {
+    // not JSON
+  }
+  return new ApiError(status, text.slice(0, 500) || `the collector answered with status ${status}`);
 }

@@ -1,56 +1,66 @@
-// Colours of frames. Text on all of them is dark, in both themes, with a contrast of 4.5 at least.
+// Colors of frames. All of them are light enough for dark text, with a contrast of at least 4.5, in both themes.
 
 import { packageOf } from "./names";
 import { OTHER, type Tree } from "./tree";
 
-const HUES = [28, 48, 205, 150, 340, 270, 180, 95, 12, 235, 310, 125, 60, 190, 250];
-const STEPS = 10;
+const PACKAGE_HUES = [28, 48, 205, 150, 340, 270, 180, 95, 12, 235, 310, 125, 60, 190, 250];
+const CHANGE_STEPS = 10; // colors on each side of zero
 
-export type Paint = (node: number) => string;
+// Returns the CSS color of a node.
+export type NodeColor = (node: number) => string;
 
-export function paintByPackage(tree: Tree, names: readonly string[], dark: boolean): Paint {
-  const known = new Map<string, string>();
-  const colors = names.map((name) => {
-    const own = packageOf(name);
-    let color = known.get(own);
-    if (!color) known.set(own, (color = packageColor(own, dark)));
+export function colorByPackage(tree: Tree, functionNames: readonly string[], dark: boolean): NodeColor {
+  const packageColors = new Map<string, string>();
+  const colors = functionNames.map((name) => {
+    const packageName = packageOf(name);
+    const color = packageColors.get(packageName) ?? packageColor(packageName, dark);
+    packageColors.set(packageName, color);
     return color;
   });
-  return (node) => colors[tree.fn[node]!] ?? neutral(dark, tree.fn[node] === OTHER);
+  return (node) => colors[tree.fn[node]!] ?? neutralColor(tree.fn[node]!, dark);
 }
 
-export function paintPlain(tree: Tree, dark: boolean): Paint {
+export function colorPlain(tree: Tree, dark: boolean): NodeColor {
   const color = dark ? "hsl(36 52% 62%)" : "hsl(38 80% 74%)";
-  return (node) => (tree.fn[node]! >= 0 ? color : neutral(dark, tree.fn[node] === OTHER));
+  return (node) => (tree.fn[node]! >= 0 ? color : neutralColor(tree.fn[node]!, dark));
 }
 
-// From -1, all of it is gone, to 1, all of it is new.
-export function paintChange(change: (node: number) => number, safe: boolean, dark: boolean): Paint {
-  const scale: string[] = [];
-  for (let step = -STEPS; step <= STEPS; step++) scale.push(changeColor(step / STEPS, safe, dark));
-  return (node) => scale[Math.round(Math.max(-1, Math.min(1, change(node))) * STEPS) + STEPS]!;
+// Colors by *changeOf*, from -1 (gone) to 1 (new).
+export function colorByChange(
+  changeOf: (node: number) => number,
+  colorBlindSafe: boolean,
+  dark: boolean,
+): NodeColor {
+  const colors: string[] = [];
+  for (let step = -CHANGE_STEPS; step <= CHANGE_STEPS; step++) {
+    colors.push(changeColor(step / CHANGE_STEPS, colorBlindSafe, dark));
+  }
+  return (node) => colors[Math.round(Math.max(-1, Math.min(1, changeOf(node))) * CHANGE_STEPS) + CHANGE_STEPS]!;
 }
 
-export function changeColor(change: number, safe: boolean, dark: boolean): string {
-  const hue = change > 0 ? (safe ? 30 : 6) : safe ? 214 : 142;
+// Returns red for growth and green for shrinkage, or orange and blue, which color-blind people can tell apart.
+export function changeColor(change: number, colorBlindSafe: boolean, dark: boolean): string {
+  const hue = change > 0 ? (colorBlindSafe ? 30 : 6) : colorBlindSafe ? 214 : 142;
   const size = Math.abs(change);
-  const saturation = Math.round(4 + (change > 0 || safe ? 62 : 34) * Math.sqrt(size));
-  const light = dark ? Math.round(70 - 8 * size) : Math.round(88 - 20 * size);
-  return `hsl(${hue} ${saturation}% ${light}%)`;
+  const saturation = Math.round(4 + (change > 0 || colorBlindSafe ? 62 : 34) * Math.sqrt(size));
+  const lightness = dark ? Math.round(70 - 8 * size) : Math.round(88 - 20 * size);
+  return `hsl(${hue} ${saturation}% ${lightness}%)`;
 }
 
-function packageColor(own: string, dark: boolean): string {
-  let sum = 0;
-  for (let i = 0; i < own.length; i++) sum = (sum * 31 + own.charCodeAt(i)) | 0;
-  if (own === "runtime" || own.startsWith("runtime/") || own.startsWith("[")) {
+// Returns a color that depends on the name only, so that a package looks the same in every profile.
+function packageColor(packageName: string, dark: boolean): string {
+  if (packageName === "runtime" || packageName.startsWith("runtime/") || packageName.startsWith("[")) {
     return dark ? "hsl(215 10% 62%)" : "hsl(215 14% 80%)";
   }
-  const hue = HUES[Math.abs(sum) % HUES.length]!;
-  const shade = (Math.abs(sum >> 8) % 5) - 2;
-  return dark ? `hsl(${hue} 42% ${64 + shade * 1.5}%)` : `hsl(${hue} 62% ${77 + shade * 1.5}%)`;
+  let hash = 0;
+  for (let i = 0; i < packageName.length; i++) hash = (hash * 31 + packageName.charCodeAt(i)) | 0;
+  const hue = PACKAGE_HUES[Math.abs(hash) % PACKAGE_HUES.length]!;
+  const shade = (Math.abs(hash >> 8) % 5) - 2;
+  return dark ? `hsl(${hue} 42% ${66 + shade * 1.5}%)` : `hsl(${hue} 62% ${77 + shade * 1.5}%)`;
 }
 
-function neutral(dark: boolean, other: boolean): string {
-  if (other) return dark ? "hsl(215 6% 55%)" : "hsl(215 8% 86%)";
+// Returns the color of a node that is no function: the root or "other".
+function neutralColor(fn: number, dark: boolean): string {
+  if (fn === OTHER) return dark ? "hsl(215 6% 55%)" : "hsl(215 8% 86%)";
   return dark ? "hsl(215 8% 66%)" : "hsl(215 12% 83%)";
 }

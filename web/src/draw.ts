@@ -1,68 +1,77 @@
-// A flame graph on a canvas: only what is seen of it, so that its size does not matter.
+// Draws a flame graph on a canvas. Only visible frames are drawn, so that the time does not depend on the tree's size.
 
-import type { Paint } from "./colors";
-import { short } from "./names";
+import type { NodeColor } from "./colors";
+import { shortName } from "./names";
 import type { Tree } from "./tree";
 
-export const ROW = 19; // pixels
+export const ROW_HEIGHT = 19; // pixels
 const FONT = '11px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
-const PADDING = 4;
+const TEXT_COLOR = "#16191d";
+const TEXT_PADDING = 4; // pixels, on each side
+const MIN_CHARACTERS = 3;
+const MIN_FRAME_WIDTH = 0.7; // pixels
 
-export interface Window {
-  left: number; // of the tree, from 0 to 1
+export interface Viewport {
+  left: number; // fractions of the root's width, as Tree.left and Tree.right
   right: number;
-  width: number; // pixels
+  width: number; // pixels, as the next two
   height: number;
   scroll: number;
-  top: number; // the level that is shown first
-  flip: boolean; // that level is at the bottom
+  topLevel: number; // the first level that is shown
+  rootAtBottom: boolean;
 }
 
-export interface Look {
-  paint: Paint;
-  wanted: Uint8Array | null; // functions that stand out
-  match: string;
-  dimmed: string; // the text of what does not
+export interface FrameStyle {
+  color: NodeColor;
+  matches: Uint8Array | null; // 1 for each function that the search matches; null without a search
+  matchColor: string;
+  dimmedText: string;
   background: string;
 }
 
-let charWidth = 0;
+let characterWidth = 0;
 
-export function draw(canvas: HTMLCanvasElement, tree: Tree, view: Window, look: Look): void {
-  const begin = performance.now();
+export function drawFlameGraph(
+  canvas: HTMLCanvasElement,
+  tree: Tree,
+  viewport: Viewport,
+  style: FrameStyle,
+): void {
+  const start = performance.now();
   const ratio = devicePixelRatio || 1;
-  const width = Math.round(view.width * ratio);
-  const height = Math.round(view.height * ratio);
+  const width = Math.round(viewport.width * ratio);
+  const height = Math.round(viewport.height * ratio);
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
     canvas.height = height;
   }
   const context = canvas.getContext("2d", { alpha: false })!;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.fillStyle = look.background;
-  context.fillRect(0, 0, view.width, view.height);
+  context.fillStyle = style.background;
+  context.fillRect(0, 0, viewport.width, viewport.height);
   context.font = FONT;
   context.textBaseline = "middle";
-  charWidth ||= context.measureText("mmmmmmmmmm").width / 10;
-  const levels = tree.levels.length;
-  for (let level = view.top; level < levels; level++) {
-    const y = rowTop(level, view);
-    if (y > -ROW && y < view.height) drawLevel(context, tree, level, y, view, look);
+  characterWidth ||= context.measureText("mmmmmmmmmm").width / 10;
+  for (let level = viewport.topLevel; level < tree.levels.length; level++) {
+    const y = rowTop(level, viewport);
+    if (y > -ROW_HEIGHT && y < viewport.height) drawLevel(context, tree, level, y, viewport, style);
   }
   context.globalAlpha = 1;
-  // For those who watch; it is not kept.
-  performance.measure("flame:draw", { start: begin, end: performance.now() });
+  // Performance observers, the benchmark's among them, see the measure; it is not kept.
+  performance.measure("flame:draw", { start, end: performance.now() });
   performance.clearMeasures("flame:draw");
 }
 
-export function rowTop(level: number, view: Window): number {
-  const row = (level - view.top) * ROW;
-  return view.flip ? view.height - ROW - row + view.scroll : row - view.scroll;
+export function rowTop(level: number, viewport: Viewport): number {
+  const offset = (level - viewport.topLevel) * ROW_HEIGHT;
+  return viewport.rootAtBottom
+    ? viewport.height - ROW_HEIGHT - offset + viewport.scroll
+    : offset - viewport.scroll;
 }
 
-export function levelAt(y: number, view: Window): number {
-  const row = view.flip ? view.height - y + view.scroll : y + view.scroll;
-  return Math.floor(row / ROW) + view.top;
+export function levelAt(y: number, viewport: Viewport): number {
+  const offset = viewport.rootAtBottom ? viewport.height - y + viewport.scroll : y + viewport.scroll;
+  return Math.floor(offset / ROW_HEIGHT) + viewport.topLevel;
 }
 
 function drawLevel(
@@ -70,35 +79,38 @@ function drawLevel(
   tree: Tree,
   level: number,
   y: number,
-  view: Window,
-  look: Look,
+  viewport: Viewport,
+  style: FrameStyle,
 ): void {
   const nodes = tree.levels[level]!;
-  const scale = view.width / (view.right - view.left);
-  let drawn = -1; // what is narrower than a pixel shares it
-  for (let i = tree.from(level, view.left); i < nodes.length; i++) {
+  const scale = viewport.width / (viewport.right - viewport.left);
+  let drawnTo = -1; // frames narrower than a pixel share it: the first one is drawn
+  for (let i = tree.firstEndingAfter(level, viewport.left); i < nodes.length; i++) {
     const node = nodes[i]!;
-    if (tree.left[node]! >= view.right) break;
-    const left = Math.max(0, (tree.left[node]! - view.left) * scale);
-    const right = Math.min(view.width, (tree.right[node]! - view.left) * scale);
-    if (right <= drawn || right - left <= 0) continue;
-    const size = Math.max(right - left - (right - left > 3 ? 1 : 0), 0.7);
+    if (tree.left[node]! >= viewport.right) break;
+    const left = Math.max(0, (tree.left[node]! - viewport.left) * scale);
+    const right = Math.min(viewport.width, (tree.right[node]! - viewport.left) * scale);
+    if (right <= drawnTo || right <= left) continue;
+    const gap = right - left > 3 ? 1 : 0;
+    const width = Math.max(right - left - gap, MIN_FRAME_WIDTH);
     const fn = tree.fn[node]!;
-    const match = look.wanted && fn >= 0 && look.wanted[fn];
-    context.globalAlpha = !look.wanted || match ? 1 : 0.4;
-    context.fillStyle = match ? look.match : look.paint(node);
-    context.fillRect(left, y, size, ROW - 1);
-    drawn = Math.max(drawn, size < 1 ? left + 1 : 0);
-    const room = Math.floor((size - 2 * PADDING) / charWidth);
-    if (room < 3) continue;
+    const matches = fn >= 0 && style.matches?.[fn] === 1;
+    const dimmed = style.matches !== null && !matches;
+    context.globalAlpha = dimmed ? 0.4 : 1;
+    context.fillStyle = matches ? style.matchColor : style.color(node);
+    context.fillRect(left, y, width, ROW_HEIGHT - 1);
+    if (width < 1) drawnTo = left + 1;
+    const characters = Math.floor((width - 2 * TEXT_PADDING) / characterWidth);
+    if (characters < MIN_CHARACTERS) continue;
     context.globalAlpha = 1;
-    context.fillStyle = !look.wanted || match ? "#16191d" : look.dimmed;
-    context.fillText(fitted(tree.name(node), room), left + PADDING, y + ROW / 2);
+    context.fillStyle = dimmed ? style.dimmedText : TEXT_COLOR;
+    context.fillText(fitText(tree.nameOf(node), characters), left + TEXT_PADDING, y + ROW_HEIGHT / 2);
   }
 }
 
-function fitted(name: string, room: number): string {
-  if (name.length <= room) return name;
-  const brief = short(name);
-  return brief.length <= room ? brief : `${brief.slice(0, room - 1)}…`;
+// Shortens a name to at most *characters*: without its directory or, if that is too long, cut at the end.
+export function fitText(name: string, characters: number): string {
+  if (name.length <= characters) return name;
+  const short = shortName(name);
+  return short.length <= characters ? short : `${short.slice(0, characters - 1)}…`;
 }

@@ -1,21 +1,25 @@
-import { series } from "./api";
-import { START, type Span, type State } from "./state";
-import { isoSecond, secondsOf } from "./times";
+import { fetchSeries } from "./api";
+import { DEFAULT_STATE, type State, type TimeRange } from "./state";
+import { formatSecond, parseTime } from "./times";
 
-const ROUNDS = 6; // of which each finds the ends two hundred times as exactly
+const MAX_ROUNDS = 6;
 
-// From the first profile of a service and type to the last.
-export async function fitted(state: State): Promise<Span> {
-  let range: Span = { from: "0", to: "now" };
-  for (let round = 0; round < ROUNDS; round++) {
-    const found = await series({ ...START, service: state.service, type: state.type, range });
-    const some = found.groups[0]!.profiles.map((_, i) => found.groups.some((group) => group.profiles[i]));
-    const begin = secondsOf(found.start);
+// Finds the time range from the first to the last profile of the state's service and type. It is exact to a step of
+// its timeline: each round asks for a narrower range, in smaller steps, until they stay the same.
+export async function findExtent(state: State): Promise<TimeRange> {
+  const { service, profileType } = state;
+  let range: TimeRange = { from: "0", to: "now" };
+  let step = 0;
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const series = await fetchSeries({ ...DEFAULT_STATE, service, profileType, range });
+    const occupied = series.groups[0]!.profiles.map((_, i) => series.groups.some((group) => group.profiles[i]));
+    const start = parseTime(series.start);
     range = {
-      from: isoSecond(begin + some.indexOf(true) * found.step),
-      to: isoSecond(begin + (some.lastIndexOf(true) + 1) * found.step - 1),
+      from: formatSecond(start + occupied.indexOf(true) * series.step),
+      to: formatSecond(start + (occupied.lastIndexOf(true) + 1) * series.step - 1),
     };
-    if (found.step === 1) break;
+    if (series.step === 1 || series.step === step) break;
+    step = series.step;
   }
   return range;
 }

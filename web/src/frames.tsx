@@ -1,91 +1,107 @@
-// What is said of a frame or a function: its values, its share, where it stands in the source.
+// Descriptions of frames and functions: values, percentages, changes, source locations.
 
 import type { Functions, SampleType } from "./api";
-import { plain } from "./names";
-import { ALL, OTHER, type Tree } from "./tree";
-import { percent, share, shownValue, signedValue } from "./units";
+import { sanitize } from "./names";
+import { OTHER, ROOT, type Tree } from "./tree";
+import { formatPercent, formatSigned, formatValue, fraction } from "./units";
 
-export interface Side {
+// What values refer to. Lists by side have the comparison first, then the base if there is one.
+export interface ValueContext {
   functions: Functions;
-  totals: number[];
-  sample: SampleType;
-  absolute: boolean;
+  totals: number[]; // by side
+  sampleType: SampleType;
+  absolute: boolean; // diff values instead of percentages
 }
 
-// How a value changed against the base, in shares of each or as it is.
-export function changeOf(values: readonly number[], side: Side): number {
-  const [now, before] = [values[0]!, values[1]!];
-  return side.absolute ? now - before : share(now, side.totals[0]!) - share(before, side.totals[1]!);
+export const SIDE_NAMES = ["comparison", "base"];
+
+// Returns how much a value differs from the base: as a value, or as a fraction of the total in percentage points.
+export function differenceOf(values: readonly number[], context: ValueContext): number {
+  const [comparison, base] = comparable(values, context);
+  return comparison - base;
 }
 
-// The same from -1 to 1, relative to the larger of the two.
-export function relativeChange(values: readonly number[], side: Side): number {
-  const now = side.absolute ? values[0]! : share(values[0]!, side.totals[0]!);
-  const before = side.absolute ? values[1]! : share(values[1]!, side.totals[1]!);
-  return (now - before) / (Math.max(Math.abs(now), Math.abs(before)) || 1);
+// Returns the same from -1 (gone) to 1 (new), relative to the larger of the two.
+export function relativeChange(values: readonly number[], context: ValueContext): number {
+  const [comparison, base] = comparable(values, context);
+  return (comparison - base) / (Math.max(Math.abs(comparison), Math.abs(base)) || 1);
 }
 
-export function shownChange(values: readonly number[], side: Side): string {
-  const change = changeOf(values, side);
-  return side.absolute ? signedValue(change, side.sample.unit) : percent(change, true);
+export function formatDifference(values: readonly number[], context: ValueContext): string {
+  const difference = differenceOf(values, context);
+  return context.absolute ? formatSigned(difference, context.sampleType.unit) : formatPercent(difference, true);
 }
 
-export function place(fn: number, functions: Functions): string {
-  const file = fn < 0 ? "" : plain(functions.file[fn]!);
-  const line = fn < 0 ? 0 : functions.line[fn]!;
+function comparable([comparison, base]: readonly number[], { absolute, totals }: ValueContext): [number, number] {
+  if (absolute) return [comparison!, base!];
+  return [fraction(comparison!, totals[0]!), fraction(base!, totals[1]!)];
+}
+
+// Returns "file:line", as far as the profile knows them.
+export function sourceLocation(fn: number, functions: Functions): string {
+  if (fn < 0) return "";
+  const file = sanitize(functions.file[fn]!);
+  const line = functions.line[fn]!;
   return file && line ? `${file}:${line}` : file;
 }
 
-export function shownFrame(tree: Tree, node: number, side: Side) {
+export function FrameDetails({ tree, node, context }: { tree: Tree; node: number; context: ValueContext }) {
   const fn = tree.fn[node]!;
-  const unit = side.sample.unit;
-  const rows = side.totals.map((total, i) => {
-    const value = tree.values[i]![node]!;
-    const self = tree.self[i]![node]!;
-    return { value, self, total };
-  });
-  const both = rows.length > 1;
+  const source = sourceLocation(fn, context.functions);
+  const { unit } = context.sampleType;
+  const diff = context.totals.length > 1;
   return (
-    <dl class="facts">
+    <dl class="frame-details">
       <dt class="name" dir="auto">
-        {tree.name(node)}
+        {tree.nameOf(node)}
       </dt>
-      {fn === OTHER && <dd class="where">small frames, folded into one</dd>}
-      {place(fn, side.functions) && (
-        <dd class="where" dir="auto">
-          {place(fn, side.functions)}
+      {fn === OTHER && <dd class="source">small frames, folded into one</dd>}
+      {source && (
+        <dd class="source" dir="auto">
+          {source}
         </dd>
       )}
-      {rows.map(({ value, self, total }, i) => (
-        <dd key={i} class="numbers">
-          {both && <span class="which">{i ? "base" : "now"}</span>}
-          <span>
-            total <b>{shownValue(value, unit)}</b> {percent(share(value, total))}
-          </span>
-          {fn !== ALL && fn !== OTHER && (
+      {context.totals.map((total, side) => {
+        const value = tree.values[side]![node]!;
+        const self = tree.self[side]![node]!;
+        return (
+          <dd key={side} class="numbers">
+            {diff && <span class="side-name">{SIDE_NAMES[side]}</span>}
             <span>
-              self <b>{shownValue(self, unit)}</b> {percent(share(self, total))}
+              total <b>{formatValue(value, unit)}</b> {formatPercent(fraction(value, total))}
             </span>
-          )}
-        </dd>
-      ))}
-      {both && (
+            {fn !== ROOT && fn !== OTHER && (
+              <span>
+                self <b>{formatValue(self, unit)}</b> {formatPercent(fraction(self, total))}
+              </span>
+            )}
+          </dd>
+        );
+      })}
+      {diff && (
         <dd class="numbers">
-          <span class="which">change</span>
-          <b>{shownChange([rows[0]!.value, rows[1]!.value], side)}</b>
+          <span class="side-name">change</span>
+          <b>
+            {formatDifference(
+              tree.values.map((column) => column[node]!),
+              context,
+            )}
+          </b>
         </dd>
       )}
     </dl>
   );
 }
 
-// The same in a sentence, for those who listen.
-export function spokenFrame(tree: Tree, node: number, side: Side): string {
-  const parts = [tree.name(node).slice(0, 120)];
-  side.totals.forEach((total, i) => {
-    const value = tree.values[i]![node]!;
-    const which = side.totals.length > 1 ? (i ? "base " : "now ") : "";
-    parts.push(`${which}${shownValue(value, side.sample.unit)}, ${percent(share(value, total))}`);
+// Describes a frame for screen readers, in a sentence.
+export function describeFrame(tree: Tree, node: number, context: ValueContext): string {
+  const parts = [tree.nameOf(node).slice(0, 120)];
+  context.totals.forEach((total, side) => {
+    const value = tree.values[side]![node]!;
+    const sideName = context.totals.length > 1 ? `${SIDE_NAMES[side]} ` : "";
+    parts.push(
+      `${sideName}${formatValue(value, context.sampleType.unit)}, ${formatPercent(fraction(value, total))}`,
+    );
   });
   return parts.join(", ");
 }

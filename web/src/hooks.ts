@@ -1,84 +1,114 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { RefObject } from "preact";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { fromQuery, toQuery, type State, type UpdateState } from "./state";
 
-export type Loaded<T> =
-  | { state: "none" }
-  | { state: "loading"; last: T | null }
+export type Fetched<T> =
+  | { state: "idle" }
+  | { state: "loading"; previous: T | null }
   | { state: "failed"; error: Error }
-  | { state: "there"; value: T };
+  | { state: "loaded"; value: T };
 
-// What *load* gives, asked again whenever *key* changes; null: not yet.
-export function useLoaded<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>): Loaded<T> {
-  const [loaded, setLoaded] = useState<Loaded<T>>({ state: "none" });
-  const last = useRef<T | null>(null);
+// Calls *load* whenever *key* changes, and aborts the previous call. A null key means that there is nothing to load.
+export function useFetched<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>): Fetched<T> {
+  const [fetched, setFetched] = useState<Fetched<T>>({ state: "idle" });
+  const previous = useRef<T | null>(null);
+  const latestLoad = useRef(load);
+  useLayoutEffect(() => {
+    latestLoad.current = load;
+  });
   useEffect(() => {
     if (key === null) {
-      last.current = null;
-      setLoaded({ state: "none" });
+      previous.current = null;
+      setFetched({ state: "idle" });
       return;
     }
-    const abort = new AbortController();
-    setLoaded({ state: "loading", last: last.current });
-    load(abort.signal).then(
+    const controller = new AbortController();
+    setFetched({ state: "loading", previous: previous.current });
+    latestLoad.current(controller.signal).then(
       (value) => {
-        if (abort.signal.aborted) return;
-        last.current = value;
-        setLoaded({ state: "there", value });
+        if (controller.signal.aborted) return;
+        previous.current = value;
+        setFetched({ state: "loaded", value });
       },
       (error: unknown) => {
-        if (abort.signal.aborted) return;
-        last.current = null;
-        setLoaded({ state: "failed", error: error as Error });
+        if (controller.signal.aborted) return;
+        previous.current = null;
+        setFetched({ state: "failed", error: error as Error });
       },
     );
-    return () => abort.abort();
+    return () => controller.abort();
   }, [key]);
-  return loaded;
+  return fetched;
 }
 
-export function valueOf<T>(loaded: Loaded<T>): T | null {
-  if (loaded.state === "there") return loaded.value;
-  return loaded.state === "loading" ? loaded.last : null;
+// Returns the value or, while it loads, the previous one.
+export function latestValue<T>(fetched: Fetched<T>): T | null {
+  if (fetched.state === "loaded") return fetched.value;
+  return fetched.state === "loading" ? fetched.previous : null;
 }
 
-export function useSize(box: RefObject<HTMLElement | null>): { width: number; height: number } {
+// Keeps the state in the URL and follows the browser's Back and Forward.
+export function useUrlState(): [State, UpdateState] {
+  const [state, setState] = useState(() => fromQuery(location.search));
+  const current = useRef(state);
+  useEffect(() => {
+    const restore = (): void => setState((current.current = fromQuery(location.search)));
+    addEventListener("popstate", restore);
+    return () => removeEventListener("popstate", restore);
+  }, []);
+  const update = useCallback<UpdateState>((changes, addToHistory = true) => {
+    current.current = { ...current.current, ...changes };
+    const url = `?${toQuery(current.current)}`;
+    if (url !== location.search) {
+      if (addToHistory) history.pushState(null, "", url);
+      else history.replaceState(null, "", url);
+    }
+    setState(current.current);
+  }, []);
+  return [state, update];
+}
+
+// Returns the inner size of an element in pixels, and follows its changes.
+export function useSize(element: RefObject<HTMLElement | null>): { width: number; height: number } {
   const [size, setSize] = useState({ width: 0, height: 0 });
   useLayoutEffect(() => {
     const measure = (): void => {
-      const { clientWidth: width, clientHeight: height } = box.current!;
+      const { clientWidth: width, clientHeight: height } = element.current!;
       setSize((before) => (before.width === width && before.height === height ? before : { width, height }));
     };
     measure();
     const observer = new ResizeObserver(measure);
-    observer.observe(box.current!);
+    observer.observe(element.current!);
     return () => observer.disconnect();
-  }, []);
+  }, [element]);
   return size;
 }
 
-export function calm(): boolean {
+export function prefersReducedMotion(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
 export type Theme = "auto" | "light" | "dark";
-const THEME = "profbucket.theme";
+const THEME_ITEM = "profbucket.theme";
+const DARK_MODE = "(prefers-color-scheme: dark)";
 
+// Returns the chosen theme, its setter, and whether the page is dark now.
 export function useTheme(): [Theme, (theme: Theme) => void, boolean] {
-  const media = matchMedia("(prefers-color-scheme: dark)");
-  const [theme, setTheme] = useState<Theme>(() => (localStorage.getItem(THEME) as Theme | null) ?? "auto");
-  const [system, setSystem] = useState(media.matches);
+  const [theme, setTheme] = useState<Theme>(() => (localStorage.getItem(THEME_ITEM) as Theme | null) ?? "auto");
+  const [systemIsDark, setSystemIsDark] = useState(() => matchMedia(DARK_MODE).matches);
   useEffect(() => {
-    const follow = (event: MediaQueryListEvent): void => setSystem(event.matches);
+    const media = matchMedia(DARK_MODE);
+    const follow = (event: MediaQueryListEvent): void => setSystemIsDark(event.matches);
     media.addEventListener("change", follow);
     return () => media.removeEventListener("change", follow);
   }, []);
-  const dark = theme === "auto" ? system : theme === "dark";
+  const dark = theme === "auto" ? systemIsDark : theme === "dark";
   useLayoutEffect(() => {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
   }, [dark]);
   const choose = (chosen: Theme): void => {
-    if (chosen === "auto") localStorage.removeItem(THEME);
-    else localStorage.setItem(THEME, chosen);
+    if (chosen === "auto") localStorage.removeItem(THEME_ITEM);
+    else localStorage.setItem(THEME_ITEM, chosen);
     setTheme(chosen);
   };
   return [theme, choose, dark];

@@ -1,4 +1,4 @@
-// Conditions on labels, as the API writes them: key=value, key!=value, key=~regex, key!~regex, joined by commas.
+// Label matchers as the API writes them: key=value, key!=value, key=~regex, key!~regex, separated by commas.
 
 export const OPERATORS = ["=", "!=", "=~", "!~"] as const;
 export type Operator = (typeof OPERATORS)[number];
@@ -10,31 +10,34 @@ export interface Matcher {
 }
 
 export function formatMatchers(matchers: readonly Matcher[]): string {
-  return matchers.map(({ key, op, value }) => quote(key) + op + quote(value)).join(",");
+  return matchers.map(({ key, op, value }) => percentEncode(key) + op + percentEncode(value)).join(",");
 }
 
+// Parses matchers and skips malformed ones.
 export function parseMatchers(text: string): Matcher[] {
-  const found: Matcher[] = [];
+  const matchers: Matcher[] = [];
   for (const item of text.split(",")) {
     const match = /^((?:[^=!]|!(?![=~]))+)(=~|!~|!=|=)(.*)$/s.exec(item);
-    if (match) found.push({ key: unquote(match[1]!), op: match[2] as Operator, value: unquote(match[3]!) });
+    if (match) {
+      matchers.push({ key: percentDecode(match[1]!), op: match[2] as Operator, value: percentDecode(match[3]!) });
+    }
   }
-  return found;
+  return matchers;
 }
 
-export function shownMatcher({ key, op, value }: Matcher): string {
+export function displayMatcher({ key, op, value }: Matcher): string {
   return `${key}${op}${value || '""'}`;
 }
 
-// As strict as a shell and the API's parser need: a quote, a tilde or an exclamation mark has a meaning there.
-export function quote(text: string): string {
+// Also encodes what encodeURIComponent leaves: shells and the API's parser give ! ' ( ) * ~ a meaning.
+export function percentEncode(text: string): string {
   return encodeURIComponent(text).replace(
     /[!'()*~]/g,
-    (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`,
+    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
   );
 }
 
-function unquote(text: string): string {
+function percentDecode(text: string): string {
   try {
     return decodeURIComponent(text.replaceAll("+", " "));
   } catch {

@@ -1,83 +1,86 @@
-// What is looked at. All of it is in the URL, so that a link shows what its sender saw.
+// The page's state. All of it is in the URL, so that a link shows what its sender saw.
 
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { formatMatchers, parseMatchers, type Matcher } from "./labels";
 
-export interface Span {
+// Times in any form that the API accepts.
+export interface TimeRange {
   from: string;
   to: string;
 }
 
 export interface State {
   service: string;
-  type: string;
-  sample: string;
-  range: Span; // what the timeline shows, in any form that the API takes
-  picked: Span | null; // what of it is looked at; null: all
+  profileType: string;
+  sampleType: string; // empty: the default of the profile type
+  range: TimeRange; // shown by the timeline
+  selection: TimeRange | null; // the merged part of the range; null: all of it
   labels: Matcher[];
   diff: boolean;
-  basePicked: Span | null;
+  baseSelection: TimeRange | null;
   baseLabels: Matcher[];
-  group: string;
+  groupBy: string; // a label's key
   view: "both" | "flame" | "table";
   search: string;
-  zoom: string; // the mark of a frame, see tree.ts
-  focus: string; // the function in the middle of the sandwich
-  flip: boolean; // the root at the bottom
+  zoom: string; // see Tree.stackId
+  focus: string; // the function whose callers and callees are shown
+  rootAtBottom: boolean;
   colors: "package" | "plain";
-  drag: "base" | "now"; // which of the two dragging selects
-  safe: boolean; // colours of a difference that do not need red and green told apart
-  absolute: boolean; // differences of values instead of shares
+  dragTarget: "base" | "comparison"; // whose time range dragging on the timeline selects
+  colorBlindSafe: boolean;
+  absolute: boolean; // a diff of values instead of percentages
 }
 
-export const START: State = {
+// Merges *changes* into the state; with *addToHistory*, which is the default, the browser's Back undoes it.
+export type UpdateState = (changes: Partial<State>, addToHistory?: boolean) => void;
+
+export const DEFAULT_STATE: State = {
   service: "",
-  type: "",
-  sample: "",
+  profileType: "",
+  sampleType: "",
   range: { from: "now-1h", to: "now" },
-  picked: null,
+  selection: null,
   labels: [],
   diff: false,
-  basePicked: null,
+  baseSelection: null,
   baseLabels: [],
-  group: "",
+  groupBy: "",
   view: "both",
   search: "",
   zoom: "",
   focus: "",
-  flip: false,
+  rootAtBottom: false,
   colors: "package",
-  drag: "now",
-  safe: false,
+  dragTarget: "comparison",
+  colorBlindSafe: false,
   absolute: false,
 };
 
 export function toQuery(state: State): string {
   const query = new URLSearchParams();
-  const put = (name: string, value: string): void => {
+  const set = (name: string, value: string): void => {
     if (value) query.set(name, value);
   };
-  put("service", state.service);
-  put("type", state.type);
-  put("sample", state.sample);
-  put("from", state.range.from);
-  put("to", state.range.to === "now" ? "" : state.range.to);
-  put("sel", spanText(state.picked));
-  put("labels", formatMatchers(state.labels));
+  set("service", state.service);
+  set("type", state.profileType);
+  set("sample", state.sampleType);
+  set("from", state.range.from);
+  set("to", state.range.to === "now" ? "" : state.range.to);
+  set("sel", formatRange(state.selection));
+  set("labels", formatMatchers(state.labels));
   if (state.diff) {
-    query.set("base_labels", formatMatchers(state.baseLabels));
-    put("base_sel", spanText(state.basePicked));
-    put("drag", state.drag === "base" ? "base" : "");
-    put("safe", state.safe ? "1" : "");
-    put("absolute", state.absolute ? "1" : "");
+    query.set("base_labels", formatMatchers(state.baseLabels)); // its presence means a diff
+    set("base_sel", formatRange(state.baseSelection));
+    set("drag", state.dragTarget === "base" ? "base" : "");
+    set("safe", state.colorBlindSafe ? "1" : "");
+    set("absolute", state.absolute ? "1" : "");
   }
-  put("group", state.group);
-  put("view", state.view === "both" ? "" : state.view);
-  put("search", state.search);
-  put("zoom", state.zoom);
-  put("focus", state.focus);
-  put("flip", state.flip ? "1" : "");
-  put("colors", state.colors === "package" ? "" : state.colors);
+  set("group", state.groupBy);
+  set("view", state.view === "both" ? "" : state.view);
+  set("search", state.search);
+  set("zoom", state.zoom);
+  set("focus", state.focus);
+  set("flip", state.rootAtBottom ? "1" : "");
+  set("colors", state.colors === "package" ? "" : state.colors);
   return query.toString();
 }
 
@@ -87,56 +90,32 @@ export function fromQuery(text: string): State {
   const view = get("view");
   return {
     service: get("service"),
-    type: get("type"),
-    sample: get("sample"),
-    range: { from: get("from") || START.range.from, to: get("to") || START.range.to },
-    picked: span(get("sel")),
+    profileType: get("type"),
+    sampleType: get("sample"),
+    range: { from: get("from") || DEFAULT_STATE.range.from, to: get("to") || DEFAULT_STATE.range.to },
+    selection: parseRange(get("sel")),
     labels: parseMatchers(get("labels")),
     diff: query.has("base_labels"),
-    basePicked: span(get("base_sel")),
+    baseSelection: parseRange(get("base_sel")),
     baseLabels: parseMatchers(get("base_labels")),
-    group: get("group"),
+    groupBy: get("group"),
     view: view === "flame" || view === "table" ? view : "both",
     search: get("search"),
     zoom: get("zoom"),
     focus: get("focus"),
-    flip: get("flip") === "1",
+    rootAtBottom: get("flip") === "1",
     colors: get("colors") === "plain" ? "plain" : "package",
-    drag: get("drag") === "base" ? "base" : "now",
-    safe: get("safe") === "1",
+    dragTarget: get("drag") === "base" ? "base" : "comparison",
+    colorBlindSafe: get("safe") === "1",
     absolute: get("absolute") === "1",
   };
 }
 
-// A change that a person would want to go back from is a step of the browser's history; typing is not.
-export type Change = (change: Partial<State>, step?: boolean) => void;
-
-export function useUrlState(): [State, Change] {
-  const [state, setState] = useState(() => fromQuery(location.search));
-  const last = useRef(state);
-  useEffect(() => {
-    const back = (): void => setState((last.current = fromQuery(location.search)));
-    addEventListener("popstate", back);
-    return () => removeEventListener("popstate", back);
-  }, []);
-  const change = useCallback<Change>((changes, step = true) => {
-    const after = { ...last.current, ...changes };
-    last.current = after;
-    const url = `?${toQuery(after)}`;
-    if (url !== location.search) {
-      if (step) history.pushState(null, "", url);
-      else history.replaceState(null, "", url);
-    }
-    setState(after);
-  }, []);
-  return [state, change];
+function formatRange(range: TimeRange | null): string {
+  return range ? `${range.from}~${range.to}` : "";
 }
 
-function spanText(one: Span | null): string {
-  return one ? `${one.from}~${one.to}` : "";
-}
-
-function span(text: string): Span | null {
+function parseRange(text: string): TimeRange | null {
   const [from, to] = text.split("~");
   return from && to ? { from, to } : null;
 }

@@ -1,27 +1,33 @@
-// The tree that the server sends, laid out: where each frame lies between 0 and 1 on its level.
+// A call tree as the server sends it, laid out as a flame graph.
 
 import type { Functions, Nodes } from "./api";
-import { plain } from "./names";
+import { sanitize } from "./names";
 
-export const ALL = -1;
-export const OTHER = -2;
+// Negative values of Nodes.function.
+export const ROOT = -1;
+export const OTHER = -2; // small frames that the server folded into one
 
+const FNV_OFFSET = 2166136261;
+const FNV_PRIME = 16777619;
+
+// A node is its index in the server's list; node 0 is the root. Positions and widths are fractions of the root's width.
 export class Tree {
   readonly count: number;
   readonly parent: number[];
-  readonly fn: number[];
-  readonly values: number[][];
-  readonly totals: number[];
+  readonly fn: number[]; // an index of functions, ROOT or OTHER
+  readonly values: number[][]; // by side (the comparison, then the base), then by node
+  readonly totals: number[]; // by side
   readonly depth: Uint16Array;
   readonly left: Float64Array;
   readonly right: Float64Array;
-  readonly self: Float64Array[];
+  readonly self: Float64Array[]; // as values, without callees
   readonly levels: Int32Array[] = []; // the nodes of each level, from left to right
-  readonly first: Int32Array; // of the children, in the order of their level
+  readonly firstChild: Int32Array; // -1 for none, as the next two
   readonly next: Int32Array; // the sibling to the right
-  readonly previous: Int32Array;
-  private readonly marks: Uint32Array;
+  readonly previous: Int32Array; // the sibling to the left
+  private readonly stackHashes: Uint32Array;
 
+  // *weigh* returns the width of a node from its values by side.
   constructor(
     nodes: Nodes,
     private readonly functions: Functions,
@@ -36,83 +42,80 @@ export class Tree {
     this.depth = new Uint16Array(this.count);
     this.left = new Float64Array(this.count);
     this.right = new Float64Array(this.count);
-    this.first = new Int32Array(this.count).fill(-1);
+    this.firstChild = new Int32Array(this.count).fill(-1);
     this.next = new Int32Array(this.count).fill(-1);
     this.previous = new Int32Array(this.count).fill(-1);
-    this.marks = new Uint32Array(this.count);
+    this.stackHashes = this.hashStacks();
     this.self = nodes.values.map((column) => Float64Array.from(column));
     this.layOut(this.weights(weigh));
-    this.mark();
   }
 
-  name(node: number): string {
+  nameOf(node: number): string {
     const fn = this.fn[node]!;
-    if (fn === ALL) return "all";
-    return fn === OTHER ? "other" : plain(this.functions.name[fn]!);
+    if (fn === ROOT) return "all";
+    return fn === OTHER ? "other" : sanitize(this.functions.name[fn]!);
   }
 
-  // Stands for a frame in a URL: the same stack has the same mark in another merge.
-  markOf(node: number): string {
-    return this.marks[node]!.toString(36);
+  // Returns an id for the node's stack. The same stack has the same id in other merges, so that URLs can hold it.
+  stackId(node: number): string {
+    return this.stackHashes[node]!.toString(36);
   }
 
-  marked(mark: string): number {
-    const wanted = parseInt(mark, 36);
-    return mark ? Math.max(0, this.marks.indexOf(wanted)) : 0;
+  // Returns the node with that id, or the root.
+  findStack(stackId: string): number {
+    return stackId ? Math.max(0, this.stackHashes.indexOf(parseInt(stackId, 36))) : 0;
   }
 
-  // The frame at a level and a place, or -1.
-  at(level: number, place: number): number {
-    const nodes = this.levels[level];
-    if (!nodes) return -1;
-    const index = this.from(level, place);
-    const node = nodes[index];
-    return node !== undefined && this.left[node]! <= place && place < this.right[node]! ? node : -1;
+  // Returns the node at a level and a position, or -1.
+  nodeAt(level: number, position: number): number {
+    const node = this.levels[level]?.[this.firstEndingAfter(level, position)];
+    return node !== undefined && this.left[node]! <= position ? node : -1;
   }
 
-  // Which of a level's nodes is the first that ends behind a place.
-  from(level: number, place: number): number {
+  // Returns the index, within its level, of the first node that ends to the right of a position.
+  firstEndingAfter(level: number, position: number): number {
     const nodes = this.levels[level]!;
     let low = 0;
     let high = nodes.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.right[nodes[middle]!]! > place) high = middle;
+      if (this.right[nodes[middle]!]! > position) high = middle;
       else low = middle + 1;
     }
     return low;
   }
 
-  // What all frames of these functions have together, each stack counted once: of each profile.
-  matched(wanted: Uint8Array): number[] {
-    const inside = new Uint8Array(this.count);
+  // Returns the total of all frames of the matching functions, by side. A recursive function counts once per stack.
+  matchedTotals(matches: Uint8Array): number[] {
+    const within = new Uint8Array(this.count); // whether the node or a caller matches
     const sums = this.values.map(() => 0);
     for (let node = 1; node < this.count; node++) {
-      const above = inside[this.parent[node]!]!;
-      const hit = this.fn[node]! >= 0 && wanted[this.fn[node]!] ? 1 : 0;
-      inside[node] = above | hit;
-      if (hit && !above) this.values.forEach((column, side) => (sums[side]! += column[node]!));
+      const fn = this.fn[node]!;
+      const callerMatches = within[this.parent[node]!]!;
+      within[node] = callerMatches || (fn >= 0 ? matches[fn]! : 0);
+      if (within[node] && !callerMatches) this.values.forEach((column, side) => (sums[side]! += column[node]!));
     }
     return sums;
   }
 
   private weights(weigh: (values: number[]) => number): Float64Array {
     const weights = new Float64Array(this.count);
-    const own = this.values.map(() => 0);
+    const values = this.values.map(() => 0);
     for (let node = 0; node < this.count; node++) {
-      this.values.forEach((column, side) => (own[side] = Math.max(0, column[node]!)));
-      weights[node] = weigh(own);
+      this.values.forEach((column, side) => (values[side] = Math.max(0, column[node]!)));
+      weights[node] = weigh(values);
     }
     return weights;
   }
 
+  // Places the children of each node side by side, widest first, "other" last.
   private layOut(weights: Float64Array): void {
-    const below = new Float64Array(this.count); // the weight of all children
+    const childWeights = new Float64Array(this.count); // of all children of a node
     const children: number[][] = [];
     for (let node = 1; node < this.count; node++) {
       const parent = this.parent[node]!;
       this.depth[node] = this.depth[parent]! + 1;
-      below[parent]! += weights[node]!;
+      childWeights[parent]! += weights[node]!;
       (children[parent] ??= []).push(node);
       this.self.forEach((column, side) => (column[parent]! -= this.values[side]![node]!));
     }
@@ -121,21 +124,24 @@ export class Tree {
       this.levels.push(Int32Array.from(level));
       const lower: number[] = [];
       for (const node of level) {
-        const inside = children[node];
-        if (!inside) continue;
-        inside.sort(
+        const siblings = children[node];
+        if (!siblings) continue;
+        siblings.sort(
           (a, b) => Number(this.fn[a] === OTHER) - Number(this.fn[b] === OTHER) || weights[b]! - weights[a]!,
         );
-        const scale = (this.right[node]! - this.left[node]!) / (Math.max(weights[node]!, below[node]!) || 1);
-        let place = this.left[node]!;
-        let before = -1;
-        for (const child of inside) {
-          this.left[child] = place;
-          place = this.right[child] = place + weights[child]! * scale;
-          this.previous[child] = before;
-          if (before < 0) this.first[node] = child;
-          else this.next[before] = child;
-          before = child;
+        // With negative values, children can weigh more than their parent; they still fit into it.
+        const scale =
+          (this.right[node]! - this.left[node]!) / (Math.max(weights[node]!, childWeights[node]!) || 1);
+        let position = this.left[node]!;
+        let previous = -1;
+        for (const child of siblings) {
+          this.left[child] = position;
+          position += weights[child]! * scale;
+          this.right[child] = position;
+          this.previous[child] = previous;
+          if (previous < 0) this.firstChild[node] = child;
+          else this.next[previous] = child;
+          previous = child;
           lower.push(child);
         }
       }
@@ -143,41 +149,42 @@ export class Tree {
     }
   }
 
-  private mark(): void {
-    const names = this.functions.name.map(hash);
-    this.marks[0] = 2166136261;
+  private hashStacks(): Uint32Array {
+    const nameHashes = this.functions.name.map(fnv1a);
+    const hashes = new Uint32Array(this.count);
+    hashes[0] = FNV_OFFSET;
     for (let node = 1; node < this.count; node++) {
       const fn = this.fn[node]!;
-      this.marks[node] = Math.imul(this.marks[this.parent[node]!]! ^ (fn < 0 ? 7 : names[fn]!), 16777619) >>> 0;
+      const callerHash = hashes[this.parent[node]!]!;
+      hashes[node] = Math.imul(callerHash ^ (fn < 0 ? 7 : nameHashes[fn]!), FNV_PRIME) >>> 0;
     }
+    return hashes;
   }
 }
 
-function hash(text: string): number {
-  let sum = 2166136261;
-  for (let i = 0; i < text.length; i++) sum = Math.imul(sum ^ text.charCodeAt(i), 16777619);
-  return sum >>> 0;
+function fnv1a(text: string): number {
+  let hash = FNV_OFFSET;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), FNV_PRIME);
+  return hash >>> 0;
 }
 
-// The functions that a search means: /a regular expression/, else a part of the name in any case.
-export function searched(search: string, functions: Functions): Uint8Array {
-  const wanted = new Uint8Array(functions.name.length);
-  const test = tester(search);
-  if (test) functions.name.forEach((name, i) => (wanted[i] = test(plain(name)) ? 1 : 0));
-  return wanted;
-}
-
-function tester(search: string): ((name: string) => boolean) | null {
+// Returns 1 for each function that a search matches, as /regex/ or as a substring; null without a search. Case is ignored.
+export function matchFunctions(search: string, functions: Functions): Uint8Array | null {
   if (!search) return null;
-  const pattern = /^\/(.+)\/$/.exec(search);
-  if (pattern) {
+  const matches = compileSearch(search);
+  return Uint8Array.from(functions.name, (name) => (matches(sanitize(name)) ? 1 : 0));
+}
+
+function compileSearch(search: string): (name: string) => boolean {
+  const regex = /^\/(.+)\/$/.exec(search);
+  if (regex) {
     try {
-      const compiled = new RegExp(pattern[1]!, "i");
+      const compiled = new RegExp(regex[1]!, "i");
       return (name) => compiled.test(name);
     } catch {
-      // not yet one, while it is typed
+      // An incomplete regex, while it is typed, is searched for as text.
     }
   }
-  const wanted = search.toLowerCase();
-  return (name) => name.toLowerCase().includes(wanted);
+  const lower = search.toLowerCase();
+  return (name) => name.toLowerCase().includes(lower);
 }

@@ -1,7 +1,9 @@
-// Values as `go tool pprof` writes them: 1.23s, 512.17kB.
+// Values with units, similar to those of `go tool pprof`: 1.23 s, 512.2 kB.
 
-const BYTES: [string, number][] = ["B", "kB", "MB", "GB", "TB", "PB"].map((name, i) => [name, 1024 ** i]);
-const TIME: [string, number][] = [
+type Scale = [unit: string, factor: number][]; // in ascending order
+
+const BYTES: Scale = ["B", "kB", "MB", "GB", "TB", "PB"].map((unit, i) => [unit, 1024 ** i]);
+const NANOSECONDS: Scale = [
   ["ns", 1],
   ["µs", 1e3],
   ["ms", 1e6],
@@ -9,43 +11,46 @@ const TIME: [string, number][] = [
   ["min", 60e9],
   ["h", 3600e9],
 ];
-const COUNT: [string, number][] = [
+const COUNT: Scale = [
   ["", 1],
   ["k", 1e3],
   ["M", 1e6],
   ["G", 1e9],
   ["T", 1e12],
 ];
-const FAMILIES: Record<string, [[string, number][], number]> = {
-  nanoseconds: [TIME, 1],
-  microseconds: [TIME, 1e3],
-  milliseconds: [TIME, 1e6],
-  seconds: [TIME, 1e9],
-  bytes: [BYTES, 1],
-  kilobytes: [BYTES, 1024],
-  count: [COUNT, 1],
-};
+// Units of sample types, each with the scale that displays it and the factor to the scale's smallest unit.
+const UNITS = new Map<string, [Scale, number]>([
+  ["nanoseconds", [NANOSECONDS, 1]],
+  ["microseconds", [NANOSECONDS, 1e3]],
+  ["milliseconds", [NANOSECONDS, 1e6]],
+  ["seconds", [NANOSECONDS, 1e9]],
+  ["bytes", [BYTES, 1]],
+  ["kilobytes", [BYTES, 1024]],
+  ["count", [COUNT, 1]],
+]);
 
-export function shownValue(value: number, unit: string): string {
-  const [family, factor] = FAMILIES[unit] ?? [COUNT, 1];
+export function formatValue(value: number, unit: string): string {
+  const [scale, factor] = UNITS.get(unit) ?? [COUNT, 1];
   const size = Math.abs(value) * factor;
-  const [name, scale] = family.findLast(([, least]) => size >= least) ?? family[0]!;
-  const number = size / scale;
-  const digits = Number.isInteger(number) || number >= 1000 ? 0 : number >= 100 ? 1 : 2;
-  const rest = FAMILIES[unit] || !unit ? "" : ` ${unit}`;
-  return `${value < 0 ? "−" : ""}${number.toFixed(digits)}${family === COUNT || !size ? "" : " "}${size ? name : ""}${rest}`;
+  const [prefix, divisor] = scale.findLast(([, least]) => size >= least) ?? scale[0]!;
+  const scaled = size / divisor;
+  const digits = Number.isInteger(scaled) || scaled >= 1000 ? 0 : scaled >= 100 ? 1 : 2;
+  const number = `${value < 0 ? "−" : ""}${scaled.toFixed(digits)}`;
+  if (!UNITS.has(unit) && unit) return `${number}${size ? prefix : ""} ${unit}`;
+  if (!size) return number;
+  return scale === COUNT ? `${number}${prefix}` : `${number} ${prefix}`;
 }
 
-export function signedValue(value: number, unit: string): string {
-  return value > 0 ? `+${shownValue(value, unit)}` : shownValue(value, unit);
+export function formatSigned(value: number, unit: string): string {
+  return value > 0 ? `+${formatValue(value, unit)}` : formatValue(value, unit);
 }
 
-export function share(value: number, total: number): number {
+export function fraction(value: number, total: number): number {
   return total ? value / total : 0;
 }
 
-export function percent(fraction: number, signed = false): string {
-  const value = fraction * 100;
+export function formatPercent(part: number, signed = false): string {
+  const value = part * 100;
   const size = Math.abs(value);
   const text = size >= 99.95 ? size.toFixed(0) : size >= 0.095 || !size ? size.toFixed(1) : size.toFixed(2);
   const sign = Number(text) === 0 ? "" : value < 0 ? "−" : signed ? "+" : "";

@@ -1,0 +1,136 @@
+import { useMemo } from "preact/hooks";
+import type { FlameGraphData } from "./api";
+import { changeColor } from "./colors";
+import { SIDE_NAMES } from "./frames";
+import type { State, UpdateState } from "./state";
+import type { Tree } from "./tree";
+import { formatPercent, formatValue, fraction } from "./units";
+
+const VIEWS = [
+  ["both", "Both"],
+  ["flame", "Flame graph"],
+  ["table", "Table"],
+] as const;
+
+interface Props {
+  data: FlameGraphData;
+  tree: Tree;
+  matches: Uint8Array | null;
+  limit: number | null;
+  state: State;
+  update: UpdateState;
+  dark: boolean;
+}
+
+// The toolbar above the table and the flame graph: search, view, colors, totals.
+export function GraphControls({ data, tree, matches, limit, state, update, dark }: Props) {
+  const diff = data.totals.length > 1;
+  const matchedTotals = useMemo(() => matches && tree.matchedTotals(matches), [tree, matches]);
+  return (
+    <div class="controls">
+      <label class="search">
+        <span class="caption">Search</span>
+        <input
+          type="search"
+          aria-label="Search"
+          value={state.search}
+          placeholder="function, or /regex/"
+          spellcheck={false}
+          onInput={(event) => update({ search: event.currentTarget.value }, false)}
+        />
+      </label>
+      <output class="matched" aria-label="Matched percent">
+        {matchedTotals &&
+          matchedTotals.map((value, side) => formatPercent(fraction(value, data.totals[side]!))).join(" / ") +
+            " matched"}
+      </output>
+      <div class="toggle" role="group" aria-label="View">
+        {VIEWS.map(([view, name]) => (
+          <button
+            type="button"
+            key={view}
+            aria-pressed={state.view === view}
+            onClick={() => update({ view }, false)}
+          >
+            {name}
+          </button>
+        ))}
+      </div>
+      {state.view !== "table" && !state.focus && (
+        <button
+          type="button"
+          aria-pressed={state.rootAtBottom}
+          onClick={() => update({ rootAtBottom: !state.rootAtBottom }, false)}
+        >
+          Root at bottom
+        </button>
+      )}
+      {diff && <DiffControls state={state} update={update} dark={dark} />}
+      {!diff && state.view !== "table" && (
+        <button
+          type="button"
+          aria-pressed={state.colors === "package"}
+          onClick={() => update({ colors: state.colors === "package" ? "plain" : "package" }, false)}
+        >
+          Color by package
+        </button>
+      )}
+      {state.zoom && (
+        <button type="button" onClick={() => update({ zoom: "" })}>
+          Reset zoom
+        </button>
+      )}
+      <span class="spacer" />
+      <Totals data={data} limit={limit} />
+    </div>
+  );
+}
+
+function DiffControls({ state, update, dark }: Pick<Props, "state" | "update" | "dark">) {
+  return (
+    <>
+      <div class="toggle" role="group" aria-label="Diff of">
+        <button type="button" aria-pressed={!state.absolute} onClick={() => update({ absolute: false }, false)}>
+          Percent
+        </button>
+        <button type="button" aria-pressed={state.absolute} onClick={() => update({ absolute: true }, false)}>
+          Absolute
+        </button>
+      </div>
+      <button
+        type="button"
+        aria-pressed={state.colorBlindSafe}
+        onClick={() => update({ colorBlindSafe: !state.colorBlindSafe }, false)}
+      >
+        Color-blind safe
+      </button>
+      <span class="scale" aria-label="Colors: from less to more than the base">
+        less
+        {[-1, -0.5, 0, 0.5, 1].map((change) => (
+          <i key={change} style={{ background: changeColor(change, state.colorBlindSafe, dark) }} />
+        ))}
+        more
+      </span>
+    </>
+  );
+}
+
+// The total of each side, and of how many profiles it is.
+function Totals({ data, limit }: Pick<Props, "data" | "limit">) {
+  const diff = data.totals.length > 1;
+  return (
+    <span class="totals">
+      {data.totals.map((total, side) => {
+        const { found, merged, expired } = data.profiles[side]!;
+        const count = merged === found ? `${merged}` : `${merged} of ${found}`;
+        return (
+          <span key={side} title={expired ? `${expired} expired` : undefined}>
+            {diff && <span class="side-name">{SIDE_NAMES[side]}</span>}{" "}
+            <b>{formatValue(total, data.sample_type.unit)}</b> in {count} profile{found === 1 ? "" : "s"}
+          </span>
+        );
+      })}
+      {limit !== null && <span class="note">evenly spread</span>}
+    </span>
+  );
+}

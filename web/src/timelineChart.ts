@@ -1,0 +1,122 @@
+// The geometry of the timeline, in pixels.
+
+import type { Series } from "./api";
+import { sanitize } from "./names";
+import type { TimeRange } from "./state";
+import { formatSecond, parseTime, tickStep } from "./times";
+
+const LEFT = 64; // room for the labels of the value axis
+const RIGHT = 8;
+const TOP = 6;
+const BOTTOM = 18; // room for the labels of the time axis
+const TICK_DISTANCE = 90; // at least
+
+export interface Line {
+  name: string;
+  values: number[]; // by step
+}
+
+export class TimelineChart {
+  readonly left = LEFT;
+  readonly top = TOP;
+  readonly right: number;
+  readonly bottom: number;
+  readonly steps: number;
+  readonly start: number; // unix seconds
+  readonly step: number; // seconds
+  readonly stepWidth: number;
+  readonly maxValue: number;
+
+  constructor(
+    series: Series,
+    lines: Line[],
+    readonly width: number,
+    readonly height: number,
+  ) {
+    this.start = parseTime(series.start);
+    this.step = series.step;
+    this.steps = series.groups[0]?.profiles.length ?? 0;
+    this.right = LEFT + Math.max(1, width - LEFT - RIGHT);
+    this.bottom = height - BOTTOM;
+    this.stepWidth = (this.right - LEFT) / Math.max(1, this.steps);
+    this.maxValue = Math.max(1, ...lines.map(({ values }) => Math.max(...values)));
+  }
+
+  x(step: number): number {
+    return LEFT + step * this.stepWidth;
+  }
+
+  y(value: number): number {
+    return this.bottom - (Math.max(0, value) / this.maxValue) * (this.bottom - TOP);
+  }
+
+  // Returns the step at a horizontal position; beyond the ends, the nearest one.
+  stepAt(x: number): number {
+    return Math.min(this.steps - 1, Math.max(0, Math.floor((x - LEFT) / this.stepWidth)));
+  }
+
+  secondsAt(step: number): number {
+    return this.start + step * this.step;
+  }
+
+  // Returns the time range from the begin of one step to the last second of another, in any order.
+  rangeOf(a: number, b: number): TimeRange {
+    return {
+      from: formatSecond(this.secondsAt(Math.min(a, b))),
+      to: formatSecond(this.secondsAt(Math.max(a, b) + 1) - 1),
+    };
+  }
+
+  // Returns where a time range lies; null for one that is relative or out of sight.
+  bandOf(range: TimeRange): { x: number; width: number } | null {
+    const from = (parseTime(range.from) - this.start) / this.step;
+    const to = (parseTime(range.to) + 1 - this.start) / this.step; // through the end of its last second
+    if (Number.isNaN(from) || Number.isNaN(to) || to < 0 || from > this.steps) return null;
+    const x = Math.max(LEFT, this.x(from));
+    return { x, width: Math.max(1, Math.min(this.right, this.x(to)) - x) };
+  }
+
+  // Returns the ticks of the time axis, and the seconds between them.
+  ticks(): { step: number; seconds: number[] } {
+    const step = tickStep(this.steps * this.step, (this.right - LEFT) / TICK_DISTANCE);
+    const seconds: number[] = [];
+    const end = this.secondsAt(this.steps);
+    for (let tick = Math.ceil(this.start / step) * step; tick < end; tick += step) seconds.push(tick);
+    return { step, seconds };
+  }
+
+  // Returns an SVG path with a line for each run of steps that have a value, down to zero on both sides of it. A run
+  // of one step is a dash.
+  pathOf(values: number[]): string {
+    const point = (step: number): string => `${this.x(step + 0.5).toFixed(1)} ${this.y(values[step]!).toFixed(1)}`;
+    const paths: string[] = [];
+    for (let start = 0; start < values.length; start++) {
+      if (values[start]! <= 0) continue;
+      let end = start;
+      while (values[end + 1]! > 0) end++;
+      if (end === start) {
+        const x = this.x(start + 0.5) - this.stepWidth / 3;
+        paths.push(
+          `M${x.toFixed(1)} ${this.y(values[start]!).toFixed(1)}h${((this.stepWidth * 2) / 3).toFixed(1)}`,
+        );
+      } else {
+        const points: string[] = [];
+        const last = Math.min(end + 1, values.length - 1);
+        for (let step = Math.max(0, start - 1); step <= last; step++) points.push(point(step));
+        paths.push(`M${points.join("L")}`);
+      }
+      start = end;
+    }
+    return paths.join("");
+  }
+}
+
+// Returns the lines of a timeline: the values of a sample type or, if there are no totals, the number of profiles.
+export function linesOf(series: Series, sampleTypeIndex: number): Line[] {
+  return series.groups.map((group) => ({
+    name: group.others
+      ? `${group.others} others`
+      : group.labels.map(({ value }) => sanitize(value) || "(none)").join(", "),
+    values: group.values[sampleTypeIndex] ?? group.profiles,
+  }));
+}

@@ -1,0 +1,55 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { formatSecond, formatTick, parseTime, PRESETS, tickStep } from "../src/times";
+
+const NOON = Date.UTC(2026, 10, 23, 12) / 1000;
+const DAY = 86400;
+
+test("seconds are formatted as the API does", () => {
+  assert.equal(formatSecond(NOON), "2026-11-23T12:00:00");
+  assert.equal(formatSecond(0), "1970-01-01T00:00:00");
+});
+
+test("a time without a zone is UTC", () => {
+  assert.equal(parseTime("2026-11-23T12:00:00"), NOON);
+  assert.equal(parseTime("2026-11-23T12:00:00Z"), NOON);
+  assert.equal(parseTime("2026-11-23T12:00:00z"), NOON);
+  assert.equal(parseTime("2026-11-23T14:00:00+02:00"), NOON);
+  assert.equal(parseTime("2026-11-23T10:30:00-01:30"), NOON);
+});
+
+test("a relative or malformed time is NaN", () => {
+  for (const text of ["now", "now-1h", "yesterday", ""]) assert.ok(Number.isNaN(parseTime(text)), text);
+});
+
+test("ticks show what their step needs", () => {
+  assert.equal(formatTick(NOON + 5, 1), "12:00:05");
+  assert.equal(formatTick(NOON + 30, 30), "12:00:30");
+  assert.equal(formatTick(NOON + 60, 60), "12:01");
+  assert.equal(formatTick(NOON, 3600), "12:00");
+  assert.equal(formatTick(NOON + DAY / 2, 3600), "11-24");
+  assert.equal(formatTick(NOON + DAY / 2, 30), "00:00:00");
+  assert.equal(formatTick(NOON + DAY / 2, DAY), "2026-11-24");
+});
+
+test("ticks are round and at most as many as asked for", () => {
+  assert.equal(tickStep(3600, 10), 600);
+  assert.equal(tickStep(6000, 10), 600);
+  assert.equal(tickStep(6001, 10), 900);
+  assert.equal(tickStep(5, 10), 1);
+  assert.equal(tickStep(10, 0), 10);
+  assert.equal(tickStep(DAY * 10, 10), DAY);
+  assert.equal(tickStep(DAY * 25, 10), 3 * DAY);
+});
+
+test("presets end now and are in ascending order", () => {
+  const hours = PRESETS.map(([name, { from, to }]) => {
+    assert.equal(to, "now");
+    assert.equal(from, `now-${name.replaceAll(" ", "").replace("min", "m")}`);
+    return parseInt(name) * { m: 1, h: 60, d: 1440 }[name.replace(/\d+ /, "")[0] as "m" | "h" | "d"];
+  });
+  assert.deepEqual(
+    hours,
+    hours.toSorted((a, b) => a - b),
+  );
+});
