@@ -16,7 +16,7 @@ EXTRAS := $(or $(strip $(EXTRAS)),server)
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-ui check lint types format proto ui requirements test-data bench clean
+.PHONY: help serve test test-web test-ui check lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -27,10 +27,15 @@ serve: $(EXTRAS:%=$(VENV)/.extra-%) ## run a collector on http://localhost:10100
 test: $(VENV)/.dev ## run all tests except those in a browser; ARGS='-k merge -x' goes to pytest
 	$(PYTEST) --ignore=tests/ui $(ARGS)
 
-test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium; writes tests/ui/screenshots
+test-web: web/node_modules ## test the page's sources: unit tests, eslint, prettier, types
+	npm --prefix web test
+	npm --prefix web run lint
+	npm --prefix web run types
+
+test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
-check: lint types test test-ui ## run everything that CI runs: lint, types, tests
+check: lint types test test-web test-ui ## run everything that CI runs: lint, types, tests
 
 lint: $(VENV)/.dev ## run ruff: style, imports, likely bugs
 	$(BIN)/ruff check .

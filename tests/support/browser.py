@@ -1,4 +1,4 @@
-"""Debian's Chromium, and a page in it that is watched: what it asks for, what it complains of."""
+"""Debian's Chromium, and pages in it whose errors and requests are watched."""
 
 import os
 import re
@@ -14,11 +14,13 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, ViewportS
 
 from tests.support.paths import ROOT
 
-SHOTS = ROOT / "tests" / "ui" / "screenshots"
+SCREENSHOTS = ROOT / "tests" / "ui" / "screenshots"
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SIZE: ViewportSize = {"width": 1440, "height": 900}
 
-# What a browser says of an answer that is an error (the page shows its sentence), and where there is no GPU.
+_TIMEOUT_MILLISECONDS = 20_000
+
+# Console messages about error answers, whose message the page shows, and about a missing GPU.
 _EXPECTED = re.compile(
     r"Failed to load resource: the server responded with a status of 4\d\d|.*GPU stall|Canvas2D: Multiple readback"
 )
@@ -26,12 +28,12 @@ _EXPECTED = re.compile(
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser without a window. `make test-ui` installs what it needs."""
+    """Start a headless browser; raise ``FileNotFoundError`` if Chromium is not installed."""
     path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
-        raise FileNotFoundError("there is no chromium: install Debian's package (`make test-ui` does, as root)")
+        raise FileNotFoundError("chromium is not installed; run `make test-ui` as root, or install the package")
     with sync_playwright() as playwright:
-        # Its sandbox does not run as root, and here it is shown our own page only.
+        # Chromium's sandbox does not run as root, and these tests open profbucket's own page only.
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
         try:
@@ -41,61 +43,75 @@ def chromium() -> Iterator[Browser]:
 
 
 @dataclass
-class Watched:
-    """A page, and what is wrong with it: errors, and requests to other hosts than that of *url*."""
+class WatchedPage:
+    """A page of the collector at *url*; ``problems`` lists errors, dialogs and requests to other hosts."""
 
     context: BrowserContext
     page: Page
     url: str
-    wrong: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, browser: Browser, url: str, **options: Any) -> "Watched":
+    def open(cls, browser: Browser, url: str, **options: Any) -> "WatchedPage":
+        """Open an empty page in a new browser context, to which *options* are passed."""
         context = browser.new_context(viewport=SIZE, reduced_motion="reduce", accept_downloads=True, **options)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(_TIMEOUT_MILLISECONDS)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
         watched = cls(context, context.new_page(), url)
-        watched.watch(watched.page)
-        context.on("page", watched.watch)
-        context.on("request", lambda request: watched.check(request.url))
+        watched._watch(watched.page)
+        context.on("page", watched._watch)
+        context.on("request", lambda request: watched._check_request(request.url))
         return watched
 
-    def watch(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
-        page.on("dialog", self.dismiss)
-        page.on("console", lambda said: self.hear(said.type, said.text))
-
-    def dismiss(self, dialog: Dialog) -> None:
-        self.wrong.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    def hear(self, kind: str, text: str) -> None:
-        if kind in ("error", "warning") and not _EXPECTED.match(text):
-            self.wrong.append(f"{kind}: {text}")
-
-    def check(self, url: str) -> None:
-        if not url.startswith((f"{self.url}/", f"blob:{self.url}/", "data:")):
-            self.wrong.append(f"asked {urlsplit(url).netloc or url[:80]}")
-
-    def faults(self) -> list[str]:
-        """What axe-core finds that is serious or critical, of the page as it is shown now."""
-        self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    def accessibility_violations(self, *rules: str) -> list[str]:
+        """Return the serious and critical violations that axe-core finds, of all rules or of *rules* only."""
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE.read_text())
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        results = self.page.evaluate("options => axe.run(document, options)", options)
         return [
-            f"{one['id']}: {one['help']}: {[node['target'] for node in one['nodes']][:3]}"
-            for one in found["violations"]
-            if one["impact"] in ("serious", "critical")
+            f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']][:3]}"
+            for violation in results["violations"]
+            if violation["impact"] in ("serious", "critical")
         ]
 
-    def shoot(self, name: str) -> None:
-        """Write a screenshot for people to look at."""
-        SHOTS.mkdir(exist_ok=True)
-        self.page.screenshot(path=SHOTS / f"{name}.png")
+    def screenshot(self, name: str) -> None:
+        """Write a screenshot for people to look at, if the environment variable SCREENSHOTS is set."""
+        if os.environ.get("SCREENSHOTS"):
+            SCREENSHOTS.mkdir(exist_ok=True)
+            self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    def _watch(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("dialog", self._dismiss)
+        page.on("console", lambda message: self._check_console(message.type, message.text))
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.problems.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def _check_console(self, level: str, text: str) -> None:
+        if level in ("error", "warning") and not _EXPECTED.match(text):
+            self.problems.append(f"{level}: {text}")
+
+    def _check_request(self, url: str) -> None:
+        if not url.startswith((f"{self.url}/", f"blob:{self.url}/", "data:")):
+            self.problems.append(f"request to {urlsplit(url).netloc or url[:80]}")
 
 
-def post(url: str, data: bytes, secret: str = "", **parameters: str) -> None:
-    """Post a profile."""
-    headers = {"X-Api-Key": secret} if secret else {}
-    query = urlencode(parameters)
-    answer = urllib3.request("POST", f"{url}/api/0/profiles?{query}", body=data, headers=headers)
-    assert answer.status == 200, answer.data
+def wait_until_drawn(page: Page) -> None:
+    """Wait until the flame graph shows the selected profiles."""
+    page.locator('.graph[aria-busy="false"] .flame canvas').first.wait_for()
+
+
+def press(page: Page, *keys: str) -> None:
+    """Press *keys* one after the other."""
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def post(url: str, data: bytes, api_key: str = "", **parameters: str) -> None:
+    """Post the profile *data* to the collector at *url*."""
+    headers = {"X-Api-Key": api_key} if api_key else {}
+    response = urllib3.request("POST", f"{url}/api/0/profiles?{urlencode(parameters)}", body=data, headers=headers)
+    assert response.status == 200, response.data

