@@ -44,7 +44,7 @@ def test_axe_finds_no_serious_violation(open_page: OpenPage, shop_url: str, stat
 
 
 def test_axe_finds_violations_of_both_kinds(open_page: OpenPage, shop_url: str) -> None:
-    """Otherwise the test above would pass on any page."""
+    """Show that the test above does not pass on any page."""
     watched = open_page(shop_url)
     watched.page.evaluate("document.body.append(document.createElement('img'))")
     watched.page.evaluate(

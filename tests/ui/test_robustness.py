@@ -53,7 +53,7 @@ def hostile_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_hostile_names_are_text(open_page: OpenPage, hostile_url: str) -> None:
-    """They do not run, do not become elements and do not reorder the text around them."""
+    """Hostile names do not run, do not become elements and do not reorder the text around them."""
     watched = open_page(
         hostile_url, f"/?service=%3Cb%3Eshop%3C%2Fb%3E&type=cpu{RANGE}&group=%3Ci%3Elabel%3C%2Fi%3E"
     )
@@ -119,7 +119,7 @@ def test_a_stopped_collector_is_reported(open_page: OpenPage, tmp_path: Path) ->
 
 
 def test_requests_to_other_hosts_are_problems(open_page: OpenPage, shop_url: str) -> None:
-    """Otherwise the other tests would not notice any."""
+    """Show that the other tests would notice such a request."""
     watched = open_page(shop_url)
     watched.page.evaluate("fetch('https://example.org/').catch(() => 0)")
     assert [problem for problem in watched.problems if "example.org" in problem]

@@ -84,7 +84,7 @@ describe("layout", () => {
   });
 });
 
-test("nodeAt finds the node at a position, and none beside the frames", () => {
+test("nodeAt finds the node at a position, and none between frames", () => {
   const tree = treeOf();
   assert.equal(tree.nodeAt(0, 0.99), ALL);
   assert.equal(tree.nodeAt(1, 0), MAIN);
