@@ -32,9 +32,9 @@ from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.emulators import firestore_emulator, gcs_emulator
 from tests.support.proxies import Counted, firestore_proxy
 from tests.support.serving import served
-from tests.support.storage.bulk_load import MINUTE, history, load_entries
-from tests.support.storage.examples import EVER, NOW
-from tests.support.storage.faults import dangling, post_through_faults
+from tests.support.storage.bulk_load import MINUTE, load_entries, make_history
+from tests.support.storage.examples import ALL_TIME, NOW
+from tests.support.storage.faults import find_dangling, post_through_faults
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _POSTS = 1000
@@ -160,7 +160,7 @@ def _cpu(collector: str) -> float:
 def find() -> Iterator[Row]:
     """The same six matches among more and more profiles of 200 series."""
     sizes = (1_200, 10_000, 100_000)
-    metas = history(sizes[-1], b"x")
+    metas = make_history(sizes[-1], b"x")
     with tempfile.TemporaryDirectory() as directory:
         storage = open_storage(f"file://{directory}/profiles")
         done, first = 0, None
@@ -204,7 +204,7 @@ def _median_find(storage: Storage, query: Query) -> Measure:
 def rebuild() -> Iterator[Row]:
     """A bucket with 10,000 objects into an empty index; the emulator of Cloud Storage slows down with objects."""
     data = random.Random(0).randbytes(500)
-    metas = history(_OBJECTS, data)
+    metas = make_history(_OBJECTS, data)
     with _emulators() as (gcs, _):
         bucket = GcsBucket(new_gcs_bucket(gcs))
         before = Storage(bucket, FirestoreIndex(new_name()))
@@ -219,7 +219,9 @@ def rebuild() -> Iterator[Row]:
         again = time.perf_counter() - again
         equal = all(
             list(after.lookup.find(query)) == list(before.lookup.find(query))
-            for query in (Query(f"service-{n}", kind, *EVER) for n in range(5) for kind in list(ProfileType)[:2])
+            for query in (
+                Query(f"service-{n}", kind, *ALL_TIME) for n in range(5) for kind in list(ProfileType)[:2]
+            )
         )
         note = f"{count / seconds:.0f} objects/s, {cpu / count * 1000:.1f} ms CPU each; finds are equal: {equal}"
         yield Row(f"reindex of {count:,}", Measure(seconds), note=note)
@@ -237,7 +239,7 @@ def faults() -> Iterator[Row]:
             f"{_FAULTY_POSTS} posts through faults",
             Measure(time.perf_counter() - begin),
             note=f"found {len(set(found))}, twice {len(found) - len(set(found))},"
-            f" dangling {len(dangling(outcome))}, given up {outcome.given_up},"
+            f" dangling {len(find_dangling(outcome))}, given up {outcome.given_up},"
             f" answers {dict(outcome.answers)}, other failures {len(outcome.failures)},"
             f" slowest {outcome.slowest:.1f} s, faults {outcome.faults}",
         )

@@ -22,7 +22,7 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.profiles import Label, Location, Mapping, Profile, Sample, Style, encode, stack
-from tests.support.storage.compaction_suite import MIDNIGHT, merged, points
+from tests.support.storage.compaction_suite import MIDNIGHT, list_data_points, merge_canonically
 
 CPU, HEAP = ProfileType.CPU, ProfileType.HEAP
 MINUTE = 60 * SECOND
@@ -157,13 +157,13 @@ def answers(storage: Storage, query: Query) -> list[Any]:
         pages += page
         page = list(storage.lookup.find(replace(query, limit=2, after=page[-1].position)))
     try:
-        merge: Any = merged(storage, query)
+        merge: Any = merge_canonically(storage, query)
     except Invalid as error:
         merge = str(error)
     if not isinstance(merge, str):
         # Which one is "the first that is set" depends on the order in which blocks are read.
         merge = replace(merge, header=replace(merge.header, default_sample_type=b""))
-    return [found, pages, merge, points(storage, query)]
+    return [found, pages, merge, list_data_points(storage, query)]
 
 
 @settings(max_examples=150)

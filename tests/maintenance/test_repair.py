@@ -11,24 +11,24 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.go_tool import run
-from tests.support.storage.examples import numbered
-from tests.support.storage.repair_suite import RepairClaims
+from tests.support.storage.examples import make_numbered_profile
+from tests.support.storage.repair_suite import RepairSuite
 from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
 
 
-class TestMemory(RepairClaims):
+class TestMemory(RepairSuite):
     @pytest.fixture
     def storage(self) -> Storage:
         return Storage(MemoryBucket(), MemoryIndex())
 
 
-class TestLocal(RepairClaims):
+class TestLocal(RepairSuite):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return open_storage(f"file://{tmp_path}/storage")
 
 
-class TestGcs(RepairClaims):
+class TestGcs(RepairSuite):
     project: str
 
     @pytest.fixture
@@ -40,7 +40,7 @@ class TestGcs(RepairClaims):
         return Storage(storage.bucket, FirestoreIndex(self.project))
 
 
-class TestS3(RepairClaims):
+class TestS3(RepairSuite):
     @pytest.fixture
     def storage(self, s3: str, tmp_path: Path) -> Storage:
         return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
@@ -50,7 +50,7 @@ def test_the_commands_say_what_is_wrong_mend_it_and_say_so(tmp_path: Path) -> No
     """fsck ends with 1 where there is something to mend, so that a script can tell."""
     url = f"file://{tmp_path}/storage"
     storage = open_storage(url)
-    metas = [one for one, data in map(numbered, range(6)) if storage.write(one, data)]
+    metas = [one for one, data in map(make_numbered_profile, range(6)) if storage.write(one, data)]
     storage.index.remove([metas[0].id, metas[3].id])
     storage.bucket.delete(ProfileId.parse(metas[5].id).object_key)
     program = str(Path(sysconfig.get_path("scripts")) / "profbucket")

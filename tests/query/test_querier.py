@@ -18,7 +18,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier, pick_evenly
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
-from tests.support.storage.compaction_suite import EVER, HOUR, MIDNIGHT, compact, post
+from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
 
 
 def metas(count: int) -> list[Meta]:
@@ -70,7 +70,7 @@ class Restless(MemoryIndex):
         return super().blocks(service, type, start, end) if start == end else []
 
 
-ASKED = Query("api", ProfileType.CPU, *EVER)
+ASKED = Query("api", ProfileType.CPU, *ALL_TIME)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_where_blocks_move_all_the_time_a_question_is_given_up_and_can_be_asked_
 ) -> None:
     bucket, index = MemoryBucket(), Restless()
     storage = Storage(bucket, index)
-    metas = post(storage, [0, 1])
+    metas = post_profiles(storage, [0, 1])
     compact(storage, MIDNIGHT + 20 * HOUR)
     for there in list(bucket.list("", "~")):
         bucket.delete(there.key)

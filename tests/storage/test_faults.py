@@ -12,8 +12,8 @@ from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.meta import Query
 from profbucket.storage.open import open_storage
 from tests.support.paths import ROOT
-from tests.support.storage.examples import EVER, NOW, numbered
-from tests.support.storage.faults import DEADLINE, dangling, post_through_faults
+from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
+from tests.support.storage.faults import DEADLINE, find_dangling, post_through_faults
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 POSTS = 400  # `make bench` posts 5,000
@@ -26,7 +26,7 @@ def test_every_post_is_found_once_whatever_goes_wrong_on_the_way(gcs: str, fires
     assert sorted(one.id for one in outcome.found) == sorted(outcome.accepted)
     assert len(set(outcome.accepted)) == POSTS
     assert sorted(one.created_at - NOW for one in outcome.found) == list(range(POSTS))
-    assert dangling(outcome) == []
+    assert find_dangling(outcome) == []
     assert outcome.slowest < DEADLINE
     assert set(outcome.faults) == {"refused", "reset", "lost", "late"}
 
@@ -34,13 +34,13 @@ def test_every_post_is_found_once_whatever_goes_wrong_on_the_way(gcs: str, fires
 KILLED = """
 import os, signal, sys
 from profbucket.storage.open import open_storage
-from tests.support.storage.examples import numbered
+from tests.support.storage.examples import make_numbered_profile
 
 storage = open_storage(sys.argv[1])
 for number in range(3):
-    storage.write(*numbered(number))
+    storage.write(*make_numbered_profile(number))
 storage.index.add = lambda meta: os.kill(os.getpid(), signal.SIGKILL)
-storage.write(*numbered(3))
+storage.write(*make_numbered_profile(3))
 """
 
 
@@ -52,13 +52,13 @@ def test_a_process_killed_between_object_and_entry_leaves_what_is_completed_by(
     killed = subprocess.run([sys.executable, "-c", KILLED, url], cwd=ROOT, env=os.environ, check=False, timeout=60)
     assert killed.returncode == -signal.SIGKILL
     storage = open_storage(url)
-    query = Query("service-1", None, *EVER)
-    one, data = numbered(3)
+    query = Query("service-1", None, *ALL_TIME)
+    one, data = make_numbered_profile(3)
     assert one not in list(storage.lookup.find(query))
     assert [finding.state for finding in fsck(storage)].count(State.MISSING_ENTRY) == 1
     if how == "reindex":
         list(reindex(storage))
     else:
         assert storage.write(one, data) is True
-    assert list(storage.lookup.find(query)) == [numbered(1)[0], one]
+    assert list(storage.lookup.find(query)) == [make_numbered_profile(1)[0], one]
     assert {finding.state for finding in fsck(storage)} == {State.OK}

@@ -4,32 +4,32 @@ import pytest
 
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.support.storage.bucket_suite import BucketClaims
-from tests.support.storage.compaction_suite import CompactionClaims
-from tests.support.storage.index_suite import IndexClaims
-from tests.support.storage.storage_suite import StorageClaims
+from tests.support.storage.bucket_suite import BucketSuite
+from tests.support.storage.compaction_suite import CompactionSuite
+from tests.support.storage.index_suite import IndexSuite
+from tests.support.storage.storage_suite import StorageSuite
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 
-class TestGcsBucket(BucketClaims):
+class TestGcsBucket(BucketSuite):
     @pytest.fixture
     def bucket(self, gcs: str) -> GcsBucket:
         return GcsBucket(new_gcs_bucket(gcs))
 
 
-class TestFirestoreIndex(IndexClaims):
+class TestFirestoreIndex(IndexSuite):
     @pytest.fixture
     def index(self, firestore: str) -> FirestoreIndex:
         return FirestoreIndex(new_name())
 
 
-class TestGcsStorage(StorageClaims):
+class TestGcsStorage(StorageSuite):
     @pytest.fixture
     def storage(self, gcs: str, firestore: str) -> Storage:
         return Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name()))
 
 
-class TestGcsCompaction(CompactionClaims):
+class TestGcsCompaction(CompactionSuite):
     @pytest.fixture
     def storage(self, gcs: str, firestore: str) -> Storage:
         return Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name()))

@@ -21,11 +21,11 @@ from profbucket.storage.ports import ObjectRange, Selection
 from profbucket.storage.store import Storage
 from storage_local import LocalBucket, LocalIndex, open_url
 from storage_local.files import lock_folder
-from tests.support.storage.bucket_suite import BucketClaims
-from tests.support.storage.compaction_suite import CompactionClaims
-from tests.support.storage.examples import EVER, NOW, block, meta
-from tests.support.storage.index_suite import MIXED, SERIES, IndexClaims, add, everything
-from tests.support.storage.storage_suite import StorageClaims, profile
+from tests.support.storage.bucket_suite import BucketSuite
+from tests.support.storage.compaction_suite import CompactionSuite
+from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta
+from tests.support.storage.index_suite import MIXED, SERIES, IndexSuite, add_all, select_all
+from tests.support.storage.storage_suite import StorageSuite, make_profile
 
 CPU = ProfileType.CPU
 
@@ -40,21 +40,21 @@ def index(tmp_path: Path) -> LocalIndex:
     return LocalIndex(tmp_path / "storage" / ".index.sqlite")
 
 
-class TestLocalBucket(BucketClaims):
+class TestLocalBucket(BucketSuite):
     """It uses the fixture of this module."""
 
 
-class TestLocalIndex(IndexClaims):
+class TestLocalIndex(IndexSuite):
     """It uses the fixture of this module."""
 
 
-class TestLocalStorage(StorageClaims):
+class TestLocalStorage(StorageSuite):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return open_storage(f"file://{tmp_path}/storage")
 
 
-class TestLocalCompaction(CompactionClaims):
+class TestLocalCompaction(CompactionSuite):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return open_storage(f"file://{tmp_path}/storage")
@@ -143,20 +143,20 @@ class TestFiles:
 
     def test_the_index_beside_the_objects_is_none(self, tmp_path: Path) -> None:
         bucket, index = open_url(f"file://{tmp_path}")
-        index.add(meta())
+        index.add(make_meta())
         assert list(bucket.list("", "\x7f")) == []
         assert (tmp_path / ".index.sqlite").exists()
 
     def test_a_directory_that_is_removed_meanwhile_is_made_again(self, tmp_path: Path) -> None:
         storage = open_storage(f"file://{tmp_path}/storage")
-        (one, data), (other, more) = profile(1), profile(2)
+        (one, data), (other, more) = make_profile(1), make_profile(2)
         storage.write(one, data)
         (tmp_path / "storage").rename(tmp_path / "away")
         assert storage.write(other, more) is True
-        assert [found.id for found in storage.index.find(everything())] == [other.id]
+        assert [found.id for found in storage.index.find(select_all())] == [other.id]
         assert storage.read(ProfileId.parse(other.id)) == more
         again = open_storage(f"file://{tmp_path}/storage")
-        assert [found.id for found in again.index.find(everything())] == [other.id]
+        assert [found.id for found in again.index.find(select_all())] == [other.id]
 
 
 class TestDurability:
@@ -254,7 +254,7 @@ class TestErrors:
 
     def test_an_index_of_another_schema_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / ".index.sqlite"
-        LocalIndex(path).add(meta())
+        LocalIndex(path).add(make_meta())
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
@@ -264,7 +264,7 @@ class TestErrors:
     def test_an_index_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
         """... by whichever process is first, with all that it holds."""
         path = tmp_path / ".index.sqlite"
-        one = meta()
+        one = make_meta()
         LocalIndex(path).add(one)
         with sqlite3.connect(path) as connection:
             connection.executescript("DROP TABLE blocks; PRAGMA user_version = 1")
@@ -272,24 +272,24 @@ class TestErrors:
         with ThreadPoolExecutor(4) as threads:
             indexes = list(threads.map(LocalIndex, [path] * 4))
         for index in indexes:
-            assert list(index.find(Selection("api", None, *EVER))) == [one]
-        assert indexes[0].commit(block([one]), [one.id], [])
-        assert indexes[1].snapshot(Selection("api", None, *EVER))[0] == [block([one])]
+            assert list(index.find(Selection("api", None, *ALL_TIME))) == [one]
+        assert indexes[0].commit(make_block([one]), [one.id], [])
+        assert indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0] == [make_block([one])]
 
     def test_an_index_that_others_never_let_go_of_is_unavailable(
         self, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        add(index, [meta()])
+        add_all(index, [make_meta()])
         monkeypatch.setattr("storage_local.index._LOCK_TIMEOUT_SECONDS", 0.02)
         impatient = LocalIndex(tmp_path / "storage/.index.sqlite")
         other = sqlite3.connect(tmp_path / "storage/.index.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="cannot use the index: database is locked"):
-            impatient.add(meta(NOW + 1))
-        assert list(impatient.find(everything())) == [meta()]  # readers do not wait for writers
+            impatient.add(make_meta(NOW + 1))
+        assert list(impatient.find(select_all())) == [make_meta()]  # readers do not wait for writers
         other.rollback()
         other.close()
-        assert impatient.add(meta(NOW + 1)) is True
+        assert impatient.add(make_meta(NOW + 1)) is True
 
     @pytest.mark.parametrize(
         ("pragma", "error", "sentence"),
@@ -307,12 +307,12 @@ class TestErrors:
         sentence: str,
     ) -> None:
         index = LocalIndex(tmp_path / "storage/.index.sqlite")
-        index.add(meta(NOW))
+        index.add(make_meta(NOW))
         for connection in connections[1:]:
             connection.execute(f"PRAGMA {pragma}")
         with pytest.raises(error, match=sentence):
-            all(index.add(meta(NOW + number)) for number in range(1, 1000))
-        assert meta(NOW) in list(index.find(everything()))
+            all(index.add(make_meta(NOW + number)) for number in range(1, 1000))
+        assert make_meta(NOW) in list(index.find(select_all()))
 
 
 class TestOpening:
@@ -321,12 +321,12 @@ class TestOpening:
         url = f"file://{tmp_path}/a%20dir/gr%C3%B6%C3%9Fe%3F%23%2541"
         bucket, index = open_url(url)
         bucket.put("api/cpu/1", b"data", {})
-        index.add(meta())
+        index.add(make_meta())
         assert (directory / "api/cpu/1").read_bytes() == b"data"
         assert (directory / ".index.sqlite").exists()
         again = open_storage(url)
         assert again.bucket.get("api/cpu/1") == b"data"
-        assert list(again.index.find(everything())) == [meta()]
+        assert list(again.index.find(select_all())) == [make_meta()]
 
     @pytest.mark.parametrize(
         ("url", "sentence"),
@@ -357,9 +357,11 @@ class TestOpening:
         with ThreadPoolExecutor(8) as threads:
             for attempt in range(5):
                 url = f"file://{tmp_path}/{attempt}/a/b"
-                assert all(threads.map(lambda number, url=url: open_url(url)[1].add(meta(NOW + number)), range(8)))
+                assert all(
+                    threads.map(lambda number, url=url: open_url(url)[1].add(make_meta(NOW + number)), range(8))
+                )
                 _, index = open_url(url)
-                assert [one.created_at for one in index.find(everything())] == [NOW + n for n in range(8)]
+                assert [one.created_at for one in index.find(select_all())] == [NOW + n for n in range(8)]
                 names = {path.name for path in Path(f"{tmp_path}/{attempt}/a/b").iterdir()}
                 assert names <= {".index.sqlite", ".index.sqlite-wal", ".index.sqlite-shm"}
 
@@ -371,19 +373,19 @@ class TestOpening:
         def overtaken(folder: Path) -> AbstractContextManager[int]:
             monkeypatch.undo()
             _, first = open_url(f"file://{tmp_path}")
-            first.add(meta())
+            first.add(make_meta())
             return lock_folder(folder)
 
         monkeypatch.setattr("storage_local.index.lock_folder", overtaken)
         _, second = open_url(f"file://{tmp_path}")
-        assert list(second.find(everything())) == [meta()]
+        assert list(second.find(select_all())) == [make_meta()]
 
     def test_a_half_made_index_of_a_killed_process_is_made_anew(self, tmp_path: Path) -> None:
         for name in (".index.sqlite.new", ".index.sqlite.new-wal", ".index.sqlite-wal", ".index.sqlite-shm"):
             (tmp_path / name).write_bytes(b"leftover" * 1000)
         _, index = open_url(f"file://{tmp_path}")
-        assert index.add(meta()) is True
-        assert list(index.find(everything())) == [meta()]
+        assert index.add(make_meta()) is True
+        assert list(index.find(select_all())) == [make_meta()]
 
 
 @pytest.fixture
@@ -404,7 +406,7 @@ class TestIndexFile:
     def test_it_is_in_wal_mode_and_every_commit_is_synced(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
-        index.add(meta())
+        index.add(make_meta())
         using = connections[1:]  # the first made the file
         assert using
         for connection in using:
@@ -414,8 +416,8 @@ class TestIndexFile:
     def test_labels_are_stored_once_a_series_and_go_with_its_last_entry(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
-        metas = [meta(NOW + number, labels=f"v={number % 2}") for number in range(10)]
-        add(index, metas)
+        metas = [make_meta(NOW + number, labels=f"v={number % 2}") for number in range(10)]
+        add_all(index, metas)
 
         def labels() -> list[tuple[str]]:
             return connections[1].execute("SELECT labels FROM series ORDER BY labels").fetchall()
@@ -438,7 +440,7 @@ class TestIndexFile:
     def test_a_find_searches_in_indexes_and_never_scans_or_sorts(
         self, connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection
     ) -> None:
-        add(index, MIXED)
+        add_all(index, MIXED)
         statements: list[str] = []
         for connection in connections[1:]:
             connection.set_trace_callback(statements.append)
@@ -461,21 +463,21 @@ class TestIndexFile:
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         """... be it among entries of the same time, all of which it would read otherwise."""
-        metas = [meta(NOW, labels=f"v={number % 3}", data=b"%d" % number) for number in range(400)]
-        add(index, metas)
-        ordered = list(index.find(everything()))
-        first = steps(connections, index, Selection("api", CPU, *EVER, limit=5))
-        last = steps(connections, index, Selection("api", CPU, *EVER, after=ordered[-6].position, limit=5))
+        metas = [make_meta(NOW, labels=f"v={number % 3}", data=b"%d" % number) for number in range(400)]
+        add_all(index, metas)
+        ordered = list(index.find(select_all()))
+        first = steps(connections, index, Selection("api", CPU, *ALL_TIME, limit=5))
+        last = steps(connections, index, Selection("api", CPU, *ALL_TIME, after=ordered[-6].position, limit=5))
         assert last <= first * 1.1
 
     def test_a_find_of_many_takes_few_queries(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
-        add(index, [meta(NOW + number) for number in range(400)])
+        add_all(index, [make_meta(NOW + number) for number in range(400)])
         statements: list[str] = []
         for connection in connections[1:]:
             connection.set_trace_callback(statements.append)
-        assert len(list(index.find(everything()))) == 400
+        assert len(list(index.find(select_all()))) == 400
         for connection in connections[1:]:
             connection.set_trace_callback(None)
         assert 1 < len(statements) < 20
@@ -484,14 +486,16 @@ class TestIndexFile:
     def test_a_find_does_the_same_work_for_the_same_matches_among_ten_times_the_entries(
         self, connections: list[sqlite3.Connection], index: LocalIndex, labels: bool
     ) -> None:
-        wanted = [meta(NOW + number, labels="v=wanted") for number in range(6)]
-        add(index, wanted)
+        wanted = [make_meta(NOW + number, labels="v=wanted") for number in range(6)]
+        add_all(index, wanted)
         selection = Selection("api", CPU, NOW, NOW + 9, [wanted[0].series] if labels else None)
         work = []
         for count in (150, 1500):
             for number in range(count):
                 away = 0 if labels else 3_600 * 10**9
-                one = meta(NOW + away + number % 10, labels=f"v={number % 40}", data=b"%d %d" % (count, number))
+                one = make_meta(
+                    NOW + away + number % 10, labels=f"v={number % 40}", data=b"%d %d" % (count, number)
+                )
                 index.add(one)
             assert list(index.find(selection)) == wanted
             work.append(steps(connections, index, selection))
@@ -502,16 +506,16 @@ class TestIndexFile:
     ) -> None:
         for number in range(50):
             with ThreadPoolExecutor(1) as threads:
-                threads.submit(index.add, meta(NOW + number)).result()
+                threads.submit(index.add, make_meta(NOW + number)).result()
         assert len(connections) == 2  # one made the file
 
     def test_an_error_in_a_call_leaves_no_transaction_behind(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         with pytest.raises(Unavailable, match="NOT NULL constraint failed"):
-            index.add(replace(meta(), size=None))  # type: ignore[arg-type]
+            index.add(replace(make_meta(), size=None))  # type: ignore[arg-type]
         assert not any(one.in_transaction for one in connections[1:])
-        assert index.add(meta()) is True
+        assert index.add(make_meta()) is True
 
 
 def steps(connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection) -> int:
@@ -534,26 +538,26 @@ def steps(connections: list[sqlite3.Connection], index: LocalIndex, selection: S
 
 def in_a_child(index: LocalIndex) -> None:
     for number in range(20):
-        assert index.add(meta(NOW + 100 + number))
-    assert len(list(index.find(everything()))) >= 40
+        assert index.add(make_meta(NOW + 100 + number))
+    assert len(list(index.find(select_all()))) >= 40
 
 
 class TestForks:
     def test_an_index_is_used_by_a_process_and_the_children_that_it_forks(
         self, index: LocalIndex, tmp_path: Path
     ) -> None:
-        add(index, [meta(NOW + number) for number in range(20)])
-        under_way = index.find(everything())
+        add_all(index, [make_meta(NOW + number) for number in range(20)])
+        under_way = index.find(select_all())
         found = [next(under_way)]
         child = multiprocessing.get_context("fork").Process(target=in_a_child, args=(index,))
         child.start()
         for number in range(20):
-            index.add(meta(NOW + 200 + number))
+            index.add(make_meta(NOW + 200 + number))
         child.join()
         assert child.exitcode == 0
         found += under_way
         assert len(found) == 20
-        assert len(list(index.find(everything()))) == 60
+        assert len(list(index.find(select_all()))) == 60
         connection = sqlite3.connect(tmp_path / "storage/.index.sqlite")
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         connection.close()
@@ -561,11 +565,11 @@ class TestForks:
     def test_a_child_inherits_no_connection_that_lies_idle(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
-        index.add(meta())
+        index.add(make_meta())
         child = multiprocessing.get_context("fork").Process(target=len, args=("",))
         child.start()
         child.join()
         for connection in connections:
             with pytest.raises(sqlite3.ProgrammingError, match="closed"):
                 connection.execute("SELECT 1")
-        assert list(index.find(everything())) == [meta()]
+        assert list(index.find(select_all())) == [make_meta()]

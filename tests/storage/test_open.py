@@ -17,7 +17,7 @@ from storage_gcs import FirestoreIndex, GcsBucket
 from storage_local import LocalBucket, LocalIndex
 from storage_s3 import S3Bucket
 from tests.support.paths import ROOT
-from tests.support.storage.compaction_suite import EVER, HOUR, MIDNIGHT, compact, post
+from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
 
 
 def test_each_url_opens_its_bucket_and_its_index(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ def test_opening_a_storage_imports_no_cloud_library() -> None:
 
 def test_configured_limits_apply_to_the_member_lists_of_blocks(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/storage"
-    post(open_storage(url), [0, 1])
+    post_profiles(open_storage(url), [0, 1])
     compact(open_storage(url), MIDNIGHT + 20 * HOUR)
-    query = Query("api", ProfileType.CPU, *EVER)
+    query = Query("api", ProfileType.CPU, *ALL_TIME)
     for max_bytes, fits in (("1000", True), ("100", False)):
         config = Config.from_env({"STORAGE_URL": url, "PROFBUCKET_MAX_INFLATED_BYTES": max_bytes})
         if fits:

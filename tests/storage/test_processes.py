@@ -22,9 +22,18 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from tests.support.paths import ROOT
-from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, QUERIES, assert_same, compact, deeds, post, twin
-from tests.support.storage.examples import EVER, NOW, numbered
-from tests.support.storage.worker import whole
+from tests.support.storage.compaction_suite import (
+    HOUR,
+    MIDNIGHT,
+    QUERIES,
+    assert_same_answers,
+    compact,
+    copy_uncompacted,
+    count_actions,
+    post_profiles,
+)
+from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
+from tests.support.storage.worker import find_whole
 
 _MEMORY = Path("/dev/shm")
 
@@ -93,13 +102,13 @@ def memory() -> Iterator[Path]:
 def check(storage: Storage, numbers: range) -> set[int]:
     """Which of the profiles are found, whole. The object of each is as it was written, if there is one."""
     for number in numbers:
-        one, data = numbered(number)
+        one, data = make_numbered_profile(number)
         key = ProfileId.parse(one.id).object_key
         for there in storage.bucket.list(key, f"{key}~"):
             assert storage.bucket.get(key) == data
             assert from_metadata(key, there.size, storage.bucket.stat(key).metadata or {}) == one
-    found = whole(storage, NOW + numbers[0], NOW + numbers[-1])
-    ids = {numbered(number)[0].id: number for number in numbers}
+    found = find_whole(storage, NOW + numbers[0], NOW + numbers[-1])
+    ids = {make_numbered_profile(number)[0].id: number for number in numbers}
     return {ids[one] for one in found}
 
 
@@ -118,7 +127,7 @@ def test_four_processes_write_two_thousand_profiles_while_a_fifth_reads(start: S
     assert [len(one) for one in written] == [500] * 4 + [200]
     assert sum(one.count("1") for one in written) == 2000
     assert reader.rest()[-1] == "2000"
-    assert whole(open_storage(url)) == {numbered(number)[0].id for number in range(2000)}
+    assert find_whole(open_storage(url)) == {make_numbered_profile(number)[0].id for number in range(2000)}
 
 
 def test_what_a_writer_has_acknowledged_outlives_its_kill(start: Start, memory: Path) -> None:
@@ -137,7 +146,7 @@ def test_what_a_writer_has_acknowledged_outlives_its_kill(start: Start, memory: 
         found = check(storage, range(begin, begin + 50))
         assert found >= set(range(begin, begin + acknowledged))
         for number in range(begin, begin + 50):  # the repeated posts
-            assert storage.write(*numbered(number)) is (number not in found)
+            assert storage.write(*make_numbered_profile(number)) is (number not in found)
     assert check(open_storage(url), range(250)) == set(range(250))
 
 
@@ -154,7 +163,7 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, memory: Path, existi
         if worker.hear() == "written":
             break
         storage = storage if existing else open_storage(url)
-        one, data = numbered(number)
+        one, data = make_numbered_profile(number)
         found = check(storage, range(number, number + 1))
         key = ProfileId.parse(one.id).object_key
         cut_off += not found and any(storage.bucket.list(key, f"{key}~"))
@@ -174,8 +183,8 @@ def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) ->
     assert worker.hear() == "ready"
     url = f"file://{memory}/storage"
     storage = open_storage(url)
-    post(storage, range(0, 180, 15))
-    whole = twin(storage)
+    post_profiles(storage, range(0, 180, 15))
+    whole = copy_uncompacted(storage)
     now = MIDNIGHT + 30 * HOUR
     seen = Counter[tuple[int, int, int]]()
     saved = memory / "saved"
@@ -183,17 +192,17 @@ def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) ->
     for step in range(2000):
         worker.tell(f"{url} {now} {step}")
         outcome = worker.hear()
-        assert_same(open_storage(url), whole, QUERIES[::5])
-        blocks, head = open_storage(url).index.snapshot(Selection("api", ProfileType.CPU, *EVER))
+        assert_same_answers(open_storage(url), whole, QUERIES[::5])
+        blocks, head = open_storage(url).index.snapshot(Selection("api", ProfileType.CPU, *ALL_TIME))
         objects = len(list(storage.bucket.list("_/", "_0")))
         seen[len(list(head)), len(blocks), objects] += 1
         if outcome == "done":
             break
         if step % 7 == 0:  # what a crash leaves is mended by the next run
-            assert Action.DELETED not in deeds(compact(open_storage(url), now))
+            assert Action.DELETED not in count_actions(compact(open_storage(url), now))
             compact(open_storage(url), now + 2 * HOUR)
-            assert_same(open_storage(url), whole, QUERIES[::5])
-            [block] = open_storage(url).index.blocks("api", ProfileType.CPU, *EVER)
+            assert_same_answers(open_storage(url), whole, QUERIES[::5])
+            [block] = open_storage(url).index.blocks("api", ProfileType.CPU, *ALL_TIME)
             assert [there.key for there in storage.bucket.list("_/", "_0")] == [block.id]
         shutil.rmtree(memory / "storage")
         shutil.copytree(saved, memory / "storage")

@@ -16,8 +16,8 @@ from profbucket.query.querier import Querier
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.proxies import Counted, firestore_proxy, gcs_proxy
-from tests.support.storage.bulk_load import MINUTE, history, load_entries, load_objects
-from tests.support.storage.examples import EVER, NOW
+from tests.support.storage.bulk_load import MINUTE, load_entries, load_objects, make_history
+from tests.support.storage.examples import ALL_TIME, NOW
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 DATA = (Path(__file__).parents[1] / "data/shop-0.0.1/threadcreate-1.pb.gz").read_bytes()
@@ -54,7 +54,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(gcs: str, firestore: str) -> Iterator[World]:
-    metas, counted = history(20_000, DATA), Counted()
+    metas, counted = make_history(20_000, DATA), Counted()
     project, bucket = new_name(), new_gcs_bucket(gcs)
     with (
         pytest.MonkeyPatch.context() as environment,
@@ -113,7 +113,7 @@ def test_a_find_without_labels_reads_the_matches(world: World, kind: str | None,
 
 def test_a_long_find_reads_each_match_once(world: World) -> None:
     """... although it comes in pages."""
-    query = Query("service-1", None, *EVER)
+    query = Query("service-1", None, *ALL_TIME)
     world.counted.reset()
     assert list(world.storage.lookup.find(query)) == world.expected(query)
     assert world.counted.documents == len(world.expected(query)) == 4000
@@ -121,7 +121,7 @@ def test_a_long_find_reads_each_match_once(world: World) -> None:
 
 
 def test_a_find_of_nothing_reads_the_series_at_most(world: World) -> None:
-    query = Query("service-1", ProfileType.CPU, *EVER, parse_matchers("version=none"))
+    query = Query("service-1", ProfileType.CPU, *ALL_TIME, parse_matchers("version=none"))
     world.counted.reset()
     assert list(world.storage.lookup.find(query)) == []
     assert world.counted.documents == 20

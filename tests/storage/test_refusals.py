@@ -14,7 +14,7 @@ from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 from profbucket.storage.ports import Bucket, ObjectRange, Selection
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_s3 import S3Bucket
-from tests.support.storage.examples import EVER, meta
+from tests.support.storage.examples import ALL_TIME, make_meta
 
 _XML = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>{0}</Message></Error>"
 
@@ -183,4 +183,4 @@ def test_firestore_that_refuses_says_what_is_missing(
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
         index = FirestoreIndex("project")
         with pytest.raises(error, match=sentence):
-            index.add(meta()) if call == "add" else list(index.find(Selection("api", None, *EVER)))
+            index.add(make_meta()) if call == "add" else list(index.find(Selection("api", None, *ALL_TIME)))

@@ -28,8 +28,8 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.canonical import canonical
 from tests.support.go_tool import GoPprof
-from tests.support.storage.compaction_suite import MIDNIGHT, QUERIES, compact, post
-from tests.support.storage.examples import NOW, meta
+from tests.support.storage.compaction_suite import MIDNIGHT, QUERIES, compact, post_profiles
+from tests.support.storage.examples import NOW, make_meta
 
 INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 300)
 
@@ -38,7 +38,7 @@ INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 300)
 def stored() -> tuple[Storage, Block, bytes]:
     """A storage whose only block has thirty members of three series."""
     storage = Storage(MemoryBucket(), MemoryIndex())
-    post(storage, range(30))
+    post_profiles(storage, range(30))
     compact(storage, MIDNIGHT + 10**13)
     [block] = storage.index.blocks("api", ProfileType.CPU, 0, 2**62)
     return storage, block, storage.bucket.get(block.id)
@@ -125,9 +125,9 @@ def test_entries_of_one_row_and_sample_are_added_up(entries: list[tuple[int, int
 
 def test_a_list_of_members_comes_back_as_it_was() -> None:
     metas = [
-        meta(5, labels="v=1", totals=[Total("cpu", "nanoseconds", 2**70)]),
-        meta(6, labels="v=größe%20", totals=[Total("a:b", "", -1), Total("cpu", "nanoseconds", 0)]),
-        meta(2**62, labels="v=1"),
+        make_meta(5, labels="v=1", totals=[Total("cpu", "nanoseconds", 2**70)]),
+        make_meta(6, labels="v=größe%20", totals=[Total("a:b", "", -1), Total("cpu", "nanoseconds", 0)]),
+        make_meta(2**62, labels="v=1"),
     ]
     members = Members.load(Members.from_metas(metas).dump())
     assert list(members.metas()) == metas
@@ -135,17 +135,29 @@ def test_a_list_of_members_comes_back_as_it_was() -> None:
 
 
 def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
-    metas = [meta(labels="n=1"), meta(labels="n=2"), meta(labels="n=3"), meta(NOW + 5), meta(NOW + 9)]
+    metas = [
+        make_meta(labels="n=1"),
+        make_meta(labels="n=2"),
+        make_meta(labels="n=3"),
+        make_meta(NOW + 5),
+        make_meta(NOW + 9),
+    ]
     metas.sort(key=lambda one: one.position)
     members = Members.from_metas(metas[1:4])
-    others = [metas[0], metas[4], meta(NOW + 5, labels="n=1"), meta(NOW + 5, type=ProfileType.HEAP), meta(NOW + 6)]
+    others = [
+        metas[0],
+        metas[4],
+        make_meta(NOW + 5, labels="n=1"),
+        make_meta(NOW + 5, type=ProfileType.HEAP),
+        make_meta(NOW + 6),
+    ]
     assert members.member_ids([*others, *metas]) == [one.id for one in metas[1:4]]
     assert members.member_ids([replace(metas[3], type=ProfileType.HEAP)]) == []
     assert members.member_ids([]) == []
 
 
 def test_a_list_without_members_is_damaged() -> None:
-    listed = json.loads(Members.from_metas([meta()]).dump())
+    listed = json.loads(Members.from_metas([make_meta()]).dump())
     listed |= {column: [] for column in ("after", "digest", "series", "size", "measured", "totals")}
     with pytest.raises(Invalid, match="not the list of a block's members"):
         Members.load(json.dumps(listed).encode())
@@ -169,7 +181,7 @@ def test_the_metadata_bring_a_record_back(stored: tuple[Storage, Block, bytes]) 
 def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject) -> None:
     """... whatever is changed in which part of it, before it was compressed or after."""
     storage = Storage(MemoryBucket(), MemoryIndex())
-    post(storage, range(3))
+    post_profiles(storage, range(3))
     compact(storage, MIDNIGHT + 10**13)
     [block] = storage.index.blocks("api", ProfileType.CPU, 0, 2**62)
     whole = storage.bucket.get(block.id)

@@ -36,16 +36,16 @@ PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
 DEEP = st.lists(PARTS, min_size=3, max_size=3).map("/".join)  # none lies below another: no file system has both
 
 
-def listed(bucket: Bucket, start: str, end: str) -> list[str]:
+def list_keys(bucket: Bucket, start: str, end: str) -> list[str]:
     return [one.key for one in bucket.list(start, end)]
 
 
-def fill(bucket: Bucket, keys: list[str]) -> None:
+def put_all(bucket: Bucket, keys: list[str]) -> None:
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(lambda key: bucket.put(key, key.encode(), {}), keys))
 
 
-class BucketClaims:
+class BucketSuite:
     """Claims about ``bucket``."""
 
     def test_an_object_comes_back_byte_for_byte(self, bucket: Bucket) -> None:
@@ -57,7 +57,7 @@ class BucketClaims:
         bucket.put("api/cpu/1", b"", {})
         assert bucket.get("api/cpu/1") == b""
         assert bucket.stat("api/cpu/1").size == 0
-        assert listed(bucket, "api/", "api0") == ["api/cpu/1"]
+        assert list_keys(bucket, "api/", "api0") == ["api/cpu/1"]
 
     def test_an_object_of_several_megabytes_comes_back_whole(self, bucket: Bucket) -> None:
         data = b"0123456789abcdef" * (5 << 16)
@@ -77,12 +77,12 @@ class BucketClaims:
         assert bucket.put("api/cpu/1", b"second", {"labels": "a=2", "more": "x"}) is False
         assert bucket.get("api/cpu/1") == b"first"
         assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
-        assert listed(bucket, "api/", "api0") == ["api/cpu/1"]
+        assert list_keys(bucket, "api/", "api0") == ["api/cpu/1"]
 
     def test_every_character_of_the_alphabet_can_stand_in_a_key(self, bucket: Bucket) -> None:
         keys = [f"x{c}y/{c if c != '.' else 'x.'}" for c in string.ascii_letters + string.digits + ".-_~"]
-        fill(bucket, keys)
-        assert listed(bucket, "x", "y") == sorted(keys)
+        put_all(bucket, keys)
+        assert list_keys(bucket, "x", "y") == sorted(keys)
         assert list(bucket.get_many([ObjectRange(key) for key in keys])) == [key.encode() for key in keys]
 
     def test_a_key_of_the_greatest_length_is_a_key(self, bucket: Bucket) -> None:
@@ -93,7 +93,7 @@ class BucketClaims:
         bucket.put(key, b"far down", {"labels": "a=1"})
         assert bucket.get(key) == b"far down"
         assert bucket.stat(key).metadata == {"labels": "a=1"}
-        assert listed(bucket, "A", "B") == [key]
+        assert list_keys(bucket, "A", "B") == [key]
 
     @pytest.mark.parametrize("key", ["api/cpu/2", "api/cpu", "api", "api/cpu/1/2", "other"])
     def test_no_other_key_finds_an_object(self, bucket: Bucket, key: str) -> None:
@@ -131,9 +131,9 @@ class BucketClaims:
         assert two.metadata in (None, {})
 
     def test_a_list_is_ordered_by_the_bytes_of_the_keys(self, bucket: Bucket) -> None:
-        fill(bucket, KEYS[::-1])
+        put_all(bucket, KEYS[::-1])
         assert sorted(KEYS) == KEYS
-        assert listed(bucket, "-", "\x7f") == KEYS
+        assert list_keys(bucket, "-", "\x7f") == KEYS
 
     @pytest.mark.parametrize(
         ("start", "end", "expected"),
@@ -157,11 +157,11 @@ class BucketClaims:
         ],
     )
     def test_a_list_holds_a_range_of_keys(self, bucket: Bucket, start: str, end: str, expected: list[str]) -> None:
-        fill(bucket, KEYS)
-        assert listed(bucket, start, end) == expected
+        put_all(bucket, KEYS)
+        assert list_keys(bucket, start, end) == expected
 
     def test_a_list_of_an_empty_bucket_is_empty(self, bucket: Bucket) -> None:
-        assert listed(bucket, "", "\x7f") == []
+        assert list_keys(bucket, "", "\x7f") == []
 
     @settings(
         max_examples=60,
@@ -177,17 +177,17 @@ class BucketClaims:
             bucket.delete(one.key)
         for key in keys:
             bucket.put(key, b"", {})
-        assert listed(bucket, start, end) == sorted(key for key in keys if start <= key < end)
+        assert list_keys(bucket, start, end) == sorted(key for key in keys if start <= key < end)
 
     def test_a_list_is_whole_beyond_the_pages_of_any_provider(self, bucket: Bucket) -> None:
         keys = [f"api/cpu/{number:05}" for number in range(1030)]
-        fill(bucket, keys)
-        assert listed(bucket, "api/", "api0") == keys
-        assert listed(bucket, "api/cpu/00007", "api/cpu/01020") == keys[7:1020]
+        put_all(bucket, keys)
+        assert list_keys(bucket, "api/", "api0") == keys
+        assert list_keys(bucket, "api/cpu/00007", "api/cpu/01020") == keys[7:1020]
 
     def test_a_list_under_way_holds_what_stays_and_survives_what_goes(self, bucket: Bucket) -> None:
         keys = [f"api/cpu/{number:03}" for number in range(30)]
-        fill(bucket, keys)
+        put_all(bucket, keys)
         under_way = bucket.list("api/", "api0")
         found = [next(under_way).key]
         for key in keys[10:20]:
@@ -206,7 +206,7 @@ class BucketClaims:
             bucket.get("api/cpu/1")
         with pytest.raises(NotFound):
             bucket.stat("api/cpu/1")
-        assert listed(bucket, "api/", "api0") == ["api/cpu/2"]
+        assert list_keys(bucket, "api/", "api0") == ["api/cpu/2"]
         assert bucket.put("api/cpu/1", b"new", {}) is True
         assert bucket.get("api/cpu/1") == b"new"
         assert bucket.stat("api/cpu/1").metadata == {}
@@ -216,11 +216,11 @@ class BucketClaims:
         bucket.put("api/cpu/1", b"", {})
         bucket.delete("api/cpu/1")
         bucket.delete("api/cpu/1")
-        assert listed(bucket, "api/", "api0") == []
+        assert list_keys(bucket, "api/", "api0") == []
 
     def test_get_many_keeps_the_order_and_says_what_is_missing(self, bucket: Bucket) -> None:
         keys = [f"api/cpu/{number:03}" for number in range(60)]
-        fill(bucket, keys)
+        put_all(bucket, keys)
         asked = keys[::-1]
         asked[7] = "api/cpu/none"
         asked[20] = asked[21]
@@ -251,7 +251,7 @@ class BucketClaims:
 
     def test_get_many_can_be_left_early(self, bucket: Bucket) -> None:
         keys = [f"api/cpu/{number:03}" for number in range(60)]
-        fill(bucket, keys)
+        put_all(bucket, keys)
         for _ in range(20):
             objects = bucket.get_many([ObjectRange(key) for key in keys])
             assert next(objects) == b"api/cpu/000"
@@ -281,7 +281,7 @@ class BucketClaims:
         with ThreadPoolExecutor(8) as threads:
             new = list(threads.map(lambda key: bucket.put(key, key.encode(), {"labels": key}), keys * 2))
         assert new.count(True) == len(keys)
-        assert listed(bucket, "", "\x7f") == sorted(keys)
+        assert list_keys(bucket, "", "\x7f") == sorted(keys)
         assert list(bucket.get_many([ObjectRange(key) for key in keys])) == [key.encode() for key in keys]
         assert [bucket.stat(key).metadata for key in keys] == [{"labels": key} for key in keys]
 

@@ -14,12 +14,12 @@ from profbucket.storage.ports import Series
 from storage_gcs.firestore import Calls, CommitRequest
 from storage_gcs.index import document_id
 from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
-from tests.support.storage.examples import NOW, meta
+from tests.support.storage.examples import NOW, make_meta
 
 MINUTE = 60 * 10**9
 
 
-def history(count: int, data: bytes) -> list[Meta]:
+def make_history(count: int, data: bytes) -> list[Meta]:
     """*count* profiles with the bytes *data*, one a minute of each of 200 series.
 
     They are of 5 services, 2 types, 4 versions and 5 pods. The first are the same however many there are.
@@ -29,7 +29,7 @@ def history(count: int, data: bytes) -> list[Meta]:
         minute, series = divmod(number, 200)
         service, kind, version, pod = series % 5, series // 5 % 2, series // 10 % 4, series // 40
         metas.append(
-            meta(
+            make_meta(
                 NOW + minute * MINUTE,
                 service=f"service-{service}",
                 type=(ProfileType.CPU, ProfileType.HEAP)[kind],

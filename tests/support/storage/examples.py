@@ -11,10 +11,10 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
 
 NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
-EVER = (0, LATEST)
+ALL_TIME = (0, LATEST)
 
 # Escapes of URLs, paths, SQL, JSON and headers; scripts, combined characters, and what is beyond 16 bits.
-TEXTS = (
+TRICKY_TEXTS = (
     "a b",
     "a+b%20c%",
     "/",
@@ -38,7 +38,7 @@ TEXTS = (
 )
 
 
-def meta(
+def make_meta(
     created_at: int = NOW,
     *,
     service: str = "api",
@@ -54,7 +54,7 @@ def meta(
     return Meta(str(profile_id), service, type, labels, created_at, len(data), tuple(totals))
 
 
-def block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Block:
+def make_block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Block:
     """The record of a block of *members*, ordered by position; *name* tells it from others of the same."""
     first, last = members[0], members[-1]
     return Block(
@@ -72,9 +72,9 @@ def block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Blo
     )
 
 
-def numbered(number: int) -> tuple[Meta, bytes]:
+def make_numbered_profile(number: int) -> tuple[Meta, bytes]:
     """A profile that every process can make again: 2 to 20 KB, of one of 2 services, with labels of its own."""
     data = Random(number).randbytes(2_000 + number % 7 * 3_000)
     labels = f"version=0.0.{number % 5},pod=pod-{number % 4},number={number}"
     totals = [Total("cpu", "nanoseconds", number)]
-    return meta(NOW + number, service=f"service-{number % 2}", labels=labels, data=data, totals=totals), data
+    return make_meta(NOW + number, service=f"service-{number % 2}", labels=labels, data=data, totals=totals), data

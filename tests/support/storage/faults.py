@@ -20,7 +20,7 @@ from profbucket.storage.store import Storage
 from tests.support.paths import ROOT
 from tests.support.proxies import Counted, Faults, firestore_proxy, gcs_proxy, resetting_proxy
 from tests.support.serving import served
-from tests.support.storage.examples import EVER, NOW
+from tests.support.storage.examples import ALL_TIME, NOW
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 ATTEMPTS = 11  # the first and ten retries, as profefe's agent has it
@@ -64,7 +64,7 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
         pool = urllib3.PoolManager(maxsize=CLIENTS, retries=False, timeout=DEADLINE)
 
         def post(number: int) -> None:
-            data = numbered_profile(number)
+            data = make_pprof(number)
             target = (
                 f"{collector}/api/0/profiles?service=api-{number % 3}&type=threadcreate&labels=pod%3D{number % 7}"
             )
@@ -88,18 +88,18 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
         outcome.faults = faults.seen
     outcome.storage = open_storage(url)  # without proxies
     for service in outcome.storage.index.services():
-        outcome.found += outcome.storage.lookup.find(Query(service, None, *EVER))
+        outcome.found += outcome.storage.lookup.find(Query(service, None, *ALL_TIME))
     return outcome
 
 
-def numbered_profile(number: int) -> bytes:
+def make_pprof(number: int) -> bytes:
     """A small profile of its own time."""
     message = decode((ROOT / "tests/data/shop-0.0.1/threadcreate-1.pb.gz").read_bytes()).message
     message.time_nanos = NOW + number
     return encode(message)
 
 
-def dangling(outcome: Outcome) -> list[str]:
+def find_dangling(outcome: Outcome) -> list[str]:
     """Entries whose objects are not there."""
     ids = [ProfileId.parse(one.id) for one in outcome.found]
     return [str(one) for one, data in zip(ids, outcome.storage.read_many(ids), strict=True) if data is None]

@@ -15,8 +15,8 @@ from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.meta import Query
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
-from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post
-from tests.support.storage.examples import EVER, numbered
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
+from tests.support.storage.examples import ALL_TIME, make_numbered_profile
 
 # What a write does to files: where a crash may cut it off.
 STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "close", "rename", "link", "unlink"} | {
@@ -28,35 +28,35 @@ STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "close", "rename",
 }
 
 
-def say(line: object) -> None:
+def print_line(line: object) -> None:
     print(line, flush=True)
 
 
 def write(url: str, first: str, last: str, step: str = "1") -> None:
     """Write profiles; print a 1 for each that is new and a 0 for others."""
-    profiles = [numbered(number) for number in range(int(first), int(last), int(step))]
-    say("ready")
+    profiles = [make_numbered_profile(number) for number in range(int(first), int(last), int(step))]
+    print_line("ready")
     sys.stdin.readline()
     storage = open_storage(url)
     for one in profiles:
-        say(int(storage.write(*one)))
+        print_line(int(storage.write(*one)))
 
 
 def read(url: str, expected: str) -> None:
     """Find all and read what is new until *expected* profiles are there; print how many were found, each time."""
-    say("ready")
+    print_line("ready")
     sys.stdin.readline()
     storage = open_storage(url)
     before: set[str] = set()
     while len(before) < int(expected):
-        found = whole(storage, known=before)
+        found = find_whole(storage, known=before)
         assert found >= before, f"found once and not again: {before - found}"
         before = found
-        say(len(found))
+        print_line(len(found))
 
 
-def whole(
-    storage: Storage, start: int = EVER[0], end: int = EVER[1], known: Collection[str] = frozenset()
+def find_whole(
+    storage: Storage, start: int = ALL_TIME[0], end: int = ALL_TIME[1], known: Collection[str] = frozenset()
 ) -> set[str]:
     """The ids of what is found from *start* to *end*, once each, in order. Objects not yet *known* are read."""
     ids: set[str] = set()
@@ -78,12 +78,12 @@ def crash() -> None:
 
     Prints "killed", or "written" where there are fewer steps.
     """
-    say("ready")
+    print_line("ready")
     for line in sys.stdin:
         url, number, step = line.split()
         child = os.fork()
         if not child:
-            one, data = numbered(int(number))
+            one, data = make_numbered_profile(int(number))
             gc.disable()
             sys.setprofile(Countdown(int(step)))
             open_storage(url).write(one, data)
@@ -91,7 +91,7 @@ def crash() -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
-        say("killed" if status else "written")
+        print_line("killed" if status else "written")
 
 
 def crash_compacting() -> None:
@@ -100,9 +100,9 @@ def crash_compacting() -> None:
     Prints "killed", or "done" where there are fewer steps.
     """
     storage = open_storage("memory:")  # the first one imports: here, and not in each child
-    post(storage, range(0, 180, 15))
+    post_profiles(storage, range(0, 180, 15))
     compact(storage, MIDNIGHT + 30 * HOUR)
-    say("ready")
+    print_line("ready")
     for line in sys.stdin:
         url, now, step = line.split()
         child = os.fork()
@@ -115,7 +115,7 @@ def crash_compacting() -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
-        say("killed" if status else "done")
+        print_line("killed" if status else "done")
 
 
 class Countdown:
