@@ -1,4 +1,4 @@
-"""Repair, on every backend."""
+"""Repair on every backend, and its commands."""
 
 import sysconfig
 from pathlib import Path
@@ -36,7 +36,7 @@ class TestGcs(RepairSuite):
         self.project = new_name()
         return Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(self.project))
 
-    def reopened(self, storage: Storage) -> Storage:
+    def reopen(self, storage: Storage) -> Storage:
         return Storage(storage.bucket, FirestoreIndex(self.project))
 
 
@@ -46,20 +46,19 @@ class TestS3(RepairSuite):
         return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
 
 
-def test_the_commands_say_what_is_wrong_mend_it_and_say_so(tmp_path: Path) -> None:
-    """fsck ends with 1 where there is something to mend, so that a script can tell."""
+def test_the_commands_list_differences_and_exit_with_1_if_nothing_was_repaired(tmp_path: Path) -> None:
     url = f"file://{tmp_path}/storage"
     storage = open_storage(url)
-    metas = [one for one, data in map(make_numbered_profile, range(6)) if storage.write(one, data)]
+    metas = [meta for meta, data in map(make_numbered_profile, range(6)) if storage.write(meta, data)]
     storage.index.remove([metas[0].id, metas[3].id])
     storage.bucket.delete(ProfileId.parse(metas[5].id).object_key)
     program = str(Path(sysconfig.get_path("scripts")) / "profbucket")
-    wrong = sorted(f"missing_entry {ProfileId.parse(one.id).object_key}" for one in (metas[0], metas[3]))
-    wrong.append(f"missing_object {ProfileId.parse(metas[5].id).object_key}")
+    differences = sorted(f"missing_entry {ProfileId.parse(meta.id).object_key}" for meta in (metas[0], metas[3]))
+    differences.append(f"missing_object {ProfileId.parse(metas[5].id).object_key}")
     for command, code in (("fsck", 1), ("reindex", 0)):
-        done = run(program, command, "--storage", url)
-        assert (done.returncode, sorted(done.text.splitlines())) == (code, wrong)
-        assert "6 profiles: 3 correct, 2 without an entry, 1 entries without an object" in done.stderr
+        result = run(program, command, "--storage", url)
+        assert (result.returncode, sorted(result.text.splitlines())) == (code, differences)
+        assert "6 profiles: 3 correct, 2 without an entry, 1 entries without an object" in result.stderr
     assert run(program, "fsck", "--storage", url).check().text == ""
     assert (
         run(program, "reindex", "--storage", url, "--service", "service-0", "--since", "2027-01-01T00:00:00").text

@@ -1,4 +1,4 @@
-"""What repair must do on every backend: fill in the fixture ``storage`` with an empty one."""
+"""Acceptance suite of repair. Subclasses define the fixture ``storage``, an empty one."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
 
 
 def count_states(findings: Iterable[Finding]) -> dict[State, int]:
-    return dict(Counter(meta.state for meta in findings))
+    return dict(Counter(finding.state for finding in findings))
 
 
 def find_all(storage: Storage) -> list[Meta]:
@@ -33,24 +33,24 @@ def find_by_label(storage: Storage) -> list[Meta]:
 def write_numbered(storage: Storage, count: int) -> list[Meta]:
     profiles = [make_numbered_profile(number) for number in range(count)]
     with ThreadPoolExecutor(8) as threads:
-        assert all(threads.map(lambda meta: storage.write(*meta), profiles))
+        assert all(threads.map(lambda profile: storage.write(*profile), profiles))
     return [meta for meta, _ in profiles]
 
 
 class RepairSuite:
-    """Claims about repair of ``storage``. Its index is another one each time ``reopened`` is called."""
+    """Tests of repair of ``storage``."""
 
-    def reopened(self, storage: Storage) -> Storage:
-        """The same storage, as another process sees it."""
+    def reopen(self, storage: Storage) -> Storage:
+        """Return the storage as another process opens it, without what this one has cached."""
         return storage
 
-    def test_a_storage_that_is_whole_stays_as_it_is(self, storage: Storage) -> None:
+    def test_a_consistent_storage_is_not_changed(self, storage: Storage) -> None:
         metas = write_numbered(storage, 30)
         assert count_states(fsck(storage)) == {State.OK: 30}
         assert count_states(reindex(storage)) == {State.OK: 30}
         assert sorted(find_all(storage), key=lambda meta: meta.id) == sorted(metas, key=lambda meta: meta.id)
 
-    def test_an_empty_storage_needs_nothing(self, storage: Storage) -> None:
+    def test_an_empty_storage_has_no_findings(self, storage: Storage) -> None:
         assert list(fsck(storage)) == []
         assert list(reindex(storage)) == []
 
@@ -61,47 +61,47 @@ class RepairSuite:
         assert find_all(storage) == []
         assert count_states(fsck(storage)) == {State.MISSING_ENTRY: 40}
         assert find_all(storage) == []
-        assert count_states(reindex(self.reopened(storage))) == {State.MISSING_ENTRY: 40}
+        assert count_states(reindex(self.reopen(storage))) == {State.MISSING_ENTRY: 40}
         assert find_all(storage) == before
         assert find_by_label(storage) == labelled
         assert len(labelled) > 2
         assert count_states(fsck(storage)) == {State.OK: 40}
 
-    def test_any_damage_is_mended_at_once(self, storage: Storage) -> None:
-        """Some entries are missing, some have lost their objects, one says what is not true."""
+    def test_all_kinds_of_damage_are_repaired_in_one_run(self, storage: Storage) -> None:
+        """Some entries are missing, some have lost their objects, one differs from its object."""
         metas = write_numbered(storage, 60)
         before = find_all(storage)
-        missing, stale, different = metas[::4], metas[1::10], metas[2]
-        storage.index.remove([*(meta.id for meta in missing), different.id])
-        for meta in stale:
+        missing, without_object, mismatched = metas[::4], metas[1::10], metas[2]
+        storage.index.remove([*(meta.id for meta in missing), mismatched.id])
+        for meta in without_object:
             storage.bucket.delete(ProfileId.parse(meta.id).object_key)
-        storage.index.add(replace(different, size=1))
+        storage.index.add(replace(mismatched, size=1))
         expected = {
             State.MISSING_ENTRY: len(missing),
-            State.MISSING_OBJECT: len(stale),
+            State.MISSING_OBJECT: len(without_object),
             State.MISMATCH: 1,
-            State.OK: 60 - len(missing) - len(stale) - 1,
+            State.OK: 60 - len(missing) - len(without_object) - 1,
         }
         assert count_states(fsck(storage)) == expected
-        assert count_states(reindex(self.reopened(storage))) == expected
-        left = [meta for meta in before if meta not in stale]
+        assert count_states(reindex(self.reopen(storage))) == expected
+        left = [meta for meta in before if meta not in without_object]
         assert find_all(storage) == left
         assert count_states(fsck(storage)) == {State.OK: len(left)}
 
-    def test_a_walk_that_was_cut_off_is_resumed_by_another(self, storage: Storage) -> None:
+    def test_a_run_that_was_cut_off_is_completed_by_the_next(self, storage: Storage) -> None:
         metas = write_numbered(storage, 140)
         before = find_all(storage)
         storage.index.remove([meta.id for meta in metas])
-        under_way = reindex(storage)
+        run = reindex(storage)
         for _ in range(10):
-            assert next(under_way).state is State.MISSING_ENTRY
-        under_way.close()  # type: ignore[attr-defined]
+            assert next(run).state is State.MISSING_ENTRY
+        run.close()  # type: ignore[attr-defined]
         done = len(find_all(storage))
         assert 10 <= done <= 140
         assert count_states(reindex(storage)).get(State.MISSING_ENTRY, 0) == 140 - done
         assert find_all(storage) == before
 
-    def test_one_service_and_a_time_bound_it(self, storage: Storage) -> None:
+    def test_it_can_be_limited_to_one_service_and_from_a_time(self, storage: Storage) -> None:
         metas = write_numbered(storage, 20)
         storage.index.remove([meta.id for meta in metas])
         assert count_states(reindex(storage, "service-1")) == {State.MISSING_ENTRY: 10}
@@ -116,7 +116,7 @@ class RepairSuite:
         ]
         assert list(reindex(storage, "no such service")) == []
 
-    def test_what_is_no_profile_is_left_alone(self, storage: Storage) -> None:
+    def test_unknown_objects_are_left_alone(self, storage: Storage) -> None:
         metas = write_numbered(storage, 4)
         for key in ("_/blocks/1", "alone", "service-0/cpu/x.pb.gz", "service-0/cpu/x", "~C3/cpu/1", "other/x/y"):
             storage.bucket.put(key, b"data", {})

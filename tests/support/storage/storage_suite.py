@@ -1,4 +1,4 @@
-"""What every storage must do: fill in the fixture ``storage`` with an empty one."""
+"""Acceptance suite of every storage. Subclasses define the fixture ``storage``, an empty one."""
 
 import re
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.listing import list_prefix
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.store import Storage
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_meta
@@ -19,14 +20,14 @@ from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_met
 CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
 
 
-def make_profile(number: int, **how: object) -> tuple[Meta, bytes]:
+def make_profile(number: int, **fields: object) -> tuple[Meta, bytes]:
     data = b"profile %d" % number
-    return make_meta(NOW + number, data=data, **how), data  # type: ignore[arg-type]
+    return make_meta(NOW + number, data=data, **fields), data  # type: ignore[arg-type]
 
 
 def write_all(storage: Storage, profiles: Iterable[tuple[Meta, bytes]]) -> None:
     with ThreadPoolExecutor(4) as threads:
-        assert all(threads.map(lambda meta: storage.write(*meta), profiles))
+        assert all(threads.map(lambda profile: storage.write(*profile), profiles))
 
 
 def find(
@@ -36,9 +37,9 @@ def find(
 
 
 class StorageSuite:
-    """Claims about ``storage``."""
+    """Tests of ``storage``."""
 
-    def test_what_is_written_is_found_and_read(self, storage: Storage) -> None:
+    def test_a_written_profile_is_found_and_read(self, storage: Storage) -> None:
         meta, data = make_profile(1, labels="version=0.0.1", totals=[Total("cpu", "nanoseconds", 5)])
         assert storage.write(meta, data) is True
         assert find(storage) == [meta]
@@ -53,7 +54,7 @@ class StorageSuite:
         assert find(storage) == [meta]
         assert storage.read(ProfileId.parse(meta.id)) == data
 
-    def test_the_object_lies_under_its_key_with_what_its_meta_needs(self, storage: Storage) -> None:
+    def test_the_object_has_its_key_and_the_metadata_of_its_meta(self, storage: Storage) -> None:
         cpu, trace = make_profile(1, labels="v=1"), make_profile(2, type=TRACE, service="größe 🔥")
         write_all(storage, [cpu, trace])
         for (meta, data), key in zip(
@@ -64,12 +65,12 @@ class StorageSuite:
             ),
             strict=True,
         ):
-            (found,) = storage.bucket.list(profile_prefix(meta.service), profile_prefix(meta.service)[:-1] + "0")
-            assert re.fullmatch(key, found.key)
-            assert storage.bucket.get(found.key) == data
-            there = storage.bucket.stat(found.key)
-            assert there.metadata is not None
-            assert from_metadata(there.key, there.size, there.metadata) == meta
+            (listed,) = list_prefix(storage.bucket, profile_prefix(meta.service))
+            assert re.fullmatch(key, listed.key)
+            assert storage.bucket.get(listed.key) == data
+            obj = storage.bucket.stat(listed.key)
+            assert obj.metadata is not None
+            assert from_metadata(obj.key, obj.size, obj.metadata) == meta
 
     def test_the_index_can_be_rebuilt_from_the_bucket(self, storage: Storage) -> None:
         profiles = [
@@ -84,17 +85,15 @@ class StorageSuite:
         ]
         write_all(storage, profiles)
         rebuilt = []
-        for meta in storage.bucket.list("", "\x7f"):
-            there = storage.bucket.stat(meta.key)
-            assert there.metadata is not None
-            rebuilt.append(from_metadata(there.key, there.size, there.metadata))
+        for listed in storage.bucket.list("", "\x7f"):
+            obj = storage.bucket.stat(listed.key)
+            assert obj.metadata is not None
+            rebuilt.append(from_metadata(obj.key, obj.size, obj.metadata))
         found = find(storage) + find(storage, service="größe/🔥")
         assert len(found) == len(profiles)
         assert sorted(rebuilt, key=lambda meta: meta.id) == sorted(found, key=lambda meta: meta.id)
 
-    def test_a_write_that_was_cut_off_between_object_and_entry_is_completed_by_the_next(
-        self, storage: Storage
-    ) -> None:
+    def test_a_write_that_was_cut_off_is_completed_by_the_next(self, storage: Storage) -> None:
         meta, data = make_profile(1, labels="v=1")
         storage.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta))
         assert find(storage) == []
@@ -132,8 +131,8 @@ class StorageSuite:
             ("env=prod,env!=prod", []),
         ],
     )
-    def test_labels_select(self, storage: Storage, labels: str, versions: list[str]) -> None:
-        has = {"": "", "0.0.1": ",env=prod", "0.0.2": ",env=test", "0.0.20": ",env=prod", "v0.0.2": ""}
+    def test_label_matchers_select_profiles(self, storage: Storage, labels: str, versions: list[str]) -> None:
+        other_labels = {"": "", "0.0.1": ",env=prod", "0.0.2": ",env=test", "0.0.20": ",env=prod", "v0.0.2": ""}
         write_all(
             storage,
             [
@@ -141,9 +140,9 @@ class StorageSuite:
                     number,
                     service=service,
                     type=profile_type,
-                    labels=f"version={version}{more}" if version else "",
+                    labels=f"version={version}{others}" if version else "",
                 )
-                for number, (version, more) in enumerate(has.items())
+                for number, (version, others) in enumerate(other_labels.items())
                 for profile_type in (CPU, HEAP)
                 for service in ("api", "other")
             ],
@@ -154,7 +153,7 @@ class StorageSuite:
         ]
 
     @pytest.mark.parametrize("text", TRICKY_TEXTS)
-    def test_any_text_can_be_asked_for(self, storage: Storage, text: str) -> None:
+    def test_any_text_can_be_a_service_and_a_label_value(self, storage: Storage, text: str) -> None:
         labels = Labels.from_pairs([("text", text)])
         meta, other = (
             make_profile(1, service=text, labels=labels),
@@ -166,7 +165,7 @@ class StorageSuite:
         assert storage.index.services() == [text]
 
     @pytest.mark.parametrize("labels", ["", "v=~.*"], ids=["no labels", "labels"])
-    def test_a_find_has_both_ends_of_its_range_a_limit_and_a_place_to_go_on(
+    def test_a_find_has_a_range_a_limit_and_a_position_to_continue_from(
         self, storage: Storage, labels: str
     ) -> None:
         profiles = [make_profile(number, labels=f"v={number % 2}") for number in range(6)]
@@ -178,7 +177,7 @@ class StorageSuite:
         assert list(storage.lookup.find(replace(query, limit=2, after=metas[2].position))) == metas[3:5]
         assert list(storage.lookup.find(replace(query, start=NOW + 5, end=NOW + 4))) == []
 
-    def test_a_profile_that_is_not_there_is_not_found(self, storage: Storage) -> None:
+    def test_reading_a_missing_profile_raises_not_found(self, storage: Storage) -> None:
         meta, data = make_profile(1)
         storage.write(meta, data)
         for other in (
@@ -189,14 +188,14 @@ class StorageSuite:
             with pytest.raises(NotFound):
                 storage.read(ProfileId.parse(other.id))
 
-    def test_a_profile_is_read_by_its_id_even_if_the_index_has_lost_it(self, storage: Storage) -> None:
+    def test_a_profile_without_entry_can_be_read_by_its_id(self, storage: Storage) -> None:
         meta, data = make_profile(1)
         storage.write(meta, data)
         storage.index.remove([meta.id])
         assert find(storage) == []
         assert storage.read(ProfileId.parse(meta.id)) == data
 
-    def test_many_are_read_in_order_and_what_has_expired_is_none(self, storage: Storage) -> None:
+    def test_profiles_are_read_in_order_and_expired_ones_are_none(self, storage: Storage) -> None:
         profiles = [make_profile(number, type=(CPU, TRACE)[number % 2]) for number in range(30)]
         write_all(storage, profiles)
         storage.bucket.delete(ProfileId.parse(profiles[4][0].id).object_key)
@@ -207,21 +206,21 @@ class StorageSuite:
         assert list(storage.read_many(iter(ids[::-1]))) == expected[::-1]
         assert list(storage.read_many([])) == []
 
-    def test_services_are_those_that_have_profiles(self, storage: Storage) -> None:
+    def test_services_are_those_with_profiles(self, storage: Storage) -> None:
         assert storage.index.services() == []
         write_all(
             storage, [make_profile(1, service=service) for service in ("web", "api", "größe", "api/v2", "_")]
         )
         assert storage.index.services() == ["_", "api", "api/v2", "größe", "web"]
 
-    def test_of_concurrent_writes_of_a_profile_one_is_new(self, storage: Storage) -> None:
+    def test_one_of_concurrent_writes_of_a_profile_reports_it_as_new(self, storage: Storage) -> None:
         profiles = [make_profile(number, labels=f"v={number % 3}") for number in range(12)]
         with ThreadPoolExecutor(8) as threads:
             for meta in profiles:
                 assert list(threads.map(lambda _, meta=meta: storage.write(*meta), range(8))).count(True) == 1
         assert find(storage) == [meta for meta, _ in profiles]
 
-    def test_concurrent_writes_of_many_profiles_are_all_found_and_read(self, storage: Storage) -> None:
+    def test_concurrently_written_profiles_are_all_found_and_read(self, storage: Storage) -> None:
         profiles = [
             make_profile(
                 number, service=f"service-{number % 3}", type=(CPU, HEAP)[number % 2], labels=f"pod={number % 20}"
