@@ -19,7 +19,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.storage.open import open_storage
-from tests.support.proxies import Counted, Faults, firestore_proxy
+from tests.support.proxies import Faults, TrafficCounter, firestore_proxy
 from tests.support.serving import served
 from tests.support.storage.examples import NOW
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
@@ -48,7 +48,7 @@ def http() -> Iterator[Row]:
                 list(threads.map(post, range(count)))
         with (
             slow_gcs(gcs) as slow_bucket,
-            firestore_proxy(firestore, Counted(), Faults(late=1.0, delay=DELAY)) as slow_index,
+            firestore_proxy(firestore, TrafficCounter(), Faults(late=1.0, delay=DELAY)) as slow_index,
             served(
                 url,
                 OUT / "collector.log",

@@ -30,7 +30,7 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.emulators import firestore_emulator, gcs_emulator
-from tests.support.proxies import Counted, firestore_proxy
+from tests.support.proxies import TrafficCounter, firestore_proxy
 from tests.support.serving import served
 from tests.support.storage.bulk_load import MINUTE, load_entries, make_history
 from tests.support.storage.examples import ALL_TIME, NOW
@@ -172,7 +172,7 @@ def find() -> Iterator[Row]:
             first = first or ours
             yield Row(f"find 6 of {size:,}, local", ours, first, "peer: the first line")
     with _emulators() as (_, firestore):
-        project, counted, done = new_name(), Counted(), 0
+        project, counted, done = new_name(), TrafficCounter(), 0
         for size in sizes:
             load_entries(project, metas[done:size])
             done = size

@@ -26,7 +26,7 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_time
-from tests.support.proxies import Counted, Faults, firestore_proxy
+from tests.support.proxies import Faults, TrafficCounter, firestore_proxy
 from tests.support.serving import served
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
@@ -106,7 +106,7 @@ class _SlowCollector:
         self._stack = ExitStack()
         bucket = self._stack.enter_context(slow_gcs(self._gcs))
         index = self._stack.enter_context(
-            firestore_proxy(self._firestore, Counted(), Faults(late=1.0, delay=DELAY))
+            firestore_proxy(self._firestore, TrafficCounter(), Faults(late=1.0, delay=DELAY))
         )
         self._at = self._stack.enter_context(
             served(

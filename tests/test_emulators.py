@@ -1,4 +1,4 @@
-"""A missing emulator is a skip that says what to install, or, where CI demands it, a failure."""
+"""A missing emulator skips the tests and says what to install, or fails them if CI requires it."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.support.emulators import REQUIRED, firestore_emulator
 from tests.support.paths import ROOT
 
 
-def test_without_the_emulator_tests_are_skipped_with_how_to_install_it(
+def test_a_missing_emulator_skips_with_installation_instructions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -20,14 +20,12 @@ def test_without_the_emulator_tests_are_skipped_with_how_to_install_it(
         pass
 
 
-def test_where_it_is_demanded_a_missing_emulator_is_a_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_missing_emulator_fails_if_it_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv(REQUIRED, "1")
     with pytest.raises(pytest.fail.Exception, match="is not installed"), firestore_emulator(tmp_path / "log"):
         pass
 
 
-def test_ci_demands_it() -> None:
+def test_ci_requires_the_emulators() -> None:
     assert f"export {REQUIRED}=1" in (ROOT / ".ci" / "run").read_text()

@@ -1,6 +1,7 @@
-"""What a merge with a limit picks, and when a question is given up."""
+"""Selection of profiles for a merge with a limit, and the end of retries."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 from weakref import WeakSet
@@ -26,74 +27,76 @@ def metas(count: int) -> list[Meta]:
 
 
 @given(st.integers(0, 500), st.integers(1, 60))
-def test_as_many_as_asked_for_are_picked_in_order_and_evenly(total: int, count: int) -> None:
+def test_the_requested_number_is_picked_in_order_and_evenly(total: int, count: int) -> None:
     picked, found = pick_evenly(metas(total), count)
     assert found == total
     assert len(picked) == min(total, count)
-    places = [meta.created_at for meta in picked]
-    assert places == sorted(set(places))
+    positions = [meta.created_at for meta in picked]
+    assert positions == sorted(set(positions))
     if total > count:
         ideal = total / count
-        gaps = [later - earlier for earlier, later in pairwise([*places, total])]
-        assert places[0] == 0
+        gaps = [later - earlier for earlier, later in pairwise([*positions, total])]
+        assert positions[0] == 0
         assert max(gaps) <= 4 * ideal + 1
 
 
-class Watched(Meta):
-    """A meta that can be seen to be let go."""
+class WeaklyReferencedMeta(Meta):
+    """A meta that a ``WeakSet`` can hold."""
 
     __slots__ = ("__weakref__",)
 
 
-def test_picking_holds_no_more_than_twice_what_is_asked_for() -> None:
+def test_picking_holds_at_most_twice_the_requested_number() -> None:
     alive: WeakSet[Meta] = WeakSet()
-    held = []
+    counts = []
 
     def stream() -> Iterator[Meta]:
         for i in range(10_000):
-            one = Watched(str(i), "api", ProfileType.CPU, Labels(), i, 1)
-            alive.add(one)
-            held.append(len(alive))
-            yield one
+            meta = WeaklyReferencedMeta(str(i), "api", ProfileType.CPU, Labels(), i, 1)
+            alive.add(meta)
+            counts.append(len(alive))
+            yield meta
 
     pick_evenly(stream(), 10)
-    assert max(held) <= 2 * 10 + 2
+    assert max(counts) <= 2 * 10 + 2
 
 
-class Restless(MemoryIndex):
-    """An index whose blocks have always become parts of others once they are read."""
+class ReplacingIndex(MemoryIndex):
+    """An index in which blocks are always replaced once they are read."""
 
-    asked = 0
+    calls = 0
 
-    def blocks(self, service: str, type: ProfileType | None, start: int, end: int) -> list[Block]:  # noqa: A002
-        self.asked += 1
-        return super().blocks(service, type, start, end) if start == end else []
+    def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
+        self.calls += 1
+        return super().blocks(service, profile_type, start, end) if start == end else []
 
 
-ASKED = Query("api", ProfileType.CPU, *ALL_TIME)
+QUERY = Query("api", ProfileType.CPU, *ALL_TIME)
 
 
 @pytest.mark.parametrize(
-    "question",
+    "ask",
     [
-        lambda querier, _: querier.find(ASKED),
-        lambda querier, _: querier.merge(ASKED),
-        lambda querier, _: querier.timeline(ASKED),
+        lambda querier, _: querier.find(QUERY),
+        lambda querier, _: querier.merge(QUERY),
+        lambda querier, _: querier.merge(replace(QUERY, limit=1)),
+        lambda querier, _: querier.delta(QUERY),
+        lambda querier, _: querier.timeline(QUERY),
         lambda querier, profile_id: querier.read(profile_id),
     ],
-    ids=["find", "merge", "timeline", "read"],
+    ids=["find", "merge", "merge with limit", "delta", "timeline", "read"],
 )
-def test_where_blocks_move_all_the_time_a_question_is_given_up_and_can_be_asked_again(
-    question: Callable[[Querier, ProfileId], Any],
+def test_a_query_fails_as_unavailable_if_blocks_are_replaced_all_the_time(
+    ask: Callable[[Querier, ProfileId], Any],
 ) -> None:
-    bucket, index = MemoryBucket(), Restless()
+    bucket, index = MemoryBucket(), ReplacingIndex()
     storage = Storage(bucket, index)
     metas = post_profiles(storage, [0, 1])
     compact(storage, MIDNIGHT + 20 * HOUR)
-    for there in list(bucket.list("", "~")):
-        bucket.delete(there.key)
-    index.asked = 0
+    for obj in list(bucket.list("", "~")):
+        bucket.delete(obj.key)
+    index.calls = 0
     with pytest.raises(Unavailable) as error:
-        question(Querier(storage), ProfileId.parse(metas[0].id))
+        ask(Querier(storage), ProfileId.parse(metas[0].id))
     assert error.value.code == "compaction_in_progress"
-    assert 5 <= index.asked <= 10
+    assert 5 <= index.calls <= 10

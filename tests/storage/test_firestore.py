@@ -18,7 +18,7 @@ from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.go_tool import run
 from tests.support.paths import ROOT
-from tests.support.proxies import Counted, firestore_proxy
+from tests.support.proxies import TrafficCounter, firestore_proxy
 from tests.support.storage.bulk_load import load_entries
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
 from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta, make_numbered_profile
@@ -33,14 +33,14 @@ Needed = tuple[str, frozenset[str], tuple[str, ...]]
 @dataclass
 class Watched:
     index: FirestoreIndex
-    counted: Counted
+    counted: TrafficCounter
     project: str
 
 
 @pytest.fixture
 def watched(firestore: str) -> Iterator[Watched]:
     """An index behind a proxy that counts."""
-    counted, project = Counted(), new_name()
+    counted, project = TrafficCounter(), new_name()
     with firestore_proxy(firestore, counted) as host, pytest.MonkeyPatch.context() as environment:
         environment.setenv("FIRESTORE_EMULATOR_HOST", host)
         yield Watched(FirestoreIndex(project), counted, project)

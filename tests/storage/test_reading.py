@@ -15,7 +15,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.support.proxies import Counted, firestore_proxy, gcs_proxy
+from tests.support.proxies import TrafficCounter, firestore_proxy, gcs_proxy
 from tests.support.storage.bulk_load import MINUTE, load_entries, load_objects, make_history
 from tests.support.storage.examples import ALL_TIME, NOW
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
@@ -29,7 +29,7 @@ SIX = Query(
 @dataclass
 class World:
     storage: Storage
-    counted: Counted
+    counted: TrafficCounter
     metas: list[Meta]
     small: tuple[list[Meta], int, list[str]]  # of SIX among the first 1,200
 
@@ -54,7 +54,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(gcs: str, firestore: str) -> Iterator[World]:
-    metas, counted = make_history(20_000, DATA), Counted()
+    metas, counted = make_history(20_000, DATA), TrafficCounter()
     project, bucket = new_name(), new_gcs_bucket(gcs)
     with (
         pytest.MonkeyPatch.context() as environment,

@@ -1,4 +1,4 @@
-"""Proxies between us and the emulators that count what passes, and spoil some of it."""
+"""Proxies in front of the emulators that count requests and inject faults."""
 
 import random
 import socket
@@ -23,35 +23,35 @@ _RunQueryResponse: Any = type(types.RunQueryResponse.pb(types.RunQueryResponse()
 
 @dataclass
 class Faults:
-    """Which part of the requests is spoiled, and how. One generator for all, so that a run can be told again."""
+    """The share of requests with each fault. A seeded generator makes runs reproducible."""
 
     refused: float = 0.0  # answered with 503, or UNAVAILABLE
-    reset: float = 0.0  # the connection is reset before the request is passed on
-    lost: float = 0.0  # the request is carried out, and the connection reset instead of the answer
-    late: float = 0.0  # passed on after `delay`
+    reset: float = 0.0  # the connection is reset before the request is forwarded
+    lost: float = 0.0  # the request is forwarded, and the connection reset instead of an answer
+    late: float = 0.0  # the request is forwarded after `delay`
     delay: float = 10.0  # seconds
     seed: int = 0
-    seen: dict[str, int] = field(default_factory=dict)
+    injected: dict[str, int] = field(default_factory=dict)  # number of each fault
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    def next(self) -> str:
-        """What happens to a request: ``refused``, ``reset``, ``lost``, ``late`` or ``""``."""
+    def draw(self) -> str:
+        """Return the fault of the next request: ``refused``, ``reset``, ``lost``, ``late`` or ``""``."""
         with self._lock:
             roll = self._random.random()
             for name in ("refused", "reset", "lost", "late"):
                 roll -= getattr(self, name)
                 if roll < 0:
-                    self.seen[name] = self.seen.get(name, 0) + 1
+                    self.injected[name] = self.injected.get(name, 0) + 1
                     return name
             return ""
 
 
 @dataclass
-class Counted:
-    """What passed since the last :meth:`reset`."""
+class TrafficCounter:
+    """Counts of the requests since the last :meth:`reset`."""
 
     requests: list[str] = field(default_factory=list)
     queries: list[Any] = field(default_factory=list)  # structured queries
@@ -64,20 +64,20 @@ class Counted:
 
 
 @contextmanager
-def gcs_proxy(target: str, counted: Counted, faults: Faults | None = None) -> Iterator[str]:
-    """A proxy of Cloud Storage's emulator at *target*; gives its URL."""
+def gcs_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None) -> Iterator[str]:
+    """Run a proxy of the Cloud Storage emulator at *target* and yield its URL."""
     address = urlsplit(target).netloc
     local = threading.local()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def _pass(self) -> None:
+        def _handle(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            counted.requests.append(f"{self.command} {self.path}")
-            fault = faults.next() if faults else ""
+            traffic.requests.append(f"{self.command} {self.path}")
+            fault = faults.draw() if faults else ""
             if fault == "refused":
-                self._answer(503, {"Content-Type": "text/plain"}, b"spoiled")
+                self._answer(503, {"Content-Type": "text/plain"}, b"injected fault")
                 return
             if fault == "reset":
                 self._reset()
@@ -86,26 +86,26 @@ def gcs_proxy(target: str, counted: Counted, faults: Faults | None = None) -> It
                 time.sleep(faults.delay)
             status, headers, data = self._forward(body)
             if status == 200 and "alt=media" in self.path:
-                counted.objects += 1
+                traffic.objects += 1
             if fault == "lost":
                 self._reset()
                 return
             try:
                 self._answer(status, headers, data)
             except OSError:
-                self.close_connection = True  # who asked has gone
+                self.close_connection = True  # the client has closed the connection
 
-        do_GET = do_POST = do_PUT = do_DELETE = _pass  # noqa: N815 - as http.server calls them
+        do_GET = do_POST = do_PUT = do_DELETE = _handle  # noqa: N815 - as http.server calls them
 
         def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
             connection: HTTPConnection | None = getattr(local, "connection", None)
             if connection is None:
                 connection = local.connection = HTTPConnection(address, timeout=60)
-            passed = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
-            connection.request(self.command, self.path, body, passed)
+            headers_to_send = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection")}
+            connection.request(self.command, self.path, body, headers_to_send)
             response = connection.getresponse()
-            dropped = ("transfer-encoding", "content-length", "connection")
-            headers = {k: v for k, v in response.getheaders() if k.lower() not in dropped}
+            hop_by_hop = ("transfer-encoding", "content-length", "connection")
+            headers = {k: v for k, v in response.getheaders() if k.lower() not in hop_by_hop}
             return response.status, headers, response.read()
 
         def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
@@ -123,10 +123,10 @@ def gcs_proxy(target: str, counted: Counted, faults: Faults | None = None) -> It
         def finish(self) -> None:
             if connection := getattr(local, "connection", None):
                 connection.close()
-            with suppress(OSError):  # reset by us
+            with suppress(OSError):  # reset by this proxy
                 super().finish()
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
             pass
 
     class Server(ThreadingHTTPServer):
@@ -135,10 +135,10 @@ def gcs_proxy(target: str, counted: Counted, faults: Faults | None = None) -> It
         request_queue_size = 128
 
         def handle_error(self, request: object, client_address: object) -> None:
-            pass  # a client that gave up
+            pass  # the client has closed the connection
 
         def shutdown_request(self, request: Any) -> None:
-            with suppress(OSError):  # reset by us
+            with suppress(OSError):  # reset by this proxy
                 super().shutdown_request(request)
 
     server = Server(("127.0.0.1", 0), Handler)
@@ -153,60 +153,62 @@ def gcs_proxy(target: str, counted: Counted, faults: Faults | None = None) -> It
 
 
 @contextmanager
-def firestore_proxy(target: str, counted: Counted, faults: Faults | None = None) -> Iterator[str]:
-    """A proxy of Firestore's emulator at *target*, ``host:port``; gives its own."""
+def firestore_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None) -> Iterator[str]:
+    """Run a proxy of the Firestore emulator at *target*, ``host:port``, and yield its own ``host:port``."""
     channel = grpc.insecure_channel(target)
-    size = [("grpc.max_receive_message_length", -1)]
+    unlimited = [("grpc.max_receive_message_length", -1)]
 
-    def call(context: Any, fault: str) -> dict[str, Any]:
+    def prepare_call(context: Any, fault: str) -> dict[str, Any]:
         if fault == "refused":
-            context.abort(grpc.StatusCode.UNAVAILABLE, "spoiled")
+            context.abort(grpc.StatusCode.UNAVAILABLE, "injected fault")
         if fault == "late" and faults:
             time.sleep(faults.delay)
-        own = {"user-agent", "te", "content-type"}
-        metadata = [(k, v) for k, v in context.invocation_metadata() if k not in own and not k.startswith("grpc-")]
+        hop_by_hop = {"user-agent", "te", "content-type"}
+        metadata = [
+            (k, v) for k, v in context.invocation_metadata() if k not in hop_by_hop and not k.startswith("grpc-")
+        ]
         return {"metadata": metadata, "timeout": 60}
 
-    def failed(context: Any, error: Any) -> None:
+    def forward_error(context: Any, error: Any) -> None:
         context.abort(error.code(), error.details())
 
-    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # it ships no types
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
         def service(self, details: Any) -> Any:
             method = details.method
 
             def unary(request: bytes, context: Any) -> bytes:
-                counted.requests.append(method)
-                fault = faults.next() if faults else ""
-                how = call(context, fault)
+                traffic.requests.append(method)
+                fault = faults.draw() if faults else ""
+                options = prepare_call(context, fault)
                 try:
-                    answer: bytes = channel.unary_unary(method)(request, **how)
+                    answer: bytes = channel.unary_unary(method)(request, **options)
                 except grpc.RpcError as error:
-                    failed(context, error)
-                counted.written += 1
+                    forward_error(context, error)
+                traffic.written += 1
                 if fault in ("reset", "lost"):
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")
                 return answer
 
             def stream(request: bytes, context: Any) -> Iterator[bytes]:
-                counted.requests.append(method)
-                counted.queries.append(_RunQueryRequest.FromString(request).structured_query)
-                fault = faults.next() if faults else ""
-                how = call(context, fault)
+                traffic.requests.append(method)
+                traffic.queries.append(_RunQueryRequest.FromString(request).structured_query)
+                fault = faults.draw() if faults else ""
+                options = prepare_call(context, fault)
                 try:
-                    for answer in channel.unary_stream(method)(request, **how):
-                        counted.documents += _RunQueryResponse.FromString(answer).HasField("document")
+                    for answer in channel.unary_stream(method)(request, **options):
+                        traffic.documents += _RunQueryResponse.FromString(answer).HasField("document")
                         yield answer
                         if fault in ("reset", "lost"):
                             context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was cut off")
                 except grpc.RpcError as error:
-                    failed(context, error)
+                    forward_error(context, error)
 
             if method.endswith("/RunQuery"):
                 return grpc.unary_stream_rpc_method_handler(stream)
             return grpc.unary_unary_rpc_method_handler(unary)
 
     threads = ThreadPoolExecutor(64)
-    server = grpc.server(threads, [Handler()], options=[*size, ("grpc.so_reuseport", 0)])
+    server = grpc.server(threads, [Handler()], options=[*unlimited, ("grpc.so_reuseport", 0)])
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -219,7 +221,7 @@ def firestore_proxy(target: str, counted: Counted, faults: Faults | None = None)
 
 @contextmanager
 def resetting_proxy(target: str, faults: Faults) -> Iterator[str]:
-    """A proxy of TCP connections to *target*, ``host:port``, which resets some when bytes pass; gives its own."""
+    """Run a TCP proxy of *target*, ``host:port``, that resets some connections, and yield its own ``host:port``."""
     host, port = target.rsplit(":", 1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     open_sockets: set[socket.socket] = set()
@@ -227,16 +229,16 @@ def resetting_proxy(target: str, faults: Faults) -> Iterator[str]:
     def pump(source: socket.socket, sink: socket.socket) -> None:
         try:
             while data := source.recv(1 << 16):
-                if faults.next():
+                if faults.draw():
                     _abort(source)
                     _abort(sink)
                     return
                 sink.sendall(data)
         except OSError:
             pass
-        for one in (source, sink):
-            one.close()
-            open_sockets.discard(one)
+        for open_socket in (source, sink):
+            open_socket.close()
+            open_sockets.discard(open_socket)
 
     def accept() -> None:
         while True:
@@ -257,12 +259,12 @@ def resetting_proxy(target: str, faults: Faults) -> Iterator[str]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join()
-        for one in list(open_sockets):
-            one.close()
+        for open_socket in list(open_sockets):
+            open_socket.close()
 
 
 def _abort(connection: socket.socket) -> None:
-    """Close so that the other side sees a reset."""
+    """Close a connection with a reset."""
     with suppress(OSError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()

@@ -1,4 +1,4 @@
-"""Many profiles in the emulators, quickly: written as the backends write them, hundreds at a time."""
+"""Write many profiles into the emulators, as the backends write them, but hundreds at a time."""
 
 import threading
 import time
@@ -20,19 +20,19 @@ MINUTE = 60 * 10**9
 
 
 def make_history(count: int, data: bytes) -> list[Meta]:
-    """*count* profiles with the bytes *data*, one a minute of each of 200 series.
+    """Return *count* profiles with the bytes *data*, one a minute for each of 200 series.
 
-    They are of 5 services, 2 types, 4 versions and 5 pods. The first are the same however many there are.
+    The series have 5 services, 2 profile types, 4 versions and 5 pods. A smaller *count* returns a prefix.
     """
     metas = []
     for number in range(count):
         minute, series = divmod(number, 200)
-        service, kind, version, pod = series % 5, series // 5 % 2, series // 10 % 4, series // 40
+        service, type_index, version, pod = series % 5, series // 5 % 2, series // 10 % 4, series // 40
         metas.append(
             make_meta(
                 NOW + minute * MINUTE,
                 service=f"service-{service}",
-                type=(ProfileType.CPU, ProfileType.HEAP)[kind],
+                type=(ProfileType.CPU, ProfileType.HEAP)[type_index],
                 labels=f"version=0.0.{version},pod=pod-{pod}",
                 data=data,
             )
@@ -47,15 +47,15 @@ def load_entries(project: str, metas: Sequence[Meta]) -> None:
 
     def load(begin: int) -> None:
         request = CommitRequest()
-        part = metas[begin : begin + 400]
-        for one in {one.series: one for one in part}.values():
+        chunk = metas[begin : begin + 400]
+        for meta in {meta.series: meta for meta in chunk}.values():
             write = request.writes.add()
-            write.update.name = f"{calls.documents}/{SERIES}/{one.series}"
-            write_series(write.update.fields, Series(one.series, one.service, one.type, one.labels))
-        for one in part:
+            write.update.name = f"{calls.documents}/{SERIES}/{meta.series}"
+            write_series(write.update.fields, Series(meta.series, meta.service, meta.type, meta.labels))
+        for meta in chunk:
             write = request.writes.add()
-            write.update.name = f"{calls.documents}/{ENTRIES}/{document_id(one.id)}"
-            write_entry(write.update.fields, one, now)
+            write.update.name = f"{calls.documents}/{ENTRIES}/{document_id(meta.id)}"
+            write_entry(write.update.fields, meta, now)
         calls.commit(request, "load", "")
 
     with ThreadPoolExecutor(4) as threads:
@@ -64,16 +64,18 @@ def load_entries(project: str, metas: Sequence[Meta]) -> None:
 
 def load_objects(url: str, bucket: str, metas: Iterable[Meta], data: bytes) -> None:
     """Put *data* under the key of each of *metas*, without metadata."""
-    local = threading.local()
+    thread_local = threading.local()
     connections = []
 
-    def load(one: Meta) -> None:
-        if not hasattr(local, "connection"):
-            local.connection = HTTPConnection(urlsplit(url).netloc)
-            connections.append(local.connection)
-        name = quote(ProfileId.parse(one.id).object_key, safe="")
-        local.connection.request("POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", data)
-        with local.connection.getresponse() as response:
+    def load(meta: Meta) -> None:
+        if not hasattr(thread_local, "connection"):
+            thread_local.connection = HTTPConnection(urlsplit(url).netloc)
+            connections.append(thread_local.connection)
+        name = quote(ProfileId.parse(meta.id).object_key, safe="")
+        thread_local.connection.request(
+            "POST", f"/upload/storage/v1/b/{bucket}/o?uploadType=media&name={name}", data
+        )
+        with thread_local.connection.getresponse() as response:
             assert response.status == 200, response.read()
             response.read()
 

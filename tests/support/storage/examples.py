@@ -1,4 +1,4 @@
-"""Metas to write, and texts that a backend may trip over."""
+"""Example metas, blocks and profiles, and texts that backends may handle incorrectly."""
 
 from collections.abc import Sequence
 from random import Random
@@ -13,7 +13,7 @@ from profbucket.times import LATEST
 NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
 ALL_TIME = (0, LATEST)
 
-# Escapes of URLs, paths, SQL, JSON and headers; scripts, combined characters, and what is beyond 16 bits.
+# Escapes of URLs, paths, SQL, JSON and headers; scripts, combining characters, characters beyond 16 bits.
 TRICKY_TEXTS = (
     "a b",
     "a+b%20c%",
@@ -25,7 +25,7 @@ TRICKY_TEXTS = (
     "{}[],:=;",
     "*?[a-z]",
     "größe",
-    "e\u0301",  # not "\u00e9", although it looks so
+    "e\u0301",  # looks like the next
     "\u00e9",
     "日本語",
     "שלום",
@@ -47,7 +47,7 @@ def make_meta(
     data: bytes = b"",
     totals: Sequence[Total] = (),
 ) -> Meta:
-    """The meta of a profile with the bytes *data*; *labels* are written ``key=value,…``."""
+    """Return the meta of a profile with the bytes *data*; *labels* may be a text ``key=value,…``."""
     if isinstance(labels, str):
         labels = Labels.parse(labels)
     profile_id = ProfileId(service, type, created_at, profile_digest(service, type, labels, created_at, data))
@@ -55,17 +55,17 @@ def make_meta(
 
 
 def make_block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Block:
-    """The record of a block of *members*, ordered by position; *name* tells it from others of the same."""
+    """Return a block of *members*, ordered by position. Blocks with other *name* have other ids."""
     first, last = members[0], members[-1]
     return Block(
-        id=block_key(first.service, first.type, first.created_at, name + "".join(one.id for one in members)),
+        id=block_key(first.service, first.type, first.created_at, name + "".join(meta.id for meta in members)),
         service=first.service,
         type=first.type,
         period=period,
         first=first.created_at,
         last=last.created_at,
         count=len(members),
-        size=sum(one.size for one in members),
+        size=sum(meta.size for meta in members),
         ends=(100, 2**40, 2**40 + 1, 2**40 + 10),
         measures="0123abcd",
         written_at=NOW,
@@ -73,7 +73,7 @@ def make_block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -
 
 
 def make_numbered_profile(number: int) -> tuple[Meta, bytes]:
-    """A profile that every process can make again: 2 to 20 KB, of one of 2 services, with labels of its own."""
+    """Return a reproducible profile: 2 to 20 KB, of one of 2 services, with its own labels."""
     data = Random(number).randbytes(2_000 + number % 7 * 3_000)
     labels = f"version=0.0.{number % 5},pod=pod-{number % 4},number={number}"
     totals = [Total("cpu", "nanoseconds", number)]

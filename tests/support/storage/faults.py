@@ -1,4 +1,4 @@
-"""Posts through everything that goes wrong between a collector and its storage."""
+"""Posts to a collector whose connections to its storage have faults."""
 
 import random
 import threading
@@ -18,19 +18,19 @@ from profbucket.pprof import decode, encode
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from tests.support.paths import ROOT
-from tests.support.proxies import Counted, Faults, firestore_proxy, gcs_proxy, resetting_proxy
+from tests.support.proxies import Faults, TrafficCounter, firestore_proxy, gcs_proxy, resetting_proxy
 from tests.support.serving import served
 from tests.support.storage.examples import ALL_TIME, NOW
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
-ATTEMPTS = 11  # the first and ten retries, as profefe's agent has it
+ATTEMPTS = 11  # one and ten retries, as of profefe's agent
 CLIENTS = 16
-DEADLINE = 60.0  # seconds: a function's
+REQUEST_TIMEOUT_SECONDS = 60.0  # that of a Cloud Function
 
 
 @dataclass
 class Outcome:
-    """What became of the posts."""
+    """The results of the posts. ``slowest`` is the seconds of the slowest request."""
 
     found: list[Meta]
     storage: Storage
@@ -38,15 +38,15 @@ class Outcome:
     given_up: int = 0
     failures: list[str] = field(default_factory=list)  # answers that break the contract
     answers: Counter[int] = field(default_factory=Counter)
-    slowest: float = 0.0  # seconds of one request
+    slowest: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)
 
 
 def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, delay: float = 10.0) -> Outcome:
-    """Post so many different profiles through proxies that spoil requests, with an agent's retries.
+    """Post that many different profiles, with an agent's retries, while proxies inject faults.
 
-    5 % are answered with 503, 1 % reset, 1 % carried out and their answer lost, 0.5 % come *delay* seconds late;
-    besides, connections to Firestore are reset.
+    Of the requests to the storage, 5 % are answered with 503, 1 % are reset, 1 % lose their answer and 0.5 % are
+    delayed by *delay* seconds. Connections to Firestore are reset, too.
     """
     bucket, project = new_gcs_bucket(gcs), new_name()
     url = f"gs://{bucket}?project={project}"
@@ -54,14 +54,14 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
     faults = Faults(refused=0.05, reset=0.01, lost=0.01, late=0.005, delay=delay)
     with ExitStack() as stack, pytest.MonkeyPatch.context() as environment:
         tcp = stack.enter_context(resetting_proxy(firestore, Faults(reset=0.002, seed=1)))
-        proxied = stack.enter_context(firestore_proxy(tcp, Counted(), faults))
+        proxied = stack.enter_context(firestore_proxy(tcp, TrafficCounter(), faults))
         environment.setenv("FIRESTORE_EMULATOR_HOST", proxied)
-        environment.setenv("STORAGE_EMULATOR_HOST", stack.enter_context(gcs_proxy(gcs, Counted(), faults)))
+        environment.setenv("STORAGE_EMULATOR_HOST", stack.enter_context(gcs_proxy(gcs, TrafficCounter(), faults)))
         collector = stack.enter_context(
             served(url, directory / "log", PROFBUCKET_ANONYMOUS="1", THREADS=str(CLIENTS))
         )
         lock = threading.Lock()
-        pool = urllib3.PoolManager(maxsize=CLIENTS, retries=False, timeout=DEADLINE)
+        pool = urllib3.PoolManager(maxsize=CLIENTS, retries=False, timeout=REQUEST_TIMEOUT_SECONDS)
 
         def post(number: int) -> None:
             data = make_pprof(number)
@@ -69,10 +69,10 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
                 f"{collector}/api/0/profiles?service=api-{number % 3}&type=threadcreate&labels=pod%3D{number % 7}"
             )
             for attempt in range(ATTEMPTS):
-                begun = time.monotonic()
+                started = time.monotonic()
                 answer = pool.request("POST", target, body=data)
                 with lock:
-                    outcome.slowest = max(outcome.slowest, time.monotonic() - begun)
+                    outcome.slowest = max(outcome.slowest, time.monotonic() - started)
                     outcome.answers[answer.status] += 1
                     if answer.status == 200:
                         outcome.accepted.append(answer.json()["body"]["id"])
@@ -85,7 +85,7 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
 
         with ThreadPoolExecutor(CLIENTS) as threads:
             list(threads.map(post, range(posts)))
-        outcome.faults = faults.seen
+        outcome.faults = faults.injected
     outcome.storage = open_storage(url)  # without proxies
     for service in outcome.storage.index.services():
         outcome.found += outcome.storage.lookup.find(Query(service, None, *ALL_TIME))
@@ -93,13 +93,17 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
 
 
 def make_pprof(number: int) -> bytes:
-    """A small profile of its own time."""
+    """Return a small pprof whose time is *number* nanoseconds after ``NOW``."""
     message = decode((ROOT / "tests/data/shop-0.0.1/threadcreate-1.pb.gz").read_bytes()).message
     message.time_nanos = NOW + number
     return encode(message)
 
 
 def find_dangling(outcome: Outcome) -> list[str]:
-    """Entries whose objects are not there."""
-    ids = [ProfileId.parse(one.id) for one in outcome.found]
-    return [str(one) for one, data in zip(ids, outcome.storage.read_many(ids), strict=True) if data is None]
+    """Return the ids of entries without object."""
+    ids = [ProfileId.parse(meta.id) for meta in outcome.found]
+    return [
+        str(profile_id)
+        for profile_id, data in zip(ids, outcome.storage.read_many(ids), strict=True)
+        if data is None
+    ]

@@ -8,12 +8,12 @@ _numbers = count(1)
 
 
 def new_name() -> str:
-    """A name that no other test of the session has, for a bucket or a project."""
+    """Return a name for a bucket or project that no other test of the session uses."""
     return f"test-{next(_numbers)}"
 
 
 def new_gcs_bucket(url: str) -> str:
-    """Make a bucket in the emulator at *url* and return its name."""
+    """Create a bucket in the emulator at *url* and return its name."""
     name = new_name()
     answer = urllib3.request("POST", f"{url}/storage/v1/b?project=_", json={"name": name})
     assert answer.status == 200, answer.data
@@ -21,7 +21,7 @@ def new_gcs_bucket(url: str) -> str:
 
 
 def new_s3_bucket(url: str) -> str:
-    """Make a bucket in the emulator at *url* and return its name."""
+    """Create a bucket in the emulator at *url* and return its name."""
     name = new_name()
     answer = urllib3.request("PUT", f"{url}/{name}", headers={"Authorization": "AWS testing:x"})
     assert answer.status == 200, answer.data

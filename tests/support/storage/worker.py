@@ -1,6 +1,6 @@
-"""A process beside the tests': ``python -m tests.support.storage.worker JOB URL …``, steered line by line.
+"""A worker process of the tests: ``python -m tests.support.storage.worker JOB URL …``.
 
-It prints a line when it is ready and begins when it gets one.
+It prints ``ready`` and begins when it reads a line.
 """
 
 import gc
@@ -18,7 +18,7 @@ from profbucket.storage.store import Storage
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
 from tests.support.storage.examples import ALL_TIME, make_numbered_profile
 
-# What a write does to files: where a crash may cut it off.
+# Functions that change files: a crash is simulated before each call.
 STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "close", "rename", "link", "unlink"} | {
     "connect",
     "execute",
@@ -33,60 +33,62 @@ def print_line(line: object) -> None:
 
 
 def write(url: str, first: str, last: str, step: str = "1") -> None:
-    """Write profiles; print a 1 for each that is new and a 0 for others."""
+    """Write the profiles with these numbers; print 1 for each that is new and 0 for others."""
     profiles = [make_numbered_profile(number) for number in range(int(first), int(last), int(step))]
     print_line("ready")
     sys.stdin.readline()
     storage = open_storage(url)
-    for one in profiles:
-        print_line(int(storage.write(*one)))
+    for profile in profiles:
+        print_line(int(storage.write(*profile)))
 
 
 def read(url: str, expected: str) -> None:
-    """Find all and read what is new until *expected* profiles are there; print how many were found, each time."""
+    """Find all profiles and read the new ones until there are *expected*; print the number each time."""
     print_line("ready")
     sys.stdin.readline()
     storage = open_storage(url)
-    before: set[str] = set()
-    while len(before) < int(expected):
-        found = find_whole(storage, known=before)
-        assert found >= before, f"found once and not again: {before - found}"
-        before = found
-        print_line(len(found))
+    known: set[str] = set()
+    while len(known) < int(expected):
+        ids = find_whole(storage, known=known)
+        assert ids >= known, f"found once and then no more: {known - ids}"
+        known = ids
+        print_line(len(ids))
 
 
 def find_whole(
     storage: Storage, start: int = ALL_TIME[0], end: int = ALL_TIME[1], known: Collection[str] = frozenset()
 ) -> set[str]:
-    """The ids of what is found from *start* to *end*, once each, in order. Objects not yet *known* are read."""
+    """Return the ids of the profiles in the range; check their order, and the objects of those not *known*."""
     ids: set[str] = set()
     for service in storage.index.services():
-        found = list(storage.lookup.find(Query(service, None, start, end)))
-        assert [one.position for one in found] == sorted({one.position for one in found})
-        ids |= {one.id for one in found}
-        found = [one for one in found if one.id not in known]
-        for one, data in zip(found, storage.read_many(ProfileId.parse(one.id) for one in found), strict=True):
-            assert data is not None, f"an entry without an object: {one.id}"
-            assert len(data) == one.size
-            expected = profile_digest(one.service, one.type, one.labels, one.created_at, data)
-            assert one.id.endswith(f"-{expected}"), f"another object than was written: {one.id}"
+        metas = list(storage.lookup.find(Query(service, None, start, end)))
+        assert [meta.position for meta in metas] == sorted({meta.position for meta in metas})
+        ids |= {meta.id for meta in metas}
+        new_metas = [meta for meta in metas if meta.id not in known]
+        for meta, data in zip(
+            new_metas, storage.read_many(ProfileId.parse(meta.id) for meta in new_metas), strict=True
+        ):
+            assert data is not None, f"an entry without object: {meta.id}"
+            assert len(data) == meta.size
+            expected = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)
+            assert meta.id.endswith(f"-{expected}"), f"the object is not what was written: {meta.id}"
     return ids
 
 
 def crash() -> None:
-    """For each line ``URL NUMBER STEP``: write the profile in a child that is killed before that step.
+    """For each line ``URL NUMBER STEP``, write a profile in a child process that is killed before that step.
 
-    Prints "killed", or "written" where there are fewer steps.
+    Prints "killed", or "written" if there are fewer steps.
     """
     print_line("ready")
     for line in sys.stdin:
         url, number, step = line.split()
         child = os.fork()
         if not child:
-            one, data = make_numbered_profile(int(number))
+            meta, data = make_numbered_profile(int(number))
             gc.disable()
-            sys.setprofile(Countdown(int(step)))
-            open_storage(url).write(one, data)
+            sys.setprofile(KillBeforeStep(int(step)))
+            open_storage(url).write(meta, data)
             sys.setprofile(None)
             os._exit(0)
         _, status = os.waitpid(child, 0)
@@ -95,11 +97,11 @@ def crash() -> None:
 
 
 def crash_compacting() -> None:
-    """For each line ``URL NOW STEP``: compact in a child that is killed before that step.
+    """For each line ``URL NOW STEP``, compact in a child process that is killed before that step.
 
-    Prints "killed", or "done" where there are fewer steps.
+    Prints "killed", or "done" if there are fewer steps.
     """
-    storage = open_storage("memory:")  # the first one imports: here, and not in each child
+    storage = open_storage("memory:")  # imports modules here rather than in each child
     post_profiles(storage, range(0, 180, 15))
     compact(storage, MIDNIGHT + 30 * HOUR)
     print_line("ready")
@@ -109,7 +111,7 @@ def crash_compacting() -> None:
         if not child:
             compactor = Compactor(open_storage(url), clock=lambda now=int(now): now)  # type: ignore[misc]
             gc.disable()
-            sys.setprofile(Countdown(int(step)))
+            sys.setprofile(KillBeforeStep(int(step)))
             list(compactor.run())
             sys.setprofile(None)
             os._exit(0)
@@ -118,16 +120,16 @@ def crash_compacting() -> None:
         print_line("killed" if status else "done")
 
 
-class Countdown:
-    """For ``sys.setprofile``: kill the process before a step, which is a call of what STEPS names."""
+class KillBeforeStep:
+    """A function for ``sys.setprofile`` that kills the process before a call, counted from 0, of one in STEPS."""
 
     def __init__(self, step: int) -> None:
-        self.left = step
+        self.remaining = step
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         if event == "c_call" and getattr(argument, "__name__", "") in STEPS:
-            self.left -= 1
-            if self.left < 0:
+            self.remaining -= 1
+            if self.remaining < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
