@@ -1,4 +1,4 @@
-"""Faults between collector and storage: what is accepted is there, once, and what fails says so in time."""
+"""Faults between collector and storage: accepted posts are stored once, failures are answered in time."""
 
 import os
 import signal
@@ -19,13 +19,13 @@ from tests.support.storage.unique_names import new_gcs_bucket, new_name
 POSTS = 400  # `make bench` posts 5,000
 
 
-def test_every_post_is_found_once_whatever_goes_wrong_on_the_way(gcs: str, firestore: str, tmp_path: Path) -> None:
+def test_every_accepted_post_is_found_once(gcs: str, firestore: str, tmp_path: Path) -> None:
     outcome = post_through_faults(gcs, firestore, tmp_path, POSTS)
     assert outcome.failures == []
     assert outcome.given_up == 0
-    assert sorted(one.id for one in outcome.found) == sorted(outcome.accepted)
+    assert sorted(meta.id for meta in outcome.found) == sorted(outcome.accepted)
     assert len(set(outcome.accepted)) == POSTS
-    assert sorted(one.created_at - NOW for one in outcome.found) == list(range(POSTS))
+    assert sorted(meta.created_at - NOW for meta in outcome.found) == list(range(POSTS))
     assert find_dangling(outcome) == []
     assert outcome.slowest < REQUEST_TIMEOUT_SECONDS
     assert set(outcome.faults) == {"refused", "reset", "lost", "late"}
@@ -45,7 +45,7 @@ storage.write(*make_numbered_profile(3))
 
 
 @pytest.mark.parametrize("how", ["the same write", "reindex"])
-def test_a_process_killed_between_object_and_entry_leaves_what_is_completed_by(
+def test_a_write_that_was_killed_between_object_and_entry_is_completed_by(
     gcs: str, firestore: str, how: str
 ) -> None:
     url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"
@@ -53,12 +53,12 @@ def test_a_process_killed_between_object_and_entry_leaves_what_is_completed_by(
     assert killed.returncode == -signal.SIGKILL
     storage = open_storage(url)
     query = Query("service-1", None, *ALL_TIME)
-    one, data = make_numbered_profile(3)
-    assert one not in list(storage.lookup.find(query))
+    meta, data = make_numbered_profile(3)
+    assert meta not in list(storage.lookup.find(query))
     assert [finding.state for finding in fsck(storage)].count(State.MISSING_ENTRY) == 1
     if how == "reindex":
         list(reindex(storage))
     else:
-        assert storage.write(one, data) is True
-    assert list(storage.lookup.find(query)) == [make_numbered_profile(1)[0], one]
+        assert storage.write(meta, data) is True
+    assert list(storage.lookup.find(query)) == [make_numbered_profile(1)[0], meta]
     assert {finding.state for finding in fsck(storage)} == {State.OK}

@@ -1,4 +1,4 @@
-"""What Firestore must be told, and what a write costs there."""
+"""The Firestore indexes that the queries require, and the costs of calls."""
 
 import json
 import sys
@@ -27,212 +27,210 @@ from tests.support.storage.unique_names import new_gcs_bucket, new_name
 SCHEMA = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
 EQUAL, IN = 5, 8  # operators of StructuredQuery.FieldFilter
 
-Needed = tuple[str, frozenset[str], tuple[str, ...]]
+QueryShape = tuple[str, frozenset[str], tuple[str, ...]]
 
 
 @dataclass
-class Watched:
+class CountedIndex:
     index: FirestoreIndex
-    counted: TrafficCounter
+    traffic: TrafficCounter
     project: str
 
 
 @pytest.fixture
-def watched(firestore: str) -> Iterator[Watched]:
-    """An index behind a proxy that counts."""
-    counted, project = TrafficCounter(), new_name()
-    with firestore_proxy(firestore, counted) as host, pytest.MonkeyPatch.context() as environment:
+def counted(firestore: str) -> Iterator[CountedIndex]:
+    """An index behind a proxy that counts requests."""
+    traffic, project = TrafficCounter(), new_name()
+    with firestore_proxy(firestore, traffic) as host, pytest.MonkeyPatch.context() as environment:
         environment.setenv("FIRESTORE_EMULATOR_HOST", host)
-        yield Watched(FirestoreIndex(project), counted, project)
+        yield CountedIndex(FirestoreIndex(project), traffic, project)
 
 
-def needed(query: Any) -> Needed:
-    """The index that Firestore needs for *query*: a collection, fields that are equal to something, and an order.
+def describe(query: Any) -> QueryShape:
+    """Return the shape of *query*: its collection, its fields with equality filters, and its order.
 
-    Its rule: first the fields with equalities, in any order, then those with a range or an order, in that order.
+    Firestore requires an index with first the equality fields, in any order, then the ordered fields, in order.
     """
-    filters = [one.field_filter for one in query.where.composite_filter.filters]
-    equal = frozenset(one.field.field_path for one in filters if one.op in (EQUAL, IN))
-    ranges = [one.field.field_path for one in filters if one.op not in (EQUAL, IN)]
-    order = [one.field.field_path for one in query.order_by]
-    assert set(ranges) <= set(order[:1]), "a range is on the first field of the order"
-    assert all(one.direction == 1 for one in query.order_by)
+    filters = [item.field_filter for item in query.where.composite_filter.filters]
+    equal = frozenset(field_filter.field.field_path for field_filter in filters if field_filter.op in (EQUAL, IN))
+    ranges = [field_filter.field.field_path for field_filter in filters if field_filter.op not in (EQUAL, IN)]
+    order = [order_by.field.field_path for order_by in query.order_by]
+    assert set(ranges) <= set(order[:1]), "a range must be on the first field of the order"
+    assert all(order_by.direction == 1 for order_by in query.order_by)
     return query.from_[0].collection_id, equal, tuple(order)
 
 
-def serves(index: dict[str, Any], need: Needed) -> bool:
-    collection, equal, order = need
+def serves(index: dict[str, Any], shape: QueryShape) -> bool:
+    collection, equal, order = shape
     fields = index["fields"]
-    head, tail = fields[: len(equal)], tuple(fields[len(equal) :])
-    return index["collection"] == collection and set(head) == equal and tail == order
+    first_fields, last_fields = fields[: len(equal)], tuple(fields[len(equal) :])
+    return index["collection"] == collection and set(first_fields) == equal and last_fields == order
 
 
-def test_the_indexes_are_those_that_the_queries_need(watched: Watched) -> None:
-    """The emulator answers any query; Firestore refuses one without its index, and each costs every write."""
-    index = watched.index
+def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -> None:
+    """The emulator answers every query; Firestore requires an index, and each index adds to the cost of writes."""
+    index = counted.index
     index.add(make_meta(labels="v=1"))
     index.commit(make_block([make_meta()]), [], [])
-    watched.counted.reset()
+    counted.traffic.reset()
     selection = Selection("api", ProfileType.CPU, *ALL_TIME)
-    for kind in (ProfileType.CPU, None):
+    for profile_type in (ProfileType.CPU, None):
         for series in (None, ["0" * 32], [f"{number:032x}" for number in range(70)]):
             for after in (None, (NOW, "x")):
                 for limit in (None, 5):
-                    list(index.find(replace(selection, type=kind, series=series, after=after, limit=limit)))
-        index.series("api", kind)
-        index.blocks("api", kind, *ALL_TIME)
+                    list(
+                        index.find(replace(selection, type=profile_type, series=series, after=after, limit=limit))
+                    )
+        index.series("api", profile_type)
+        index.blocks("api", profile_type, *ALL_TIME)
     index.services()
 
-    composite: set[Needed] = set()
-    single: set[Needed] = set()
-    for query in watched.counted.queries:
-        need = needed(query)
-        _, equal, order = need
-        (single if len(equal) + len(order) == 1 else composite).add(need)
+    composite: set[QueryShape] = set()
+    single: set[QueryShape] = set()
+    for query in counted.traffic.queries:
+        shape = describe(query)
+        _, equal, order = shape
+        (single if len(equal) + len(order) == 1 else composite).add(shape)
     assert len(composite) >= 3
-    unserved = [need for need in composite if not any(serves(one, need) for one in SCHEMA["indexes"])]
+    unserved = [shape for shape in composite if not any(serves(index, shape) for index in SCHEMA["indexes"])]
     assert unserved == []
-    unused = [one for one in SCHEMA["indexes"] if not any(serves(one, need) for need in composite)]
+    unused = [index for index in SCHEMA["indexes"] if not any(serves(index, shape) for shape in composite)]
     assert unused == []
-    # Firestore indexes each field by itself unless it is told not to: that stays where a query asks for it alone.
-    off = {(one["collection"], one["field"]) for one in SCHEMA["fields"] if not one["indexed"]}
+    # By default Firestore indexes each single field. It is switched off, except for queries by one field.
+    off = {(field["collection"], field["field"]) for field in SCHEMA["fields"] if not field["indexed"]}
     alone = {(collection, name) for collection, equal, order in single for name in (*equal, *order)}
     assert off.isdisjoint(alone)
-    assert off | alone == written_fields(watched)
+    assert off | alone == list_fields(counted)
 
 
-def written_fields(watched: Watched) -> set[tuple[str, str]]:
-    """All fields of all documents."""
+def list_fields(counted: CountedIndex) -> set[tuple[str, str]]:
+    """Return the collection and name of every field in the database."""
     from storage_gcs.firestore import Calls, RunQueryRequest
 
-    calls, found = Calls(watched.project, "(default)"), set()
+    calls, fields = Calls(counted.project, "(default)"), set()
     for collection in ("blocks", "entries", "series"):
         request = RunQueryRequest()
         request.structured_query.from_.add().collection_id = collection
         for document in calls.query(request):
-            found |= {(collection, field) for field in document.fields}
-    return found
+            fields |= {(collection, field) for field in document.fields}
+    return fields
 
 
-def test_a_query_asks_for_at_most_thirty_values(watched: Watched) -> None:
-    watched.counted.reset()
-    list(watched.index.find(Selection("api", None, *ALL_TIME, [f"{number:032x}" for number in range(70)])))
+def test_a_query_has_at_most_thirty_values(counted: CountedIndex) -> None:
+    counted.traffic.reset()
+    list(counted.index.find(Selection("api", None, *ALL_TIME, [f"{number:032x}" for number in range(70)])))
     sizes = [
-        len(one.field_filter.value.array_value.values)
-        for query in watched.counted.queries
-        for one in query.where.composite_filter.filters
-        if one.field_filter.op == IN
+        len(field_filter.field_filter.value.array_value.values)
+        for query in counted.traffic.queries
+        for field_filter in query.where.composite_filter.filters
+        if field_filter.field_filter.op == IN
     ]
     assert sorted(sizes) == [10, 30, 30]
 
 
-def test_of_many_series_each_match_is_read_once(watched: Watched) -> None:
-    """... although they are asked for thirty at a time, and all at once."""
+def test_a_find_in_many_series_reads_each_match_once(counted: CountedIndex) -> None:
+    """It sends a query for each thirty series, concurrently."""
     metas = [make_meta(NOW + number, labels=f"pod={number % 70}") for number in range(210)]
-    load_entries(watched.project, metas)
-    series = sorted({one.series for one in metas})
-    watched.counted.reset()
-    assert list(watched.index.find(Selection("api", None, NOW + 50, *ALL_TIME[1:], series))) == metas[50:]
-    assert watched.counted.documents == 160
-    assert len(watched.counted.requests) == 3
+    load_entries(counted.project, metas)
+    series = sorted({meta.series for meta in metas})
+    counted.traffic.reset()
+    assert list(counted.index.find(Selection("api", None, NOW + 50, *ALL_TIME[1:], series))) == metas[50:]
+    assert counted.traffic.documents == 160
+    assert len(counted.traffic.requests) == 3
 
 
-def test_one_field_says_when_an_entry_may_go(watched: Watched) -> None:
-    """Firestore's TTL takes one field a collection, and counts from a time that is there."""
-    ttl = [(one["collection"], one["field"]) for one in SCHEMA["fields"] if one["ttl"]]
-    watched.index.add(make_meta())
-    watched.index.commit(make_block([make_meta()]), [], [])
+def test_the_ttl_counts_from_the_time_of_the_write(counted: CountedIndex) -> None:
+    ttl = [(field["collection"], field["field"]) for field in SCHEMA["fields"] if field["ttl"]]
+    counted.index.add(make_meta())
+    counted.index.commit(make_block([make_meta()]), [], [])
     assert ttl == [("entries", "stored_at"), ("blocks", "stored_at")]
-    assert set(ttl) <= written_fields(watched)
+    assert set(ttl) <= list_fields(counted)
 
 
-def test_a_find_leaves_out_what_is_older_than_the_retention(watched: Watched) -> None:
+def test_entries_and_blocks_older_than_the_retention_are_not_found(counted: CountedIndex) -> None:
     """Firestore deletes up to a day late."""
-    one = make_meta()
-    watched.index.add(one)
-    assert list(FirestoreIndex(watched.project, retention=3600).find(Selection("api", None, *ALL_TIME))) == [one]
-    assert list(FirestoreIndex(watched.project, retention=-3600).find(Selection("api", None, *ALL_TIME))) == []
-    whole = make_block([one])
-    assert watched.index.commit(whole, [], [])
-    index = FirestoreIndex(watched.project, retention=-3600, block_retention=60)
-    assert index.blocks("api", None, *ALL_TIME) == [whole]
-    assert FirestoreIndex(watched.project, block_retention=-3600).blocks("api", None, *ALL_TIME) == []
+    meta = make_meta()
+    counted.index.add(meta)
+    assert list(FirestoreIndex(counted.project, retention=3600).find(Selection("api", None, *ALL_TIME))) == [meta]
+    assert list(FirestoreIndex(counted.project, retention=-3600).find(Selection("api", None, *ALL_TIME))) == []
+    block = make_block([meta])
+    assert counted.index.commit(block, [], [])
+    index = FirestoreIndex(counted.project, retention=-3600, block_retention=60)
+    assert index.blocks("api", None, *ALL_TIME) == [block]
+    assert FirestoreIndex(counted.project, block_retention=-3600).blocks("api", None, *ALL_TIME) == []
 
 
-def test_a_block_costs_one_commit_and_a_find_one_query_more(watched: Watched) -> None:
+def test_a_block_costs_one_commit_and_one_query_of_a_find(counted: CountedIndex) -> None:
     metas = [make_meta(NOW + number) for number in range(40)]
-    load_entries(watched.project, metas)
-    watched.counted.reset()
-    assert watched.index.commit(make_block(metas), [one.id for one in metas], [])
-    assert len(watched.counted.requests) == 1
-    watched.counted.reset()
-    blocks, entries = watched.index.snapshot(Selection("api", ProfileType.CPU, *ALL_TIME))
+    load_entries(counted.project, metas)
+    counted.traffic.reset()
+    assert counted.index.commit(make_block(metas), [meta.id for meta in metas], [])
+    assert len(counted.traffic.requests) == 1
+    counted.traffic.reset()
+    blocks, entries = counted.index.snapshot(Selection("api", ProfileType.CPU, *ALL_TIME))
     assert (blocks, list(entries)) == ([make_block(metas)], [])
-    assert len(watched.counted.requests) == 2
-    assert watched.counted.documents == 1
+    assert len(counted.traffic.requests) == 2
+    assert counted.traffic.documents == 1
 
 
-def test_a_compaction_reads_each_entry_once_and_one_more_for_each_hour(watched: Watched, gcs: str) -> None:
-    storage = Storage(GcsBucket(new_gcs_bucket(gcs)), watched.index)
+def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: CountedIndex, gcs: str) -> None:
+    storage = Storage(GcsBucket(new_gcs_bucket(gcs)), counted.index)
     post_profiles(storage, range(0, 240, 4))
-    watched.counted.reset()
+    counted.traffic.reset()
     assert len(compact(storage, MIDNIGHT + 20 * HOUR)) == 4
-    # The service, the entries, the first of each hour, the blocks before each hour's, and all blocks at the end.
-    assert watched.counted.documents == 1 + 60 + 4 + (0 + 1 + 2 + 3) + 4
+    # The service, all entries, the first of each hour, the blocks so far for each hour, and all blocks at the end.
+    assert counted.traffic.documents == 1 + 60 + 4 + (0 + 1 + 2 + 3) + 4
 
 
-def test_a_write_costs_one_document_once_its_series_is_known(watched: Watched) -> None:
-    watched.counted.reset()
-    watched.index.add(make_meta(NOW, labels="v=1"))
-    assert len(watched.counted.requests) == 2
+def test_a_write_costs_one_document_once_its_series_is_known(counted: CountedIndex) -> None:
+    counted.traffic.reset()
+    counted.index.add(make_meta(NOW, labels="v=1"))
+    assert len(counted.traffic.requests) == 2
     for number in range(1, 6):
-        watched.index.add(make_meta(NOW + number, labels="v=1"))
-    assert len(watched.counted.requests) == watched.counted.written == 2 + 5
-    FirestoreIndex(watched.project).add(make_meta(NOW + 9, labels="v=1"))  # another process finds it there
-    assert watched.index.series("api", None)[0].labels.get("v") == "1"
+        counted.index.add(make_meta(NOW + number, labels="v=1"))
+    assert len(counted.traffic.requests) == counted.traffic.written == 2 + 5
+    FirestoreIndex(counted.project).add(make_meta(NOW + 9, labels="v=1"))  # as of another process
+    assert counted.index.series("api", None)[0].labels.get("v") == "1"
 
 
-def test_ids_of_documents_are_spread(watched: Watched) -> None:
-    """Profiles that follow one another in time do not follow one another in Firestore, which splits by ranges."""
+def test_document_ids_are_spread(counted: CountedIndex) -> None:
+    """Firestore splits its load by ranges of ids, so the ids of consecutive profiles must not be close."""
     from storage_gcs.index import document_id
 
     ids = [document_id(make_meta(NOW + number).id) for number in range(1000)]
     assert len(set(ids)) == 1000
-    assert len({one[0] for one in ids}) == 16
+    assert len({document[0] for document in ids}) == 16
     assert sum(a < b for a, b in pairwise(ids)) in range(400, 600)
 
 
-def test_an_index_that_was_lost_whole_is_rebuilt_by_reindex(gcs: str, firestore: str) -> None:
-    """... its series too, so that finds by labels are as before."""
+def test_reindex_rebuilds_a_lost_index_with_its_series(gcs: str, firestore: str) -> None:
     bucket, lost = GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name())
     before = Storage(bucket, lost)
     for number in range(60):
         before.write(*make_numbered_profile(number))
     after = Storage(bucket, FirestoreIndex(new_name()))
-    assert {one.state for one in reindex(after)} == {State.MISSING_ENTRY}
+    assert {finding.state for finding in reindex(after)} == {State.MISSING_ENTRY}
     for labels in ("", "version=0.0.2", "pod!=pod-1,version=~0.0.[13]"):
         query = Query("service-1", None, *ALL_TIME, parse_matchers(labels))
         assert list(after.lookup.find(query)) == list(before.lookup.find(query)) != []
-    assert {one.state for one in reindex(after)} == {State.OK}
+    assert {finding.state for finding in reindex(after)} == {State.OK}
 
 
-def test_entries_whose_series_was_removed_are_found_by_labels_again_after_reindex(
-    gcs: str, firestore: str
-) -> None:
+def test_reindex_restores_a_removed_series(gcs: str, firestore: str) -> None:
     project = new_name()
     storage = Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(project))
-    one, data = make_numbered_profile(1)
-    storage.write(one, data)
-    query = Query(one.service, None, *ALL_TIME, parse_matchers("number=1"))
-    forget_series(project, one.series)
+    meta, data = make_numbered_profile(1)
+    storage.write(meta, data)
+    query = Query(meta.service, None, *ALL_TIME, parse_matchers("number=1"))
+    remove_series(project, meta.series)
     assert list(storage.lookup.find(query)) == []
     assert [finding.state for finding in reindex(Storage(storage.bucket, FirestoreIndex(project)))] == [
         State.MISSING_ENTRY
     ]
-    assert list(storage.lookup.find(query)) == [one]
+    assert list(storage.lookup.find(query)) == [meta]
 
 
-def forget_series(project: str, series: str) -> None:
+def remove_series(project: str, series: str) -> None:
     from storage_gcs.firestore import Calls, CommitRequest
 
     calls, request = Calls(project, "(default)"), CommitRequest()
@@ -257,6 +255,6 @@ assert storage.index.services() == ["service-0", "service-1"]
 """
 
 
-def test_a_storage_may_be_opened_before_a_fork_and_used_in_every_process(gcs: str, firestore: str) -> None:
+def test_a_storage_may_be_opened_before_a_fork_and_used_in_all_processes(gcs: str, firestore: str) -> None:
     url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"
     run(sys.executable, "-c", FORK, url, cwd=ROOT).check()

@@ -1,4 +1,4 @@
-"""Cloud Storage and Firestore, as their emulators have them, satisfy the claims."""
+"""The acceptance suites on the emulators of Cloud Storage and Firestore."""
 
 import pytest
 

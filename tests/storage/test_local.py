@@ -1,4 +1,4 @@
-"""A directory and one SQLite file satisfy the claims, and what is true of them alone."""
+"""The acceptance suites on a directory and a SQLite file, and tests of that backend."""
 
 import errno
 import json
@@ -41,11 +41,11 @@ def index(tmp_path: Path) -> LocalIndex:
 
 
 class TestLocalBucket(BucketSuite):
-    """It uses the fixture of this module."""
+    """The suite with the fixture of this module."""
 
 
 class TestLocalIndex(IndexSuite):
-    """It uses the fixture of this module."""
+    """The suite with the fixture of this module."""
 
 
 class TestLocalStorage(StorageSuite):
@@ -61,7 +61,7 @@ class TestLocalCompaction(CompactionSuite):
 
 
 class TestFiles:
-    def test_an_object_is_the_file_that_its_key_names(self, bucket: LocalBucket, tmp_path: Path) -> None:
+    def test_an_object_is_the_file_at_the_path_of_its_key(self, bucket: LocalBucket, tmp_path: Path) -> None:
         bucket.put("api/cpu/1.pb.gz", b"\x1f\x8b verbatim", {"labels": "a=1"})
         assert (tmp_path / "storage/api/cpu/1.pb.gz").read_bytes() == b"\x1f\x8b verbatim"
         assert json.loads((tmp_path / "storage/api/cpu/.1.pb.gz.json").read_text()) == {"labels": "a=1"}
@@ -81,7 +81,7 @@ class TestFiles:
             *("a" * 241, "/".join(["a" * 200] * 6)),
         ],
     )
-    def test_what_is_no_key_never_becomes_a_path(self, bucket: LocalBucket, tmp_path: Path, key: str) -> None:
+    def test_an_invalid_key_never_becomes_a_path(self, bucket: LocalBucket, tmp_path: Path, key: str) -> None:
         calls: list[Callable[[], object]] = [
             lambda: bucket.put(key, b"", {}),
             lambda: bucket.get(key),
@@ -95,7 +95,7 @@ class TestFiles:
         assert list(tmp_path.iterdir()) == [tmp_path / "storage"]
         assert list((tmp_path / "storage").iterdir()) == []
 
-    def test_what_a_killed_writer_left_is_neither_listed_nor_in_the_way(
+    def test_files_left_by_a_killed_writer_are_not_listed_and_are_overwritten(
         self, bucket: LocalBucket, tmp_path: Path
     ) -> None:
         folder = tmp_path / "storage/api/cpu"
@@ -109,7 +109,7 @@ class TestFiles:
         assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
         assert {path.name for path in folder.iterdir()} == {"1", ".1.json"}
 
-    def test_an_object_that_is_deleted_while_it_is_looked_at_is_not_found(
+    def test_an_object_that_is_deleted_during_a_stat_is_not_found(
         self, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bucket.put("api/cpu/1", b"", {"labels": "a=1"})
@@ -122,67 +122,67 @@ class TestFiles:
         with pytest.raises(NotFound):
             bucket.stat("api/cpu/1")
 
-    def test_a_file_that_was_put_there_by_hand_is_an_object_without_metadata(
+    def test_a_file_that_was_copied_into_the_directory_is_an_object_without_metadata(
         self, bucket: LocalBucket, tmp_path: Path
     ) -> None:
         (tmp_path / "storage/api").mkdir()
         (tmp_path / "storage/api/x.pb.gz").write_bytes(b"123")
-        (found,) = bucket.list("", "\x7f")
-        assert (found.key, found.size) == ("api/x.pb.gz", 3)
+        (obj,) = bucket.list("", "\x7f")
+        assert (obj.key, obj.size) == ("api/x.pb.gz", 3)
         assert bucket.stat("api/x.pb.gz").metadata == {}
         assert bucket.put("api/x.pb.gz", b"", {"a": "b"}) is False
 
-    def test_files_that_no_key_names_are_not_listed(self, bucket: LocalBucket, tmp_path: Path) -> None:
+    def test_files_whose_path_is_not_a_key_are_not_listed(self, bucket: LocalBucket, tmp_path: Path) -> None:
         for name in ("with space", ".hidden", "ü", "a+b", "x" * 241):
             (tmp_path / "storage" / name).write_bytes(b"")
             (tmp_path / "storage" / f"{name[:100]}.d").mkdir()
             (tmp_path / "storage" / f"{name[:100]}.d" / "with space").write_bytes(b"")
         (tmp_path / "storage/loop").symlink_to(tmp_path / "storage")
         bucket.put("a", b"", {})
-        assert [one.key for one in bucket.list("", "\x7f")] == ["a"]
+        assert [obj.key for obj in bucket.list("", "\x7f")] == ["a"]
 
-    def test_the_index_beside_the_objects_is_none(self, tmp_path: Path) -> None:
+    def test_the_index_file_is_not_an_object(self, tmp_path: Path) -> None:
         bucket, index = open_url(f"file://{tmp_path}")
         index.add(make_meta())
         assert list(bucket.list("", "\x7f")) == []
         assert (tmp_path / ".index.sqlite").exists()
 
-    def test_a_directory_that_is_removed_meanwhile_is_made_again(self, tmp_path: Path) -> None:
+    def test_a_directory_that_is_removed_is_created_again(self, tmp_path: Path) -> None:
         storage = open_storage(f"file://{tmp_path}/storage")
-        (one, data), (other, more) = make_profile(1), make_profile(2)
-        storage.write(one, data)
+        (first, first_data), (second, second_data) = make_profile(1), make_profile(2)
+        storage.write(first, first_data)
         (tmp_path / "storage").rename(tmp_path / "away")
-        assert storage.write(other, more) is True
-        assert [found.id for found in storage.index.find(select_all())] == [other.id]
-        assert storage.read(ProfileId.parse(other.id)) == more
-        again = open_storage(f"file://{tmp_path}/storage")
-        assert [found.id for found in again.index.find(select_all())] == [other.id]
+        assert storage.write(second, second_data) is True
+        assert [meta.id for meta in storage.index.find(select_all())] == [second.id]
+        assert storage.read(ProfileId.parse(second.id)) == second_data
+        reopened = open_storage(f"file://{tmp_path}/storage")
+        assert [meta.id for meta in reopened.index.find(select_all())] == [second.id]
 
 
 class TestDurability:
-    def test_a_name_is_given_to_what_is_durable_and_is_durable_itself_when_put_returns(
+    def test_a_put_syncs_data_and_metadata_before_the_rename_and_the_folder_after_it(
         self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         bucket.put("api/cpu/0", b"", {})
         steps: list[object] = []
         fsync, rename = os.fsync, Path.rename
 
-        def see_fsync(descriptor: int) -> None:
+        def record_fsync(descriptor: int) -> None:
             steps.append(os.fstat(descriptor).st_ino)
             fsync(descriptor)
 
-        def see_rename(path: Path, target: Path) -> Path:
+        def record_rename(path: Path, target: Path) -> Path:
             steps.append("name")
             return rename(path, target)
 
-        monkeypatch.setattr(os, "fsync", see_fsync)
-        monkeypatch.setattr(Path, "rename", see_rename)
+        monkeypatch.setattr(os, "fsync", record_fsync)
+        monkeypatch.setattr(Path, "rename", record_rename)
         bucket.put("api/cpu/1", b"data", {"a": "b"})
         folder = tmp_path / "storage/api/cpu"
         data, metadata, names = (path.stat().st_ino for path in (folder / "1", folder / ".1.json", folder))
         assert steps == [data, metadata, names, "name", names]
 
-        steps.clear()  # its writer may have died before it could see to the name
+        steps.clear()  # its writer may have died before it synced the folder
         assert bucket.put("api/cpu/1", b"", {}) is False
         assert steps == [names]
 
@@ -190,14 +190,14 @@ class TestDurability:
         bucket.delete("api/cpu/1")
         assert steps == [names]
 
-    def test_the_name_of_a_new_folder_is_durable_too(
+    def test_a_put_syncs_the_parents_of_new_folders(
         self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        seen: list[int] = []
-        monkeypatch.setattr(os, "fsync", lambda descriptor: seen.append(os.fstat(descriptor).st_ino))
+        synced: list[int] = []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
         bucket.put("api/cpu/1", b"", {})
         folders = [(tmp_path / path).stat().st_ino for path in ("storage", "storage/api")]
-        assert [inode for inode in seen if inode in folders] == folders
+        assert [inode for inode in synced if inode in folders] == folders
 
 
 class TestErrors:
@@ -211,7 +211,7 @@ class TestErrors:
             (errno.EROFS, StoragePermissionError, "Read-only file system"),
         ],
     )
-    def test_a_write_that_fails_is_a_sentence_and_may_be_tried_again(
+    def test_a_failed_write_raises_an_error_and_can_be_repeated(
         self,
         bucket: LocalBucket,
         monkeypatch: pytest.MonkeyPatch,
@@ -239,20 +239,20 @@ class TestErrors:
         with pytest.raises(Unavailable, match="cannot write the object 'c': Is a directory"):
             bucket.put("c", b"", {})
 
-    def test_a_file_that_cannot_be_read_is_no_missing_one(self, bucket: LocalBucket, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_not_reported_as_missing(self, bucket: LocalBucket, tmp_path: Path) -> None:
         (tmp_path / "storage/loop").symlink_to("loop")
         for call in (bucket.get, bucket.stat, bucket.delete):
             with pytest.raises(Unavailable, match="'loop': Too many levels of symbolic links"):
                 call("loop")
 
-    def test_a_file_that_is_no_index_is_left_alone(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_a_database_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / ".index.sqlite"
         path.write_bytes(b"something else" * 1000)
         with pytest.raises(Unavailable, match="cannot use the index: file is not a database"):
             LocalIndex(path)
         assert path.read_bytes() == b"something else" * 1000
 
-    def test_an_index_of_another_schema_is_left_alone(self, tmp_path: Path) -> None:
+    def test_an_index_with_an_unknown_schema_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / ".index.sqlite"
         LocalIndex(path).add(make_meta())
         with sqlite3.connect(path) as connection:
@@ -261,35 +261,35 @@ class TestErrors:
         with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 2"):
             LocalIndex(path)
 
-    def test_an_index_of_the_first_schema_is_brought_up_to_date(self, tmp_path: Path) -> None:
-        """... by whichever process is first, with all that it holds."""
+    def test_an_index_with_schema_1_is_upgraded(self, tmp_path: Path) -> None:
+        """One of concurrent processes upgrades it, and its entries are kept."""
         path = tmp_path / ".index.sqlite"
-        one = make_meta()
-        LocalIndex(path).add(one)
+        meta = make_meta()
+        LocalIndex(path).add(meta)
         with sqlite3.connect(path) as connection:
             connection.executescript("DROP TABLE blocks; PRAGMA user_version = 1")
         connection.close()
         with ThreadPoolExecutor(4) as threads:
             indexes = list(threads.map(LocalIndex, [path] * 4))
         for index in indexes:
-            assert list(index.find(Selection("api", None, *ALL_TIME))) == [one]
-        assert indexes[0].commit(make_block([one]), [one.id], [])
-        assert indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0] == [make_block([one])]
+            assert list(index.find(Selection("api", None, *ALL_TIME))) == [meta]
+        assert indexes[0].commit(make_block([meta]), [meta.id], [])
+        assert indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0] == [make_block([meta])]
 
-    def test_an_index_that_others_never_let_go_of_is_unavailable(
+    def test_an_index_that_stays_locked_is_unavailable(
         self, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         add_all(index, [make_meta()])
         monkeypatch.setattr("storage_local.index._LOCK_TIMEOUT_SECONDS", 0.02)
-        impatient = LocalIndex(tmp_path / "storage/.index.sqlite")
+        index_with_short_timeout = LocalIndex(tmp_path / "storage/.index.sqlite")
         other = sqlite3.connect(tmp_path / "storage/.index.sqlite", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(Unavailable, match="cannot use the index: database is locked"):
-            impatient.add(make_meta(NOW + 1))
-        assert list(impatient.find(select_all())) == [make_meta()]  # readers do not wait for writers
+            index_with_short_timeout.add(make_meta(NOW + 1))
+        assert list(index_with_short_timeout.find(select_all())) == [make_meta()]  # reads do not wait for writers
         other.rollback()
         other.close()
-        assert impatient.add(make_meta(NOW + 1)) is True
+        assert index_with_short_timeout.add(make_meta(NOW + 1)) is True
 
     @pytest.mark.parametrize(
         ("pragma", "error", "sentence"),
@@ -298,7 +298,7 @@ class TestErrors:
             ("query_only = 1", StoragePermissionError, "give user .* write access to its file"),
         ],
     )
-    def test_a_database_that_cannot_be_written_is_a_sentence(
+    def test_a_database_that_cannot_be_written_raises_an_error(
         self,
         connections: list[sqlite3.Connection],
         tmp_path: Path,
@@ -316,7 +316,7 @@ class TestErrors:
 
 
 class TestOpening:
-    def test_a_url_names_an_absolute_directory_which_is_made(self, tmp_path: Path) -> None:
+    def test_a_url_names_an_absolute_directory_which_is_created(self, tmp_path: Path) -> None:
         directory = tmp_path / "a dir" / "größe?#%41"
         url = f"file://{tmp_path}/a%20dir/gr%C3%B6%C3%9Fe%3F%23%2541"
         bucket, index = open_url(url)
@@ -324,9 +324,9 @@ class TestOpening:
         index.add(make_meta())
         assert (directory / "api/cpu/1").read_bytes() == b"data"
         assert (directory / ".index.sqlite").exists()
-        again = open_storage(url)
-        assert again.bucket.get("api/cpu/1") == b"data"
-        assert list(again.index.find(select_all())) == [make_meta()]
+        reopened = open_storage(url)
+        assert reopened.bucket.get("api/cpu/1") == b"data"
+        assert list(reopened.index.find(select_all())) == [make_meta()]
 
     @pytest.mark.parametrize(
         ("url", "sentence"),
@@ -340,11 +340,11 @@ class TestOpening:
             ("file:///tmp/x%00y", "zero byte"),
         ],
     )
-    def test_any_other_url_is_refused_with_a_sentence(self, url: str, sentence: str) -> None:
+    def test_any_other_url_is_rejected(self, url: str, sentence: str) -> None:
         with pytest.raises(Misconfigured, match=sentence):
             open_storage(url)
 
-    def test_a_directory_that_cannot_be_made_is_a_sentence(self, tmp_path: Path) -> None:
+    def test_a_directory_that_cannot_be_created_raises_an_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         for url in (f"file://{tmp_path}/file", f"file://{tmp_path}/file/below"):
             with pytest.raises(Unavailable, match="cannot create the storage directory: Not a directory"):
@@ -353,7 +353,7 @@ class TestOpening:
         with pytest.raises(Unavailable, match="cannot create the storage directory"):
             open_url(f"file://{tmp_path}/dangling")
 
-    def test_threads_that_open_a_new_directory_at_once_open_the_same_index(self, tmp_path: Path) -> None:
+    def test_threads_that_open_a_new_directory_concurrently_open_the_same_index(self, tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as threads:
             for attempt in range(5):
                 url = f"file://{tmp_path}/{attempt}/a/b"
@@ -361,26 +361,26 @@ class TestOpening:
                     threads.map(lambda number, url=url: open_url(url)[1].add(make_meta(NOW + number)), range(8))
                 )
                 _, index = open_url(url)
-                assert [one.created_at for one in index.find(select_all())] == [NOW + n for n in range(8)]
+                assert [meta.created_at for meta in index.find(select_all())] == [NOW + n for n in range(8)]
                 names = {path.name for path in Path(f"{tmp_path}/{attempt}/a/b").iterdir()}
                 assert names <= {".index.sqlite", ".index.sqlite-wal", ".index.sqlite-shm"}
 
-    def test_who_comes_second_uses_what_the_first_has_made(
+    def test_an_index_that_a_concurrent_process_created_is_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """... even if there was nothing when it looked, and the first has been at work since."""
+        """It was created after this process had found that there is none."""
 
-        def overtaken(folder: Path) -> AbstractContextManager[int]:
+        def lock_after_another(folder: Path) -> AbstractContextManager[int]:
             monkeypatch.undo()
             _, first = open_url(f"file://{tmp_path}")
             first.add(make_meta())
             return lock_folder(folder)
 
-        monkeypatch.setattr("storage_local.index.lock_folder", overtaken)
+        monkeypatch.setattr("storage_local.index.lock_folder", lock_after_another)
         _, second = open_url(f"file://{tmp_path}")
         assert list(second.find(select_all())) == [make_meta()]
 
-    def test_a_half_made_index_of_a_killed_process_is_made_anew(self, tmp_path: Path) -> None:
+    def test_an_incomplete_index_of_a_killed_process_is_replaced(self, tmp_path: Path) -> None:
         for name in (".index.sqlite.new", ".index.sqlite.new-wal", ".index.sqlite-wal", ".index.sqlite-shm"):
             (tmp_path / name).write_bytes(b"leftover" * 1000)
         _, index = open_url(f"file://{tmp_path}")
@@ -390,7 +390,7 @@ class TestOpening:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
-    """Every connection to SQLite that is opened from now on."""
+    """All SQLite connections that are opened during the test."""
     opened: list[sqlite3.Connection] = []
     connect = sqlite3.connect
 
@@ -403,17 +403,17 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
 
 
 class TestIndexFile:
-    def test_it_is_in_wal_mode_and_every_commit_is_synced(
+    def test_it_is_in_wal_mode_and_syncs_every_commit(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         index.add(make_meta())
-        using = connections[1:]  # the first made the file
+        using = connections[1:]  # the first connection created the file
         assert using
         for connection in using:
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
             assert connection.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
-    def test_labels_are_stored_once_a_series_and_go_with_its_last_entry(
+    def test_labels_are_stored_once_a_series_and_removed_with_its_last_entry(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         metas = [make_meta(NOW + number, labels=f"v={number % 2}") for number in range(10)]
@@ -423,7 +423,7 @@ class TestIndexFile:
             return connections[1].execute("SELECT labels FROM series ORDER BY labels").fetchall()
 
         assert labels() == [("v=0",), ("v=1",)]
-        index.remove([one.id for one in metas[:-1]])
+        index.remove([meta.id for meta in metas[:-1]])
         assert labels() == [("v=1",)]
 
     @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ class TestIndexFile:
         ],
         ids=["type", "any type", "page", "series", "page of series"],
     )
-    def test_a_find_searches_in_indexes_and_never_scans_or_sorts(
+    def test_a_find_uses_indexes_and_never_scans_or_sorts(
         self, connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection
     ) -> None:
         add_all(index, MIXED)
@@ -449,9 +449,9 @@ class TestIndexFile:
         index.remove([MIXED[0].id])
         for connection in connections[1:]:
             connection.set_trace_callback(None)
-        asked = [one for one in statements if one.lstrip().startswith(("SELECT", "DELETE"))]
-        assert any("created_at, id, size" in one for one in asked)
-        for statement in asked:
+        selects = [statement for statement in statements if statement.lstrip().startswith(("SELECT", "DELETE"))]
+        assert any("created_at, id, size" in statement for statement in selects)
+        for statement in selects:
             plan = [row[3] for row in connections[1].execute(f"EXPLAIN QUERY PLAN {statement}")]
             steps = [step for step in plan if step.startswith(("SCAN", "SEARCH"))]
             assert steps
@@ -459,18 +459,20 @@ class TestIndexFile:
                 assert step.startswith("SEARCH") or "json_each" in step, (statement, plan)
             assert not any("ORDER BY" in step for step in plan), (statement, plan)
 
-    def test_a_find_of_a_page_searches_from_where_the_last_one_ended(
+    def test_a_find_of_a_page_does_not_read_the_pages_before(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
-        """... be it among entries of the same time, all of which it would read otherwise."""
+        """Even if all entries have the same time."""
         metas = [make_meta(NOW, labels=f"v={number % 3}", data=b"%d" % number) for number in range(400)]
         add_all(index, metas)
         ordered = list(index.find(select_all()))
-        first = steps(connections, index, Selection("api", CPU, *ALL_TIME, limit=5))
-        last = steps(connections, index, Selection("api", CPU, *ALL_TIME, after=ordered[-6].position, limit=5))
+        first = count_instructions(connections, index, Selection("api", CPU, *ALL_TIME, limit=5))
+        last = count_instructions(
+            connections, index, Selection("api", CPU, *ALL_TIME, after=ordered[-6].position, limit=5)
+        )
         assert last <= first * 1.1
 
-    def test_a_find_of_many_takes_few_queries(
+    def test_a_find_of_many_entries_takes_few_queries(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         add_all(index, [make_meta(NOW + number) for number in range(400)])
@@ -483,7 +485,7 @@ class TestIndexFile:
         assert 1 < len(statements) < 20
 
     @pytest.mark.parametrize("labels", [False, True], ids=["no labels", "labels"])
-    def test_a_find_does_the_same_work_for_the_same_matches_among_ten_times_the_entries(
+    def test_the_cost_of_a_find_does_not_depend_on_other_entries(
         self, connections: list[sqlite3.Connection], index: LocalIndex, labels: bool
     ) -> None:
         wanted = [make_meta(NOW + number, labels="v=wanted") for number in range(6)]
@@ -493,38 +495,38 @@ class TestIndexFile:
         for count in (150, 1500):
             for number in range(count):
                 away = 0 if labels else 3_600 * 10**9
-                one = make_meta(
+                meta = make_meta(
                     NOW + away + number % 10, labels=f"v={number % 40}", data=b"%d %d" % (count, number)
                 )
-                index.add(one)
+                index.add(meta)
             assert list(index.find(selection)) == wanted
-            work.append(steps(connections, index, selection))
+            work.append(count_instructions(connections, index, selection))
         assert work[1] <= work[0] * 1.05
 
-    def test_threads_that_come_and_go_do_not_each_leave_a_connection(
+    def test_short_lived_threads_share_a_connection(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         for number in range(50):
             with ThreadPoolExecutor(1) as threads:
                 threads.submit(index.add, make_meta(NOW + number)).result()
-        assert len(connections) == 2  # one made the file
+        assert len(connections) == 2  # one created the file
 
-    def test_an_error_in_a_call_leaves_no_transaction_behind(
+    def test_a_failed_call_leaves_no_open_transaction(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         with pytest.raises(Unavailable, match="NOT NULL constraint failed"):
             index.add(replace(make_meta(), size=None))  # type: ignore[arg-type]
-        assert not any(one.in_transaction for one in connections[1:])
+        assert not any(connection.in_transaction for connection in connections[1:])
         assert index.add(make_meta()) is True
 
 
-def steps(connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection) -> int:
-    """How many instructions SQLite executes for a find of *selection*."""
-    counted = 0
+def count_instructions(connections: list[sqlite3.Connection], index: LocalIndex, selection: Selection) -> int:
+    """Return the number of instructions that SQLite executes for a find of *selection*."""
+    executed = 0
 
     def count() -> int:
-        nonlocal counted
-        counted += 1
+        nonlocal executed
+        executed += 1
         return 0
 
     for connection in connections[1:]:
@@ -532,37 +534,37 @@ def steps(connections: list[sqlite3.Connection], index: LocalIndex, selection: S
     list(index.find(selection))
     for connection in connections[1:]:
         connection.set_progress_handler(None, 1)
-    assert counted
-    return counted
+    assert executed
+    return executed
 
 
-def in_a_child(index: LocalIndex) -> None:
+def use_in_child(index: LocalIndex) -> None:
     for number in range(20):
         assert index.add(make_meta(NOW + 100 + number))
     assert len(list(index.find(select_all()))) >= 40
 
 
 class TestForks:
-    def test_an_index_is_used_by_a_process_and_the_children_that_it_forks(
+    def test_an_index_can_be_used_by_a_process_and_its_forked_children(
         self, index: LocalIndex, tmp_path: Path
     ) -> None:
         add_all(index, [make_meta(NOW + number) for number in range(20)])
-        under_way = index.find(select_all())
-        found = [next(under_way)]
-        child = multiprocessing.get_context("fork").Process(target=in_a_child, args=(index,))
+        find = index.find(select_all())
+        metas = [next(find)]
+        child = multiprocessing.get_context("fork").Process(target=use_in_child, args=(index,))
         child.start()
         for number in range(20):
             index.add(make_meta(NOW + 200 + number))
         child.join()
         assert child.exitcode == 0
-        found += under_way
-        assert len(found) == 20
+        metas += find
+        assert len(metas) == 20
         assert len(list(index.find(select_all()))) == 60
         connection = sqlite3.connect(tmp_path / "storage/.index.sqlite")
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         connection.close()
 
-    def test_a_child_inherits_no_connection_that_lies_idle(
+    def test_a_child_inherits_no_idle_connection(
         self, connections: list[sqlite3.Connection], index: LocalIndex
     ) -> None:
         index.add(make_meta())

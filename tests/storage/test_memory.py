@@ -1,4 +1,4 @@
-"""The reference satisfies its own claims."""
+"""The acceptance suites on the in-memory backend."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""URLs of storages: what each opens, and the sentence for one that is wrong. Nothing is reached by opening."""
+"""Storage URLs: the backends they open, and the errors for invalid ones. Opening does no network I/O."""
 
 import importlib.util
 import subprocess
@@ -54,7 +54,7 @@ def test_each_url_opens_its_bucket_and_its_index(tmp_path: Path) -> None:
         ("s3://bucket?index=firestore://a/b/c", "write firestore://project/database"),
     ],
 )
-def test_a_url_that_is_wrong_is_answered_with_what_to_write(url: str, sentence: str) -> None:
+def test_the_error_for_an_invalid_url_says_what_to_write(url: str, sentence: str) -> None:
     with pytest.raises(Misconfigured) as error:
         open_storage(url)
     assert sentence in str(error.value)
@@ -63,18 +63,20 @@ def test_a_url_that_is_wrong_is_answered_with_what_to_write(url: str, sentence: 
 @pytest.mark.parametrize(
     ("url", "extra"), [("gs://bucket", "gcs"), ("s3://bucket?index=firestore://", "s3")], ids=["gs", "s3"]
 )
-def test_a_library_that_is_not_installed_is_named_with_its_extra(
+def test_the_error_for_a_missing_library_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, url: str, extra: str
 ) -> None:
-    found = importlib.util.find_spec
+    real_find_spec = importlib.util.find_spec
     missing = ("google.cloud.storage", "boto3")
-    monkeypatch.setattr("profbucket.storage.open.find_spec", lambda name: None if name in missing else found(name))
+    monkeypatch.setattr(
+        "profbucket.storage.open.find_spec", lambda name: None if name in missing else real_find_spec(name)
+    )
     with pytest.raises(Misconfigured, match=rf"pip install 'profbucket\[{extra}\]'"):
         open_storage(url)
 
 
 def test_opening_a_storage_imports_no_cloud_library() -> None:
-    """They take a quarter of a second, which a cold start need not spend before its first request."""
+    """The imports take a quarter of a second, which would delay a cold start."""
     code = (
         "import sys; from profbucket.storage.open import open_storage; open_storage('gs://b');"
         "open_storage('s3://b?index=firestore://');"

@@ -1,5 +1,6 @@
-"""What a cloud refuses, as a sentence that says what to do. Servers of our own answer as the clouds do."""
+"""Errors of cloud services, from local servers that answer as the services do."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,16 +33,16 @@ Answer = tuple[int, bytes, dict[str, str]]
 
 
 @contextmanager
-def answering(*answers: Answer) -> Iterator[str]:
-    """A server that gives *answers* in turn and repeats the last; gives its URL."""
-    left = list(answers)
+def run_server(*answers: Answer) -> Iterator[str]:
+    """Run a server that sends *answers* in turn and repeats the last; yield its URL."""
+    remaining = list(answers)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, body, headers = left.pop(0) if len(left) > 1 else left[0]
+            status, body, headers = remaining.pop(0) if len(remaining) > 1 else remaining[0]
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -52,7 +53,7 @@ def answering(*answers: Answer) -> Iterator[str]:
 
         do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _answer  # noqa: N815 - as http.server calls them
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as it is called
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -73,81 +74,97 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
 
 
-def gcs_at(url: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+def open_gcs(url: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
     return GcsBucket("bucket")
 
 
 @pytest.mark.parametrize(("call", "status"), [*((call, 403) for call in CALLS), ("put", 401), ("get", 401)])
-def test_cloud_storage_that_refuses_names_the_role_that_is_missing(
+def test_a_permission_error_of_cloud_storage_names_the_missing_role(
     monkeypatch: pytest.MonkeyPatch, call: str, status: int
 ) -> None:
     roles = {"put": "objectCreator", "delete": "objectUser"}
-    with answering((status, b'{"error": {"message": "not you"}}', {"Content-Type": "application/json"})) as url:
+    with run_server((status, b'{"error": {"message": "not you"}}', {"Content-Type": "application/json"})) as url:
         with pytest.raises(StoragePermissionError) as error:
-            CALLS[call](gcs_at(url, monkeypatch))
+            CALLS[call](open_gcs(url, monkeypatch))
         assert f"grant roles/storage.{roles.get(call, 'objectViewer')} on the bucket 'bucket'" in str(error.value)
         assert "not you" in str(error.value)
 
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.usefixtures("credentials")
-def test_s3_that_refuses_names_the_action_to_allow(call: str) -> None:
+def test_a_permission_error_of_s3_names_the_missing_action(call: str) -> None:
     actions = {"put": "s3:PutObject", "delete": "s3:DeleteObject", "list": "s3:"}
-    with answering((403, _XML.format("AccessDenied").encode(), {})) as url:
+    with run_server((403, _XML.format("AccessDenied").encode(), {})) as url:
         with pytest.raises(StoragePermissionError) as error:
             CALLS[call](S3Bucket("bucket", url))
         assert f"allow {actions.get(call, 's3:GetObject')}" in str(error.value)
 
 
-def test_a_bucket_that_is_not_there_is_a_wrong_setting(gcs: str, s3: str) -> None:
+@pytest.mark.parametrize(
+    ("permission", "exists"), [("storage.objects.delete", True), ("storage.objects.create", False)]
+)
+def test_a_writer_without_permission_to_overwrite_finds_that_the_object_exists(
+    monkeypatch: pytest.MonkeyPatch, permission: str, exists: bool
+) -> None:
+    """Cloud Storage checks permissions before preconditions; its emulator does not check permissions."""
+    message = f"writer@project.iam.gserviceaccount.com does not have {permission} access to the object."
+    body = json.dumps({"error": {"code": 403, "message": message}}).encode()
+    with run_server((403, body, {})) as url:
+        bucket = open_gcs(url, monkeypatch)
+        if exists:
+            assert bucket.put("a/cpu/b.pb.gz", b"data", {}) is False
+        else:
+            with pytest.raises(StoragePermissionError, match=r"grant roles/storage\.objectCreator on the bucket"):
+                bucket.put("a/cpu/b.pb.gz", b"data", {})
+
+
+def test_a_missing_bucket_is_a_configuration_error(gcs: str, s3: str) -> None:
     for bucket in (GcsBucket("no-such-bucket"), S3Bucket("no-such-bucket", s3)):
         for call in ("put", "list"):
             with pytest.raises(Misconfigured, match=r"has no bucket 'no-such-bucket'"):
                 CALLS[call](bucket)
 
 
-def test_a_damaged_object_is_fetched_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checksum is of "data"."""
-    right = {"x-goog-hash": "crc32c=rth90Q==,md5=jXd/OF09/siBXSD3SWAm3A=="}
-    with answering((200, b"date", right), (200, b"data", right)) as url:
-        assert gcs_at(url, monkeypatch).get("api/cpu/1") == b"data"
+def test_an_object_with_a_wrong_checksum_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checksum is that of "data"."""
+    headers = {"x-goog-hash": "crc32c=rth90Q==,md5=jXd/OF09/siBXSD3SWAm3A=="}
+    with run_server((200, b"date", headers), (200, b"data", headers)) as url:
+        assert open_gcs(url, monkeypatch).get("api/cpu/1") == b"data"
 
 
-def test_what_passes_is_tried_again_by_cloud_storage_and_s3(
-    monkeypatch: pytest.MonkeyPatch, credentials: None
-) -> None:
+def test_temporary_errors_are_retried(monkeypatch: pytest.MonkeyPatch, credentials: None) -> None:
     busy: Answer = (503, b"busy", {})
     for call, answer in (("get", b"data"), ("put", b"")):
-        with answering(busy, (429, b"slow", {}), (200, answer, {})) as url:
-            CALLS[call](gcs_at(url, monkeypatch))
-        with answering(busy, busy, (200, answer, {})) as url:
+        with run_server(busy, (429, b"slow", {}), (200, answer, {})) as url:
+            CALLS[call](open_gcs(url, monkeypatch))
+        with run_server(busy, busy, (200, answer, {})) as url:
             CALLS[call](S3Bucket("bucket", url))
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_put_that_another_is_under_way_of_waits_for_its_outcome() -> None:
-    """S3 answers 409 while two write one key: whether there is an object is known when one of them is done."""
+def test_a_put_waits_for_the_outcome_of_a_concurrent_put() -> None:
+    """S3 answers 409 while two writers put the same key; which one wins is known when one of them is done."""
     conflict: Answer = (409, _XML.format("ConditionalRequestConflict").encode(), {})
-    there: Answer = (412, _XML.format("PreconditionFailed").encode(), {})
-    with answering(conflict, conflict, there) as url:
+    exists: Answer = (412, _XML.format("PreconditionFailed").encode(), {})
+    with run_server(conflict, conflict, exists) as url:
         assert S3Bucket("bucket", url).put("api/cpu/1", b"data", {}) is False
-    with answering(conflict, (200, b"", {})) as url:
+    with run_server(conflict, (200, b"", {})) as url:
         assert S3Bucket("bucket", url).put("api/cpu/1", b"data", {}) is True
 
 
 @pytest.mark.usefixtures("credentials")
-def test_s3_that_stays_unavailable_says_so() -> None:
+def test_s3_is_unavailable_if_all_attempts_fail() -> None:
     with (
-        answering((503, _XML.format("SlowDown").encode(), {})) as url,
+        run_server((503, _XML.format("SlowDown").encode(), {})) as url,
         pytest.raises(Unavailable, match="SlowDown"),
     ):
         S3Bucket("bucket", url).get("api/cpu/1")
 
 
 @contextmanager
-def firestore_answering(code: grpc.StatusCode, text: str) -> Iterator[str]:
-    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # it ships no types
+def run_firestore(code: grpc.StatusCode, text: str) -> Iterator[str]:
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
         def service(self, details: Any) -> Any:
             def stream(request: bytes, context: Any) -> Iterator[bytes]:
                 context.abort(code, text)
@@ -170,16 +187,16 @@ def firestore_answering(code: grpc.StatusCode, text: str) -> Iterator[str]:
     [
         (grpc.StatusCode.PERMISSION_DENIED, StoragePermissionError, "grant .*datastore"),
         (grpc.StatusCode.UNAUTHENTICATED, StoragePermissionError, "grant .*datastore"),
-        (grpc.StatusCode.FAILED_PRECONDITION, Misconfigured, "storage_gcs/indexes.json.*what it says"),
-        (grpc.StatusCode.NOT_FOUND, Misconfigured, "storage_gcs/indexes.json.*what it says"),
+        (grpc.StatusCode.FAILED_PRECONDITION, Misconfigured, "storage_gcs/indexes.json.*details of the error"),
+        (grpc.StatusCode.NOT_FOUND, Misconfigured, "storage_gcs/indexes.json.*details of the error"),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
 @pytest.mark.parametrize("call", ["add", "find"])
-def test_firestore_that_refuses_says_what_is_missing(
+def test_a_permanent_error_of_firestore_names_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, error: type[Exception], sentence: str, call: str
 ) -> None:
-    with firestore_answering(code, "what it says") as host:
+    with run_firestore(code, "details of the error") as host:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
         index = FirestoreIndex("project")
         with pytest.raises(error, match=sentence):

@@ -1,4 +1,4 @@
-"""S3, as moto has it, with a SQLite file as index, satisfies the claims."""
+"""The acceptance suites on moto's S3 with a SQLite index."""
 
 from pathlib import Path
 

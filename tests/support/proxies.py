@@ -221,7 +221,7 @@ def firestore_proxy(target: str, traffic: TrafficCounter, faults: Faults | None 
 
 @contextmanager
 def resetting_proxy(target: str, faults: Faults) -> Iterator[str]:
-    """Run a TCP proxy of *target*, ``host:port``, that resets some connections, and yield its own ``host:port``."""
+    """Run a TCP proxy of *target*, ``host:port``, that resets some connections; yield its ``host:port``."""
     host, port = target.rsplit(":", 1)
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
     open_sockets: set[socket.socket] = set()
