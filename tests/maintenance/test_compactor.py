@@ -1,4 +1,4 @@
-"""Random histories: whatever is posted, compacted and expires in whichever order, all answers stay the same."""
+"""Random events: compaction and expiry, in any order, change no answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.profiles import Label, Location, Mapping, Profile, Sample, Style, encode, stack
@@ -38,7 +39,7 @@ FRAMES = st.sampled_from(
 
 
 @st.composite
-def samples(draw: Callable[..., Any], width: int) -> Sample:
+def draw_sample(draw: Callable[..., Any], width: int) -> Sample:
     frames = draw(st.lists(FRAMES, min_size=1, max_size=3))
     values = draw(st.lists(st.sampled_from([0, 1, -1, 7, 2**40, -(2**40)]), min_size=width, max_size=width))
     labels = draw(st.sampled_from([(), (Label(b"k", b"a"),), (Label(b"k", number=3, unit=b"ms"),)]))
@@ -50,26 +51,30 @@ class Post:
     """A profile of a service, type and version, taken at a minute since midnight."""
 
     service: str
-    kind: ProfileType
+    profile_type: ProfileType
     labels: str
     minute: int
     profile: Profile
     style: Style
 
-    def to(self, storage: Storage) -> None:
-        content = replace(self.profile, sample_types=TYPES[self.kind], time_nanos=MIDNIGHT + self.minute * MINUTE)
-        Collector(storage).collect(self.service, self.kind, Labels.parse(self.labels), encode(content, self.style))
+    def apply(self, storage: Storage) -> None:
+        content = replace(
+            self.profile, sample_types=TYPES[self.profile_type], time_nanos=MIDNIGHT + self.minute * MINUTE
+        )
+        Collector(storage).collect(
+            self.service, self.profile_type, Labels.parse(self.labels), encode(content, self.style)
+        )
 
 
 @dataclass(frozen=True)
 class Compact:
-    """A compaction when it is that minute, with these caps, that is cut off after so many steps."""
+    """A compaction at a minute since midnight, with these limits, cut off after this number of steps."""
 
     minute: int
     limits: Limits
     steps: int
 
-    def to(self, storage: Storage) -> None:
+    def apply(self, storage: Storage) -> None:
         compactor = Compactor(
             storage,
             self.limits,
@@ -83,37 +88,35 @@ class Compact:
 
 @dataclass(frozen=True)
 class Expire:
-    """The objects of all profiles that are in blocks are gone."""
+    """The objects of all profiles in blocks expire."""
 
-    def to(self, storage: Storage) -> None:
+    def apply(self, storage: Storage) -> None:
         for service in storage.index.services():
-            for found in storage.lookup.locate(Query(service, None, 0, 2**62)):
-                if found.block:
-                    storage.bucket.delete(ProfileId.parse(found.meta.id).object_key)
+            for profile in storage.lookup.locate(Query(service, None, 0, 2**62)):
+                if profile.block:
+                    storage.bucket.delete(ProfileId.parse(profile.meta.id).object_key)
 
 
 @dataclass(frozen=True)
 class Rebuild:
-    """The index is lost, and made anew from the bucket."""
+    """The index is lost, and rebuilt from the bucket."""
 
-    def to(self, storage: Storage) -> None:
+    def apply(self, storage: Storage) -> None:
         for service in storage.index.services():
-            blocks, head = storage.index.snapshot(selection(service))
+            blocks, head = storage.index.snapshot(select_all(service))
             storage.index.remove([*(block.id for block in blocks), *(meta.id for meta in head)])
         list(reindex(storage))
 
 
-def selection(service: str) -> Any:
-    from profbucket.storage.ports import Selection
-
+def select_all(service: str) -> Selection:
     return Selection(service, None, 0, 2**62)
 
 
 @st.composite
-def posts(draw: Callable[..., Any]) -> Post:
-    kind = draw(st.sampled_from([CPU, CPU, HEAP]))
+def draw_post(draw: Callable[..., Any]) -> Post:
+    profile_type = draw(st.sampled_from([CPU, CPU, HEAP]))
     profile = Profile(
-        tuple(draw(st.lists(samples(len(TYPES[kind])), min_size=1, max_size=4))),
+        tuple(draw(st.lists(draw_sample(len(TYPES[profile_type])), min_size=1, max_size=4))),
         period=draw(st.sampled_from([0, 10_000_000, 5])),
         duration_nanos=draw(st.sampled_from([0, 10**10])),
         comments=tuple(draw(st.lists(st.sampled_from([b"one", b"two"]), max_size=2, unique=True))),
@@ -121,7 +124,7 @@ def posts(draw: Callable[..., Any]) -> Post:
     )
     return Post(
         draw(st.sampled_from(["api", "api", "web"])),
-        kind,
+        profile_type,
         draw(st.sampled_from(["", "v=1", "v=2", "v=1,pod=a"])),
         draw(st.integers(0, 600)),
         profile,
@@ -135,8 +138,10 @@ COMPACTIONS = st.builds(
     st.sampled_from([Limits(), Limits(block_members=2), Limits(block=3), Limits(block_entries=3)]),
     st.integers(1, 12),
 )
-HISTORIES = st.lists(
-    posts() | posts() | posts() | COMPACTIONS | st.just(Expire()) | st.just(Rebuild()), min_size=4, max_size=25
+EVENTS = st.lists(
+    draw_post() | draw_post() | draw_post() | COMPACTIONS | st.just(Expire()) | st.just(Rebuild()),
+    min_size=4,
+    max_size=25,
 )
 QUERIES = st.builds(
     Query,
@@ -149,8 +154,9 @@ QUERIES = st.builds(
 )
 
 
-def answers(storage: Storage, query: Query) -> list[Any]:
-    found = list(storage.lookup.find(query))
+def answer_all(storage: Storage, query: Query) -> list[Any]:
+    """Return the results of a find, of all its pages, of a merge and of a timeline."""
+    profiles = list(storage.lookup.find(query))
     pages: list[Any] = []
     page = list(storage.lookup.find(replace(query, limit=2)))
     while page and len(pages) < 100:
@@ -161,31 +167,31 @@ def answers(storage: Storage, query: Query) -> list[Any]:
     except Invalid as error:
         merge = str(error)
     if not isinstance(merge, str):
-        # Which one is "the first that is set" depends on the order in which blocks are read.
+        # The first one that is set is kept, which depends on the order in which blocks are read.
         merge = replace(merge, header=replace(merge.header, default_sample_type=b""))
-    return [found, pages, merge, list_data_points(storage, query)]
+    return [profiles, pages, merge, list_data_points(storage, query)]
 
 
 @settings(max_examples=150)
-@given(HISTORIES, st.lists(QUERIES, min_size=3, max_size=6))
-def test_all_answers_are_those_of_a_storage_that_was_never_compacted(
-    history: list[Post | Compact | Expire | Rebuild], queries: list[Query]
+@given(EVENTS, st.lists(QUERIES, min_size=3, max_size=6))
+def test_all_answers_equal_those_of_a_storage_that_was_never_compacted(
+    events: list[Post | Compact | Expire | Rebuild], queries: list[Query]
 ) -> None:
-    compacted, plain = (Storage(MemoryBucket(), MemoryIndex()) for _ in range(2))
-    for event in history:
-        event.to(compacted)
+    compacted, uncompacted = (Storage(MemoryBucket(), MemoryIndex()) for _ in range(2))
+    for event in events:
+        event.apply(compacted)
         if isinstance(event, Post):
-            event.to(plain)
-    assert compacted.index.services() == plain.index.services()
-    asked = [*queries, Query("api", CPU, 0, 2**62), Query("web", HEAP, 0, 2**62)]
-    expected = [answers(plain, query) for query in asked]
-    assert [answers(compacted, query) for query in asked] == expected
+            event.apply(uncompacted)
+    assert compacted.index.services() == uncompacted.index.services()
+    all_queries = [*queries, Query("api", CPU, 0, 2**62), Query("web", HEAP, 0, 2**62)]
+    expected = [answer_all(uncompacted, query) for query in all_queries]
+    assert [answer_all(compacted, query) for query in all_queries] == expected
     list(reindex(compacted))
-    assert {one.state for one in fsck(compacted)} <= {State.OK}
-    assert [answers(compacted, query) for query in queries] == expected[: len(queries)]
+    assert {finding.state for finding in fsck(compacted)} <= {State.OK}
+    assert [answer_all(compacted, query) for query in queries] == expected[: len(queries)]
 
 
 @pytest.mark.parametrize(("short", "long"), [(0, 10), (10, 5), (7, 10), (3600, 8 * 86400)])
-def test_periods_that_do_not_fit_into_each_other_are_refused(short: int, long: int) -> None:
+def test_invalid_block_periods_are_rejected(short: int, long: int) -> None:
     with pytest.raises(Invalid, match="the long one is a multiple, a week at most"):
         CompactionPolicy(short, long)

@@ -1,4 +1,4 @@
-"""``delta=1``: what happened between profiles that count from the start of their process."""
+"""``delta=1``: the increase of counters over a range."""
 
 import re
 from collections.abc import Sequence
@@ -35,24 +35,24 @@ DATA = ROOT / "tests" / "data" / "shop-0.0.1"
 T = 1_800_000_000 * SECOND
 ALWAYS = Query("api", ProfileType.HEAP, 0, LATEST)
 
-Values = dict[bytes, tuple[int, ...]]  # by function
+Values = dict[bytes, tuple[int, ...]]  # by leaf function
 
 
-def heap(values: Values, at: int, kinds: Sequence[bytes] = HEAP) -> bytes:
+def heap(values: Values, at: int, sample_types: Sequence[bytes] = HEAP) -> bytes:
     samples = tuple(Sample(stack(name.decode()), value) for name, value in values.items())
-    types = tuple((kind, b"count") for kind in kinds)
+    types = tuple((sample_type, b"count") for sample_type in sample_types)
     return encode(Profile(samples, sample_types=types, time_nanos=T + at * SECOND))
 
 
 def read(data: bytes) -> Values:
-    """The values of a profile by its leaf functions."""
+    """Return the values of a profile by leaf function."""
     message = decode(data).message
     names = {f.id: message.string_table[f.name] for f in message.function}
     leaf = {x.id: names[x.line[0].function_id] for x in message.location}
     return {leaf[sample.location_id[0]]: tuple(sample.value) for sample in message.sample}
 
 
-class Stored:
+class StoredProfiles:
     """A storage with profiles of one service."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -60,9 +60,9 @@ class Stored:
         self.limits = limits
         self.collector = Collector(self.storage)
 
-    def put(self, values: Values, at: int, instance: str = "a", kinds: Sequence[bytes] = HEAP) -> str:
+    def put(self, values: Values, at: int, instance: str = "a", sample_types: Sequence[bytes] = HEAP) -> str:
         labels = Labels.from_pairs([("instance", instance)])
-        return self.collector.collect("api", ProfileType.HEAP, labels, heap(values, at, kinds)).id
+        return self.collector.collect("api", ProfileType.HEAP, labels, heap(values, at, sample_types)).id
 
     @property
     def querier(self) -> Querier:
@@ -77,11 +77,11 @@ class Stored:
 
 
 @pytest.fixture
-def stored() -> Stored:
-    return Stored()
+def stored() -> StoredProfiles:
+    return StoredProfiles()
 
 
-def test_counters_are_the_latest_minus_the_earliest_and_values_of_the_moment_the_latest(stored: Stored) -> None:
+def test_a_delta_has_the_increase_of_counters_and_the_last_values_of_gauges(stored: StoredProfiles) -> None:
     stored.put({b"f": (10, 100, 5, 50)}, 0)
     stored.put({b"f": (15, 150, 9, 90), b"g": (1, 10, 1, 10)}, 60)
     stored.put({b"f": (30, 300, 2, 20), b"g": (4, 40, 0, 0)}, 120)
@@ -91,7 +91,7 @@ def test_counters_are_the_latest_minus_the_earliest_and_values_of_the_moment_the
     )
 
 
-def test_series_are_compared_by_themselves_and_added_up(stored: Stored) -> None:
+def test_the_deltas_of_series_are_added_up(stored: StoredProfiles) -> None:
     stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
     stored.put({b"f": (1000, 10000, 1, 1)}, 1, "b")
     stored.put({b"f": (12, 120, 2, 2)}, 60, "a")
@@ -99,29 +99,29 @@ def test_series_are_compared_by_themselves_and_added_up(stored: Stored) -> None:
     assert stored.delta() == {b"f": (5, 50, 5, 5)}
 
 
-def test_a_process_that_began_anew_has_counted_all_of_it_since(stored: Stored) -> None:
-    """10 → 25, restart, 3 → 8: that is 15 and 8, and never less than nothing."""
+def test_after_a_restart_the_whole_value_is_increase(stored: StoredProfiles) -> None:
+    """10 → 25, restart, 3 → 8: the increase is 15 + 8."""
     for at, value in enumerate((10, 25, 3, 8)):
         stored.put({b"f": (value, value * 10, 1, value)}, at * 60)
     assert stored.delta() == {b"f": (23, 230, 1, 8)}
     assert "1 restarts" in stored.comment()
 
 
-def test_a_restart_right_after_the_first_profile(stored: Stored) -> None:
+def test_a_restart_right_after_the_first_profile(stored: StoredProfiles) -> None:
     for at, value in enumerate((10, 3, 1)):
         stored.put({b"f": (value, value, 0, 0)}, at)
     assert stored.delta() == {b"f": (4, 4, 0, 0)}
 
 
 @given(st.lists(st.lists(st.integers(0, 50), min_size=1, max_size=6), min_size=1, max_size=4))
-def test_the_sum_is_what_was_counted_after_the_first_profile(runs: list[list[int]]) -> None:
-    """Whatever the increments, and however often it restarts, where a restart can be seen."""
-    stored = Stored()
+def test_the_delta_is_the_sum_of_all_increments_after_the_first_profile(runs: list[list[int]]) -> None:
+    """For any increments and any number of restarts that lower the counter."""
+    stored = StoredProfiles()
     at, expected, last = 0, 0, -1
     for number, increments in enumerate(runs):
         value = 1 if number else 1000
         if number and value >= last:
-            value = max(last - 1, 0)  # a restart that nobody could tell from growth is none
+            value = max(last - 1, 0)  # otherwise the restart could not be detected
         for step, increment in enumerate(increments):
             value += increment if step else 0
             if number and step == 0:
@@ -135,8 +135,8 @@ def test_the_sum_is_what_was_counted_after_the_first_profile(runs: list[list[int
     assert stored.delta().get(b"f", (0,))[0] == expected
 
 
-def test_the_result_is_that_of_pprof_with_a_base(go_pprof: GoPprof, tmp_path: Path) -> None:
-    """Real heap profiles of Go, of one process: what `go tool pprof -base` makes of the two ends."""
+def test_the_result_is_that_of_go_tool_pprof_with_a_base(go_pprof: GoPprof, tmp_path: Path) -> None:
+    """Compare with `go tool pprof -base` on heap profiles of one Go process."""
     storage = open_storage("memory:")
     files = sorted(DATA.glob("heap-?.pb.gz"))
     for file in files:
@@ -144,18 +144,20 @@ def test_the_result_is_that_of_pprof_with_a_base(go_pprof: GoPprof, tmp_path: Pa
     (tmp_path / "ours").write_bytes(Querier(storage).delta(ALWAYS).data)
 
     def top(*arguments: str | Path) -> list[str]:
-        shown = (
+        output = (
             go_pprof("-top", "-unit=B", "-sample_index=alloc_space", "-nodefraction=0", *arguments).check().text
         )
         return [
-            line.split(None, 5)[5] + line.split()[0] for line in shown.splitlines() if re.match(r"\s+-?\d+B", line)
+            line.split(None, 5)[5] + line.split()[0]
+            for line in output.splitlines()
+            if re.match(r"\s+-?\d+B", line)
         ]
 
     assert sorted(top(tmp_path / "ours")) == sorted(top("-base", files[0], files[-1]))
     assert len(top(tmp_path / "ours")) > 10
 
 
-def test_a_series_of_one_profile_is_left_out_and_counted(stored: Stored) -> None:
+def test_a_series_with_one_profile_is_left_out_and_counted(stored: StoredProfiles) -> None:
     stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
     stored.put({b"f": (11, 110, 1, 1)}, 1, "a")
     stored.put({b"f": (99, 99, 99, 99)}, 2, "b")
@@ -163,22 +165,22 @@ def test_a_series_of_one_profile_is_left_out_and_counted(stored: Stored) -> None
     assert "1 with one profile left out" in stored.comment()
 
 
-def test_one_profile_cannot_be_compared(stored: Stored) -> None:
+def test_a_single_profile_is_an_error(stored: StoredProfiles) -> None:
     stored.put({b"f": (10, 100, 1, 1)}, 0)
     with pytest.raises(NotFound) as error:
         stored.delta()
     assert error.value.code == "nothing_to_compare"
 
 
-def test_nothing_found_is_said(stored: Stored) -> None:
+def test_no_profiles_are_an_error(stored: StoredProfiles) -> None:
     with pytest.raises(NotFound, match="nothing found: service=api type=heap"):
         stored.delta()
 
 
-def test_profiles_that_count_nothing_are_refused() -> None:
-    stored = Stored()
-    stored.put({b"f": (1,)}, 0, kinds=(b"goroutine",))
-    stored.put({b"f": (2,)}, 1, kinds=(b"goroutine",))
+def test_profiles_without_counters_and_limits_are_rejected() -> None:
+    stored = StoredProfiles()
+    stored.put({b"f": (1,)}, 0, sample_types=(b"goroutine",))
+    stored.put({b"f": (2,)}, 1, sample_types=(b"goroutine",))
     with pytest.raises(Invalid) as error:
         stored.delta()
     assert error.value.code == "no_counters"
@@ -189,30 +191,31 @@ def test_profiles_that_count_nothing_are_refused() -> None:
     assert error.value.code == "delta_with_limit"
 
 
-def test_what_has_expired_is_left_out_with_what_it_is_compared_to(stored: Stored) -> None:
-    gone = stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
+def test_an_expired_profile_is_left_out_with_the_profile_it_is_subtracted_from(stored: StoredProfiles) -> None:
+    expired_id = stored.put({b"f": (10, 100, 1, 1)}, 0, "a")
     stored.put({b"f": (90, 900, 9, 9)}, 1, "a")
     stored.put({b"f": (1, 10, 1, 1)}, 2, "b")
     stored.put({b"f": (3, 30, 3, 3)}, 3, "b")
-    stored.storage.bucket.delete(ProfileId.parse(gone).object_key)
+    stored.storage.bucket.delete(ProfileId.parse(expired_id).object_key)
     assert stored.delta() == {b"f": (2, 20, 3, 3)}
     assert "2 had expired" in stored.comment()
 
 
-def test_the_caps_of_a_merge_hold() -> None:
-    for limits, sentence in (
-        (Limits(merge=3), "PROFBUCKET_MAX_MERGE"),
-        (Limits(merge_bytes=10), "PROFBUCKET_MAX_MERGE_BYTES"),
+def test_the_limits_of_a_merge_apply() -> None:
+    for limits, code in (
+        (Limits(merge=3), "max_merge_exceeded"),
+        (Limits(merge_bytes=10), "max_merge_bytes_exceeded"),
     ):
-        stored = Stored(limits)
+        stored = StoredProfiles(limits)
         for instance in "ab":
             for at in range(2):
                 stored.put({b"f": (at, at, 0, 0)}, at, instance)
-        with pytest.raises(TooMany, match=sentence):
+        with pytest.raises(TooMany) as error:
             stored.delta()
+        assert error.value.code == code
 
 
-def test_duration_and_time_are_those_of_the_range(stored: Stored) -> None:
+def test_duration_and_time_are_those_of_the_range(stored: StoredProfiles) -> None:
     stored.put({b"f": (1, 1, 1, 1)}, 0)
     stored.put({b"f": (2, 2, 1, 1)}, 600)
     message = decode(stored.querier.delta(ALWAYS).data).message
@@ -237,10 +240,10 @@ def test_values_times_minus_one_wrap_at_64_bits(values: list[int]) -> None:
     assert negated.duration_nanos == 5
 
 
-# What a plain merge says
+# The comment of a plain merge
 
 
-def test_a_merge_of_counters_says_that_they_are_added_up(stored: Stored) -> None:
+def test_the_comment_of_a_merge_of_counters_says_that_they_are_added_up(stored: StoredProfiles) -> None:
     for at in range(2):
         stored.put({b"f": (1, 1, 1, 1)}, at)
     message = decode(stored.querier.merge(ALWAYS).data).message
@@ -253,58 +256,57 @@ def test_a_merge_of_counters_says_that_they_are_added_up(stored: Stored) -> None
     assert "see delta=1" in by_id.string_table[by_id.comment[0]].decode()
 
 
-def test_a_merge_of_one_profile_or_of_none_that_counts_says_nothing(stored: Stored) -> None:
+def test_the_comment_of_other_merges_has_no_warning(stored: StoredProfiles) -> None:
     stored.put({b"f": (1, 1, 1, 1)}, 0)
     first = decode(stored.querier.merge(ALWAYS).data).message
     assert "delta" not in first.string_table[first.comment[0]].decode()
-    other = Stored()
+    other = StoredProfiles()
     for at in range(2):
-        other.put({b"f": (at + 1,)}, at, kinds=(b"inuse_space",))
+        other.put({b"f": (at + 1,)}, at, sample_types=(b"inuse_space",))
     second = decode(other.querier.merge(ALWAYS).data).message
     assert "delta" not in second.string_table[second.comment[0]].decode()
 
 
-# Over HTTP, and on the command line
+# HTTP and command line
 
 
-def test_it_is_asked_for_over_http(stored: Stored) -> None:
-    """``delta`` is 0 or 1, and no label."""
+def test_a_delta_can_be_requested_over_http(stored: StoredProfiles) -> None:
     stored.put({b"f": (1, 10, 1, 1)}, 0)
     stored.put({b"f": (3, 30, 2, 2)}, 1)
     app = create_app(Config("memory:", anonymous=True), Role.QUERY, querier=stored.querier).test_client()
-    ask = "/api/0/profiles/merge?service=api&type=heap&from=0&to=2200000000"
-    answer = app.get(f"{ask}&delta=1")
-    assert (answer.status_code, read(answer.data)) == (200, {b"f": (2, 20, 2, 2)})
-    assert 'filename="api-heap-delta.pb.gz"' in answer.headers["Content-Disposition"]
-    assert read(app.get(f"{ask}&delta=0").data) == {b"f": (4, 40, 3, 3)}
-    wrong = app.get(f"{ask}&delta=yes")
-    assert (wrong.status_code, wrong.get_json()["error_code"]) == (400, "invalid_parameter")
-    assert app.get(f"{ask}&delta=1&limit=1").status_code == 400
+    path = "/api/0/profiles/merge?service=api&type=heap&from=0&to=2200000000"
+    response = app.get(f"{path}&delta=1")
+    assert (response.status_code, read(response.data)) == (200, {b"f": (2, 20, 2, 2)})
+    assert 'filename="api-heap-delta.pb.gz"' in response.headers["Content-Disposition"]
+    assert read(app.get(f"{path}&delta=0").data) == {b"f": (4, 40, 3, 3)}
+    response = app.get(f"{path}&delta=yes")
+    assert (response.status_code, response.get_json()["error_code"]) == (400, "invalid_parameter")
+    assert app.get(f"{path}&delta=1&limit=1").status_code == 400
 
 
-@pytest.mark.parametrize("where", ["--url", "--storage"])
-def test_it_is_asked_for_on_the_command_line(where: str, collector: str, tmp_path: Path) -> None:
-    place = collector if where == "--url" else (tmp_path / "profiles").as_uri()
+@pytest.mark.parametrize("target_option", ["--url", "--storage"])
+def test_a_delta_can_be_requested_on_the_command_line(target_option: str, collector: str, tmp_path: Path) -> None:
+    target = collector if target_option == "--url" else (tmp_path / "profiles").as_uri()
     for at, value in enumerate((5, 8)):
         (tmp_path / "heap.pb.gz").write_bytes(heap({b"f": (value, value, 1, 1)}, at))
         push = ["push", str(tmp_path / "heap.pb.gz"), "--service", "delta", "--type", "heap"]
-        program([str(SCRIPTS / "profbucket"), *push, where, place]).check()
-    ask = ["--service", "delta", "--type", "heap", "--from", "0", "--to", "2200000000", "--delta"]
+        program([str(SCRIPTS / "profbucket"), *push, target_option, target]).check()
+    query_options = ["--service", "delta", "--type", "heap", "--from", "0", "--to", "2200000000", "--delta"]
     out = tmp_path / "out"
-    program([str(SCRIPTS / "profbucket"), "merge", *ask, where, place, "-o", str(out)]).check()
+    program([str(SCRIPTS / "profbucket"), "merge", *query_options, target_option, target, "-o", str(out)]).check()
     assert read(out.read_bytes()) == {b"f": (3, 3, 1, 1)}
-    files = program([str(SCRIPTS / "profbucket"), "merge", "--delta", str(out)])
-    assert (files.returncode, "--delta" in files.stderr) == (2, True)
+    result = program([str(SCRIPTS / "profbucket"), "merge", "--delta", str(out)])
+    assert (result.returncode, "--delta" in result.stderr) == (2, True)
 
 
-def test_what_has_expired_and_is_in_a_block_is_compared_all_the_same(stored: Stored) -> None:
+def test_an_expired_profile_that_is_in_a_block_is_compared(stored: StoredProfiles) -> None:
     for at, count in ((0, 3), (60, 5), (120, 9)):
         stored.put({b"work": (count, 10 * count, 1, count)}, at)
         stored.put({b"work": (2 * count, count, 1, 1)}, at, "b")
-    before, said = stored.delta(), stored.comment()
+    delta, comment = stored.delta(), stored.comment()
     list(Compactor(stored.storage, clock=lambda: T + 10**6 * SECOND).run())
     for meta in stored.storage.lookup.find(ALWAYS):
         stored.storage.bucket.delete(ProfileId.parse(meta.id).object_key)
     assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
-    assert stored.delta() == before
-    assert stored.comment() == said
+    assert stored.delta() == delta
+    assert stored.comment() == comment
