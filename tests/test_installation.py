@@ -1,4 +1,4 @@
-"""What pip installs: the base distribution, which needs no other package, and the extra ``server``."""
+"""Installations by pip: the base distribution, which needs no other package, and the extra ``server``."""
 
 import os
 import subprocess

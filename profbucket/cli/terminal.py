@@ -1,4 +1,4 @@
-"""What the commands read, print and write: files and standard streams, errors, progress."""
+"""Input and output of the commands: files, standard streams, error messages, progress."""
 
 import os
 import sys

@@ -135,7 +135,7 @@ def test_a_server_that_is_no_collector_is_an_error(answer: bytes) -> None:
 
 
 def test_ctrl_c_is_quiet_and_immediate() -> None:
-    """It does not wait for a response."""
+    """... while a request waits for its response."""
     received, finished = threading.Event(), threading.Event()
 
     class Silent(QuietHandler):

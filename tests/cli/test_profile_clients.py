@@ -1,4 +1,4 @@
-"""The same claims about both clients: the results, and each error's class and code."""
+"""Both profile clients under one set of tests: results, and each error's class and code."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Generate an API key and its entry for PROFBUCKET_KEYS.
 
-The key is printed once; hand it to whoever is to use it. The entry below it
-holds only the key's SHA-256 and belongs into the list in PROFBUCKET_KEYS.
+The key is printed once, for its users. The entry contains only the key's
+SHA-256; add it to the list in PROFBUCKET_KEYS.
 """
 
 import json
