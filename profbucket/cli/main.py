@@ -44,7 +44,6 @@ def main() -> NoReturn:
     """Run the command in ``sys.argv`` and exit: with 2 if the command line is wrong, with 1 on other errors."""
     # Imports allocate many objects and hardly any garbage: the default threshold costs 5% of a small merge.
     gc.set_threshold(50_000)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # also in a pipe
     try:
         code = _run(sys.argv[1:])
     except SystemExit as exit_:  # argparse, after --help
@@ -73,7 +72,10 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         module.add_arguments(parser)
         parser.options.add_argument("-h", "--help", action="help", help="Print this help and exit.")
-        return int(module.run(parser.parse(rest)) or 0)
+        parsed = parser.parse(rest)
+        if not parser.takes_command:  # else stdout is the other program's
+            sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        return int(module.run(parsed) or 0)
     except UsageError as error:
         print(f"{parser.format_usage()}Try '{parser.prog} --help'.\n\nError: {error}", file=sys.stderr)
         return 2

@@ -138,7 +138,7 @@ def parse_labels(texts: Iterable[str]) -> "Labels":
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise Invalid(f"label {text!r} has no '='; write --label key=value", code="invalid_label")
+            raise Invalid(f"label without '=': {text!r}; write --label key=value", code="invalid_label")
         pairs.append((key, value))
     return Labels.from_pairs(pairs)
 
