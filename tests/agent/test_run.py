@@ -92,7 +92,7 @@ def test_the_key_comes_from_the_environment_and_goes_into_a_header(stub: Sick, t
     ("arguments", "sentence"),
     [
         (["--url", "nowhere", "--service", "x", "--", "python"], "not a collector's URL"),
-        (["--url", "http://h", "--service", "x", "--label", "a", "--", "python"], "a label without '='"),
+        (["--url", "http://h", "--service", "x", "--label", "a", "--", "python"], "label without '='"),
         (["--url", "http://h", "--service", "x", "--", "/no/such/program"], "No such file"),
     ],
 )
