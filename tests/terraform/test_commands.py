@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,3 +69,10 @@ def test_commands_without_keys_send_an_identity_token(deployment: Terraform) -> 
     for command in commands.values():
         if not command.startswith("client"):
             run("bash", "-n", "-c", command).check()
+
+
+def test_the_command_of_the_readme_deploys(deployment: Terraform) -> None:
+    [command] = re.findall(r"^\$ terraform (apply .*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    arguments = shlex.split(command)
+    assert "-var" in arguments
+    deployment(*arguments, "-auto-approve", "-no-color").check()
