@@ -29,7 +29,7 @@ INDEXES = {
 
 
 def open_storage(url: str, limits: Limits = Limits()) -> Storage:
-    """Open the storage at *url*, such as ``file:///directory`` or ``memory:``; the README lists all.
+    """Open the storage at *url*, such as ``file:///directory``; docs/configuration.md lists all forms.
 
     The option ``index=…`` replaces the bucket's own index. Raise ``Misconfigured`` for a URL that is invalid, or
     that needs a library which is not installed.

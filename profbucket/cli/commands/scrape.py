@@ -21,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="FILE",
         required=True,
         type=Path,
-        help="JSON list of targets; the README describes its fields.",
+        help="JSON list of targets; docs/operations.md describes its fields.",
     )
     parser.options.add_argument(
         "--spread",
