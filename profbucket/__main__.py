@@ -1,4 +1,4 @@
-"""``python -m profbucket``: the program by the interpreter at hand."""
+"""``python -m profbucket``: the command line, run by this interpreter."""
 
 from profbucket.cli import main
 

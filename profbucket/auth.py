@@ -1,15 +1,16 @@
-"""Who may do what.
+"""API keys: authentication and authorization of requests.
 
-A key is a secret that a team makes with ``profbucket key create``. The collector knows its SHA-256, its name, its
-scopes and the services it is for; the setting ``PROFBUCKET_KEYS`` lists them::
+``profbucket key create`` generates a key. The setting ``PROFBUCKET_KEYS`` lists the keys that the collector
+accepts,
+each with a name, its SHA-256, its scopes and the services it is valid for::
 
     [{"name": "shop-agents", "sha256": "9f86d0…", "scopes": ["write"], "services": ["shop-*"]}]
 
-A plain hash is enough, because keys are 256 random bits and not chosen by people.
+A plain hash is enough because keys are 256 random bits, not chosen by people.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -22,20 +23,22 @@ from urllib.parse import urlsplit
 
 from profbucket.errors import Misconfigured, PermissionDenied, Unauthenticated
 
-HOW = "send one as the password in the URL (https://x:KEY@host/…), as Authorization: Bearer, or as X-Api-Key"
+_HOW_TO_SEND = (
+    "send it as the password in the URL (https://x:KEY@host/…), as Authorization: Bearer, or as X-Api-Key"
+)
 
 
 class Scope(StrEnum):
-    """What a key is for. None contains another."""
+    """A permission of an API key. No scope includes another."""
 
-    WRITE = "write"  # post profiles
-    READ = "read"  # find, fetch and merge them
-    ADMIN = "admin"  # watch and maintain the collector: /metrics
+    WRITE = "write"  # upload profiles
+    READ = "read"  # find, fetch and merge profiles
+    ADMIN = "admin"  # operate the collector: /metrics, compaction
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret. ``services`` are shell patterns: ``shop-*``."""
+    """An API key without its secret. ``services`` are shell patterns such as ``shop-*``."""
 
     name: str
     sha256: bytes = field(repr=False)
@@ -43,18 +46,21 @@ class ApiKey:
     services: tuple[str, ...] = ("*",)
 
     def may_access(self, service: str) -> bool:
-        """Whether it is for *service*."""
+        """Return whether the key is valid for *service*."""
         return any(fnmatchcase(service, pattern) for pattern in self.services)
 
     def require(self, scope: Scope, service: str | None = None) -> None:
-        """Raise ``PermissionDenied`` where it has not *scope*, or is not for *service*."""
+        """Raise ``PermissionDenied`` unless the key has *scope* and is valid for *service*."""
         if scope not in self.scopes:
             raise PermissionDenied(
-                f"key {self.name!r} has not the scope '{scope}': it has {_listed(sorted(self.scopes))}"
+                f"key {self.name!r} lacks the scope '{scope}' (it has: {', '.join(sorted(self.scopes))})",
+                code="missing_scope",
             )
         if service is not None and not self.may_access(service):
             raise PermissionDenied(
-                f"key {self.name!r} is for services {_listed(self.services)}, not for {service[:80]!r}"
+                f"key {self.name!r} is not valid for service {service[:80]!r} "
+                f"(valid for: {', '.join(self.services)})",
+                code="service_denied",
             )
 
 
@@ -63,107 +69,113 @@ ANONYMOUS = ApiKey("anyone", b"", frozenset(Scope))
 
 @dataclass(frozen=True, slots=True)
 class ApiKeys:
-    """The keys that are valid now. Several for one purpose are how one takes the place of another."""
+    """The keys that the collector accepts. Two keys for one purpose allow replacing one by the other."""
 
     keys: tuple[ApiKey, ...]
 
     @classmethod
     def parse(cls, text: str) -> "ApiKeys":
-        """Read ``PROFBUCKET_KEYS``, or raise ``Misconfigured``; the text never shows what stands in it."""
+        """Read ``PROFBUCKET_KEYS``, or raise ``Misconfigured`` with a message that shows no hash."""
         try:
             entries = json.loads(text)
         except ValueError as error:
-            where = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-            raise Misconfigured(f"PROFBUCKET_KEYS is not JSON{where}") from None
+            position = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
+            raise Misconfigured(f"PROFBUCKET_KEYS is not valid JSON{position}") from None
         if not isinstance(entries, list) or not entries:
-            raise Misconfigured("PROFBUCKET_KEYS is not a list of keys")
-        keys = tuple(_key(number, entry) for number, entry in enumerate(entries))
+            raise Misconfigured("PROFBUCKET_KEYS must be a non-empty list of keys")
+        keys = tuple(_parse_key(number, entry) for number, entry in enumerate(entries))
         if len({key.name for key in keys}) < len(keys):
-            raise Misconfigured("PROFBUCKET_KEYS: two keys have one name")
+            raise Misconfigured("PROFBUCKET_KEYS: key names must be unique")
         return cls(keys)
 
     def find(self, secret: str) -> ApiKey | None:
-        """The key whose secret this is. Takes as long for one as for another."""
+        """Return the key with this *secret*. Constant time, to resist timing attacks."""
         hashed = hash_secret(secret)
-        found = None
+        match = None
         for key in self.keys:
             if compare_digest(key.sha256, hashed):
-                found = key
-        return found
+                match = key
+        return match
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """Lets requests in: with a key where there are ``keys``, else those of the machine, with ``anonymous`` all."""
+    """The check of each request: with ``keys``, one of them is required; without, the client must be local.
+
+    ``anonymous`` lifts the latter requirement: without ``keys``, any client is accepted.
+    """
 
     keys: ApiKeys | None = None
     anonymous: bool = False
 
     def authenticate(self, headers: Mapping[str, str], password: str | None, remote: str, host: str) -> ApiKey:
-        """The key that a request brings.
+        """Return the API key of a request, or raise ``Unauthenticated`` if it is missing or unknown.
 
-        *password* is that of HTTP Basic, *remote* the address of the caller, *host* the name it calls us by. Raise
-        ``Unauthenticated`` for a key that is missing or unknown.
+        *password* is that of HTTP Basic, *remote* the client's address and *host* the Host header.
         """
         if self.keys is None:
-            if self.anonymous or _local(headers, remote, host):
+            if self.anonymous or _is_local(headers, remote, host):
                 return ANONYMOUS
             raise Unauthenticated(
-                "this collector has no keys and serves only the machine it runs on: set PROFBUCKET_KEYS, or "
-                "PROFBUCKET_ANONYMOUS=1 to serve anyone"
+                "this collector has no API keys and serves only the machine it runs on; set PROFBUCKET_KEYS, or "
+                "PROFBUCKET_ANONYMOUS=1 to serve anyone",
+                code="local_only",
             )
         scheme, _, token = headers.get("Authorization", "").partition(" ")
         secret = headers.get("X-Api-Key") or (token.strip() if scheme.lower() == "bearer" else password)
         if not secret:
-            raise Unauthenticated(f"a key is needed: {HOW}")
+            raise Unauthenticated(f"an API key is required; {_HOW_TO_SEND}", code="missing_api_key")
         key = self.keys.find(secret)
         if key is None:
-            raise Unauthenticated(f"the key that was sent is not known, or not any more: {HOW}")
+            raise Unauthenticated(f"unknown or revoked API key; {_HOW_TO_SEND}", code="unknown_api_key")
         return key
 
 
 def generate_secret() -> str:
-    """A new key: 256 random bits in letters, digits, ``-`` and ``_``, so that it needs no escaping in a URL."""
+    """Return a new API key: 256 random bits in URL-safe characters."""
     return f"pb_{token_urlsafe(32)}"
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is known of a key."""
+    """Return the SHA-256 by which the collector knows the key *secret*."""
     return sha256(secret.encode(errors="surrogateescape")).digest()
 
 
-def _key(number: int, entry: Any) -> ApiKey:
-    where = f"PROFBUCKET_KEYS, key {number}"
+def _parse_key(number: int, entry: Any) -> ApiKey:
+    place = f"PROFBUCKET_KEYS, key {number}"
     if not isinstance(entry, dict) or not entry.keys() >= {"name", "sha256", "scopes"}:
-        raise Misconfigured(f"{where}: it needs a name, a sha256 and scopes")
+        raise Misconfigured(f"{place}: name, sha256 and scopes are required")
     if unknown := entry.keys() - {"name", "sha256", "scopes", "services"}:
-        raise Misconfigured(f"{where}: there is no such field: {_listed(sorted(unknown))}")
+        raise Misconfigured(
+            f"{place}: unknown field {', '.join(sorted(unknown))}; known fields: name, sha256, scopes, services"
+        )
     name, scopes, services = entry["name"], entry["scopes"], entry.get("services", ["*"])
     if not isinstance(name, str) or not name or not name.isprintable():
-        raise Misconfigured(f"{where}: the name is not a text")
+        raise Misconfigured(f"{place}: name must be a printable string")
     try:
         hashed = bytes.fromhex(entry["sha256"])
     except (TypeError, ValueError):
         hashed = b""
     if len(hashed) != sha256().digest_size:
-        raise Misconfigured(f"{where} ({name}): sha256 is not 64 hex digits; `profbucket key hash` makes them")
-    if not _texts(scopes) or not set(scopes) <= set(Scope):
-        raise Misconfigured(f"{where} ({name}): scopes is a list of {_listed(list(Scope))}")
-    if not _texts(services):
-        raise Misconfigured(f"{where} ({name}): services is a list of patterns, as in shop-*")
+        raise Misconfigured(
+            f"{place} ({name}): sha256 must be 64 hex digits, as `profbucket key hash` prints them"
+        )
+    if not _is_string_list(scopes) or not set(scopes) <= set(Scope):
+        raise Misconfigured(f"{place} ({name}): scopes must be a list of {', '.join(Scope)}")
+    if not _is_string_list(services):
+        raise Misconfigured(f"{place} ({name}): services must be a list of patterns such as shop-*")
     return ApiKey(name, hashed, frozenset(map(Scope, scopes)), tuple(services))
 
 
-def _texts(value: Any) -> bool:
+def _is_string_list(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value)
 
 
-def _listed(words: Sequence[str]) -> str:
-    return ", ".join(words) or "none"
+def _is_local(headers: Mapping[str, str], remote: str, host: str) -> bool:
+    """Return whether a request comes from this machine, and neither through a proxy nor from a web page.
 
-
-def _local(headers: Mapping[str, str], remote: str, host: str) -> bool:
-    """Whether a request comes from this machine, and not through a proxy on it or a page in its browser."""
+    A page of another site, opened in a local browser, is excluded by its Host header.
+    """
     if "X-Forwarded-For" in headers or "Forwarded" in headers:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The settings. This is the only place that reads the environment."""
+"""The collector's settings, from environment variables. No other module of the collector reads them."""
 
 import os
 from collections.abc import Mapping
@@ -7,23 +7,24 @@ from typing import TYPE_CHECKING
 
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.limits import Limits
+from profbucket.model.numbers import parse_count
 from profbucket.periods import CompactionPolicy
 
-# What keys and logs are made of takes as long to import as a small merge of files does.
+# Importing profbucket.auth takes as long as a small merge of files.
 if TYPE_CHECKING:
     from profbucket.auth import ApiKeys
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-_MOST = {"service_bytes": 240}  # beyond it a key's part is too long for file systems
+_LARGEST_LIMITS = {"service_bytes": 240}  # file systems allow 255 bytes for a part of an object's key
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a collector is told.
+    """All settings of a collector.
 
-    Without ``keys`` it serves the machine it runs on, with ``anonymous`` anyone. ``function_names`` are the names
-    under which a platform may put it into its URLs, ``project`` the Google Cloud project it runs in.
+    Without ``keys`` it serves only local clients or, with ``anonymous``, anyone. ``function_names`` may be the
+    first part of a request's path on Cloud Functions. ``project`` is the Google Cloud project it runs in.
     """
 
     storage_url: str
@@ -39,53 +40,55 @@ class Config:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
-        """Read the settings, or raise ``Misconfigured`` with the one that is wrong."""
+        """Read the settings; raise ``Misconfigured`` with the name of an invalid one."""
         storage_url = environ.get("STORAGE_URL", "")
         if not storage_url:
-            raise Misconfigured("STORAGE_URL is not set: where are the profiles? As in file:///var/lib/profbucket")
-        keys = _keys(environ.get("PROFBUCKET_KEYS", "").strip())
-        anonymous = _flag(environ, "PROFBUCKET_ANONYMOUS")
+            raise Misconfigured(
+                "STORAGE_URL is not set; set it to the place of the profiles, as in file:///var/lib/profbucket"
+            )
+        keys = _parse_keys(environ.get("PROFBUCKET_KEYS", "").strip())
+        anonymous = _parse_flag(environ, "PROFBUCKET_ANONYMOUS")
         if environ.get("K_SERVICE") and not keys and not anonymous:
             raise Misconfigured(
-                "PROFBUCKET_KEYS is not set: on Cloud Functions the collector serves those who have a key; where "
-                "the platform itself checks who calls (IAM), set PROFBUCKET_ANONYMOUS=1"
+                "PROFBUCKET_KEYS is not set; it is required on Cloud Functions, unless the platform authenticates "
+                "the callers (IAM) and PROFBUCKET_ANONYMOUS=1 is set"
             )
         return cls(
             storage_url=storage_url,
-            limits=_limits(environ),
-            periods=_periods(environ),
+            limits=_parse_limits(environ),
+            periods=_parse_periods(environ),
             keys=keys,
             anonymous=anonymous,
-            # Cloud Functions: the name of the service, and of the function in main.py.
+            # On Cloud Functions: the name of the service, and of the function in main.py.
             function_names=frozenset(filter(None, (environ.get("K_SERVICE"), environ.get("FUNCTION_TARGET")))),
             commit=environ.get("PROFBUCKET_COMMIT", ""),
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
-            log_level=_level(environ),
+            log_level=_parse_log_level(environ),
             project=environ.get("GOOGLE_CLOUD_PROJECT", ""),
         )
 
 
 def copy_environment(**settings: str) -> dict[str, str]:
-    """The environment of this process, with *settings* instead of those it has."""
+    """Return a copy of this process's environment, updated with *settings*."""
     return {**os.environ, **settings}
 
 
 def limit_numpy_threads() -> None:
-    """Let a program of ours that ends soon start quickly; called before numpy is imported.
+    """Make numpy start no threads; call it before numpy is imported.
 
-    We use nothing of its linear algebra, whose threads double what its import costs.
+    Its linear algebra is not used, and starting threads for it doubles the time of the import.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
-def _flag(environ: Mapping[str, str], setting: str) -> bool:
+def _parse_flag(environ: Mapping[str, str], setting: str) -> bool:
     value = environ.get(setting, "")
     if value not in ("", "0", "1"):
-        raise Misconfigured(f"{setting}={value!r}: it is 0 or 1")
+        raise Misconfigured(f"{setting}={value!r}: it must be 0 or 1")
     return value == "1"
 
 
-def _keys(text: str) -> "ApiKeys | None":
+def _parse_keys(text: str) -> "ApiKeys | None":
     if not text:
         return None
     from profbucket.auth import ApiKeys
@@ -93,37 +96,39 @@ def _keys(text: str) -> "ApiKeys | None":
     return ApiKeys.parse(text)
 
 
-def _level(environ: Mapping[str, str]) -> str:
+def _parse_log_level(environ: Mapping[str, str]) -> str:
     value = environ.get("PROFBUCKET_LOG_LEVEL") or "info"
     if value == "info":
         return "INFO"
     if value.upper() not in LOG_LEVELS:
-        known = ", ".join(LOG_LEVELS).lower()
-        raise Misconfigured(f"PROFBUCKET_LOG_LEVEL={value!r}: it is one of {known}")
+        levels = ", ".join(LOG_LEVELS).lower()
+        raise Misconfigured(f"PROFBUCKET_LOG_LEVEL={value!r}: it must be one of {levels}")
     return value.upper()
 
 
-def _periods(environ: Mapping[str, str]) -> CompactionPolicy:
+def _parse_periods(environ: Mapping[str, str]) -> CompactionPolicy:
     values = {}
     for field in fields(CompactionPolicy):
         setting = f"PROFBUCKET_BLOCK_{field.name.upper()}"
         if text := environ.get(setting):
-            if not text.isascii() or not text.isdigit() or len(text) > 9:
-                raise Misconfigured(f"{setting}={text!r}: it is a whole number of seconds")
-            values[field.name] = int(text)
+            values[field.name] = _parse_count(setting, text, 0, 999_999_999)
     try:
         return CompactionPolicy(**values)
     except Invalid as error:
-        raise Misconfigured(f"PROFBUCKET_BLOCK_SHORT, PROFBUCKET_BLOCK_LONG: {error}") from None
+        raise Misconfigured(f"PROFBUCKET_BLOCK_SHORT, PROFBUCKET_BLOCK_LONG: {error}", code=error.code) from None
 
 
-def _limits(environ: Mapping[str, str]) -> Limits:
+def _parse_limits(environ: Mapping[str, str]) -> Limits:
     values = {}
     for field in fields(Limits):
         setting = Limits.setting(field.name)
         if text := environ.get(setting):
-            most = _MOST.get(field.name, 2**40)
-            if not text.isascii() or not text.isdigit() or not 0 < int(text[:20]) <= most:
-                raise Misconfigured(f"{setting}={text!r}: it is a whole number from 1 to {most}")
-            values[field.name] = int(text)
+            values[field.name] = _parse_count(setting, text, 1, _LARGEST_LIMITS.get(field.name, 2**40))
     return Limits(**values)
+
+
+def _parse_count(setting: str, text: str, least: int, most: int) -> int:
+    count = parse_count(text, least, most)
+    if count is None:
+        raise Misconfigured(f"{setting}={text[:80]!r}: it must be a whole number from {least} to {most}")
+    return count

@@ -1,13 +1,59 @@
-"""Errors, named for what the caller can do about them. Each message is a sentence for that person."""
+"""Errors raised on purpose, one class for each reaction of a caller, and their stable codes."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
+
+# All codes with their meanings. The code of a limit is not listed: it is max_<name>_exceeded, with <name> a
+# field of limits.Limits.
+CODES: Mapping[str, str] = {
+    # The defaults of the classes below.
+    "internal": "The collector failed; its log has the reason.",
+    "invalid": "The input is malformed.",
+    "unauthenticated": "The request carries no valid API key.",
+    "permission_denied": "The API key does not permit the request.",
+    "not_found": "The profile, service or object does not exist.",
+    "not_mergeable": "Profiles of this type cannot be merged.",
+    "too_large": "The input exceeds a size limit.",
+    "too_many": "The request asks for more than a limit allows.",
+    "misconfigured": "A setting is missing or invalid.",
+    "unavailable": "The storage or the collector is unreachable or overloaded.",
+    "storage_permission_denied": "The storage denies access to the collector.",
+    # API keys.
+    "local_only": "The collector has no API keys and serves only its own machine.",
+    "missing_api_key": "The request carries no API key, and the collector requires one.",
+    "unknown_api_key": "The request carries an API key that the collector does not know.",
+    "missing_scope": "The API key lacks the scope of the request.",
+    "service_denied": "The API key is not valid for the service.",
+    # Parameters.
+    "missing_parameter": "A required parameter is missing or empty.",
+    "unknown_profile_type": "There is no such profile type.",
+    "invalid_time": "A time is malformed or out of range.",
+    "invalid_service": "A service name is malformed.",
+    "invalid_label": "A label is malformed or given twice.",
+    "invalid_matcher": "A label matcher is malformed.",
+    "invalid_regex": "A regular expression is not valid in RE2's syntax.",
+    "invalid_profile_id": "A profile id is malformed.",
+    "invalid_object_key": "An object's key is not the key of a profile or block.",
+    # Uploads.
+    "empty_profile": "The profile has no samples.",
+    "invalid_trace": "The upload is not a Go execution trace.",
+    # Scraping.
+    "target_unavailable": "A scrape target cannot be reached or answers with an error.",
+    # Stored blocks.
+    "invalid_block": "A block or its metadata cannot be read.",
+    # Settings.
+    "invalid_periods": "The periods of compaction contradict each other.",
+    "invalid_targets": "The list of scrape targets is malformed.",
+    "unsupported_platform": "The agent does not support this Python or operating system.",
+    "invalid_url": "A URL is malformed.",
+}
 
 
 class ProfbucketError(Exception):
     """Base class of all errors that are raised on purpose.
 
-    ``code`` is stable and machine-readable; it defaults to that of the class. ``status`` is the HTTP status that
-    answers the error.
+    ``code`` is stable and machine-readable; it defaults to the class's. ``status`` is the HTTP status of the
+    response.
     """
 
     default_code: ClassVar[str] = "internal"
@@ -88,7 +134,7 @@ def missing_extra(subject: str, extra: str) -> Misconfigured:
 
 
 class Unavailable(ProfbucketError):
-    """The storage is unreachable or overloaded; the same request may succeed later."""
+    """The storage or the collector is unreachable or overloaded; the same request may succeed later."""
 
     default_code = "unavailable"
     status = 503
@@ -97,7 +143,7 @@ class Unavailable(ProfbucketError):
 class StoragePermissionError(ProfbucketError):
     """The storage denies access to the collector; the message names the missing permission.
 
-    Answered with 503, because agents retry and the permission may have been granted by then.
+    The response is 503: agents retry, and the permission may have been granted by then.
     """
 
     default_code = "storage_permission_denied"
@@ -105,6 +151,6 @@ class StoragePermissionError(ProfbucketError):
 
 
 def error_class(status: int, code: str) -> type[ProfbucketError] | None:
-    """Return the class of the error that was answered with *status* and *code*, or ``None`` if no class has it."""
+    """Return the class of errors with *status*, preferring one with the default *code*; ``None`` without one."""
     matches = [cls for cls in ProfbucketError.__subclasses__() if cls.status == status]
     return next((cls for cls in matches if cls.default_code == code), matches[0] if matches else None)

@@ -1,6 +1,6 @@
-"""HTTP requests that are over in time: one deadline for all of it, however slowly the other side drips.
+"""HTTP requests with one total deadline, and the URLs they go to; standard library only.
 
-Only the standard library: it is also used inside of other people's programs, by the agent.
+The deadline covers connecting, sending and reading the body, however slowly the peer responds.
 """
 
 import io
@@ -13,14 +13,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]  # what socket.getaddrinfo answers for host and port
+Resolve = Callable[[str, int], Sequence[tuple[Any, ...]]]  # (host, port) -> socket.getaddrinfo's list
 
-REQUEST_ERRORS = (
-    OSError,
-    HTTPException,
-)  # what an incomplete request raises; never UnicodeError
+REQUEST_ERRORS = (OSError, HTTPException)  # raised by request() and by reading its response
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +64,11 @@ def redact_userinfo(url: str) -> str:
 
 
 def resolve(host: str, port: int) -> Sequence[tuple[Any, ...]]:
-    """The addresses of *host*, as ``socket.getaddrinfo`` lists them; raise ``OSError`` where there is none."""
+    """Return the addresses of *host*, as ``socket.getaddrinfo`` lists them; raise ``OSError`` on failure."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError:  # a label of the name is too long or empty
-        raise OSError(f"{host!r} is no name of a host") from None
+        raise OSError(f"invalid host name {host!r}") from None
 
 
 @contextmanager
@@ -84,88 +81,84 @@ def request(
     headers: Mapping[str, str] | None = None,
     resolve: Resolve = resolve,
 ) -> Iterator[HTTPResponse]:
-    """The answer to one request; its body is still to be read, and that, too, within *seconds* from now.
+    """Send one request and yield the response, whose body is not read yet; all within *seconds* from now.
 
-    Nothing is followed, repeated or sent through a proxy. The host is asked for at the addresses that *resolve*
-    gives. Raise one of ``REQUEST_ERRORS`` where it fails or the time is up; looking up a name takes as long as the
-    system lets it.
+    No redirects, no retries, no proxies. Connects to the addresses that *resolve* returns. Raise one of
+    ``REQUEST_ERRORS`` on failure or timeout. The deadline does not interrupt name resolution.
     """
     parts = urlsplit(url)
-    ends = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     port = parts.port or (443 if parts.scheme == "https" else 80)
     host = parts.hostname or ""
-    connected = _connected(resolve(host, port), ends)
+    connected = _connect(resolve(host, port), deadline)
     try:
         if parts.scheme == "https":
-            connected = _secured(connected, host, ends)
+            connected = _wrap_tls(connected, host, deadline)
         connection = HTTPConnection(host, port)
-        connection.sock = _Timed(connected, ends)
+        connection.sock = _DeadlineSocket(connected, deadline)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        connection.request(method, target, body, {"Host": _host(parts), "Connection": "close", **(headers or {})})
+        host_header = parts.netloc.rpartition("@")[2]
+        connection.request(method, target, body, {"Host": host_header, "Connection": "close", **(headers or {})})
         with connection.getresponse() as response:
             yield response
     finally:
         connected.close()
 
 
-def _host(parts: SplitResult) -> str:
-    return parts.netloc.rpartition("@")[2]
-
-
-def _connected(addresses: Sequence[tuple[Any, ...]], ends: float) -> socket.socket:
-    """A connection to the first of *addresses* that takes it."""
-    failure: OSError = OSError("the name has no address")
-    for family, kind, protocol, _, address in addresses:
-        one = socket.socket(family, kind, protocol)
+def _connect(addresses: Sequence[tuple[Any, ...]], deadline: float) -> socket.socket:
+    """Connect to the first of *addresses* that accepts."""
+    failure: OSError = OSError("the host name has no address")
+    for family, socket_type, protocol, _, address in addresses:
+        candidate = socket.socket(family, socket_type, protocol)
         try:
-            one.settimeout(_left(ends))
-            one.connect(address)
+            candidate.settimeout(_remaining_seconds(deadline))
+            candidate.connect(address)
         except OSError as error:
-            one.close()
+            candidate.close()
             failure = error
         else:
-            return one
+            return candidate
     raise failure
 
 
-def _secured(connected: socket.socket, host: str, ends: float) -> socket.socket:
-    connected.settimeout(_left(ends))
-    secured: socket.socket = _tls().wrap_socket(connected, server_hostname=host)
-    return secured
+def _wrap_tls(connected: socket.socket, host: str, deadline: float) -> socket.socket:
+    connected.settimeout(_remaining_seconds(deadline))
+    wrapped: socket.socket = _tls_context().wrap_socket(connected, server_hostname=host)
+    return wrapped
 
 
 @cache
-def _tls() -> Any:
-    import ssl  # where there is TLS only: it is large, and gevent wants to be there before it is
+def _tls_context() -> Any:
+    import ssl  # only for https: it is a large import, and gevent must patch the process before it
 
     return ssl.create_default_context()
 
 
-def _left(ends: float) -> float:
-    left = ends - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the time was up")
-    return left
+def _remaining_seconds(deadline: float) -> float:
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("timed out")
+    return remaining
 
 
-class _Timed(io.RawIOBase):
-    """What http.client needs of a socket, each wait of which ends at *ends*."""
+class _DeadlineSocket(io.RawIOBase):
+    """The part of a socket that http.client uses, with every operation bounded by *deadline*."""
 
-    def __init__(self, connected: socket.socket, ends: float) -> None:
+    def __init__(self, connected: socket.socket, deadline: float) -> None:
         super().__init__()
         self._socket = connected
-        self._ends = ends
+        self._deadline = deadline
 
     def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(_left(self._ends))
+        self._socket.settimeout(_remaining_seconds(self._deadline))
         self._socket.sendall(data)
 
     def makefile(self, _: str) -> io.BufferedReader:
-        return io.BufferedReader(_Timed(self._socket, self._ends))  # which is closed by itself
+        return io.BufferedReader(_DeadlineSocket(self._socket, self._deadline))  # http.client closes it on its own
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(_left(self._ends))
+        self._socket.settimeout(_remaining_seconds(self._deadline))
         return self._socket.recv_into(buffer)

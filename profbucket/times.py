@@ -1,4 +1,4 @@
-"""Times are whole nanoseconds since 1970 in UTC: what pprof carries, and what no float can hold."""
+"""Times as whole nanoseconds since 1970 in UTC, as in pprof; a float would lose digits."""
 
 import re
 from datetime import UTC, date, datetime
@@ -6,12 +6,12 @@ from datetime import UTC, date, datetime
 from profbucket.errors import Invalid
 
 SECOND = 10**9
-_FIRST = date(1970, 1, 1)
-LATEST = 2**63 - 1  # April 2262; pprof's time_nanos and Firestore's integers end there
+LATEST = 2**63 - 1  # April 2262: the largest value of pprof's time_nanos and of Firestore's integers
+_EPOCH = date(1970, 1, 1)
 
 _CLOCK = re.compile(
     r"(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9})\d*)?"
-    r"(?:[Zz]|([+ -])(\d{2}):?(\d{2}))?",  # a "+" that nobody escaped arrives as a space
+    r"(?:[Zz]|([+ -])(\d{2}):?(\d{2}))?",  # an unescaped "+" in a URL arrives as a space
     re.ASCII,
 )
 _UNIX = re.compile(r"(\d{1,10})(?:\.(\d{1,9})\d*)?", re.ASCII)
@@ -22,60 +22,63 @@ FORMS = "2006-01-02T15:04:05, RFC 3339, unix seconds, now, now-1h or -15m"
 
 
 def parse_time(text: str, now: int, *, end: bool = False) -> int:
-    """Read a time in any form that a client sends.
+    """Read a time in any of the forms of ``FORMS``; without a zone it is in UTC. Raise ``Invalid`` for others.
 
-    Without a zone it is UTC. *now* is what ``now`` means. With *end* a time in whole seconds is the last
-    nanosecond of that second: answers show times in whole seconds, and a range that ends with a shown time
-    contains its profile.
+    ``now`` means *now*. With *end*, a time in whole seconds is the last nanosecond of that second: responses show
+    times in whole seconds, and a range that ends at the time of a profile includes the profile.
     """
     text = text.strip()
-    last = SECOND - 1 if end else 0
+    default_nanos = SECOND - 1 if end else 0
     if match := _UNIX.fullmatch(text):
-        return _bounded(text, int(match[1]) * SECOND + _fraction(match[2], last))
+        return _check_range(text, int(match[1]) * SECOND + _parse_fraction(match[2], default_nanos))
     if match := _CLOCK.fullmatch(text):
         year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
         try:
-            days = (date(year, month, day) - _FIRST).days
+            days = (date(year, month, day) - _EPOCH).days
         except ValueError:
-            raise Invalid(f"no such day: {text[:80]!r}") from None
+            raise _invalid(text, "no such day") from None
         if hour > 23 or minute > 59 or second > 60:
-            raise Invalid(f"no such time of day: {text[:80]!r}")
+            raise _invalid(text, "no such time of day")
         seconds = days * 86400 + hour * 3600 + minute * 60 + second
         if match[8]:
             offset = int(match[9]) * 3600 + int(match[10]) * 60
             if offset >= 86400 or int(match[10]) > 59:
-                raise Invalid(f"no such zone: {text[:80]!r}")
+                raise _invalid(text, "no such zone")
             seconds += offset if match[8] == "-" else -offset
-        return _bounded(text, seconds * SECOND + _fraction(match[7], last))
+        return _check_range(text, seconds * SECOND + _parse_fraction(match[7], default_nanos))
     if text and (match := _RELATIVE.fullmatch(text)):
         shift = sum(int(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"\d+[smhdw]", match[2] or ""))
-        return _bounded(text, now + (-shift if match[1] == "-" else shift) * SECOND)
-    raise Invalid(f"not a time: {text[:80]!r}; write it as {FORMS}")
+        return _check_range(text, now + (-shift if match[1] == "-" else shift) * SECOND)
+    raise _invalid(text, f"write it as {FORMS}")
 
 
-def _fraction(digits: str | None, otherwise: int) -> int:
-    return int(digits.ljust(9, "0")) if digits else otherwise
+def _parse_fraction(digits: str | None, default_nanos: int) -> int:
+    return int(digits.ljust(9, "0")) if digits else default_nanos
 
 
-def _bounded(text: str, time: int) -> int:
+def _check_range(text: str, time: int) -> int:
     if not 0 <= time <= LATEST:
-        raise Invalid(f"a time outside 1970 to 2262: {text[:80]!r}")
+        raise _invalid(text, "it must be from 1970 to 2262")
     return time
 
 
+def _invalid(text: str, reason: str) -> Invalid:
+    return Invalid(f"invalid time {text[:80]!r}; {reason}", code="invalid_time")
+
+
 def format_time(time: int) -> str:
-    """RFC 3339 in UTC, truncated to seconds: ``2026-11-22T22:51:07Z``."""
+    """Return *time* in RFC 3339 in UTC, truncated to seconds: ``2026-11-22T22:51:07Z``."""
     return datetime.fromtimestamp(time // SECOND, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def format_stamp(time: int) -> str:
-    """A name that sorts by time: ``20261122T225107.123456789Z``."""
+    """Return *time* as a text that sorts by time, for names: ``20261122T225107.123456789Z``."""
     seconds, nanos = divmod(time, SECOND)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%S}.{nanos:09d}Z"
 
 
 def parse_stamp(stamp: str) -> int:
-    """The time that :func:`format_stamp` wrote, or raise ``ValueError``."""
+    """Read what :func:`format_stamp` wrote, or raise ``ValueError``."""
     match = re.fullmatch(r"(\d{8}T\d{6})\.(\d{9})Z", stamp, re.ASCII)
     if not match:
         raise ValueError(f"not a timestamp: {stamp!r}")

@@ -1,4 +1,4 @@
-"""Settings: read once, refused by name."""
+"""Settings from the environment, and errors that name the invalid one."""
 
 from dataclasses import fields, replace
 
@@ -12,17 +12,17 @@ from profbucket.periods import CompactionPolicy
 MEMORY = {"STORAGE_URL": "memory:"}
 
 
-def test_without_settings_but_a_storage_the_defaults_hold() -> None:
+def test_only_the_storage_url_is_required() -> None:
     assert Config.from_env(MEMORY) == Config("memory:", Limits())
 
 
-def test_without_a_storage_there_is_no_config() -> None:
+def test_a_missing_storage_url_is_an_error() -> None:
     with pytest.raises(Misconfigured, match="STORAGE_URL is not set"):
         Config.from_env({})
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Limits)])
-def test_every_cap_has_a_setting(field: str) -> None:
+def test_every_limit_has_a_setting(field: str) -> None:
     config = Config.from_env({**MEMORY, f"PROFBUCKET_MAX_{field.upper()}": "7"})
     assert config.limits == Limits(**{field: 7})
 
@@ -34,28 +34,28 @@ def test_every_period_has_a_setting(field: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "1.5", "often", "1234567890"])
-def test_a_period_that_is_no_number_is_refused_by_name_and_value(value: str) -> None:
-    with pytest.raises(Misconfigured, match=f"PROFBUCKET_BLOCK_EVERY='{value}': it is a whole number of seconds"):
+def test_an_invalid_period_is_an_error(value: str) -> None:
+    with pytest.raises(Misconfigured, match=f"PROFBUCKET_BLOCK_EVERY='{value}': it must be a whole number"):
         Config.from_env({**MEMORY, "PROFBUCKET_BLOCK_EVERY": value})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "1e3", "many", " 7", "\uff19", "9" * 400])
-def test_a_cap_that_is_no_number_from_1_is_refused_by_name_and_value(value: str) -> None:
-    with pytest.raises(Misconfigured, match=r"PROFBUCKET_MAX_MERGE='.*': it is a whole number from 1"):
+def test_an_invalid_limit_is_an_error(value: str) -> None:
+    with pytest.raises(Misconfigured, match=r"PROFBUCKET_MAX_MERGE='.*': it must be a whole number from 1"):
         Config.from_env({**MEMORY, "PROFBUCKET_MAX_MERGE": value})
 
 
-def test_a_service_can_not_be_longer_than_a_file_system_takes() -> None:
+def test_the_longest_service_name_fits_into_a_file_name() -> None:
     with pytest.raises(Misconfigured, match="from 1 to 240"):
         Config.from_env({**MEMORY, "PROFBUCKET_MAX_SERVICE_BYTES": "241"})
 
 
-def test_the_names_that_a_platform_may_put_into_urls_are_the_services_and_the_functions() -> None:
+def test_function_names_are_those_of_the_service_and_the_function() -> None:
     platform = {**MEMORY, "K_SERVICE": "shop-merge", "FUNCTION_TARGET": "merge", "PROFBUCKET_ANONYMOUS": "1"}
     assert Config.from_env(platform).function_names == {"shop-merge", "merge"}
 
 
-def test_on_cloud_functions_keys_are_needed_unless_anyone_is_let_in_on_purpose() -> None:
+def test_on_cloud_functions_keys_or_anonymous_access_are_required() -> None:
     cloud = {**MEMORY, "K_SERVICE": "write"}
     with pytest.raises(Misconfigured, match="PROFBUCKET_KEYS is not set"):
         Config.from_env(cloud)
@@ -65,22 +65,22 @@ def test_on_cloud_functions_keys_are_needed_unless_anyone_is_let_in_on_purpose()
 
 
 @pytest.mark.parametrize("value", ["yes", "true", "2"])
-def test_anonymous_is_0_or_1_and_nothing_that_may_mean_either(value: str) -> None:
+def test_anonymous_is_0_or_1(value: str) -> None:
     with pytest.raises(Misconfigured, match=f"PROFBUCKET_ANONYMOUS={value!r}"):
         Config.from_env({**MEMORY, "PROFBUCKET_ANONYMOUS": value})
 
 
 @pytest.mark.parametrize(("value", "level"), [("", "INFO"), ("debug", "DEBUG"), ("Warning", "WARNING")])
-def test_the_level_of_the_log_is_a_word(value: str, level: str) -> None:
+def test_log_levels(value: str, level: str) -> None:
     assert Config.from_env({**MEMORY, "PROFBUCKET_LOG_LEVEL": value}).log_level == level
 
 
-def test_another_word_is_refused_with_those_that_there_are() -> None:
+def test_an_unknown_log_level_is_an_error() -> None:
     with pytest.raises(
-        Misconfigured, match="PROFBUCKET_LOG_LEVEL='loud': it is one of debug, info, warning, error"
+        Misconfigured, match="PROFBUCKET_LOG_LEVEL='loud': it must be one of debug, info, warning, error"
     ):
         Config.from_env({**MEMORY, "PROFBUCKET_LOG_LEVEL": "loud"})
 
 
-def test_the_project_of_traces_is_the_platforms() -> None:
+def test_the_project_is_read_from_the_platforms_variable() -> None:
     assert Config.from_env({**MEMORY, "GOOGLE_CLOUD_PROJECT": "shop"}).project == "shop"

@@ -1,4 +1,4 @@
-"""The agent for Python programs: it profiles the program that it runs in, and posts the profiles to a collector.
+"""The agent: profiles the Python program that it runs in and posts the profiles to a collector.
 
 ::
 
@@ -6,8 +6,8 @@
 
     agent.start("https://collector.example.com", "shop-api", labels={"version": "0.0.2"})
 
-Nothing but the standard library is imported, and nothing is once :func:`start` has returned that the program could
-notice: no exception, no signal, no wait.
+It imports only the standard library. After :func:`start` has returned, it raises no exception, uses no signal and
+never blocks the program.
 """
 
 import atexit
@@ -17,17 +17,17 @@ import random
 import time
 from collections.abc import Mapping
 
-from profbucket.agent.heap import heap as heap_profile
-from profbucket.agent.native import Flag, get_ident, spawn
-from profbucket.agent.sampling import PERIOD, PROMPT, Sampler
+from profbucket.agent.heap import take_heap_profile
+from profbucket.agent.native import Event, get_ident, start_thread
+from profbucket.agent.sampling import PERIOD_NANOS, SWITCH_INTERVAL, Sampler
 from profbucket.agent.sending import Outbox
 from profbucket.agent.settings import Settings
 
 __all__ = ["start", "stop"]
 
-_AT_EXIT = 2.0  # seconds that a program which ends may take longer
+_EXIT_TIMEOUT_SECONDS = 2.0  # the longest delay of the program's exit
 
-_log = logging.getLogger("profbucket.agent")
+_log = logging.getLogger(__name__)
 
 
 def start(
@@ -42,52 +42,51 @@ def start(
     heap: bool = True,
     wall: bool = True,
 ) -> None:
-    """Profile this program from now on, and the processes that it forks.
+    """Start profiling this program and the processes that it forks.
 
-    Once in *every* seconds, at a moment that chance decides, it is looked at for that many *seconds*. ``cpu`` is
-    CPU time, by thread; ``heap`` is what tracemalloc has recorded, while it traces; with *wall* there is a profile
-    of type ``other``: the time that passed in each stack, waiting or not, and how many threads were in it at the
-    end. *key* is what the collector asks for, else ``PROFBUCKET_KEY``; a password in *url* is one as well.
+    Once in *every* seconds, at a random offset, the agent samples for *seconds*. ``cpu`` is CPU time per thread.
+    ``heap`` is the memory that tracemalloc knows, if it is tracing. ``wall`` is a profile of type ``other``: the
+    wall time of each stack, running or blocked, and the number of threads in it. *key* is the API key; the
+    default is a password in *url*, or ``PROFBUCKET_KEY``.
 
-    Raise ``Misconfigured`` or ``Invalid`` for arguments that make no sense, and nothing ever after. Where the
-    agent runs already, it goes on as it was started first.
+    Raise ``Misconfigured`` or ``Invalid`` for invalid arguments. If the agent is running already, log a warning
+    and change nothing.
     """
-    settings = Settings.create(
-        url, service, labels, key, every=every, seconds=seconds, cpu=cpu, heap=heap, wall=wall
+    start_with(
+        Settings.create(url, service, labels, key, every=every, seconds=seconds, cpu=cpu, heap=heap, wall=wall)
     )
-    start_with(settings)
 
 
 def start_with(settings: Settings) -> None:
-    """See :func:`start`."""
+    """Start the agent with validated settings; see :func:`start`."""
     if _Agent.running is not None:
-        _log.warning("the agent runs already, for the service %s", _Agent.running.settings.service)
+        _log.warning("the agent is already running, for the service %s", _Agent.running.settings.service)
         return
     if not _Agent.registered:
         _Agent.registered = True
-        os.register_at_fork(after_in_child=_forked)
-        atexit.register(stop, _AT_EXIT)
+        os.register_at_fork(after_in_child=_restart_in_child)
+        atexit.register(stop, _EXIT_TIMEOUT_SECONDS)
     _Agent.running = _Agent(settings)
     _Agent.running.start()
 
 
 def stop(timeout: float = 5.0) -> None:
-    """End the profile that is being taken and send what is not sent yet, in *timeout* seconds at most."""
+    """Stop the agent: end the current profile and send all that is queued, within *timeout* seconds."""
     running, _Agent.running = _Agent.running, None
     if running is not None:
         running.stop(timeout)
 
 
-def _forked() -> None:
-    """In a child there are no threads: it begins anew. What waits to be sent is its parent's to send."""
-    PROMPT.undo()
+def _restart_in_child() -> None:
+    """Start a new agent in a forked process, which has no threads. Its parent sends what is queued."""
+    SWITCH_INTERVAL.restore()
     if _Agent.running is not None:
         _Agent.running = _Agent(_Agent.running.settings)
         _Agent.running.start()
 
 
 class _Agent:
-    """Two threads: one looks and one sends."""
+    """The two threads of the agent: one samples, one sends."""
 
     running: "_Agent | None" = None
     registered = False
@@ -95,69 +94,70 @@ class _Agent:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._outbox = Outbox(settings)
-        self._ended = Flag()
-        self._ends = float("inf")
-        self._threads: list[int] = []
-        self._chance = random.Random()  # noqa: S311 # of its own: the program's may be seeded, and then all are in step
+        self._stopping = Event()
+        self._deadline = float("inf")
+        self._idents: list[int] = []  # of the agent's threads, which are not sampled
+        # Not the global generator: the program may have seeded it, and then all its processes would be in step.
+        self._random = random.Random()  # noqa: S311 # not a secret
 
     def start(self) -> None:
         try:
-            spawn(self._send)
-            spawn(self._look)
+            start_thread(self._run_outbox)
+            start_thread(self._run_profiler)
         except RuntimeError as error:
             self._outbox.close(0.0)
-            _log.warning("there are no profiles: %s", error)
+            _log.warning("profiling is off: %s", error)
 
     def stop(self, timeout: float) -> None:
-        self._ends = time.monotonic() + timeout
-        self._ended.set()
+        self._deadline = time.monotonic() + timeout
+        self._stopping.set()
         self._outbox.done.wait(timeout)
 
-    def _send(self) -> None:
-        self._threads.append(get_ident())
+    def _run_outbox(self) -> None:
+        self._idents.append(get_ident())
         try:
             self._outbox.run()
-        except Exception:  # noqa: BLE001 # the program is not to notice
-            _log.exception("there are no more profiles: an error of the agent")
+        except Exception:  # noqa: BLE001 # the program must not notice
+            _log.exception("the agent stops: internal error")
 
-    def _look(self) -> None:
-        self._threads.append(get_ident())
+    def _run_profiler(self) -> None:
+        self._idents.append(get_ident())
         settings = self.settings
         try:
             due = time.monotonic()
-            while not self._ended.is_set:
-                begin = due + self._chance.uniform(0, settings.every - settings.seconds)
-                if self._ended.wait(begin - time.monotonic()):
+            while not self._stopping.is_set:
+                start = due + self._random.uniform(0, settings.every - settings.seconds)
+                if self._stopping.wait(start - time.monotonic()):
                     break
-                self._profile()
+                self._take_profiles()
                 due = max(due + settings.every, time.monotonic() - settings.seconds)
-        except Exception:  # noqa: BLE001 # the program is not to notice
-            _log.exception("there are no more profiles: an error of the agent")
+        except Exception:  # noqa: BLE001 # the program must not notice
+            _log.exception("the agent stops: internal error")
         finally:
-            self._outbox.close(self._ends)
+            self._outbox.close(self._deadline)
 
-    def _profile(self) -> None:
+    def _take_profiles(self) -> None:
         settings = self.settings
         if settings.cpu or settings.wall:
-            sampler = self._sampled()
-            if settings.cpu and (data := sampler.cpu()):
+            sampler = self._sample()
+            if settings.cpu and (data := sampler.cpu_profile()):
                 self._outbox.put("cpu", data)
-            if settings.wall and (data := sampler.wall()):
+            if settings.wall and (data := sampler.wall_profile()):
                 self._outbox.put("other", data)
-        if settings.heap and (data := heap_profile()):
+        if settings.heap and (data := take_heap_profile()):
             self._outbox.put("heap", data)
 
-    def _sampled(self) -> Sampler:
-        """What is seen in the time that a profile takes."""
-        sampler = Sampler(self._threads, self._ended.wait, cpu=self.settings.cpu, wall=self.settings.wall)
+    def _sample(self) -> Sampler:
+        """Sample for the length of a profile, or until the agent stops."""
+        sampler = Sampler(self._idents, self._stopping.wait, cpu=self.settings.cpu, wall=self.settings.wall)
         now = due = time.monotonic()
         end = now + self.settings.seconds
         try:
-            while not self._ended.wait(min(due, end) - now):
+            while not self._stopping.wait(min(due, end) - now):
                 if (now := time.monotonic()) >= end:
                     break
-                due = max(due, now - PERIOD / 1e9) + sampler.look()
-            sampler.look(last=True)
+                due = max(due, now - PERIOD_NANOS / 1e9) + sampler.sample()
+            sampler.sample(last=True)
         finally:
             sampler.close()
         return sampler

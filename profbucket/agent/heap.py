@@ -1,4 +1,4 @@
-"""What is allocated, as tracemalloc has recorded it."""
+"""The heap profile, from tracemalloc."""
 
 import sys
 import time
@@ -7,27 +7,26 @@ import tracemalloc
 from profbucket.agent.encoding import Encoder
 
 
-def heap() -> bytes | None:
-    """The profile of what is held now, or ``None`` where tracemalloc does not trace.
+def take_heap_profile() -> bytes | None:
+    """Return the profile of the memory in use, or ``None`` if tracemalloc is not tracing.
 
-    tracemalloc knows files and lines and no functions: a line stands for its function, as in ``shop.cart:42``.
+    tracemalloc records files and lines but no functions, so that each line is shown as a function:
+    ``shop.cart:42``.
     """
     if not tracemalloc.is_tracing():
         return None
-    taken = time.time_ns()
-    found = tracemalloc.take_snapshot().statistics("traceback")
-    modules = {
+    taken_at = time.time_ns()
+    statistics = tracemalloc.take_snapshot().statistics("traceback")
+    module_names = {
         file: name
         for name, module in list(sys.modules.items())
         if isinstance(file := getattr(module, "__file__", None), str)
     }
     encoder = Encoder((("inuse_objects", "count"), ("inuse_space", "bytes")), ("space", "bytes"), 1)
-    for one in found:
-        stack = [
-            encoder.location(
-                (f"{modules.get(frame.filename, frame.filename)}:{frame.lineno}", frame.filename, 0, frame.lineno)
-            )
-            for frame in reversed(one.traceback)
-        ]
-        encoder.add(stack, (one.count, one.size), {})
-    return encoder.encode(taken, 0) if len(encoder) else None
+    for statistic in statistics:
+        stack = []
+        for frame in reversed(statistic.traceback):
+            function = f"{module_names.get(frame.filename, frame.filename)}:{frame.lineno}"
+            stack.append(encoder.location((function, frame.filename, 0, frame.lineno)))
+        encoder.add(stack, (statistic.count, statistic.size), {})
+    return encoder.encode(taken_at, 0) if len(encoder) else None

@@ -1,6 +1,6 @@
-"""Threads and locks of the system, also where gevent has put its own in their place.
+"""OS threads and locks, even if gevent has replaced those of the standard library.
 
-A greenlet could not look at the greenlet that keeps the thread busy: the agent's threads are real ones.
+The agent's threads must be OS threads: a greenlet runs only when the profiled greenlet yields.
 """
 
 import _thread
@@ -17,16 +17,16 @@ def _original(name: str) -> Any:
 
 get_ident: Callable[[], int] = _original("get_ident")
 allocate_lock: Callable[[], Any] = _original("allocate_lock")
-_start: Callable[..., int] = _original("start_new_thread")
+_start_new_thread: Callable[..., int] = _original("start_new_thread")
 
 
-def spawn(call: Callable[[], None]) -> None:
-    """Run *call* in a thread that ends with the program; raise ``RuntimeError`` where no more can be started."""
-    _start(call, ())
+def start_thread(call: Callable[[], None]) -> None:
+    """Run *call* in a daemon thread; raise ``RuntimeError`` if no thread can be started."""
+    _start_new_thread(call, ())
 
 
-class Flag:
-    """Something that has happened, or has not yet."""
+class Event:
+    """A flag that threads can wait for, as ``threading.Event``; it cannot be cleared."""
 
     def __init__(self) -> None:
         self.is_set = False
@@ -35,25 +35,25 @@ class Flag:
 
     def set(self) -> None:
         self.is_set = True
-        with suppress(RuntimeError):  # someone else was first
+        with suppress(RuntimeError):  # already set
             self._lock.release()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it has happened, at most so long; whether it has."""
+        """Wait until the flag is set, for at most *seconds*; return whether it is."""
         if not self.is_set and self._lock.acquire(timeout=max(0.0, seconds)):
             self._lock.release()
         return self.is_set
 
 
-class Bell:
-    """Wakes the one thread that waits for it, or will."""
+class AutoResetEvent:
+    """An event for one waiting thread; :meth:`wait` clears it."""
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._lock.acquire()
 
-    def ring(self) -> None:
-        with suppress(RuntimeError):  # it rings already
+    def set(self) -> None:
+        with suppress(RuntimeError):  # already set
             self._lock.release()
 
     def wait(self, seconds: float) -> None:

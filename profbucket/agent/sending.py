@@ -1,4 +1,4 @@
-"""Profiles on their way to the collector: the program neither waits for them nor notices that they cannot go."""
+"""The queue of profiles to send; the program never waits for it."""
 
 import logging
 import random
@@ -6,19 +6,20 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from profbucket.agent.native import Bell, Flag, allocate_lock
+from profbucket.agent.native import AutoResetEvent, Event, allocate_lock
 from profbucket.agent.settings import Settings
+from profbucket.model.numbers import parse_count
 from profbucket.timed_http import REQUEST_ERRORS, request
 
-MOST_BYTES = 4 << 20  # that wait at once: an hour of usual profiles
+MAX_QUEUE_BYTES = 4 << 20  # profiles of about an hour
 
-_SECONDS = 15.0  # for one attempt
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
-_LONGEST_TOLD = 300.0  # whatever Retry-After says
-_TRIES = 10  # of a profile that the collector fails over, unless it says that it is busy
-_BUSY = (429, 503)  # 429 is Google's front end, when all instances are
+_TIMEOUT_SECONDS = 15.0  # of one attempt
+_FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
+_MAX_RETRY_AFTER_SECONDS = 300
+_MAX_ATTEMPTS = 10  # per profile, for 5xx responses other than 503
+_BUSY_STATUSES = (429, 503)  # Google's front end answers 429 when all instances are busy
 
-_log = logging.getLogger("profbucket.agent")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -29,120 +30,126 @@ class _Profile:
 
 
 class Outbox:
-    """Profiles that wait to be sent; one thread is in :meth:`run`.
+    """A bounded queue of profiles, which :meth:`run` sends from one thread.
 
-    A profile is sent until it is taken or refused, in the same bytes each time, so that the collector has it once.
-    What waits is bounded: the oldest goes first. *first_wait* is what seconds are doubled from failure to failure.
+    A profile is retried until it is accepted or rejected, with the same bytes each time, so that the collector
+    stores it once. When the queue is full, the oldest profile is dropped. The backoff starts at
+    *first_backoff_seconds* and doubles with each failure.
     """
 
     def __init__(
-        self, settings: Settings, *, most_bytes: int = MOST_BYTES, first_wait: float = _FIRST_WAIT
+        self,
+        settings: Settings,
+        *,
+        max_bytes: int = MAX_QUEUE_BYTES,
+        first_backoff_seconds: float = _FIRST_BACKOFF_SECONDS,
     ) -> None:
         self._settings = settings
-        self._most_bytes = most_bytes
-        self._first_wait = first_wait
-        self._waiting: deque[_Profile] = deque()
+        self._max_bytes = max_bytes
+        self._first_backoff_seconds = first_backoff_seconds
+        self._queue: deque[_Profile] = deque()
         self._bytes = 0
-        self._dropped = 0  # since the last that was taken
-        self._chance = random.Random()  # noqa: S311 # no secret, and not the program's own
+        self._dropped = 0  # since the last accepted profile
+        self._random = random.Random()  # noqa: S311 # not a secret; the program may have seeded the global generator
         self._lock = allocate_lock()
-        self._bell = Bell()
-        self._closing = Flag()
-        self._ends = float("inf")
-        self.done = Flag()
+        self._wake = AutoResetEvent()
+        self._closing = Event()
+        self._deadline = float("inf")
+        self.done = Event()
 
     def put(self, profile_type: str, data: bytes) -> None:
-        """Send *data*, a profile of *profile_type*, when it is possible."""
+        """Append a profile of *profile_type* to the queue."""
         with self._lock:
-            self._waiting.append(_Profile(profile_type, data))
+            self._queue.append(_Profile(profile_type, data))
             self._bytes += len(data)
             dropped = 0
-            while self._bytes > self._most_bytes:
-                self._bytes -= len(self._waiting.popleft().data)
+            while self._bytes > self._max_bytes:
+                self._bytes -= len(self._queue.popleft().data)
                 dropped += 1
             first = dropped > 0 and self._dropped == 0
             self._dropped += dropped
         if first:
             _log.warning(
-                "profiles are dropped, the oldest first, because %s does not take them: more than %d bytes wait",
+                "dropping the oldest profiles: more than %d bytes are queued because %s does not accept them",
+                self._max_bytes,
                 self._settings.url,
-                self._most_bytes,
             )
-        self._bell.ring()
+        self._wake.set()
 
-    def close(self, ends: float) -> None:
-        """Send what is left until *ends*, by ``time.monotonic``, and then no more."""
-        self._ends = ends
+    def close(self, deadline: float) -> None:
+        """Send the rest of the queue until *deadline* (of ``time.monotonic``), then stop."""
+        self._deadline = deadline
         self._closing.set()
-        self._bell.ring()
+        self._wake.set()
 
     def run(self) -> None:
-        """Send, until it is closed."""
+        """Send profiles until the outbox is closed."""
         try:
             failures = 0
-            while (profile := self._next()) is not None:
-                wait = self._send(profile, failures)
-                failures = failures + 1 if wait else 0
-                if wait and self._closing.wait(wait) and time.monotonic() + wait > self._ends:
+            while (profile := self._next_profile()) is not None:
+                backoff_seconds = self._send(profile, failures)
+                failures = failures + 1 if backoff_seconds else 0
+                closing = bool(backoff_seconds) and self._closing.wait(backoff_seconds)
+                if closing and time.monotonic() + backoff_seconds > self._deadline:
                     break
-            if self._waiting:
-                _log.warning("%d profiles are lost: the program ended first", len(self._waiting))
+            if self._queue:
+                _log.warning("%d profiles are lost because the program ended", len(self._queue))
         finally:
             self.done.set()
 
-    def _next(self) -> _Profile | None:
-        """The oldest profile, once there is one; ``None`` where it is over."""
+    def _next_profile(self) -> _Profile | None:
+        """Wait for the oldest profile; return ``None`` if closed and empty, or past the deadline."""
         while True:
             with self._lock:
-                if self._waiting:
-                    return self._waiting[0] if time.monotonic() < self._ends else None
+                if self._queue:
+                    return self._queue[0] if time.monotonic() < self._deadline else None
             if self._closing.is_set:
                 return None
-            self._bell.wait(3600)
+            self._wake.wait(3600)
 
     def _send(self, profile: _Profile, failures: int) -> float:
-        """Try once; return how many seconds to wait before the next try, or 0 where it is over with this one."""
-        settings, told, why = self._settings, 0.0, ""
+        """Try to send *profile* once; return the seconds to wait before the next attempt, or 0 without one."""
+        settings, retry_after, reason = self._settings, 0.0, ""
         try:
             with request(
                 "POST",
-                settings.address(profile.profile_type),
-                seconds=min(_SECONDS, max(0.1, self._ends - time.monotonic())),
+                settings.upload_url(profile.profile_type),
+                seconds=min(_TIMEOUT_SECONDS, max(0.1, self._deadline - time.monotonic())),
                 body=profile.data,
                 headers={**settings.headers, "Content-Type": "application/octet-stream"},
-            ) as answer:
-                status = answer.status
+            ) as response:
+                status = response.status
                 if status >= 300:
-                    told, why = _seconds(answer.headers.get("Retry-After", "")), f"it answers {status}"
+                    retry_after = _parse_retry_after(response.headers.get("Retry-After", ""))
+                    reason = f"HTTP status {status}"
         except REQUEST_ERRORS as error:
-            status, why = 0, str(error) or type(error).__name__
-        except Exception as error:  # noqa: BLE001 # whatever it is, the program and the next profile are not to blame
-            status, why = 599, f"{type(error).__name__}: {error}"
+            status, reason = 0, str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001 # neither the program nor the next profile must fail
+            status, reason = 599, f"{type(error).__name__}: {error}"
         if 200 <= status < 300:
-            self._over(profile, taken=True)
+            self._remove(profile, accepted=True)
             return 0.0
-        profile.failures += status not in (0, *_BUSY)
-        final = 0 < status < 500 and status not in _BUSY
-        if final or profile.failures >= _TRIES:
-            self._over(profile)
-            _log.warning("a %s profile is not taken by %s: %s", profile.profile_type, settings.url, why)
+        profile.failures += status not in (0, *_BUSY_STATUSES)
+        rejected = 0 < status < 500 and status not in _BUSY_STATUSES
+        if rejected or profile.failures >= _MAX_ATTEMPTS:
+            self._remove(profile)
+            _log.warning("%s rejected a %s profile: %s", settings.url, profile.profile_type, reason)
             return 0.0
         if failures == 0:
-            _log.info("a profile waits, because %s cannot be reached: %s", settings.url, why)
-        wait = min(_LONGEST_WAIT, self._first_wait * 2.0 ** min(failures, 30))
-        return max(wait, told) * self._chance.uniform(0.5 if wait > told else 1.0, 1.5)
+            _log.info("cannot reach %s, will retry: %s", settings.url, reason)
+        backoff = min(_MAX_BACKOFF_SECONDS, self._first_backoff_seconds * 2.0 ** min(failures, 30))
+        return max(backoff, retry_after) * self._random.uniform(0.5 if backoff > retry_after else 1.0, 1.5)
 
-    def _over(self, profile: _Profile, *, taken: bool = False) -> None:
+    def _remove(self, profile: _Profile, *, accepted: bool = False) -> None:
         with self._lock:
-            if self._waiting and self._waiting[0] is profile:  # else it was dropped while it was on its way
-                self._waiting.popleft()
+            if self._queue and self._queue[0] is profile:  # it may have been dropped while it was being sent
+                self._queue.popleft()
                 self._bytes -= len(profile.data)
-            dropped, self._dropped = self._dropped, 0 if taken else self._dropped
-        if taken and dropped:
-            _log.warning("%s takes profiles again; %d were dropped", self._settings.url, dropped)
+            dropped, self._dropped = self._dropped, 0 if accepted else self._dropped
+        if accepted and dropped:
+            _log.warning("%s accepts profiles again; %d were dropped", self._settings.url, dropped)
 
 
-def _seconds(retry_after: str) -> float:
-    """What a Retry-After in seconds says; a date is as good as none, for clocks differ."""
-    text = retry_after.strip()
-    return min(float(text), _LONGEST_TOLD) if text.isascii() and text.isdigit() else 0.0
+def _parse_retry_after(value: str) -> float:
+    """Return the seconds of a Retry-After header, or 0 for a date: clocks differ."""
+    return min(parse_count(value.strip(), most=10**20) or 0, _MAX_RETRY_AFTER_SECONDS)

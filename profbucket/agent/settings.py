@@ -1,30 +1,30 @@
-"""What the agent is told: by the program that starts it, or by `profbucket run`, through the environment."""
+"""The agent's settings, from :func:`profbucket.agent.start` or, under `profbucket run`, from the environment."""
 
-import base64
 import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
 from profbucket.errors import Misconfigured
 from profbucket.limits import Limits
 from profbucket.model.ids import check_service
 from profbucket.model.labels import Labels
+from profbucket.timed_http import HttpUrl
 
-SETTINGS_VARIABLE = "PROFBUCKET_AGENT"  # what `profbucket run` hands on
+SETTINGS_VARIABLE = "PROFBUCKET_AGENT"  # set by `profbucket run`: the arguments of Settings.create, in JSON
 KEY_VARIABLE = "PROFBUCKET_KEY"
 
-_LONGEST = 86_400.0  # seconds between two profiles
+_MAX_INTERVAL_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where to, for whom, and how often: times are seconds.
+    """The destination and schedule of profiles. Every ``every`` seconds, profile for ``seconds``.
 
-    ``url`` has no user and no key in it. ``headers`` have the key, and are not shown.
+    ``url`` is without credentials; they are in ``headers``, which ``repr`` does not show.
     """
 
     url: str
@@ -51,58 +51,62 @@ class Settings:
         heap: bool = True,
         wall: bool = True,
     ) -> "Settings":
-        """Check all of it; raise ``Misconfigured`` or ``Invalid``. Without *key* it is that of the environment."""
-        if sys.version_info < (3, 11, 5):  # before, looking at threads may lock them up
-            raise Misconfigured(f"the agent needs Python 3.11.5 or newer, this is {sys.version.split()[0]}")
-        if cpu and not hasattr(time, "pthread_getcpuclockid"):
-            raise Misconfigured(f"{sys.platform} has no CPU clocks of threads: start the agent with cpu=False")
-        if not 0 < seconds <= every <= _LONGEST:
+        """Validate all arguments. *key* defaults to ``PROFBUCKET_KEY``.
+
+        Raise ``Misconfigured`` or ``Invalid`` for an invalid argument or an unsupported Python.
+        """
+        if sys.version_info < (3, 11, 5):  # before, sys._current_frames() may deadlock
             raise Misconfigured(
-                f"seconds={seconds} of every={every}: a profile takes more than 0 seconds and ends before "
-                f"the next, which begins {_LONGEST:.0f} seconds later at most"
+                f"the agent requires Python 3.11.5 or newer, not {sys.version.split()[0]}",
+                code="unsupported_platform",
+            )
+        if cpu and not hasattr(time, "pthread_getcpuclockid"):
+            raise Misconfigured(
+                f"{sys.platform} has no CPU clocks of threads; start the agent with cpu=False",
+                code="unsupported_platform",
+            )
+        if not 0 < seconds <= every <= _MAX_INTERVAL_SECONDS:
+            raise Misconfigured(
+                f"seconds={seconds}, every={every}: seconds must be more than 0 and at most every, "
+                f"and every at most {_MAX_INTERVAL_SECONDS:.0f}"
             )
         check_service(service, Limits())
-        where, headers = _address(url, key or os.environ.get(KEY_VARIABLE, ""))
+        base, headers = _split_credentials(url, key or os.environ.get(KEY_VARIABLE, ""))
         pairs = Labels.from_pairs((labels or {}).items())
-        return cls(where, service, pairs, headers, every, seconds, cpu, heap, wall)
+        return cls(base, service, pairs, headers, every, seconds, cpu, heap, wall)
 
     @classmethod
     def from_env(cls) -> "Settings | None":
-        """What `profbucket run` says, or ``None`` where the program was not started by it."""
+        """Return the settings that `profbucket run` passes on, or ``None`` in a program that it did not start."""
         text = os.environ.get(SETTINGS_VARIABLE)
         if not text:
             return None
         try:
             return cls.create(**json.loads(text))
         except (ValueError, TypeError) as error:
-            raise Misconfigured(
-                f"{SETTINGS_VARIABLE}={text[:80]!r} is not a value of `profbucket run`: {error}"
-            ) from None
+            raise Misconfigured(f"invalid {SETTINGS_VARIABLE}={text[:80]!r}: {error}") from None
 
-    def address(self, profile_type: str) -> str:
-        """Where a profile of *profile_type* is posted to."""
+    def upload_url(self, profile_type: str) -> str:
+        """Return the URL to which profiles of *profile_type* are posted."""
         query = {"service": self.service, "type": profile_type}
         if self.labels:
             query["labels"] = self.labels.format()
         return f"{self.url}/api/0/profiles?{urlencode(query)}"
 
 
-def _address(url: str, key: str) -> tuple[str, dict[str, str]]:
-    """The collector without what is secret, and the headers that are."""
+def _split_credentials(url: str, key: str) -> tuple[str, dict[str, str]]:
+    """Return the collector's URL without credentials, and the headers for them."""
     try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except (ValueError, AttributeError, TypeError):
-        known = False
-    if not known:
-        shown = f"…@{str(url).rpartition('@')[2]}" if "@" in str(url) else str(url)  # in front of it is a key
-        raise Misconfigured(f"not a collector's URL: {shown[:120]!r}; it is as in https://collector.example.com")
+        parsed = HttpUrl.parse(str(url))
+    except ValueError as error:
+        raise Misconfigured(
+            f"invalid collector URL: {error}; write it as https://collector.example.com", code="invalid_url"
+        ) from None
     if any(ord(char) < 33 or ord(char) > 126 for char in key):
-        raise Misconfigured(f"the key of {KEY_VARIABLE}, or key=, has characters that are in no key")
+        raise Misconfigured(f"the API key in key= or {KEY_VARIABLE} has invalid characters")
     headers = {}
-    if parts.password:
-        user = f"{unquote(parts.username or '')}:{unquote(parts.password)}"
-        headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+    if parsed.password:
+        headers["Authorization"] = parsed.basic_auth()
     elif key:
         headers["Authorization"] = f"Bearer {key}"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", "")), headers
+    return parsed.base, headers

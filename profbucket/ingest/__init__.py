@@ -1,1 +1,1 @@
-"""Check, date and write the profiles that agents post."""
+"""Validation and storage of the profiles that agents upload."""

@@ -1,4 +1,4 @@
-"""Taking profiles in: check, date, write."""
+"""Ingestion of one profile: validate, determine its time, write."""
 
 import threading
 import time
@@ -17,16 +17,17 @@ from profbucket.pprof import decode
 from profbucket.pprof.compression import inflate
 from profbucket.storage.store import Writer
 
-EMPTY = "the profile is empty: it has no samples"  # what is wrong with a profile of nothing
-
-# A decoded profile takes up to thirty times its size: those that are larger than this, inflated, are checked one
-# at a time. That costs no time, because protobuf holds the interpreter all the same.
-_LARGE = 64 << 10
-_ONE_LARGE = threading.Lock()
+# A decoded profile takes up to thirty times its size, so that larger ones are validated one at a time. That
+# costs no throughput: protobuf holds the GIL anyway.
+_LARGE_BYTES = 64 << 10  # decompressed
+_LARGE_LOCK = threading.Lock()
 
 
 class Collector:
-    """Checks what agents post and writes it to *storage*. *clock* gives nanoseconds since 1970."""
+    """The validation of uploaded profiles, which are written to *storage*.
+
+    *clock* returns nanoseconds since 1970.
+    """
 
     def __init__(
         self, storage: Writer, limits: Limits = Limits(), clock: Callable[[], int] = time.time_ns
@@ -38,17 +39,21 @@ class Collector:
     def collect(
         self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
     ) -> Meta:
-        """Store a profile and return its meta. Once returned, it is durable and found.
+        """Store a profile durably and return its meta.
 
-        The time it was taken is the profile's own, else *created_at*, else now. The same service, type, labels,
-        time and bytes are the same profile: stored again, it is there once. Raise ``Invalid`` or ``TooLarge`` for
-        what cannot be stored; then nothing is.
+        The time of the profile is the one it contains, else *created_at*, else now. A repeated upload (the same
+        service, type, labels, time and bytes) is stored once.
+
+        Raises:
+            Invalid: the service, a label or the profile is malformed, or the profile is empty.
+            TooLarge: the profile exceeds a limit.
+            Unavailable: the storage cannot be reached.
         """
         self._check_names(service, labels)
         if len(data) > self._limits.body_bytes:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
-        taken_at, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
-        taken_at = taken_at or created_at or self._clock()
+        own_time, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
+        taken_at = own_time or created_at or self._clock()
         digest = ids.profile_digest(service, profile_type, labels, taken_at, data)
         meta = Meta(
             id=str(ids.ProfileId(service, profile_type, taken_at, digest)),
@@ -65,17 +70,17 @@ class Collector:
     def _check_names(self, service: str, labels: Labels) -> None:
         ids.check_service(service, self._limits)
         if len(labels) > self._limits.labels:
-            raise self._limits.invalid("labels", f"there are {len(labels)} labels")
+            raise self._limits.invalid("labels", f"the profile has {len(labels)} labels")
         if (size := len(labels.format())) > self._limits.label_bytes:
             raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
 
     def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        with _ONE_LARGE if _is_large(data, self._limits) else nullcontext():
+        with _LARGE_LOCK if _is_large(data, self._limits) else nullcontext():
             profile = decode(data, self._limits)
             if not profile.message.sample:
-                raise Invalid(EMPTY)
+                raise Invalid("the profile is empty: it has no samples", code="empty_profile")
             time_nanos, totals = profile.time_nanos, profile.totals
-            del profile  # before the next one may be decoded
+            del profile  # free its memory before the next one is decoded
         return time_nanos, totals
 
     def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
@@ -83,11 +88,11 @@ class Collector:
 
 
 def _is_large(data: bytes, limits: Limits) -> bool:
-    """Whether *data* has more than ``_LARGE`` bytes, inflated: a thousandth of that is enough to be sent."""
-    if len(data) > _LARGE:
+    """Return whether *data* has more than ``_LARGE_BYTES`` when decompressed."""
+    if len(data) > _LARGE_BYTES:
         return True
     try:
-        inflate(data, replace(limits, inflated_bytes=min(_LARGE, limits.inflated_bytes)))
+        inflate(data, replace(limits, inflated_bytes=min(_LARGE_BYTES, limits.inflated_bytes)))
     except TooLarge:
         return True
     return False

@@ -1,1 +1,1 @@
-"""Values that every layer uses; no I/O, standard library only."""
+"""Values that every layer uses. Standard library only, no I/O."""

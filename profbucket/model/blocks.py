@@ -1,16 +1,16 @@
-"""A block: many profiles of one service and type in one object, merged and still apart.
+"""Blocks: one object holds many profiles of one service and type, both merged and separable.
 
-Its parts are gzip members, one after the other, each readable by itself. Together they are a pprof that any tool
-opens: what is not pprof stands in fields that no tool knows.
+The object is a sequence of gzip members, its *parts*; each can be decompressed on its own. As a whole it is a
+valid pprof: the additional data is in protobuf fields that pprof tools ignore.
 
-    merged      a pprof: the merge of all members, samples that add up to zero included
-    metas       field 2001: the list of the members, in JSON columns
-    series      field 2002: which of the merged samples each series has, with its values
-    profiles    field 2003: which of them each member has; one part or several, some members in each
+    merged      a pprof: the merge of all members, including samples that add up to zero
+    metas       field 2001: the list of members, as columns in JSON
+    series      field 2002: the merged samples of each series, with their values
+    profiles    field 2003: the merged samples of each member; one or more parts, each with some of the members
 
-A merge of all members reads the first part; one of some series the first three; one that is cut by time all. What
-is computed follows the distinct stacks, not the members. Members are numbered in the order of their positions,
-series in the order in which the list names them.
+A merge of all members reads the first part, a merge of some series the first three, and a merge of a time range
+that cuts through the block all of them. The work depends on the number of distinct stacks, not of members.
+Members are numbered in order of position, series in order of first appearance.
 """
 
 import json
@@ -26,18 +26,20 @@ from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
 
-MERGED, METAS, SERIES, PROFILES = range(4)  # the parts, in Block.ends; PROFILES is the first of those
+MERGED, METAS, SERIES, PROFILES = range(
+    4
+)  # part numbers, indexes of Block.ends; PROFILES is the first of its kind
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The record of a block: one object that holds profiles of one service and type, its *members*.
+    """The record of a block, whose profiles are its *members*.
 
-    All were created in one period of so many seconds, from ``first`` to ``last``. ``size`` is their bytes as
-    posted, ``ends`` is where each part of the object ends (see above), and ``measures``
-    is the same for blocks that can be merged. ``id`` is the object's key.
+    ``id`` is the object's key. All members were created within one period of ``period`` seconds, from ``first`` to
+    ``last`` (nanoseconds since 1970). ``count`` is their number and ``size`` the sum of their sizes as uploaded.
+    ``ends`` are the offsets at which the object's parts end. Blocks can be merged if their ``measures`` are equal.
     """
 
     id: str
@@ -54,20 +56,20 @@ class Block:
 
     @property
     def position(self) -> tuple[int, str]:
-        """Where it stands among blocks: by its first member."""
+        """The sort key of lists of blocks."""
         return self.first, self.id
 
     def overlaps(self, start: int, end: int) -> bool:
-        """Whether a member may be created from *start* to *end*, both included."""
+        """Return whether a member may have been created from *start* to *end*, both included."""
         return start <= end and self.first <= end and start <= self.last
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """The members of a block as columns, a row each, ordered by position. There is at least one.
+    """The members of a block as columns, with one row per member, ordered by position. There is at least one.
 
-    ``series`` and ``measured`` say for each row which of ``labels`` and which of ``types`` it has; ``totals`` are
-    the values alone.
+    A row's ``series`` is an index into ``labels``, its ``measured`` an index into ``types`` (sample types with
+    units). Its ``totals`` are the values for those sample types.
     """
 
     service: str
@@ -83,12 +85,12 @@ class Members:
 
     @classmethod
     def from_metas(cls, metas: Sequence[Meta]) -> "Members":
-        """The members that *metas* are, of one service and type, ordered by position."""
+        """Return *metas*, all of one service and type and ordered by position, as columns."""
         labels: dict[Labels, int] = {}
         types: dict[tuple[tuple[str, str], ...], int] = {}
         series = [labels.setdefault(meta.labels, len(labels)) for meta in metas]
-        names = (tuple((total.type, total.unit) for total in meta.totals) for meta in metas)
-        measured = [types.setdefault(one, len(types)) for one in names]
+        sample_types = (tuple((total.type, total.unit) for total in meta.totals) for meta in metas)
+        measured = [types.setdefault(key, len(types)) for key in sample_types]
         return cls(
             service=metas[0].service,
             type=metas[0].type,
@@ -107,7 +109,7 @@ class Members:
 
     def meta(self, row: int) -> Meta:
         created_at = self.created_at[row]
-        names, values = self.types[self.measured[row]], self.totals[row]
+        sample_types, values = self.types[self.measured[row]], self.totals[row]
         return Meta(
             id=str(ProfileId(self.service, self.type, created_at, self.digest[row])),
             service=self.service,
@@ -115,31 +117,32 @@ class Members:
             labels=self.labels[self.series[row]],
             created_at=created_at,
             size=self.size[row],
-            totals=tuple(Total(*name, value) for name, value in zip(names, values, strict=True)),
+            totals=tuple(Total(*name, value) for name, value in zip(sample_types, values, strict=True)),
         )
 
     def metas(self) -> Iterator[Meta]:
         return map(self.meta, range(len(self)))
 
     def names(self) -> list[ProfileName]:
-        """What each member is called among those of its service and type, in the order of positions."""
+        """Return the name of each member, ordered by position."""
         return list(zip(self.created_at, self.digest, strict=True))
 
     def member_ids(self, metas: Iterable[Meta]) -> list[str]:
-        """The ids of those *metas*, all of its service, that are members."""
+        """Return the ids of those *metas*, all of the block's service, that are members."""
         first, last = self.created_at[0], self.created_at[-1]
-        near = [one.id for one in metas if one.type == self.type and first <= one.created_at <= last]
-        names = set(self.names()) if near else ()
-        return [one for one in near if ProfileId.parse(one).name in names]
+        candidates = [meta.id for meta in metas if meta.type == self.type and first <= meta.created_at <= last]
+        names = set(self.names()) if candidates else ()
+        return [profile_id for profile_id in candidates if ProfileId.parse(profile_id).name in names]
 
     def dump(self) -> bytes:
+        """Return the part *metas* of the block, uncompressed."""
         first = self.created_at[0]
         return json.dumps(
             {
                 "format": _FORMAT,
                 "service": self.service,
                 "type": self.type,
-                "labels": [one.format() for one in self.labels],
+                "labels": [labels.format() for labels in self.labels],
                 "types": self.types,
                 "first": first,
                 "after": [time - first for time in self.created_at],
@@ -156,29 +159,33 @@ class Members:
     def load(cls, text: bytes) -> "Members":
         """Read what :meth:`dump` wrote, or raise ``Invalid``."""
         try:
-            found = json.loads(text)
-            if found["format"] != _FORMAT:
-                raise Invalid(f"a block of format {found['format']!r}: this version reads format {_FORMAT}")
-            first = found["first"]
+            columns = json.loads(text)
+            if columns["format"] != _FORMAT:
+                raise Invalid(
+                    f"unsupported block format {columns['format']!r}; this version reads format {_FORMAT}",
+                    code="invalid_block",
+                )
+            first = columns["first"]
             members = cls(
-                service=found["service"],
-                type=ProfileType(found["type"]),
-                labels=[_labels(one) for one in found["labels"]],
-                types=[[(sample_type, unit) for sample_type, unit in names] for names in found["types"]],
-                created_at=[first + after for after in found["after"]],
-                digest=found["digest"],
-                series=found["series"],
-                size=found["size"],
-                measured=found["measured"],
-                totals=found["totals"],
+                service=columns["service"],
+                type=ProfileType(columns["type"]),
+                labels=[_parse_labels(labels) for labels in columns["labels"]],
+                types=[[(sample_type, unit) for sample_type, unit in names] for names in columns["types"]],
+                created_at=[first + after for after in columns["after"]],
+                digest=columns["digest"],
+                series=columns["series"],
+                size=columns["size"],
+                measured=columns["measured"],
+                totals=columns["totals"],
             )
-            if not members or not all(map(members._is_whole, range(len(members)))):
-                raise ValueError("columns that do not fit together")
+            if not members or not all(map(members._is_row_valid, range(len(members)))):
+                raise ValueError("columns do not match")
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise Invalid(f"not the list of a block's members: {error!r}"[:300]) from None
+            message = f"invalid list of a block's members: {error!r}"
+            raise Invalid(message[:300], code="invalid_block") from None
         return members
 
-    def _is_whole(self, row: int) -> bool:
+    def _is_row_valid(self, row: int) -> bool:
         return (
             0 <= self.series[row] < len(self.labels)
             and 0 <= self.measured[row] < len(self.types)
@@ -190,7 +197,7 @@ class Members:
 
 
 def make_block(members: Members, period: int, ends: Sequence[int], measures: str, written_at: int) -> Block:
-    """The record of the block of *members*, made at *written_at*: another attempt at it is another block."""
+    """Return the record of the block of *members*; another *written_at* makes another block."""
     names = [f"{period} {written_at}", *(f"{created_at}-{digest}" for created_at, digest in members.names())]
     first, last = members.created_at[0], members.created_at[-1]
     return Block(
@@ -209,24 +216,24 @@ def make_block(members: Members, period: int, ends: Sequence[int], measures: str
 
 
 def hash_measures(sample_types: object, period_type: object) -> str:
-    """The same text for blocks that can be merged, and another for those that measure something else."""
+    """Return ``Block.measures``: equal for blocks that can be merged."""
     return sha256(repr((sample_types, period_type)).encode()).hexdigest()[:8]
 
 
-_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
+_METADATA_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
 
 
 def to_metadata(block: Block) -> dict[str, str]:
-    """What of *block* its key does not say, as the object's metadata: the bucket alone can rebuild the index."""
-    numbers = {name.replace("_", "-"): str(getattr(block, name)) for name in _NUMBERS}
+    """Return the object metadata, which together with the key restore *block*."""
+    numbers = {name.replace("_", "-"): str(getattr(block, name)) for name in _METADATA_NUMBERS}
     return {**numbers, "ends": ",".join(map(str, block.ends)), "measures": block.measures}
 
 
 def from_metadata(key: str, metadata: Mapping[str, str]) -> Block:
-    """The record of the block under *key*, or raise ``Invalid`` where it is none of ours."""
+    """Return the record of the block under *key*, or raise ``Invalid`` if it is not a block."""
     service, profile_type = parse_block_key(key)
     try:
-        numbers = {name: int(metadata[name.replace("_", "-")]) for name in _NUMBERS}
+        numbers = {name: int(metadata[name.replace("_", "-")]) for name in _METADATA_NUMBERS}
         ends = tuple(map(int, metadata["ends"].split(",")))
         if len(ends) <= PROFILES or list(ends) != sorted(ends) or ends[0] < 1:
             raise ValueError(f"ends {ends}")
@@ -234,7 +241,7 @@ def from_metadata(key: str, metadata: Mapping[str, str]) -> Block:
             id=key, service=service, type=profile_type, ends=ends, measures=metadata["measures"], **numbers
         )
     except (KeyError, ValueError) as error:
-        raise Invalid(f"the metadata of {key[:200]!r} are not those of a block: {error!r}") from None
+        raise Invalid(f"invalid block metadata of {key[:200]!r}: {error!r}", code="invalid_block") from None
 
 
-_labels = lru_cache(4096)(Labels.parse)
+_parse_labels = lru_cache(4096)(Labels.parse)

@@ -1,7 +1,7 @@
-"""Labels of a profile, and matchers that select by them.
+"""Labels of a profile, and the matchers that select profiles by label.
 
-Written ``key=value,key=value``. Key and value are percent-encoded once more than the URL they stand in, as
-profefe's agent sends them.
+Both are written ``key=value,key=value``. Keys and values are percent-encoded, on top of the encoding of the URL
+they are part of: profefe's agent sends them so.
 """
 
 import re
@@ -14,48 +14,51 @@ from profbucket.errors import Invalid
 from profbucket.model.regex import compile_pattern
 
 _MATCHER = re.compile(r"([^=!]*(?:!(?![=~])[^=!]*)*)(=~|!~|!=|=)(.*)", re.DOTALL)
-_FORMS = "write key=value, key!=value, key=~regex or key!~regex"
+_MATCHER_FORMS = "write key=value, key!=value, key=~regex or key!~regex"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A profile's labels: pairs of key and value, sorted, each key once."""
+    """A profile's labels: pairs of key and value, sorted, with unique keys."""
 
     pairs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str]]) -> "Labels":
-        """Labels from *pairs* in any order; raise ``Invalid`` for an empty key or a key with two values."""
+        """Return the labels of *pairs*, in any order.
+
+        Raise ``Invalid`` for an empty key, a control character, or a key with two different values.
+        """
         labels: dict[str, str] = {}
         for key, value in pairs:
             if not key:
-                raise Invalid(f"a label without a name: {_shown(f'={value}')!r}")
+                raise _invalid_label(f"label without a key: {_shorten(f'={value}')!r}")
             for text in (key, value):
                 if CONTROL.search(text):
-                    raise Invalid(f"a control character in label {_shown(key)!r}: {_shown(text)!r}")
+                    raise _invalid_label(f"control character in label {_shorten(key)!r}: {_shorten(text)!r}")
             if labels.setdefault(key, value) != value:
-                raise Invalid(f"label {_shown(key)!r} is given twice, with different values")
+                raise _invalid_label(f"label {_shorten(key)!r} is given twice, with different values")
         return cls(tuple(sorted(labels.items())))
 
     @classmethod
     def parse(cls, text: str) -> "Labels":
-        """Read ``key=value,…``; empty items are skipped. Raise ``Invalid`` for an item without ``=``."""
+        """Read ``key=value,…``, skipping empty items. Raise ``Invalid`` for an item without ``=``."""
         pairs = []
         for item in filter(None, text.split(",")):
             key, equals, value = item.partition("=")
             if not equals:
-                raise Invalid(f"a label without '=': {_shown(item)!r}; write labels as key=value,key=value")
+                raise _invalid_label(f"label without '=': {_shorten(item)!r}; write labels as key=value,key=value")
             pairs.append((_unquote(key), _unquote(value)))
         return cls.from_pairs(pairs)
 
     def format(self) -> str:
-        """What :meth:`parse` reads back, in ASCII. Equal labels have equal texts."""
+        """Return the ASCII text that :meth:`parse` reads. Equal labels have equal texts."""
         return ",".join(f"{_quote(key)}={_quote(value)}" for key, value in self.pairs)
 
     def get(self, key: str) -> str:
-        """The value of *key*, or ``""`` where there is none."""
+        """Return the value of *key*, or ``""`` without that label."""
         return next((value for name, value in self.pairs if name == key), "")
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
@@ -67,9 +70,9 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """One condition on labels: ``=``, ``!=``, ``=~`` or ``!~``. A label that is missing has the value ``""``.
+    """One condition on labels, with the operator ``=``, ``!=``, ``=~`` or ``!~``.
 
-    Regular expressions are RE2's, match the whole value and run in linear time.
+    A missing label has the value ``""``. Regular expressions are RE2's and match the whole value.
     """
 
     key: str
@@ -78,19 +81,21 @@ class Matcher:
     _pattern: Any = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
-        if _SURROGATE.search(self.key + self.value):  # what a terminal's other encodings come as
-            raise Invalid(f"a label that is not UTF-8: {_shown(self.key + self.operator + self.value)!r}")
+        if _SURROGATE.search(self.key + self.value):  # the decoding of non-UTF-8 command-line arguments
+            raise _invalid_matcher(
+                f"label matcher is not UTF-8: {_shorten(self.key + self.operator + self.value)!r}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> "Matcher":
-        """Read one condition as a person types it, ``key=value``: nothing in it is percent-encoded."""
+        """Read one matcher as typed by a person: nothing in it is percent-encoded."""
         match = _MATCHER.fullmatch(text)
         if not match or not match[1]:
-            raise Invalid(f"no label's condition: {_shown(text)!r}; {_FORMS}")
+            raise _invalid_matcher(f"invalid label matcher {_shorten(text)!r}; {_MATCHER_FORMS}")
         return cls(*match.groups())
 
     def format(self) -> str:
-        """What :func:`parse_matchers` reads back, in ASCII."""
+        """Return the ASCII text that :func:`parse_matchers` reads."""
         return f"{_quote(self.key)}{self.operator}{_quote(self.value)}"
 
     def compile(self) -> "Matcher":
@@ -103,7 +108,7 @@ class Matcher:
         return self
 
     def matches(self, labels: Labels) -> bool:
-        """Return whether the matcher selects a profile with *labels*."""
+        """Return whether *labels* fulfil the condition."""
         value = labels.get(self.key)
         if self.operator in ("=", "!="):
             return (value == self.value) == (self.operator == "=")
@@ -112,18 +117,18 @@ class Matcher:
 
 
 def parse_matchers(text: str) -> tuple[Matcher, ...]:
-    """Read ``key=value,key!=value,key=~regex,key!~regex``; empty items are skipped.
+    """Read ``key=value,key!=value,key=~regex,key!~regex``, skipping empty items.
 
-    A comma or a percent sign in a value, and a tilde or an exclamation mark in front of it, are percent-encoded.
+    A comma or percent sign in a value is percent-encoded, as is a tilde or exclamation mark at its beginning.
     """
     matchers = []
     for item in filter(None, text.split(",")):
         match = _MATCHER.fullmatch(item)
         if not match:
-            raise Invalid(f"a label without '=': {_shown(item)!r}; {_FORMS}")
+            raise _invalid_matcher(f"label matcher without '=': {_shorten(item)!r}; {_MATCHER_FORMS}")
         key, operator, value = match.groups()
         if not key:
-            raise Invalid(f"a label without a name: {_shown(item)!r}")
+            raise _invalid_matcher(f"label matcher without a key: {_shorten(item)!r}; {_MATCHER_FORMS}")
         matchers.append(Matcher(_unquote(key), operator, _unquote(value)).compile())
     return tuple(matchers)
 
@@ -132,20 +137,27 @@ def _compile(key: str, pattern: str) -> Any:
     try:
         return compile_pattern(pattern)
     except Invalid as error:
-        raise Invalid(f"label {_shown(key)!r}: {error}") from None
+        raise error.about(f"label {_shorten(key)!r}") from None
 
 
 def _quote(text: str) -> str:
-    # The tilde would be an operator behind "=".
-    return quote(text, safe="").replace("~", "%7E")
+    return quote(text, safe="").replace("~", "%7E")  # a tilde after "=" would be part of the operator
 
 
 def _unquote(text: str) -> str:
     try:
         return unquote_plus(text, errors="strict")
     except UnicodeDecodeError:
-        raise Invalid(f"a label that is not UTF-8: {_shown(text)!r}") from None
+        raise _invalid_label(f"label is not UTF-8: {_shorten(text)!r}") from None
 
 
-def _shown(text: str) -> str:
+def _invalid_label(message: str) -> Invalid:
+    return Invalid(message, code="invalid_label")
+
+
+def _invalid_matcher(message: str) -> Invalid:
+    return Invalid(message, code="invalid_matcher")
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "…"

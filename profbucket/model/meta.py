@@ -1,4 +1,4 @@
-"""The record of a stored profile, and what is asked for."""
+"""The record of a stored profile, and the query that selects profiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from profbucket.times import format_time
 
 
 def series_id(service: str, profile_type: ProfileType, labels: Labels) -> str:
-    """What series all profiles of this service, type and label set are: see :attr:`Meta.series`."""
+    """Return the id of a series: 32 hex digits of a hash over service, type and labels."""
     from hashlib import sha256
 
     return sha256("\0".join((service, profile_type, labels.format())).encode()).hexdigest()[:32]
 
 
 class Total(NamedTuple):
-    """The sum of a profile's samples in one of its sample types, as in ``("cpu", "nanoseconds", 120000000)``."""
+    """The sum of a profile's samples for one sample type, as in ``("cpu", "nanoseconds", 120000000)``."""
 
     type: str
     unit: str
@@ -26,7 +26,7 @@ class Total(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The record of a stored profile. Times are nanoseconds since 1970, sizes are bytes as stored."""
+    """The record of a stored profile. ``created_at`` is nanoseconds since 1970, ``size`` bytes as stored."""
 
     id: str
     service: str
@@ -38,17 +38,17 @@ class Meta:
 
     @property
     def series(self) -> str:
-        """The id of its series: 32 hex digits of a hash over service, type and labels."""
+        """The id of the profile's series."""
         return series_id(self.service, self.type, self.labels)
 
     @property
     def position(self) -> tuple[int, str]:
-        """Where it stands in every list: oldest first, and by id among equals."""
+        """The sort key of all lists of profiles: oldest first, then by id."""
         return self.created_at, self.id
 
 
 def meta_to_json(meta: Meta) -> dict[str, Any]:
-    """*meta* as the API shows it, in JSON."""
+    """Return *meta* as the API's JSON object."""
     return {
         "id": meta.id,
         "type": meta.type,
@@ -62,14 +62,14 @@ def meta_to_json(meta: Meta) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Profiles of a service in a range of time, both ends in it. ``type=None`` is any type."""
+    """A selection of a service's profiles from ``start`` to ``end``, both included. ``type=None`` is any type."""
 
     service: str
     type: ProfileType | None
     start: int
     end: int
     matchers: tuple[Matcher, ...] = ()
-    after: tuple[int, str] | None = None  # only what stands behind this position
+    after: tuple[int, str] | None = None  # only profiles after this position
     limit: int | None = None
 
 

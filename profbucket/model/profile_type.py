@@ -1,4 +1,4 @@
-"""What profiles measure: the one word of a request that also ``--help`` knows, which is to be quick."""
+"""Profile types; a module of its own because ``--help`` imports it and must start fast."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from profbucket.errors import Invalid
 
 
 class ProfileType(StrEnum):
-    """What a profile measures, by the names of profefe's API."""
+    """The profile types of profefe's API."""
 
     CPU = "cpu"
     HEAP = "heap"
@@ -19,11 +19,13 @@ class ProfileType(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> "ProfileType":
-        """The type called *text*, or raise ``Invalid``."""
+        """Return the type named *text*, or raise ``Invalid``."""
         try:
             return cls(text)
         except ValueError:
-            raise Invalid(f"no such profile type: {text[:80]!r}; it is one of {', '.join(cls)}") from None
+            raise Invalid(
+                f"unknown profile type {text[:80]!r}; known types: {', '.join(cls)}", code="unknown_profile_type"
+            ) from None
 
     @property
     def is_pprof(self) -> bool:

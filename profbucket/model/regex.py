@@ -1,11 +1,11 @@
-"""Regular expressions from strangers: RE2's, which run in linear time whatever they are matched with."""
+"""Regular expressions from clients, in RE2, which matches in linear time."""
 
 from importlib import import_module
 from typing import Any
 
 from profbucket.errors import Invalid
 
-_MEMORY = 1 << 20  # bytes that a compiled expression may take; nested repetitions would take any number
+_MAX_COMPILED_BYTES = 1 << 20  # nested repetitions would otherwise take any amount of memory
 
 
 def compile_pattern(pattern: str | bytes) -> Any:
@@ -13,10 +13,10 @@ def compile_pattern(pattern: str | bytes) -> Any:
     re2: Any = import_module("re2")  # a C++ library that few requests need; it ships no types
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _MEMORY
+    options.max_mem = _MAX_COMPILED_BYTES
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise Invalid(f"not a regular expression (RE2): {text[:80]}") from None
+        raise Invalid(f"invalid regular expression (RE2 syntax): {text[:80]}", code="invalid_regex") from None

@@ -1,1 +1,1 @@
-"""Fetch profiles from programs that expose /debug/pprof, and store them."""
+"""Scraping of programs that expose /debug/pprof."""

@@ -1,4 +1,4 @@
-"""A profile of a target: fetched from where the target is and nowhere else, in bounded time and memory."""
+"""Download of one profile from a target, and from no other host, in bounded time and memory."""
 
 import threading
 import time
@@ -13,97 +13,100 @@ from profbucket.limits import Limits
 from profbucket.scrape.targets import Target
 from profbucket.timed_http import REQUEST_ERRORS, Resolve, request, resolve
 
-_PIECE = 1 << 16
-_REDIRECTS = 3
-_MOVED = (301, 302, 303, 307, 308)
+TIMED_OUT = "timed out"
 
-# Where clouds tell a machine who it is, and give it its tokens; they are link-local addresses otherwise.
+_READ_CHUNK_BYTES = 1 << 16
+_MAX_REDIRECTS = 3
+_REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+
+# Metadata services, from which cloud machines get their access tokens; all others have link-local addresses.
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
-_METADATA = frozenset(
+_METADATA_ADDRESSES = frozenset(
     map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 
-class Held:
-    """Bytes that all fetches together hold, at most ``limits.inflight_bytes``. Nobody waits for another."""
+class ByteBudget:
+    """The memory of all concurrent downloads: at most ``limits.inflight_bytes``. Nothing waits for room."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def take(self, size: int) -> None:
-        """Hold *size* more, or raise ``TooLarge``."""
+    def reserve(self, size: int) -> None:
+        """Reserve *size* bytes, or raise ``TooLarge``."""
         with self._lock:
             if self._bytes + size > self._limits.inflight_bytes:
                 raise self._limits.too_large(
-                    "inflight_bytes", f"all that is being fetched has more than {self._bytes} bytes"
+                    "inflight_bytes", f"all downloads together have more than {self._bytes} bytes"
                 )
             self._bytes += size
 
-    def give(self, size: int) -> None:
-        """Hold *size* less."""
+    def release(self, size: int) -> None:
+        """Release *size* reserved bytes."""
         with self._lock:
             self._bytes -= size
 
 
 def fetch(
-    target: Target, path: str, *, ends: float, limits: Limits, held: Held, resolve: Resolve = resolve
+    target: Target, path: str, *, deadline: float, limits: Limits, budget: ByteBudget, resolve: Resolve = resolve
 ) -> bytes:
-    """What *target* answers at *path*, until *ends* by ``time.monotonic``.
+    """Return the body at *path* of *target*, read until *deadline* (of ``time.monotonic``).
 
-    The bytes are held in *held*, and the caller's to give back. Raise ``Unavailable`` where it cannot be had,
-    and ``TooLarge`` where it is over a cap.
+    Its bytes are reserved in *budget*; the caller releases them. Raise ``Unavailable`` if the download fails, and
+    ``TooLarge`` if it exceeds a limit.
     """
     url = f"{target.url}/{path}"
-    for _ in range(_REDIRECTS + 1):
+    for _ in range(_MAX_REDIRECTS + 1):
         try:
             with request(
                 "GET",
                 url,
-                seconds=ends - time.monotonic(),
+                seconds=deadline - time.monotonic(),
                 headers={"Accept-Encoding": "identity", "User-Agent": "profbucket", **target.headers},
-                resolve=_checked(target, resolve),
-            ) as answer:
-                if answer.status not in _MOVED:
-                    return _body(answer, limits, held)
-                url = _followed(url, answer.headers.get("Location", ""))
+                resolve=_guard(target, resolve),
+            ) as response:
+                if response.status not in _REDIRECT_STATUSES:
+                    return _read_body(response, limits, budget)
+                url = _redirect_url(url, response.headers.get("Location", ""))
         except REQUEST_ERRORS as error:
-            raise Unavailable(_why(error)) from None
-    raise Unavailable(f"it redirects more than {_REDIRECTS} times")
+            raise Unavailable(_describe(error), code="target_unavailable") from None
+    raise Unavailable(f"more than {_MAX_REDIRECTS} redirects", code="target_unavailable")
 
 
-def _body(answer: HTTPResponse, limits: Limits, held: Held) -> bytes:
-    if answer.status != 200:
-        raise Unavailable(f"it answers {answer.status}")
-    pieces: list[bytes] = []
+def _read_body(response: HTTPResponse, limits: Limits, budget: ByteBudget) -> bytes:
+    if response.status != 200:
+        raise Unavailable(f"HTTP status {response.status}", code="target_unavailable")
+    chunks: list[bytes] = []
     size = 0
     try:
-        while piece := answer.read1(_PIECE):
-            held.take(len(piece))
-            size += len(piece)
-            pieces.append(piece)
+        while chunk := response.read1(_READ_CHUNK_BYTES):
+            budget.reserve(len(chunk))
+            size += len(chunk)
+            chunks.append(chunk)
             if size > limits.body_bytes:
-                raise limits.too_large("body_bytes", f"it answers more than {limits.body_bytes} bytes")
-        if answer.length:
-            raise Unavailable(f"its answer ends {answer.length} bytes early")
+                raise limits.too_large("body_bytes", f"the profile has more than {limits.body_bytes} bytes")
+        if response.length:
+            raise Unavailable(f"the response ended {response.length} bytes early", code="target_unavailable")
     except (*REQUEST_ERRORS, ProfbucketError):
-        held.give(size)
+        budget.release(size)
         raise
-    return b"".join(pieces)
+    return b"".join(chunks)
 
 
-def _followed(url: str, location: str) -> str:
-    """Where a redirect leads, if that is the same host; raise ``Unavailable`` otherwise."""
+def _redirect_url(url: str, location: str) -> str:
+    """Return the URL of a redirect; raise ``Unavailable`` if it leads to another host."""
     try:
-        to = urljoin(url, location)
-        same = _origin(to) == _origin(url)
+        redirected = urljoin(url, location)
+        same_origin = _origin(redirected) == _origin(url)
     except ValueError:
-        same = False
-    if not location or not same or not to.isascii() or not to.isprintable() or " " in to:
-        raise Unavailable("it redirects to another host, which is not a target")
-    return to
+        same_origin = False
+    printable = same_origin and redirected.isascii() and redirected.isprintable() and " " not in redirected
+    if not location or not printable:
+        raise Unavailable("redirect to another host, which is not a target", code="target_unavailable")
+    return redirected
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -111,43 +114,47 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port
 
 
-def _checked(target: Target, resolve: Resolve) -> Resolve:
-    """Addresses as *resolve* gives them, which are then those that are connected to; or raise ``OSError``."""
+def _guard(target: Target, resolve: Resolve) -> Resolve:
+    """Return *resolve* with a check of the names and addresses that raises ``OSError``.
 
-    def checked(host: str, port: int) -> Sequence[tuple[Any, ...]]:
+    The connection is made to the checked addresses, so that a DNS server cannot swap them after the check.
+    """
+
+    def guarded(host: str, port: int) -> Sequence[tuple[Any, ...]]:
         name = host.lower().rstrip(".")
         if name in target.allow:
             return resolve(host, port)
         if name in _METADATA_NAMES:
-            raise OSError(f"{name} is where a cloud keeps its secrets: it is refused unless allow names it")
-        found = resolve(host, port)
-        for *_, address in found:
+            raise OSError(f"{name} is a cloud metadata service; refused unless it is listed in allow")
+        addresses = resolve(host, port)
+        for *_, address in addresses:
             text = str(address[0]).partition("%")[0]
             if is_guarded(text) and text not in target.allow:
-                raise OSError(f"{text} is a link-local or metadata address: it is refused unless allow names it")
-        return found
+                raise OSError(f"{text} is a link-local or metadata address; refused unless it is listed in allow")
+        return addresses
 
-    return checked
+    return guarded
 
 
 def is_guarded(text: str) -> bool:
-    """Whether an address is one that no application is at: of the link, of a cloud's metadata, of a group."""
+    """Return whether an address is link-local, multicast or that of a cloud's metadata service."""
     address: IPv4Address | IPv6Address = ip_address(text)
-    inner: IPv4Address | None = None
+    embedded: IPv4Address | None = None
     if isinstance(address, IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if address in _NAT64:
-            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+            embedded = IPv4Address(int(address) & 0xFFFFFFFF)
     return any(
-        one.is_link_local or one.is_multicast or one in _METADATA for one in (address, inner) if one is not None
+        candidate.is_link_local or candidate.is_multicast or candidate in _METADATA_ADDRESSES
+        for candidate in (address, embedded)
+        if candidate is not None
     )
 
 
-def _why(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     if isinstance(error, HTTPException):
-        return f"it does not answer as HTTP has it: {type(error).__name__}"
+        return f"invalid HTTP response: {type(error).__name__}"
     if isinstance(error, TimeoutError):
-        return "the time was up"
-    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)) or type(
-        error
-    ).__name__
+        return TIMED_OUT
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return reason or type(error).__name__

@@ -1,4 +1,4 @@
-"""Profiles of applications that push none: fetched from each target's ``/debug/pprof``, and stored."""
+"""Scraping: fetch the profiles of all targets once, and store them."""
 
 import hashlib
 import logging
@@ -10,23 +10,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from profbucket.errors import ProfbucketError
-from profbucket.ingest.collector import EMPTY
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
-from profbucket.scrape.fetch import Held, fetch
+from profbucket.scrape.fetch import TIMED_OUT, ByteBudget, fetch
 from profbucket.scrape.targets import PROFILE_TYPES, TIMED_PROFILES, Target
 
-SPREAD_SECONDS = 30.0  # over which the targets' begins are spread; with their time-out it is less than a minute
+SPREAD_SECONDS = 30.0  # the range of start offsets; with a target's default timeout it is less than a minute
 
-_GRACE = 5.0  # seconds beyond its time-out after which a target is given up, whatever it is doing
+_GRACE_SECONDS = 5.0  # after its timeout, a target that still runs is abandoned
 
-_log = logging.getLogger("profbucket")
+_log = logging.getLogger(__name__)
 
 
 class Sink(Protocol):
-    """Where profiles go: a Collector, or a client of one."""
+    """The destination of profiles: a ``Collector``, or a client of one."""
 
     def collect(
         self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
@@ -37,7 +36,10 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """A target's profiles: the ids of those ``stored``, the names of those ``empty``, and why some ``failed``."""
+    """The result for a target.
+
+    ``stored`` are profile ids, ``empty`` names of profiles without samples, ``failed`` messages by profile name.
+    """
 
     target: Target
     stored: list[str] = field(default_factory=list)
@@ -48,96 +50,98 @@ class Outcome:
 def scrape(
     targets: Sequence[Target], sink: Sink, limits: Limits = Limits(), *, spread_seconds: float = SPREAD_SECONDS
 ) -> Iterator[Outcome]:
-    """Fetch all profiles of all *targets* once and store them; yield each target's outcome when it is over.
+    """Fetch the profiles of all *targets* once and store them; yield the outcome of each target when it is done.
 
-    A target has a thread and a time-out of its own, so that none waits for another. It begins within
-    *spread_seconds*, always at the same moment after the call.
+    Each target has its own thread and timeout. It starts at a fixed offset of its own within *spread_seconds*.
     """
     done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-    held = Held(limits)
+    budget = ByteBudget(limits)
     for target in targets:
-        one = _Scrape(target, sink, limits, held, _offset(target) * spread_seconds)
-        threading.Thread(target=one.run, args=(done.put,), name="scrape", daemon=True).start()
-    waiting = list(targets)
-    ends = time.monotonic() + spread_seconds + max((t.timeout_seconds for t in targets), default=0.0) + _GRACE
-    while waiting:
+        run = _TargetScrape(target, sink, limits, budget, _start_offset(target) * spread_seconds)
+        threading.Thread(target=run.run, args=(done.put,), name="scrape", daemon=True).start()
+    pending = list(targets)
+    longest_seconds = max((target.timeout_seconds for target in targets), default=0.0)
+    deadline = time.monotonic() + spread_seconds + longest_seconds + _GRACE_SECONDS
+    while pending:
         try:
-            outcome = done.get(timeout=max(0.0, ends - time.monotonic()))
+            outcome = done.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
-        waiting.remove(outcome.target)
+        pending.remove(outcome.target)
         yield outcome
-    for target in waiting:  # such as those whose name is still being looked up
-        yield Outcome(target, failed=dict.fromkeys(target.profiles, "the time was up"))
+    for target in pending:  # name resolution, for example, cannot be interrupted
+        yield Outcome(target, failed=dict.fromkeys(target.profiles, TIMED_OUT))
 
 
 def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What became of all, in JSON; it is logged as well."""
-    for one in outcomes:
-        for name, why in one.failed.items():
-            _log.warning("%s of %s (%s) is not stored: %s", name, one.target.url, one.target.service, why)
+    """Log *outcomes*, and return them as a JSON object."""
+    for outcome in outcomes:
+        for name, error in outcome.failed.items():
+            target = outcome.target
+            _log.warning("%s of %s (%s) is not stored: %s", name, target.url, target.service, error)
     counts = {
         "targets": len(outcomes),
-        "stored": sum(len(one.stored) for one in outcomes),
-        "empty": sum(len(one.empty) for one in outcomes),
-        "failed": sum(len(one.failed) for one in outcomes),
+        "stored": sum(len(outcome.stored) for outcome in outcomes),
+        "empty": sum(len(outcome.empty) for outcome in outcomes),
+        "failed": sum(len(outcome.failed) for outcome in outcomes),
     }
-    _log.info("scraped %s", ", ".join(f"{number} {what}" for what, number in counts.items()))
+    _log.info("scraped %s", ", ".join(f"{count} {name}" for name, count in counts.items()))
     results = [
         {
-            "target": one.target.url,
-            "service": one.target.service,
-            "stored": one.stored,
-            "empty": one.empty,
-            "failed": one.failed,
+            "target": outcome.target.url,
+            "service": outcome.target.service,
+            "stored": outcome.stored,
+            "empty": outcome.empty,
+            "failed": outcome.failed,
         }
-        for one in outcomes
+        for outcome in outcomes
     ]
     return {**counts, "results": results}
 
 
-class _Scrape:
-    """One target, once."""
+class _TargetScrape:
+    """One scrape of one target."""
 
-    def __init__(self, target: Target, sink: Sink, limits: Limits, held: Held, offset: float) -> None:
+    def __init__(
+        self, target: Target, sink: Sink, limits: Limits, budget: ByteBudget, offset_seconds: float
+    ) -> None:
         self._target = target
         self._sink = sink
         self._limits = limits
-        self._held = held
-        self._offset = offset
+        self._budget = budget
+        self._offset_seconds = offset_seconds
 
     def run(self, done: Callable[[Outcome], None]) -> None:
-        time.sleep(self._offset)
+        time.sleep(self._offset_seconds)
         outcome = Outcome(self._target)
-        ends = time.monotonic() + self._target.timeout_seconds
+        deadline = time.monotonic() + self._target.timeout_seconds
         try:
             for name in self._target.profiles:
-                self._one(name, ends, outcome)
-        except Exception:  # noqa: BLE001 # of one target, and of no other
+                self._scrape_profile(name, deadline, outcome)
+        except Exception:  # noqa: BLE001 # the other targets go on
             _log.exception("scraping %s failed", self._target.url)
-            outcome.failed |= dict.fromkeys(self._target.profiles, "an error of ours: the log says more")
+            outcome.failed |= dict.fromkeys(self._target.profiles, "internal error; see the log")
         done(outcome)
 
-    def _one(self, name: str, ends: float, outcome: Outcome) -> None:
+    def _scrape_profile(self, name: str, deadline: float, outcome: Outcome) -> None:
         target = self._target
-        taken_at = time.time_ns()
+        started_at = time.time_ns()
         path = f"{name}?seconds={target.seconds}" if name in TIMED_PROFILES else name
         data = b""
         try:
-            data = fetch(target, path, ends=ends, limits=self._limits, held=self._held)
-            outcome.stored.append(
-                self._sink.collect(target.service, PROFILE_TYPES[name], target.labels, data, taken_at).id
-            )
+            data = fetch(target, path, deadline=deadline, limits=self._limits, budget=self._budget)
+            meta = self._sink.collect(target.service, PROFILE_TYPES[name], target.labels, data, started_at)
+            outcome.stored.append(meta.id)
         except ProfbucketError as error:
-            if str(error) == EMPTY:
-                outcome.empty.append(name)  # nothing has blocked, or it is not recorded
+            if error.code == "empty_profile":
+                outcome.empty.append(name)  # nothing has blocked, for example, or recording is off
             else:
                 outcome.failed[name] = str(error).replace("%", "\N{FULLWIDTH PERCENT SIGN}")
         finally:
-            self._held.give(len(data))
+            self._budget.release(len(data))
 
 
-def _offset(target: Target) -> float:
-    """Which part of the time a target begins after: the same each time, and no two targets' at once."""
+def _start_offset(target: Target) -> float:
+    """Return a number from 0 to 1 that is the same for each scrape of a target and differs between targets."""
     digest = hashlib.sha256(f"{target.url}\0{target.service}".encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32

@@ -1,4 +1,4 @@
-"""What the agent writes, and what it counts."""
+"""The agent's profiles: encoding, CPU time, threads, heap."""
 
 import sys
 import threading
@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.agent.encoding import Encoder, Frame
-from profbucket.agent.heap import heap
-from profbucket.agent.sampling import PROMPT, Sampler
+from profbucket.agent.heap import take_heap_profile
+from profbucket.agent.sampling import SWITCH_INTERVAL, Sampler
 from profbucket.pprof import decode
-from tests.support.agent.programs import python
+from tests.support.agent.programs import program
 from tests.support.go_tool import GoPprof
 
 names = st.text(max_size=8) | st.sampled_from(["größe", "<module>", "f.<locals>.g", "\ud800"])
@@ -24,44 +24,48 @@ samples = st.tuples(st.lists(frames, max_size=5), st.integers(0, 2**59), st.dict
 
 
 @given(st.lists(samples, min_size=1, max_size=8), st.integers(0, 2**62))
-def test_what_is_written_is_what_is_read(
+def test_the_collector_decodes_what_the_agent_encodes(
     given_samples: list[tuple[list[Frame], int, dict[str, str]]], at: int
 ) -> None:
-    """Stacks, values and labels, by the collector's own reader."""
     encoder = Encoder((("cpu", "nanoseconds"),), ("cpu", "nanoseconds"), 10)
     for stack, value, labels in given_samples:
         encoder.add([encoder.location(frame) for frame in stack], (value,), labels)
     message = decode(encoder.encode(at, 7)).message
-    text = [one.decode() for one in message.string_table]
+    text = [item.decode() for item in message.string_table]
     functions = {f.id: (text[f.name], text[f.filename], f.start_line) for f in message.function}
     lines = {x.id: (*functions[x.line[0].function_id], x.line[0].line) for x in message.location}
-    read = [
+    decoded = [
         ([lines[i] for i in s.location_id], s.value[0], {text[x.key]: text[x.str] for x in s.label})
         for s in message.sample
     ]
 
-    def plain(one: str) -> str:
-        return one.encode(errors="replace").decode()
+    def replace_surrogates(string: str) -> str:
+        return string.encode(errors="replace").decode()
 
     expected = [
         (
-            [(plain(a), plain(b), c, d) for a, b, c, d in stack],
+            [(replace_surrogates(a), replace_surrogates(b), c, d) for a, b, c, d in stack],
             value,
-            {plain(k): plain(v) for k, v in labels.items()},
+            {replace_surrogates(k): replace_surrogates(v) for k, v in labels.items()},
         )
         for stack, value, labels in given_samples
     ]
-    assert read == expected
+    assert decoded == expected
     assert (message.time_nanos, message.duration_nanos, message.period) == (at, 7, 10)
     assert text[message.default_sample_type] == "cpu"
 
 
-def test_an_import_brings_the_standard_library_only() -> None:
+def test_the_agent_imports_only_the_standard_library() -> None:
+    """Also when it runs; ``-S`` keeps site-packages off the path, so that an import from there would fail."""
     text = (
         "import sys; before = set(sys.modules); from profbucket import agent\n"
-        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names))"
+        "agent.start('http://127.0.0.1:1', 'x', labels={'a': 'b'}, every=0.1, seconds=0.1); agent.stop(0.5)\n"
+        "imported = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(imported - sys.stdlib_module_names))\n"
     )
-    assert python(text).check().text.split() == ["profbucket"]
+    done = program([sys.executable, "-S", "-c", text]).check()
+    assert done.text.split() == ["profbucket"]
+    assert "internal error" not in done.stderr
 
 
 @pytest.fixture
@@ -69,45 +73,43 @@ def stop() -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
-    PROMPT.undo()
+    SWITCH_INTERVAL.restore()
 
 
-def sampled(looks: int, stop: threading.Event, *, pause: float = 0.01) -> Sampler:
-    """What is seen in so many looks of the other threads than this one."""
+def take_samples(count: int, stop: threading.Event) -> Sampler:
+    """Sample the other threads *count* times, then set *stop*."""
     sampler = Sampler([], time.sleep)
-    for _ in range(looks):
-        time.sleep(pause)
-        sampler.look()
-    sampler.look(last=True)
+    for _ in range(count):
+        time.sleep(0.01)
+        sampler.sample()
+    sampler.sample(last=True)
     stop.set()
     return sampler
 
 
-def spent(sampler: Sampler) -> dict[str, int]:
-    """CPU time by function, with all it called."""
-    data = sampler.cpu()
+def cpu_by_function(sampler: Sampler) -> dict[str, int]:
+    """Return the cumulative CPU time of each function, in nanoseconds."""
+    data = sampler.cpu_profile()
     assert data is not None
     message = decode(data).message
     functions = {f.id: message.string_table[f.name].decode() for f in message.function}
-    places = {x.id: functions[x.line[0].function_id] for x in message.location}
-    found: dict[str, int] = {}
+    names_by_location = {x.id: functions[x.line[0].function_id] for x in message.location}
+    nanos: dict[str, int] = {}
     for sample in message.sample:
-        for name in {places[i] for i in sample.location_id}:
-            found[name.rpartition(".")[2]] = found.get(name.rpartition(".")[2], 0) + sample.value[1]
-    return found
+        for name in {names_by_location[i].rpartition(".")[2] for i in sample.location_id}:
+            nanos[name] = nanos.get(name, 0) + sample.value[1]
+    return nanos
 
 
 def work(nanoseconds: int) -> None:
+    """Spend CPU time."""
     end = time.thread_time_ns() + nanoseconds
     while time.thread_time_ns() < end:
         pass
 
 
-def test_bursts_that_end_in_a_wait_are_not_put_down_to_the_wait(stop: threading.Event) -> None:
-    """A thread that gives the interpreter away only where it waits is seen at its work all the same.
-
-    With Python's own switch interval, longer than each burst, all of it would be in the wait.
-    """
+def test_the_cpu_time_of_short_bursts_is_not_attributed_to_the_wait_after_them(stop: threading.Event) -> None:
+    """With Python's default switch interval, longer than each burst, all of it would be in the wait."""
 
     def serve() -> None:
         while not stop.is_set():
@@ -115,27 +117,27 @@ def test_bursts_that_end_in_a_wait_are_not_put_down_to_the_wait(stop: threading.
             stop.wait(0.006)
 
     threading.Thread(target=serve, daemon=True).start()
-    found = spent(sampled(250, stop))
-    assert found["work"] > 0.4 * found["serve"]
+    nanos = cpu_by_function(take_samples(250, stop))
+    assert nanos["work"] > 0.4 * nanos["serve"]
 
 
-def test_time_in_native_code_is_that_of_the_function_that_called(stop: threading.Event) -> None:
+def test_time_in_native_code_counts_for_the_calling_function(stop: threading.Event) -> None:
     text = bytes(1 << 20)
 
     def hashing() -> None:
         import hashlib
 
         while not stop.is_set():
-            hashlib.sha256(text).digest()  # without the interpreter's lock
+            hashlib.sha256(text).digest()  # releases the GIL
 
     thread = threading.Thread(target=hashing, daemon=True)
     thread.start()
-    found = spent(sampled(30, stop))
-    assert found["hashing"] > 0.9 * max(found.values())
+    nanos = cpu_by_function(take_samples(30, stop))
+    assert nanos["hashing"] > 0.9 * max(nanos.values())
 
 
-def test_threads_that_come_and_go_are_counted_and_never_asked_for_again(stop: threading.Event) -> None:
-    """Hundreds of threads end while others are looked at; what they spent is in the profile."""
+def test_short_lived_threads_are_counted(stop: threading.Event) -> None:
+    """Hundreds of threads end during the sampling."""
 
     def short() -> None:
         work(15_000_000)
@@ -150,17 +152,17 @@ def test_threads_that_come_and_go_are_counted_and_never_asked_for_again(stop: th
 
     thread = threading.Thread(target=start, daemon=True)
     thread.start()
-    sampler = sampled(100, stop)
+    sampler = take_samples(100, stop)
     thread.join()
-    assert spent(sampler)["short"] > 0
-    data = sampler.cpu()
+    assert cpu_by_function(sampler)["short"] > 0
+    data = sampler.cpu_profile()
     assert data
     message = decode(data).message
-    named = {message.string_table[label.str] for sample in message.sample for label in sample.label}
-    assert b"Thread (short)" in named  # without the number that makes each another
+    thread_names = {message.string_table[label.str] for sample in message.sample for label in sample.label}
+    assert b"Thread (short)" in thread_names  # without the generated number
 
 
-def test_the_programs_switch_interval_is_as_it_was(stop: threading.Event) -> None:
+def test_the_programs_switch_interval_is_restored(stop: threading.Event) -> None:
     before = sys.getswitchinterval()
 
     def busy() -> None:
@@ -168,19 +170,18 @@ def test_the_programs_switch_interval_is_as_it_was(stop: threading.Event) -> Non
             work(1_000_000)
 
     threading.Thread(target=busy, daemon=True).start()
-    sampler = sampled(20, stop)
-    assert sys.getswitchinterval() < before  # only while it looks
+    sampler = take_samples(20, stop)
+    assert sys.getswitchinterval() < before  # during sampling
     sampler.close()
     assert sys.getswitchinterval() == before
-    PROMPT.set()
+    SWITCH_INTERVAL.lower()
     sys.setswitchinterval(before * 2)  # by the program
-    PROMPT.undo()
+    SWITCH_INTERVAL.restore()
     assert sys.getswitchinterval() == before * 2
     sys.setswitchinterval(before)
 
 
-def test_frames_are_not_held_between_two_looks(stop: threading.Event) -> None:
-    """What a function held is gone when it returns, as without the agent."""
+def test_the_sampler_keeps_no_locals_alive_between_samples(stop: threading.Event) -> None:
 
     class Held:
         pass
@@ -190,11 +191,11 @@ def test_frames_are_not_held_between_two_looks(stop: threading.Event) -> None:
 
     sampler = Sampler([], time.sleep)
     inside, leave, gone = threading.Event(), threading.Event(), threading.Event()
-    found: list[weakref.ref[Held]] = []
+    references: list[weakref.ref[Held]] = []
 
     def holds() -> None:
         held = Held()
-        found.append(weakref.ref(held))
+        references.append(weakref.ref(held))
         inside.set()
         leave.wait()
 
@@ -208,16 +209,16 @@ def test_frames_are_not_held_between_two_looks(stop: threading.Event) -> None:
         thread.start()
         inside.wait()
         for _ in range(20):
-            sampler.look()
+            sampler.sample()
         leave.set()
         gone.wait()
         thread.join()
-        assert found[0]() is None
+        assert references[0]() is None
     finally:
         gc.enable()
 
 
-def test_a_deep_recursion_is_cut_at_its_outer_end(stop: threading.Event) -> None:
+def test_a_deep_stack_is_truncated_at_its_outer_end(stop: threading.Event) -> None:
     def deep(depth: int) -> None:
         if depth:
             deep(depth - 1)
@@ -230,7 +231,7 @@ def test_a_deep_recursion_is_cut_at_its_outer_end(stop: threading.Event) -> None
     try:
         thread = threading.Thread(target=deep, args=(2000,), daemon=True)
         thread.start()
-        data = sampled(20, stop).cpu()
+        data = take_samples(20, stop).cpu_profile()
         thread.join()
     finally:
         sys.setrecursionlimit(limit)
@@ -239,16 +240,16 @@ def test_a_deep_recursion_is_cut_at_its_outer_end(stop: threading.Event) -> None
     assert longest == 512
 
 
-def test_there_is_no_heap_profile_where_nothing_is_traced() -> None:
+def test_without_tracemalloc_there_is_no_heap_profile() -> None:
     assert not tracemalloc.is_tracing()
-    assert heap() is None
+    assert take_heap_profile() is None
 
 
-def test_a_heap_profile_has_what_is_held_by_line(go_pprof: GoPprof, tmp_path: Path) -> None:
+def test_a_heap_profile_has_the_memory_in_use_by_line(go_pprof: GoPprof, tmp_path: Path) -> None:
     tracemalloc.start(10)
     try:
         kept = [bytes(1000) for _ in range(1000)]
-        data = heap()
+        data = take_heap_profile()
     finally:
         tracemalloc.stop()
     assert data is not None

@@ -1,4 +1,4 @@
-"""``profbucket run``: programs under the agent, as they are."""
+"""``profbucket run``: unmodified programs under the agent."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.agent.test_lifecycle import functions
-from tests.support.agent.faulty_collector import Sick, sick
+from tests.support.agent.faulty_collector import FaultyCollector, run_faulty_collector
 from tests.support.agent.programs import SCRIPTS, program
 
 PROGRAM = str(SCRIPTS / "profbucket")
@@ -18,12 +18,13 @@ WORK = (
 
 
 @pytest.fixture
-def stub() -> Iterator[Sick]:
-    with sick() as one:
-        yield one
+def stub() -> Iterator[FaultyCollector]:
+    with run_faulty_collector() as stub:
+        yield stub
 
 
-def run(stub: Sick, *command: str, **settings: str) -> list[str]:
+def run(stub: FaultyCollector, *command: str) -> list[str]:
+    """Return the command that runs *command* under the agent."""
     return [
         PROGRAM,
         "run",
@@ -40,8 +41,9 @@ def run(stub: Sick, *command: str, **settings: str) -> list[str]:
     ]
 
 
-def test_a_program_is_profiled_and_sees_none_of_it(stub: Sick, tmp_path: Path) -> None:
-    """Its arguments, its output and its exit code are its own."""
+def test_a_program_is_profiled_with_its_own_arguments_output_and_exit_code(
+    stub: FaultyCollector, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text(WORK + "work(); print(sys.argv, __name__); sys.exit(7)\n")
     done = program(run(stub, sys.executable, "app.py", "--url", "-x"), cwd=tmp_path)
     assert (done.returncode, done.text) == (7, "['app.py', '--url', '-x'] __main__\n")
@@ -52,28 +54,28 @@ def test_a_program_is_profiled_and_sees_none_of_it(stub: Sick, tmp_path: Path) -
     assert "__main__.work" in functions(cpu.body)
 
 
-def test_a_module_is_run_as_with_m(stub: Sick, tmp_path: Path) -> None:
+def test_a_module_is_run_with_m(stub: FaultyCollector, tmp_path: Path) -> None:
     (tmp_path / "mod.py").write_text(WORK + "work()\n")
     program(run(stub, sys.executable, "-m", "mod"), cwd=tmp_path).check()
     assert any("__main__.work" in functions(post.body) for post in stub.posts if post.type == "cpu")
 
 
-def test_the_sitecustomize_that_was_there_is_run_as_well(stub: Sick, tmp_path: Path) -> None:
+def test_the_programs_own_sitecustomize_is_run_too(stub: FaultyCollector, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('customized')\n")
     command = run(stub, sys.executable, "-c", "import sitecustomize; print(sitecustomize.__file__)")
     done = program(command, cwd=tmp_path, PYTHONPATH=str(tmp_path)).check()
     assert done.text.split() == ["customized", str(tmp_path / "sitecustomize.py")]
 
 
-def test_the_path_of_the_program_is_its_own_but_for_what_starts_the_agent(stub: Sick, tmp_path: Path) -> None:
+def test_the_programs_path_is_unchanged_except_for_the_hook(stub: FaultyCollector, tmp_path: Path) -> None:
     text = "import json, sys; print(json.dumps(sys.path))"
     plain = json.loads(program([sys.executable, "-c", text], cwd=tmp_path, PYTHONPATH="/a").check().text)
     under = json.loads(program(run(stub, sys.executable, "-c", text), cwd=tmp_path, PYTHONPATH="/a").check().text)
     assert [folder for folder in under if not folder.endswith("profbucket/agent/site")] == plain
 
 
-def test_a_python_without_profbucket_is_profiled_too(stub: Sick, tmp_path: Path) -> None:
-    """As that of an application's own environment: nothing need be installed there."""
+def test_a_python_without_profbucket_is_profiled_too(stub: FaultyCollector, tmp_path: Path) -> None:
+    """For example in the virtual environment of an application."""
     text = WORK + "work()\nimport importlib.util; print(importlib.util.find_spec('storage_local'))\n"
     bare = str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
     done = program(run(stub, bare, "-s", "-c", text), cwd=tmp_path, PYTHONPATH="").check()
@@ -81,7 +83,9 @@ def test_a_python_without_profbucket_is_profiled_too(stub: Sick, tmp_path: Path)
     assert any("__main__.work" in functions(post.body) for post in stub.posts if post.type == "cpu")
 
 
-def test_the_key_comes_from_the_environment_and_goes_into_a_header(stub: Sick, tmp_path: Path) -> None:
+def test_the_api_key_is_taken_from_the_environment_and_sent_in_a_header(
+    stub: FaultyCollector, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text(WORK + "work(); import os; print(os.environ['PROFBUCKET_AGENT'])\n")
     done = program(run(stub, sys.executable, "app.py"), cwd=tmp_path, PROFBUCKET_KEY="pb_secret").check()
     assert "pb_secret" not in done.text
@@ -91,21 +95,21 @@ def test_the_key_comes_from_the_environment_and_goes_into_a_header(stub: Sick, t
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--url", "nowhere", "--service", "x", "--", "python"], "not a collector's URL"),
+        (["--url", "nowhere", "--service", "x", "--", "python"], "invalid collector URL"),
         (["--url", "http://h", "--service", "x", "--label", "a", "--", "python"], "label without '='"),
         (["--url", "http://h", "--service", "x", "--", "/no/such/program"], "No such file"),
     ],
 )
-def test_what_cannot_be_run_is_a_sentence(arguments: list[str], sentence: str) -> None:
+def test_a_failure_to_start_is_one_line_on_stderr(arguments: list[str], sentence: str) -> None:
     done = program([PROGRAM, "run", *arguments])
     assert done.returncode == 1
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_an_agent_that_cannot_start_leaves_the_program_alone() -> None:
+def test_an_agent_that_cannot_start_does_not_stop_the_program() -> None:
     text = "print('ran')"
     site = str(Path(__file__).parents[2] / "profbucket" / "agent" / "site")
     done = program([sys.executable, "-c", text], PYTHONPATH=site, PROFBUCKET_AGENT='{"url": "no", "service": "x"}')
     assert done.check().text == "ran\n"
-    assert "the agent is not started: not a collector's URL" in done.stderr
+    assert "the agent is not started: invalid collector URL" in done.stderr

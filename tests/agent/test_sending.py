@@ -1,4 +1,4 @@
-"""Profiles on their way, and a collector that is away."""
+"""The queue of profiles to send, with collectors that fail."""
 
 import logging
 import threading
@@ -17,23 +17,24 @@ from profbucket.model.labels import Matcher
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
-from tests.support.agent.faulty_collector import Sick, sick
+from tests.support.agent.faulty_collector import FaultyCollector, run_faulty_collector
 from tests.support.serving import free_port
 
 KEY = "pb_" + "k" * 43
 
 
 def profile(value: int) -> bytes:
+    """Return a CPU profile of the present with one sample."""
     encoder = Encoder((("cpu", "nanoseconds"),), ("cpu", "nanoseconds"), 10)
     encoder.add([encoder.location(("f", "f.py", 1, 2))], (value,), {})
     return encoder.encode(time.time_ns(), 1)
 
 
 @contextmanager
-def sending(url: str, service: str = "sent", most_bytes: int = 1 << 20, **labels: str) -> Iterator[Outbox]:
-    """An outbox that sends to *url* until the block ends, and tries again soon."""
+def sending(url: str, service: str = "sent", max_bytes: int = 1 << 20, **labels: str) -> Iterator[Outbox]:
+    """Run an outbox that sends to *url* and retries after milliseconds."""
     settings = Settings.create(url, service, labels, KEY)
-    outbox = Outbox(settings, most_bytes=most_bytes, first_wait=0.01)
+    outbox = Outbox(settings, max_bytes=max_bytes, first_backoff_seconds=0.01)
     thread = threading.Thread(target=outbox.run, daemon=True)
     thread.start()
     try:
@@ -45,20 +46,20 @@ def sending(url: str, service: str = "sent", most_bytes: int = 1 << 20, **labels
 
 
 @pytest.fixture
-def stub() -> Iterator[Sick]:
-    with sick() as one:
-        yield one
+def stub() -> Iterator[FaultyCollector]:
+    with run_faulty_collector() as stub:
+        yield stub
 
 
 def stored(url: str, service: str) -> int:
-    """How many CPU profiles the collector has."""
+    """Return how many CPU profiles the collector has."""
     return len(HttpClient(url).find(Query(service, ProfileType.CPU, 0, LATEST)).profiles)
 
 
 def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str) -> None:
-    with sick(collector) as one, sending(one.url, "agents-shop", version="a,b=c d") as outbox:
+    with run_faulty_collector(collector) as stub, sending(stub.url, "agents-shop", version="a,b=c d") as outbox:
         outbox.put("cpu", profile(1))
-        [post] = one.wait_for(lambda posts: len(posts) == 1)
+        [post] = stub.wait_for(lambda posts: len(posts) == 1)
         assert post.headers["Authorization"] == f"Bearer {KEY}"
         outbox.close(time.monotonic() + 60)
         assert outbox.done.wait(60)
@@ -67,47 +68,47 @@ def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str
 
 
 @pytest.mark.parametrize("fault", [500, 503, 429, "lost", "hang"])
-def test_what_fails_for_a_while_is_sent_again_in_the_same_bytes_and_counts_once(
+def test_a_failed_upload_is_retried_with_the_same_bytes_and_stored_once(
     collector: str, fault: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A collector that fails, is busy, hangs, or whose answers are lost: afterwards each profile is there once."""
+    """The collector fails, is busy, hangs, or its responses are lost."""
     service = f"again-{fault}"
-    monkeypatch.setattr("profbucket.agent.sending._SECONDS", 0.5 if fault == "hang" else 15.0)
-    with sick(collector) as one:
-        one.fault = fault
-        with sending(one.url, service) as outbox:
+    monkeypatch.setattr("profbucket.agent.sending._TIMEOUT_SECONDS", 0.5 if fault == "hang" else 15.0)
+    with run_faulty_collector(collector) as stub:
+        stub.fault = fault
+        with sending(stub.url, service) as outbox:
             for value in (1, 2, 3):
                 outbox.put("cpu", profile(value))
-            one.wait_for(lambda posts: len(posts) >= 3)
-            one.fault = ""
-            monkeypatch.setattr("profbucket.agent.sending._SECONDS", 15.0)
-            one.wait_for(lambda posts: len({post.body for post in posts}) == 3)
+            stub.wait_for(lambda posts: len(posts) >= 3)
+            stub.fault = ""
+            monkeypatch.setattr("profbucket.agent.sending._TIMEOUT_SECONDS", 15.0)
+            stub.wait_for(lambda posts: len({post.body for post in posts}) == 3)
             outbox.close(time.monotonic() + 60)
             assert outbox.done.wait(60)
-        assert one.posts[0].body == one.posts[1].body == one.posts[2].body
-        assert one.posts[0].path == one.posts[1].path
+        assert stub.posts[0].body == stub.posts[1].body == stub.posts[2].body
+        assert stub.posts[0].path == stub.posts[1].path
     assert stored(collector, service) == 3
 
 
-def test_a_collector_that_is_gone_is_tried_until_it_is_there_again(
-    collector: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_uploads_are_retried_until_the_collector_is_back(collector: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "profbucket.agent")
     port = free_port()
     with sending(f"http://127.0.0.1:{port}", "gone") as outbox:
         for value in (1, 2, 3):
             outbox.put("cpu", profile(value))
-        while "cannot be reached" not in caplog.text:
+        while "cannot reach" not in caplog.text:
             assert not outbox.done.wait(0.01)
-        with sick(collector, port) as one:
-            one.wait_for(lambda posts: len(posts) == 3)
+        with run_faulty_collector(collector, port) as stub:
+            stub.wait_for(lambda posts: len(posts) == 3)
             outbox.close(time.monotonic() + 60)
             assert outbox.done.wait(60)
     assert stored(collector, "gone") == 3
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 301])
-def test_a_refusal_is_final(stub: Sick, status: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rejected_profile_is_not_retried(
+    stub: FaultyCollector, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     stub.fault = status
     with sending(stub.url) as outbox:
         outbox.put("cpu", profile(1))
@@ -116,10 +117,10 @@ def test_a_refusal_is_final(stub: Sick, status: int, caplog: pytest.LogCaptureFi
         outbox.put("other", profile(2))
         stub.wait_for(lambda posts: len(posts) == 2)
     assert [post.type for post in stub.posts] == ["cpu", "other"]
-    assert f"it answers {status}" in caplog.text
+    assert f"HTTP status {status}" in caplog.text
 
 
-def test_a_profile_that_the_collector_fails_over_does_not_keep_the_others_back(stub: Sick) -> None:
+def test_a_profile_that_makes_the_collector_fail_does_not_block_the_others(stub: FaultyCollector) -> None:
     stub.fault = 500
     with sending(stub.url) as outbox:
         first = profile(1)
@@ -129,8 +130,8 @@ def test_a_profile_that_the_collector_fails_over_does_not_keep_the_others_back(s
     assert sum(post.body == first for post in stub.posts) == 10
 
 
-def test_retry_after_is_waited_for(stub: Sick) -> None:
-    """An answer that says 2 seconds is not followed by a try within these, whatever the own wait is."""
+def test_retry_after_is_honoured(stub: FaultyCollector) -> None:
+    """Even if the backoff is shorter."""
     stub.fault, stub.retry_after = 503, "2"
     with sending(stub.url) as outbox:
         begin = time.monotonic()
@@ -139,14 +140,14 @@ def test_retry_after_is_waited_for(stub: Sick) -> None:
         assert time.monotonic() - begin >= 2
 
 
-def test_what_waits_is_bounded_and_the_oldest_goes_first(stub: Sick, caplog: pytest.LogCaptureFixture) -> None:
-    """The log says so once, and afterwards how many were dropped."""
+def test_a_full_queue_drops_the_oldest_profiles(stub: FaultyCollector, caplog: pytest.LogCaptureFixture) -> None:
+    """Logs it once, and afterwards how many were dropped."""
     stub.fault = 503
     profiles = [profile(value) for value in range(100)]
     caplog.set_level(logging.INFO, "profbucket.agent")
-    with sending(stub.url, most_bytes=10 * len(profiles[0]) + 200) as outbox:
-        for one in profiles:
-            outbox.put("cpu", one)
+    with sending(stub.url, max_bytes=10 * len(profiles[0]) + 200) as outbox:
+        for data in profiles:
+            outbox.put("cpu", data)
         count = len(stub.posts)
         stub.fault = ""
         stub.wait_for(lambda posts: bool(posts) and posts[-1].body == profiles[-1])
@@ -154,19 +155,19 @@ def test_what_waits_is_bounded_and_the_oldest_goes_first(stub: Sick, caplog: pyt
         assert outbox.done.wait(60)
     kept = {post.body for post in stub.posts[count + 1 :]}
     assert kept <= set(profiles[-12:])
-    assert caplog.text.count("profiles are dropped") == 1
-    assert "takes profiles again; " in caplog.text
+    assert caplog.text.count("dropping the oldest profiles") == 1
+    assert "accepts profiles again; " in caplog.text
 
 
-def test_a_collector_that_does_not_answer_is_given_up_in_time(stub: Sick, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("profbucket.agent.sending._SECONDS", 0.2)
+def test_an_unanswered_request_times_out(stub: FaultyCollector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("profbucket.agent.sending._TIMEOUT_SECONDS", 0.2)
     stub.fault = "hang"
     with sending(stub.url) as outbox:
         outbox.put("cpu", profile(1))
         stub.wait_for(lambda posts: len(posts) == 2)
 
 
-def test_keys_are_in_no_log_and_no_text(stub: Sick, caplog: pytest.LogCaptureFixture) -> None:
+def test_keys_are_not_logged_or_shown(stub: FaultyCollector, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     settings = Settings.create(stub.url.replace("//", f"//x:{KEY}@"), "sent", {}, "")
     assert settings.headers["Authorization"].startswith("Basic ")
@@ -174,32 +175,31 @@ def test_keys_are_in_no_log_and_no_text(stub: Sick, caplog: pytest.LogCaptureFix
     with sending(stub.url.replace("//", f"//x:{KEY}@")) as outbox:
         outbox.put("cpu", profile(1))
         stub.wait_for(lambda posts: len(posts) == 1)
-    assert "it answers 401" in caplog.text
+    assert "HTTP status 401" in caplog.text
     assert KEY not in caplog.text + repr(settings) + settings.url
 
 
 @pytest.mark.parametrize(
     "url", ["", "localhost:10100", "ftp://x", "http://", f"x:{KEY}@host", "http://[", "http://h:99999"]
 )
-def test_a_url_that_is_none_is_refused_at_the_start(url: str) -> None:
-    with pytest.raises(Misconfigured, match="not a collector's URL") as refused:
+def test_an_invalid_url_is_an_error_at_start(url: str) -> None:
+    with pytest.raises(Misconfigured) as caught:
         Settings.create(url, "shop")
-    assert KEY not in str(refused.value)
+    assert caught.value.code == "invalid_url"
+    assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ({"service": ""}, "service"),
-        ({"labels": {"": "x"}}, "label without a name"),
+        ({"labels": {"": "x"}}, "label without a key"),
         ({"labels": {"a": "x\n"}}, "control character"),
-        ({"key": "a\nb"}, "characters that are in no key"),
-        ({"every": 5.0, "seconds": 6.0}, "seconds=6.0 of every=5.0"),
+        ({"key": "a\nb"}, "has invalid characters"),
+        ({"every": 5.0, "seconds": 6.0}, "seconds=6.0, every=5.0"),
         ({"seconds": 0.0}, "seconds=0.0"),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused_at_the_start(
-    arguments: dict[str, object], sentence: str
-) -> None:
+def test_an_invalid_argument_is_an_error_at_start(arguments: dict[str, object], sentence: str) -> None:
     with pytest.raises((Misconfigured, Invalid), match=sentence):
         Settings.create("http://localhost", **{"service": "shop", **arguments})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What the agent says of a program is what the program did."""
+"""The accuracy of the agent: profiles compared with the program's own clocks and another profiler."""
 
 import json
 import re
@@ -18,15 +18,15 @@ WORK = ("sixty", "thirty", "ten")
 SECONDS = "4"
 
 
-def shares(spent: dict[str, float]) -> dict[str, float]:
-    """Hundredths of the whole."""
-    whole = sum(spent[name] for name in WORK)
-    return {name: 100 * spent[name] / whole for name in WORK}
+def percentages(spent: dict[str, float]) -> dict[str, float]:
+    """Return the share of each function, in percent."""
+    total = sum(spent[name] for name in WORK)
+    return {name: 100 * spent[name] / total for name in WORK}
 
 
 @pytest.fixture(scope="module")
 def burnt(collector: str) -> dict[str, float]:
-    """Have the program run under the agent; what its own clocks say."""
+    """Run the program under the agent; return the percentages by its own clocks."""
     text = (
         "import sys, runpy; from profbucket import agent;"
         "agent.start(sys.argv.pop(1), 'burn', every=1.5, seconds=1.5);"
@@ -34,33 +34,35 @@ def burnt(collector: str) -> dict[str, float]:
     )
     done = program([sys.executable, "-c", text, collector, str(BURN), SECONDS]).check()
     assert done.stderr == ""
-    return shares(json.loads(done.text))
+    return percentages(json.loads(done.text))
 
 
-def test_shares_of_cpu_are_those_of_the_threads_clocks(
+def test_cpu_percentages_match_the_threads_clocks(
     burnt: dict[str, float], collector: str, go_pprof: GoPprof
 ) -> None:
-    """Within 3 points, by function in `go tool pprof -top` and by thread; who sleeps is not there."""
+    """By function and by thread, within 3 points. A sleeping thread has no CPU time."""
     url = f"{collector}/merge?service=burn&type=cpu&from=now-1h"
     top = go_pprof("-top", "-cum", "-nodefraction=0", url).check().text
     cum = {match[2]: float(match[1]) for match in re.finditer(r"([\d.]+)%\s+__main__\.(\w+)$", top, re.MULTILINE)}
     tags = go_pprof("-tags", url).check().text
     threads = {match[2]: float(match[1]) for match in re.finditer(r"\(\s*([\d.]+)%\): (\w+)", tags)}
-    assert shares(cum) == pytest.approx(burnt, abs=3)
-    assert shares(threads) == pytest.approx(burnt, abs=3)
+    assert percentages(cum) == pytest.approx(burnt, abs=3)
+    assert percentages(threads) == pytest.approx(burnt, abs=3)
     assert burnt == pytest.approx({"sixty": 60, "thirty": 30, "ten": 10}, abs=3)
     assert cum.get("asleep", 0) < 0.5
 
 
-def test_all_that_was_spent_is_there(burnt: dict[str, float], collector: str, go_pprof: GoPprof) -> None:
-    """The sum is that of the program's clocks, but for what was spent between two profiles."""
+def test_total_cpu_time_matches_the_programs_clocks(
+    burnt: dict[str, float], collector: str, go_pprof: GoPprof
+) -> None:
+    """Except for the time between two profiles."""
     top = go_pprof("-top", "-unit=ms", f"{collector}/merge?service=burn&type=cpu&from=now-1h").check().text
-    found = re.search(r"Total samples = (\d+)", top)
-    assert found
-    assert float(SECONDS) * 850 < float(found[1]) < float(SECONDS) * 1200
+    total = re.search(r"Total samples = (\d+)", top)
+    assert total
+    assert float(SECONDS) * 850 < float(total[1]) < float(SECONDS) * 1200
 
 
-def test_a_thread_that_waits_is_in_the_profile_of_time_that_passes(
+def test_a_sleeping_thread_is_in_the_wall_profile(
     burnt: dict[str, float], collector: str, go_pprof: GoPprof
 ) -> None:
     url = f"{collector}/merge?service=burn&type=other&from=now-1h"
@@ -79,8 +81,8 @@ def test_functions_have_files_and_lines(burnt: dict[str, float], collector: str,
     assert seen <= {burn + 1, burn + 2, burn + 3}
 
 
-def test_a_profiler_that_looks_from_outside_agrees(burnt: dict[str, float], tmp_path: Path) -> None:
-    """py-spy, on the same program. It measures time that passes, so that only one thread is to spend at a time."""
+def test_py_spy_agrees(burnt: dict[str, float], tmp_path: Path) -> None:
+    """py-spy samples wall time, so that only one thread may run at a time (``--turns``)."""
     out = tmp_path / "stacks"
     command = [str(SCRIPTS / "py-spy"), "record", "--gil", "--nonblocking", "--format=raw", f"--output={out}"]
     program([*command, "--", sys.executable, str(BURN), SECONDS, "--turns"]).check()
@@ -90,4 +92,4 @@ def test_a_profiler_that_looks_from_outside_agrees(burnt: dict[str, float], tmp_
         for name in WORK:
             if f"{name} (" in stack:
                 spent[name] += int(count)
-    assert shares(spent) == pytest.approx(burnt, abs=8)
+    assert percentages(spent) == pytest.approx(burnt, abs=8)

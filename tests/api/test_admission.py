@@ -86,10 +86,10 @@ def test_a_profile_that_inflates_to_much_more_is_checked_alone(
     seen = []
 
     def watched(data: bytes, limits: Limits) -> Profile:
-        seen.append(ingest._ONE_LARGE.locked())
+        seen.append(ingest._LARGE_LOCK.locked())
         return decode(data, limits)
 
     monkeypatch.setattr(ingest, "decode", watched)
     Collector(open_storage("memory:")).collect("api", ProfileType.CPU, Labels(), data)
     assert seen == [alone]
-    assert not ingest._ONE_LARGE.locked()
+    assert not ingest._LARGE_LOCK.locked()

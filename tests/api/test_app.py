@@ -118,24 +118,24 @@ class TestPost:
         [
             ({"service": ""}, "parameter 'service' is missing or empty"),
             ({"type": ""}, "parameter 'type' is missing or empty"),
-            ({"type": "unknown"}, "no such profile type: 'unknown'; it is one of cpu, heap"),
-            ({"type": "CPU"}, "no such profile type"),
-            ({"labels": "version"}, "a label without '=': 'version'"),
-            ({"labels": "=1"}, "a label without a name"),
+            ({"type": "unknown"}, "unknown profile type 'unknown'; known types: cpu, heap"),
+            ({"type": "CPU"}, "unknown profile type"),
+            ({"labels": "version"}, "label without '=': 'version'"),
+            ({"labels": "=1"}, "label without a key"),
             ({"labels": "a=1,a=2"}, "label 'a' is given twice"),
             ({"labels": "version=1", "version": "2"}, "label 'version' is given twice"),
             ({"labels": "a=%ff"}, "not UTF-8"),
             ({"labels": "a=%00"}, "control character"),
             ({"tab": "a\tb"}, "control character"),
             ({"service": "a\nb"}, "control character"),
-            ({"service": "s" * 4096}, "4096 bytes, escaped, the cap is 200 (PROFBUCKET_MAX_SERVICE_BYTES)"),
-            ({"labels": ",".join(f"k{i}=" for i in range(10_000))}, "the cap is 64 (PROFBUCKET_MAX_LABELS)"),
-            ({"labels": "k=" + "v" * (1 << 20)}, "the cap is 1200 (PROFBUCKET_MAX_LABEL_BYTES)"),
-            ({"created_at": "yesterday"}, "not a time: 'yesterday'; write it as"),
-            ({"created_at": "-1"}, "not a time"),
-            ({"created_at": "9999-01-01T00:00:00"}, "outside 1970 to 2262"),
-            ({"created_at": "1969-12-31T23:59:59"}, "outside 1970 to 2262"),
-            ({"created_at": "9" * 30}, "not a time"),
+            ({"service": "s" * 4096}, "4096 bytes, escaped; the limit is 200 (PROFBUCKET_MAX_SERVICE_BYTES)"),
+            ({"labels": ",".join(f"k{i}=" for i in range(10_000))}, "the limit is 64 (PROFBUCKET_MAX_LABELS)"),
+            ({"labels": "k=" + "v" * (1 << 20)}, "the limit is 1200 (PROFBUCKET_MAX_LABEL_BYTES)"),
+            ({"created_at": "yesterday"}, "invalid time 'yesterday'; write it as"),
+            ({"created_at": "-1"}, "invalid time"),
+            ({"created_at": "9999-01-01T00:00:00"}, "it must be from 1970 to 2262"),
+            ({"created_at": "1969-12-31T23:59:59"}, "it must be from 1970 to 2262"),
+            ({"created_at": "9" * 30}, "invalid time"),
         ],
     )
     def test_bad_parameters_are_named_and_nothing_is_stored(
@@ -190,7 +190,7 @@ class TestPost:
         environ: dict[str, object] = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""} if chunked else {}
         response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=bytes(1001), environ_overrides=environ)
         assert response.status_code == 413
-        assert "the cap is 1000 (PROFBUCKET_MAX_BODY_BYTES)" in error(response)
+        assert "the limit is 1000 (PROFBUCKET_MAX_BODY_BYTES)" in error(response)
 
     def test_a_body_that_ends_before_it_should_is_refused(self, api: Api) -> None:
         """... though what came is a whole profile: its sender was cut off, and knows it has more."""
@@ -327,9 +327,9 @@ class TestFind:
             ({"limit": "-1"}, "limit='-1'"),
             ({"limit": "ten"}, "limit='ten'"),
             ({"limit": "9" * 400}, "limit='999"),
-            ({"labels": "version=~("}, "not a regular expression"),
-            ({"labels": "version"}, "a label without '='"),
-            ({"page": "../../etc/passwd"}, "not a profile's id"),
+            ({"labels": "version=~("}, "invalid regular expression"),
+            ({"labels": "version"}, "label matcher without '='"),
+            ({"page": "../../etc/passwd"}, "invalid profile id"),
             ({"labels": ",".join(f"k{i}=" for i in range(65))}, "PROFBUCKET_MAX_LABELS"),
         ],
     )
@@ -433,7 +433,7 @@ class TestMerge:
     def test_a_limit_over_the_cap_is_refused(self, api: Api) -> None:
         response = api.merge(limit="10001")
         assert response.status_code == 422
-        assert "the cap is 10000 (PROFBUCKET_MAX_MERGE)" in error(response)
+        assert "the limit is 10000 (PROFBUCKET_MAX_MERGE)" in error(response)
 
     @pytest.mark.parametrize("kind", ["trace", "", "unknown", "nonsense"])
     def test_what_cannot_be_merged_is_405_with_the_types_that_can_or_none(self, api: Api, kind: str) -> None:

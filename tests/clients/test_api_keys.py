@@ -34,7 +34,7 @@ from tests.support.go_tool import GoPprof, run
 from tests.support.paths import ROOT
 from tests.support.serving import running, served
 from tests.support.tls import tls_proxy
-from tests.test_auth import OPEN, ROUTES, SECRETS, question
+from tests.test_auth import OPEN, ROUTES, SECRETS, method_and_path
 from tests.test_auth import entry as key_entry
 
 DATA = ROOT / "tests" / "data"
@@ -100,10 +100,14 @@ def test_pprof_compares_two_with_the_key_in_both_urls(keyed: Keyed, go_pprof: Go
 @pytest.mark.parametrize(
     ("secret", "query", "sentence"),
     [
-        ("", {}, "a key is needed: send one as the password in the URL"),
-        ("wrong", {}, "the key that was sent is not known"),
-        (WRITER, {}, "key 'agents' has not the scope 'read': it has write"),
-        (READER, {"service": "billing"}, "key 'people' is for services shop*, nothing, not for 'billing'"),
+        ("", {}, "an API key is required; send it as the password in the URL"),
+        ("wrong", {}, "unknown or revoked API key"),
+        (WRITER, {}, "key 'agents' lacks the scope 'read' (it has: write)"),
+        (
+            READER,
+            {"service": "billing"},
+            "key 'people' is not valid for service 'billing' (valid for: shop*, nothing)",
+        ),
         (READER, {"service": "nothing"}, "nothing found: service=nothing type=cpu"),
     ],
     ids=["none", "unknown", "another scope", "another service", "nothing there"],
@@ -209,7 +213,7 @@ def test_no_key_appears_in_a_log_line_or_an_answer(tmp_path: Path) -> None:
         connection = HTTPConnection(address.hostname or "", address.port, timeout=60)
         missing = "shop-api/cpu/20261122T225107.000000000Z-0123456789abcdef"
         for route, secret in product([*ROUTES, *OPEN], SECRETS.values()):
-            method, path = question(route, missing)
+            method, path = method_and_path(route, missing)
             basic = base64.b64encode(f"x:{secret}".encode()).decode()
             more = "&" if "?" in path else "?"
             for asked, headers in [

@@ -121,7 +121,7 @@ def test_a_real_trace_with_wrong_bytes_is_a_time_still(drawn: st.DataObject) -> 
 
 @pytest.mark.parametrize("data", [b"", b"go 1.26 trace", b"go 1.26 trace\0\0", b"go 1.x trace".ljust(40, b"\0")])
 def test_what_does_not_begin_as_a_trace_is_refused(data: bytes) -> None:
-    with pytest.raises(Invalid, match=r"does not begin with 'go 1\.N trace'"):
+    with pytest.raises(Invalid, match=r"the header 'go 1\.N trace' is missing"):
         started_at(data)
 
 

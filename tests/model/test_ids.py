@@ -1,4 +1,4 @@
-"""Ids and keys: one profile, one id, which needs no escaping anywhere and never leaves its place."""
+"""Profile ids and object keys: unambiguous, URL-safe and stable."""
 
 import re
 import string
@@ -52,7 +52,7 @@ GOOD = "api/cpu/20261122T225107.123456789Z-0123456789abcdef"
 
 class TestServices:
     @given(SERVICES)
-    def test_what_is_escaped_is_unescaped(self, service: str) -> None:
+    def test_escaping_round_trips(self, service: str) -> None:
         assert ids.unescape_service(ids.escape_service(service)) == service
 
     @given(SERVICES)
@@ -63,10 +63,10 @@ class TestServices:
         assert escaped != ids.RESERVED
 
     @given(SERVICES, SERVICES)
-    def test_different_services_have_different_names_and_prefixes(self, one: str, other: str) -> None:
-        if one != other:
-            assert ids.escape_service(one) != ids.escape_service(other)
-            assert not ids.profile_prefix(one).startswith(ids.profile_prefix(other))
+    def test_different_services_have_different_prefixes(self, a: str, b: str) -> None:
+        if a != b:
+            assert ids.escape_service(a) != ids.escape_service(b)
+            assert not ids.profile_prefix(a).startswith(ids.profile_prefix(b))
 
     @pytest.mark.parametrize(
         ("service", "escaped"),
@@ -77,7 +77,7 @@ class TestServices:
             ("größe", "gr~C3~B6~C3~9Fe"),
             ("🔥", "~F0~9F~94~A5"),
             ("~", "~7E"),
-            ("_", "~5F"),  # what lies under "_/" is no service's
+            ("_", "~5F"),  # "_/" is reserved
             ("__", "__"),
             ("_a", "_a"),
             (".", "~2E"),
@@ -87,8 +87,8 @@ class TestServices:
             ("a\0b\n", "a~00b~0A"),
         ],
     )
-    def test_a_service_is_escaped_as_it_always_was(self, service: str, escaped: str) -> None:
-        """The written form is that of objects that are stored already: it cannot change."""
+    def test_the_escaped_form_does_not_change(self, service: str, escaped: str) -> None:
+        """It is part of the keys of stored objects."""
         assert ids.escape_service(service) == escaped
 
     @pytest.mark.parametrize(
@@ -99,12 +99,12 @@ class TestServices:
             *("~ED~A0~80", "~C0~80", "~F4~90~80~80"),  # a surrogate, overlong, beyond Unicode
         ],
     )
-    def test_what_escape_never_writes_is_no_name(self, text: str) -> None:
+    def test_unescaping_rejects_what_escaping_never_returns(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"."):
             ids.unescape_service(text)
 
     @given(st.text(st.sampled_from("~0123456789ABCDEFabcxyz._-/%é")) | st.text())
-    def test_whatever_is_unescaped_is_a_service_or_a_value_error(self, text: str) -> None:
+    def test_any_text_is_unescaped_or_a_value_error(self, text: str) -> None:
         try:
             service = ids.unescape_service(text)
         except ValueError:
@@ -112,31 +112,33 @@ class TestServices:
         assert ids.escape_service(service) == text
 
     @pytest.mark.parametrize(
-        ("service", "sentence"),
+        ("service", "code", "message"),
         [
-            ("", "service is missing"),
-            ("a\nb", r"a control character in the service's name: 'a\\nb'"),
-            ("\0", "a control character"),
-            ("\ud800", "a control character"),
+            ("", "missing_parameter", "service is missing"),
+            ("a\nb", "invalid_service", r"control character in the service name 'a\\nb'"),
+            ("\0", "invalid_service", "control character"),
+            ("\ud800", "invalid_service", "control character"),
             (
                 "x" * 201,
-                r"the service's name has 201 bytes, escaped, the cap is 200 \(PROFBUCKET_MAX_SERVICE_BYTES\)",
+                "max_service_bytes_exceeded",
+                r"the service name has 201 bytes, escaped; the limit is 200 \(PROFBUCKET_MAX_SERVICE_BYTES\)",
             ),
-            ("x" * 4096, "4096 bytes"),
-            ("🔥" * 17, "204 bytes"),
+            ("x" * 4096, "max_service_bytes_exceeded", "4096 bytes"),
+            ("🔥" * 17, "max_service_bytes_exceeded", "204 bytes"),
         ],
     )
-    def test_a_name_that_no_service_can_have_is_invalid_for_a_reason(self, service: str, sentence: str) -> None:
-        with pytest.raises(Invalid, match=sentence):
+    def test_invalid_service_names(self, service: str, code: str, message: str) -> None:
+        with pytest.raises(Invalid, match=message) as caught:
             ids.check_service(service, Limits())
+        assert caught.value.code == code
 
     @pytest.mark.parametrize("service", ["_", "..", "a/b c", "🔥" * 16, "x" * 200])
-    def test_any_other_name_is_a_service_and_fits_into_a_key(self, service: str) -> None:
+    def test_valid_service_names_fit_into_a_file_name(self, service: str) -> None:
         ids.check_service(service, Limits())
         key = ProfileId(service, CPU, NOW, "0" * 16).object_key
         assert all(len(part) <= 240 for part in key.split("/"))
 
-    def test_a_prefix_is_that_of_no_service_whose_name_only_begins_alike(self) -> None:
+    def test_prefixes_end_with_a_slash(self) -> None:
         assert ids.profile_prefix("api") == "api/"
         assert ids.profile_prefix("api", CPU) == "api/cpu/"
         assert ids.profile_prefix("a/b", TRACE) == "a~2Fb/trace/"
@@ -144,33 +146,36 @@ class TestServices:
 
 class TestIds:
     @given(IDS)
-    def test_an_id_is_read_as_it_was_written_and_so_is_its_key(self, one: ProfileId) -> None:
-        assert ProfileId.parse(str(one)) == one
-        assert ProfileId.from_object_key(one.object_key) == one
-        assert one.object_key.removesuffix(".pb.gz").removesuffix(".trace") == str(one)
+    def test_ids_and_object_keys_round_trip(self, profile_id: ProfileId) -> None:
+        assert ProfileId.parse(str(profile_id)) == profile_id
+        assert ProfileId.from_object_key(profile_id.object_key) == profile_id
+        assert profile_id.object_key.removesuffix(".pb.gz").removesuffix(".trace") == str(profile_id)
 
     @given(IDS)
-    def test_an_id_needs_no_escaping_and_can_be_joined_by_plus(self, one: ProfileId) -> None:
-        assert re.fullmatch("[A-Za-z0-9._~/-]+", str(one))
-        assert [part for part in str(one).split("/") if part.startswith(".") or part in ("", "_")] == []
+    def test_ids_need_no_escaping_and_contain_no_plus(self, profile_id: ProfileId) -> None:
+        assert re.fullmatch("[A-Za-z0-9._~/-]+", str(profile_id))
+        assert [part for part in str(profile_id).split("/") if part.startswith(".") or part in ("", "_")] == []
 
     @given(st.lists(st.integers(0, LATEST), min_size=2), SERVICES)
     def test_ids_sort_by_time(self, times: list[int], service: str) -> None:
         ids = [ProfileId(service, CPU, time, "0" * 16) for time in times]
-        assert sorted(map(str, ids)) == [str(one) for one in sorted(ids, key=lambda one: one.created_at)]
+        assert sorted(map(str, ids)) == [str(item) for item in sorted(ids, key=lambda item: item.created_at)]
 
     @given(IDS)
-    def test_the_keys_of_a_service_and_type_begin_with_its_prefix(self, one: ProfileId) -> None:
-        assert one.object_key.startswith(ids.profile_prefix(one.service))
-        assert one.object_key.startswith(ids.profile_prefix(one.service, one.type))
-        assert ids.profile_prefix(one.service, one.type).count("/") == 2
+    def test_object_keys_start_with_the_prefix_of_their_service_and_type(self, profile_id: ProfileId) -> None:
+        assert profile_id.object_key.startswith(ids.profile_prefix(profile_id.service))
+        assert profile_id.object_key.startswith(ids.profile_prefix(profile_id.service, profile_id.type))
+        assert ids.profile_prefix(profile_id.service, profile_id.type).count("/") == 2
 
-    def test_an_id_is_written_as_it_always_was(self) -> None:
-        """The written form is that of objects that are stored already: it cannot change."""
-        one = ProfileId("api", CPU, NOW, "0123456789abcdef")
-        assert str(one) == GOOD
-        assert one.object_key == f"{GOOD}.pb.gz"
-        assert replace(one, type=TRACE).object_key == "api/trace/20261122T225107.123456789Z-0123456789abcdef.trace"
+    def test_the_text_of_an_id_does_not_change(self) -> None:
+        """It is part of the keys of stored objects."""
+        profile_id = ProfileId("api", CPU, NOW, "0123456789abcdef")
+        assert str(profile_id) == GOOD
+        assert profile_id.object_key == f"{GOOD}.pb.gz"
+        assert (
+            replace(profile_id, type=TRACE).object_key
+            == "api/trace/20261122T225107.123456789Z-0123456789abcdef.trace"
+        )
 
     @pytest.mark.parametrize(
         "text",
@@ -191,7 +196,7 @@ class TestIds:
             GOOD.replace("api", "_"),
             GOOD.replace("api", ".."),
             GOOD.replace("api", ""),
-            GOOD.replace("api", "~61pi"),  # the same service, written otherwise
+            GOOD.replace("api", "~61pi"),  # the same service, not in canonical form
             GOOD.replace("api", "%61pi"),
             GOOD.replace("api", "api//"),
             GOOD.replace("cpu", "gpu"),
@@ -219,34 +224,35 @@ class TestIds:
             "\0",
         ],
     )
-    def test_what_is_no_id_is_invalid(self, text: str) -> None:
+    def test_invalid_ids(self, text: str) -> None:
         with pytest.raises(Invalid) as caught:
             ProfileId.parse(text)
+        assert caught.value.code == "invalid_profile_id"
         assert len(str(caught.value)) < 400
         with pytest.raises(Invalid):
             ProfileId.from_object_key(f"{text}.pb.gz")
 
     @given(st.text(st.sampled_from("api/cpu20261122T.Z-~_") | st.characters()))
-    def test_whatever_is_parsed_is_an_id_or_invalid(self, text: str) -> None:
+    def test_any_text_is_an_id_or_invalid(self, text: str) -> None:
         for parse in (ProfileId.parse, ProfileId.from_object_key):
             try:
                 parse(text)
             except Invalid as error:
-                str(error).encode()  # the sentence can be sent
+                str(error).encode()  # the message can be sent
 
     @given(IDS, st.data())
-    def test_an_id_in_which_one_character_is_another_is_another_or_invalid(
-        self, one: ProfileId, data: st.DataObject
+    def test_an_id_with_one_character_changed_is_another_id_or_invalid(
+        self, profile_id: ProfileId, data: st.DataObject
     ) -> None:
-        text = str(one)
+        text = str(profile_id)
         place = data.draw(st.integers(0, len(text) - 1))
         changed = text[:place] + data.draw(st.sampled_from(string.printable)) + text[place + 1 :]
         try:
-            found = ProfileId.parse(changed)
+            parsed = ProfileId.parse(changed)
         except Invalid:
             return
-        assert str(found) == changed
-        assert (found == one) is (changed == text)
+        assert str(parsed) == changed
+        assert (parsed == profile_id) is (changed == text)
 
     @pytest.mark.parametrize(
         "key",
@@ -255,35 +261,35 @@ class TestIds:
             *(f"{GOOD}.PB.GZ", f"{GOOD}.pb.gz.pb.gz", f"{GOOD.replace('cpu', 'trace')}.pb.gz"),
         ],
     )
-    def test_what_is_no_key_of_a_profile_is_invalid(self, key: str) -> None:
+    def test_invalid_object_keys(self, key: str) -> None:
         with pytest.raises(Invalid):
             ProfileId.from_object_key(key)
 
 
 class TestDigest:
-    def test_it_is_that_of_the_objects_that_are_stored_already(self) -> None:
-        """A retried post has the id of the first one, whichever version took that: it cannot change."""
+    def test_the_digest_does_not_change(self) -> None:
+        """A retried upload has the id of the first one, even if another version of the collector stored that."""
         assert ids.profile_digest("api", CPU, Labels.parse("v=1"), NOW, b"data") == "cd47896359c3e950"
 
-    def test_it_tells_apart_whatever_makes_a_profile_another_one(self) -> None:
-        one = ("api", CPU, Labels.parse("a=1,b=2"), NOW, b"data")
+    def test_it_depends_on_everything_that_identifies_a_profile(self) -> None:
+        first = ("api", CPU, Labels.parse("a=1,b=2"), NOW, b"data")
         others = [
-            ("api2", *one[1:]),
-            (one[0], ProfileType.HEAP, *one[2:]),
-            (*one[:2], Labels.parse("a=1,b=3"), *one[3:]),
-            (*one[:2], Labels.parse("a=1"), *one[3:]),
-            (*one[:3], NOW + 1, one[4]),
-            (*one[:4], b"Data"),
-            (*one[:4], b""),
-            (*one[:3], NOW // 10, b"9data"),  # no byte moves from one part to another
+            ("api2", *first[1:]),
+            (first[0], ProfileType.HEAP, *first[2:]),
+            (*first[:2], Labels.parse("a=1,b=3"), *first[3:]),
+            (*first[:2], Labels.parse("a=1"), *first[3:]),
+            (*first[:3], NOW + 1, first[4]),
+            (*first[:4], b"Data"),
+            (*first[:4], b""),
+            (*first[:3], NOW // 10, b"9data"),  # parts are delimited
         ]
-        assert len({ids.profile_digest(*each) for each in [one, *others]}) == 1 + len(others)
+        assert len({ids.profile_digest(*each) for each in [first, *others]}) == 1 + len(others)
 
-    def test_it_is_the_same_for_labels_in_another_order(self) -> None:
+    def test_it_does_not_depend_on_the_order_of_labels(self) -> None:
         assert ids.profile_digest("api", CPU, Labels.parse("b=2,a=1"), NOW, b"") == ids.profile_digest(
             "api", CPU, Labels.parse("a=1,b=2"), NOW, b""
         )
 
     @given(SERVICES, st.integers(0, LATEST), st.binary(max_size=50))
-    def test_it_is_sixteen_hex_digits(self, service: str, created_at: int, data: bytes) -> None:
+    def test_it_has_sixteen_hex_digits(self, service: str, created_at: int, data: bytes) -> None:
         assert re.fullmatch("[0-9a-f]{16}", ids.profile_digest(service, CPU, Labels(), created_at, data))

@@ -161,7 +161,7 @@ def test_unknown_fields_are_no_fault() -> None:
 
 
 def test_too_many_sample_types_are_refused_by_the_name_of_the_cap() -> None:
-    with pytest.raises(TooLarge, match=r"2 sample types, the cap is 1 \(PROFBUCKET_MAX_SAMPLE_TYPES\)"):
+    with pytest.raises(TooLarge, match=r"2 sample types; the limit is 1 \(PROFBUCKET_MAX_SAMPLE_TYPES\)"):
         decode(raw(), Limits(sample_types=1))
 
 
@@ -175,7 +175,7 @@ def test_the_cap_on_inflated_bytes_is_the_last_size_that_passes(over: int) -> No
     limits = Limits(inflated_bytes=5_000_000)
     data = gzip.compress(bytes(limits.inflated_bytes + over))
     if over:
-        with pytest.raises(TooLarge, match=r"the cap is 5000000 \(PROFBUCKET_MAX_INFLATED_BYTES\)"):
+        with pytest.raises(TooLarge, match=r"the limit is 5000000 \(PROFBUCKET_MAX_INFLATED_BYTES\)"):
             inflate(data, limits)
     else:
         assert len(inflate(data, limits)) == limits.inflated_bytes

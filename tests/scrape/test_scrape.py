@@ -21,8 +21,8 @@ from profbucket.model.labels import Matcher
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
-from profbucket.scrape.fetch import Held, fetch, is_guarded
-from profbucket.scrape.scraper import SPREAD_SECONDS, Outcome, _offset, scrape
+from profbucket.scrape.fetch import ByteBudget, fetch, is_guarded
+from profbucket.scrape.scraper import SPREAD_SECONDS, Outcome, _start_offset, scrape
 from profbucket.scrape.targets import PROFILE_TYPES, TARGETS_KEY, Target, parse_targets
 from profbucket.storage.open import open_storage
 from profbucket.times import LATEST
@@ -42,8 +42,8 @@ def target(url: str, **entry: Any) -> Target:
 
 
 def fetched(one: Target, limits: Limits = Limits(), seconds: float = 30, **more: Any) -> bytes:
-    ends = time.monotonic() + seconds
-    return fetch(one, "heap", ends=ends, limits=limits, held=Held(limits), **more)
+    deadline = time.monotonic() + seconds
+    return fetch(one, "heap", deadline=deadline, limits=limits, budget=ByteBudget(limits), **more)
 
 
 def test_a_scrape_stores_what_the_go_program_shows(shop: Path, go_pprof: GoPprof, tmp_path: Path) -> None:
@@ -76,20 +76,20 @@ def test_a_target_is_asked_with_its_headers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (bad.hang, "the time was up"),
-        (bad.drip, "the time was up"),
-        (bad.drip_body, "the time was up"),
+        (bad.hang, "timed out"),
+        (bad.drip, "timed out"),
+        (bad.drip_body, "timed out"),
         (bad.endless, "PROFBUCKET_MAX_BODY_BYTES"),
         (bad.lie, "not a pprof"),
-        (bad.cut, "ends 998 bytes early"),
-        (bad.garbage, "not answer as HTTP has it"),
-        (bad.redirect("http://169.254.169.254/computeMetadata/v1/"), "redirects to another host"),
-        (bad.redirect("http://127.0.0.1:1/", 308), "redirects to another host"),
-        (bad.redirect("//other/"), "redirects to another host"),
-        (bad.redirect("file:///etc/passwd"), "redirects to another host"),
-        (bad.redirect("http://[", 301), "redirects to another host"),
-        (bad.redirect("/again"), "redirects more than 3 times"),
-        (bad.redirect(""), "redirects to another host"),
+        (bad.cut, "ended 998 bytes early"),
+        (bad.garbage, "invalid HTTP response"),
+        (bad.redirect("http://169.254.169.254/computeMetadata/v1/"), "redirect to another host"),
+        (bad.redirect("http://127.0.0.1:1/", 308), "redirect to another host"),
+        (bad.redirect("//other/"), "redirect to another host"),
+        (bad.redirect("file:///etc/passwd"), "redirect to another host"),
+        (bad.redirect("http://[", 301), "redirect to another host"),
+        (bad.redirect("/again"), "more than 3 redirects"),
+        (bad.redirect(""), "redirect to another host"),
         (bad.serve(b""), "no bytes were sent"),
         (bad.serve(gzip.compress(b"x" * 100)), "not a pprof"),
     ],
@@ -98,7 +98,9 @@ def test_a_target_is_asked_with_its_headers(tmp_path: Path) -> None:
 def test_a_target_that_lies_or_hangs_is_a_sentence_and_stores_nothing(
     answer: Callable[..., None], sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("profbucket.scrape.scraper._GRACE", 100.0)  # it is not to be what ends a target's time
+    monkeypatch.setattr(
+        "profbucket.scrape.scraper._GRACE_SECONDS", 100.0
+    )  # it is not to be what ends a target's time
     storage = open_storage("memory:")
     limits = Limits(body_bytes=2_000_000)
     with answering(answer) as asked:
@@ -136,24 +138,24 @@ def test_a_target_whose_name_is_never_found_is_given_up(monkeypatch: pytest.Monk
     import threading
 
     over = threading.Event()
-    monkeypatch.setattr("profbucket.scrape.scraper._GRACE", 0.2)
+    monkeypatch.setattr("profbucket.scrape.scraper._GRACE_SECONDS", 0.2)
     monkeypatch.setattr("profbucket.scrape.scraper.fetch", lambda *_, **__: over.wait())
     one = target("http://127.0.0.1:1", timeout_seconds=1)
     [outcome] = scrape([one], Collector(open_storage("memory:")), spread_seconds=0)
     over.set()
-    assert outcome.failed == {"heap": "the time was up"}
+    assert outcome.failed == {"heap": "timed out"}
 
 
 def test_all_that_is_fetched_at_once_is_bounded() -> None:
     limits = Limits(inflight_bytes=100_000)
-    held = Held(limits)
+    budget = ByteBudget(limits)
     with answering(bad.serve(bytes(80_000))) as asked:
-        ends = time.monotonic() + 30
-        first = fetch(target(asked.url), "heap", ends=ends, limits=limits, held=held)
+        deadline = time.monotonic() + 30
+        first = fetch(target(asked.url), "heap", deadline=deadline, limits=limits, budget=budget)
         with pytest.raises(ProfbucketError, match="PROFBUCKET_MAX_INFLIGHT_BYTES"):
-            fetch(target(asked.url), "heap", ends=ends, limits=limits, held=held)
-        held.give(len(first))
-        assert len(fetch(target(asked.url), "heap", ends=ends, limits=limits, held=held)) == 80_000
+            fetch(target(asked.url), "heap", deadline=deadline, limits=limits, budget=budget)
+        budget.release(len(first))
+        assert len(fetch(target(asked.url), "heap", deadline=deadline, limits=limits, budget=budget)) == 80_000
 
 
 def test_a_profile_without_samples_is_no_failure() -> None:
@@ -200,7 +202,7 @@ def test_a_name_that_leads_to_a_guarded_address_is_refused() -> None:
         fetched(target("http://innocent.example:80"), resolve=resolving("127.0.0.1", "169.254.169.254"))
     with pytest.raises(ProfbucketError, match=r"169\.254\.7\.7 is a link-local"):
         fetched(target("http://169.254.7.7"))
-    with pytest.raises(ProfbucketError, match=r"metadata\.google\.internal is where"):
+    with pytest.raises(ProfbucketError, match=r"metadata\.google\.internal is a cloud metadata service"):
         fetched(target("http://Metadata.Google.Internal."), resolve=resolving("127.0.0.1"))
 
 
@@ -241,7 +243,7 @@ def post(url: str) -> tuple[int, Any]:
 def early(url: str, name: str) -> str:
     """A service of which the function fetches *url* within a second: when in its half minute hangs on both."""
     names = (f"{name}-{number}" for number in count())
-    return next(one for one in names if _offset(target(url, service=one)) * SPREAD_SECONDS < 1)
+    return next(one for one in names if _start_offset(target(url, service=one)) * SPREAD_SECONDS < 1)
 
 
 def test_the_function_scrapes_a_go_program_beside_targets_that_are_not_well(
@@ -284,7 +286,7 @@ def test_the_function_says_what_it_lacks(tmp_path: Path) -> None:
             f"there are no targets: put their list into the bucket as {TARGETS_KEY}",
         )
         open_storage(url).bucket.put(TARGETS_KEY, b"[{}]", {})
-        assert post(function)[1]["error"].startswith("target 1: url=None")
+        assert post(function)[1]["error"].startswith("target 1: url is required")
         with pytest.raises(HTTPError, match="405"):
             urlopen(function)
 
@@ -303,4 +305,4 @@ def test_the_command_scrapes_a_file_of_targets(shop: Path, tmp_path: Path, colle
     assert (done.returncode, len(done.text.split())) == (1, 2)
     assert "Connection refused" in done.stderr
     file.write_text("[]]")
-    assert "not JSON" in program(command).stderr
+    assert "not valid JSON" in program(command).stderr

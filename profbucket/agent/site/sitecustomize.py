@@ -1,6 +1,7 @@
-"""Starts the agent in a program that `profbucket run` has put this directory in front of the path of.
+"""The hook by which `profbucket run` starts the agent in a program: this directory comes first in PYTHONPATH.
 
-Python imports a module of this name before the program begins. The one that would have been imported is, too.
+Python imports the module ``sitecustomize`` at startup. This one also runs the next one on the path, if there is
+one.
 """
 
 import importlib.util
@@ -10,18 +11,17 @@ from pathlib import Path
 _HERE = Path(__file__).resolve().parent
 
 
-def _chain() -> None:
-    """Run the sitecustomize that stands behind this one, if there is any."""
-    behind = [folder for folder in sys.path if Path(folder).resolve() != _HERE]
-    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", behind)
+def _run_next_sitecustomize() -> None:
+    path = [folder for folder in sys.path if Path(folder).resolve() != _HERE]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", path)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
         sys.modules["sitecustomize"] = module
         spec.loader.exec_module(module)
 
 
-def _start() -> None:
-    """Start the agent; profbucket may be installed elsewhere, and is then not left on the program's path."""
+def _start_agent() -> None:
+    """Start the agent. Add the folder of profbucket, which may be another environment, to the path meanwhile."""
     root = str(_HERE.parents[2])
     sys.path.append(root)
     try:
@@ -35,7 +35,7 @@ def _start() -> None:
 
 
 try:
-    _start()
-except Exception as error:  # noqa: BLE001 # the program is to run, profiled or not
+    _start_agent()
+except Exception as error:  # noqa: BLE001 # the program must run, profiled or not
     print(f"profbucket: the agent is not started: {error}", file=sys.stderr)
-_chain()
+_run_next_sitecustomize()

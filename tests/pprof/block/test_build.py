@@ -159,7 +159,7 @@ def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
 def test_a_list_without_members_is_damaged() -> None:
     listed = json.loads(Members.from_metas([make_meta()]).dump())
     listed |= {column: [] for column in ("after", "digest", "series", "size", "measured", "totals")}
-    with pytest.raises(Invalid, match="not the list of a block's members"):
+    with pytest.raises(Invalid, match="invalid list of a block's members"):
         Members.load(json.dumps(listed).encode())
 
 
@@ -168,12 +168,12 @@ def test_the_metadata_bring_a_record_back(stored: tuple[Storage, Block, bytes]) 
     assert from_metadata(block.id, to_metadata(block)) == block
     assert sum(len(name) + len(text) for name, text in to_metadata(block).items()) < 400
     for name in to_metadata(block):
-        with pytest.raises(Invalid, match="not those of a block"):
+        with pytest.raises(Invalid, match="invalid block metadata"):
             from_metadata(
                 block.id,
                 {**to_metadata(block), name: "x" if name != "measures" else ""} if name != "measures" else {},
             )
-    with pytest.raises(Invalid, match="not a block's key"):
+    with pytest.raises(Invalid, match="not the key of a block"):
         from_metadata(block.id.removesuffix(".block"), to_metadata(block))
 
 

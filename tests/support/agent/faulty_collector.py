@@ -1,4 +1,4 @@
-"""A collector that is not well, before one that is."""
+"""A collector with faults, in front of a real one."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from tests.support.serving import running
 
 @dataclass
 class Post:
-    """What was posted."""
+    """A request that was received."""
 
     path: str
     headers: dict[str, str]
@@ -25,73 +25,74 @@ class Post:
 
 
 @dataclass
-class Sick:
-    """Does to each post what :attr:`fault` says: an answer's status, ``lost``, ``hang``, or nothing.
+class FaultyCollector:
+    """A server that handles each post by :attr:`fault`: a status to answer, ``lost``, ``hang``, or none.
 
-    A ``lost`` answer is that of the collector behind it, which nobody sees.
+    Without a fault, the collector *backend* answers. With ``lost``, it stores the post but its response is
+    discarded.
     """
 
     url: str
-    behind: str = ""
+    backend: str = ""
     fault: int | str = ""
     retry_after: str = ""
     posts: list[Post] = field(default_factory=list)
-    came: threading.Condition = field(default_factory=threading.Condition)
+    received: threading.Condition = field(default_factory=threading.Condition)
     over: threading.Event = field(default_factory=threading.Event)
 
     def wait_for(self, enough: Callable[[list[Post]], bool], seconds: float = 60.0) -> list[Post]:
-        """All posts, once there are *enough*."""
-        with self.came:
-            assert self.came.wait_for(lambda: enough(self.posts), seconds), f"only {len(self.posts)} posts came"
+        """Wait until there are *enough* posts, and return them."""
+        with self.received:
+            assert self.received.wait_for(lambda: enough(self.posts), seconds), f"only {len(self.posts)} posts"
             return list(self.posts)
 
     def note(self, post: Post) -> None:
-        with self.came:
+        with self.received:
             self.posts.append(post)
-            self.came.notify_all()
+            self.received.notify_all()
 
-    def pass_on(self, post: Post) -> tuple[int, bytes]:
-        if not self.behind:
+    def forward(self, post: Post) -> tuple[int, bytes]:
+        if not self.backend:
             return 200, b"{}"
-        parts = urlsplit(self.behind)
+        parts = urlsplit(self.backend)
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:
             connection.request("POST", post.path, post.body)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
 
 @contextmanager
-def sick(behind: str = "", port: int = 0) -> Iterator[Sick]:
-    """A collector on this machine until the block ends; *behind* is where posts are passed on to."""
+def run_faulty_collector(backend: str = "", port: int = 0) -> Iterator[FaultyCollector]:
+    """Run a faulty collector on this machine that forwards posts to *backend*."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             post = Post(self.path, dict(self.headers), self.rfile.read(int(self.headers["Content-Length"])))
-            fault = one.fault
-            one.note(post)
+            fault = collector.fault
+            collector.note(post)
             if fault == "hang":
-                one.over.wait()
+                collector.over.wait()
             elif fault == "lost":
-                one.pass_on(post)
+                collector.forward(post)
             else:
-                status, body = one.pass_on(post) if fault == "" else (int(fault), b"no")
+                status, body = collector.forward(post) if fault == "" else (int(fault), b"no")
                 self.send_response(status)
-                if one.retry_after:
-                    self.send_header("Retry-After", one.retry_after)
+                if collector.retry_after:
+                    self.send_header("Retry-After", collector.retry_after)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name it has there
-            """Say nothing."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name in the base class
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
-        one = Sick(f"http://127.0.0.1:{server.server_port}", behind)
+        collector = FaultyCollector(f"http://127.0.0.1:{server.server_port}", backend)
         with running(server):
             try:
-                yield one
+                yield collector
             finally:
-                one.over.set()
+                collector.over.set()

@@ -1,4 +1,4 @@
-"""Programs that run the agent in a process of their own."""
+"""Runs of programs with the agent, each in its own process."""
 
 import os
 import subprocess
@@ -10,22 +10,23 @@ from tests.support.go_tool import Run
 from tests.support.paths import ROOT
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-TIMEOUT = 120.0  # seconds; far more than any takes
+_TIMEOUT_SECONDS = 120.0  # far more than any program takes
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The tests' own, without what it says of a collector or an agent."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "PYTHON"))}
-    return {**kept, "PYTHONPATH": str(ROOT), **settings}
+    """Return the environment of the tests, updated with *settings* and without those of a collector or agent."""
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "PYTHON"))}
+    return {**inherited, "PYTHONPATH": str(ROOT), **settings}
 
 
 def python(text: str, *arguments: str, cwd: Path = ROOT, **settings: str) -> Run:
-    """Run *text* as a program to its end."""
+    """Run *text* as a Python program until it exits."""
     return program([sys.executable, "-c", text, *arguments], cwd=cwd, **settings)
 
 
 def program(command: list[str], *, cwd: Path = ROOT, **settings: str) -> Run:
+    """Run *command* until it exits."""
     done = subprocess.run(
-        command, cwd=cwd, env=environment(**settings), capture_output=True, check=False, timeout=TIMEOUT
+        command, cwd=cwd, env=environment(**settings), capture_output=True, check=False, timeout=_TIMEOUT_SECONDS
     )
     return Run(tuple(command), done.returncode, done.stdout, done.stderr.decode(errors="replace"))
