@@ -88,7 +88,7 @@ class TestServices:
         ],
     )
     def test_the_escaped_form_does_not_change(self, service: str, escaped: str) -> None:
-        """It is part of the keys of stored objects."""
+        """Part of the keys of stored objects."""
         assert ids.escape_service(service) == escaped
 
     @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ class TestIds:
         assert ids.profile_prefix(profile_id.service, profile_id.type).count("/") == 2
 
     def test_the_text_of_an_id_does_not_change(self) -> None:
-        """It is part of the keys of stored objects."""
+        """Part of the keys of stored objects."""
         profile_id = ProfileId("api", CPU, NOW, "0123456789abcdef")
         assert str(profile_id) == GOOD
         assert profile_id.object_key == f"{GOOD}.pb.gz"

@@ -113,7 +113,7 @@ class TestLabels:
         assert str(caught.value).isprintable()
 
     def test_the_text_of_labels_does_not_change(self) -> None:
-        """It is hashed into ids and series, and stored in object metadata."""
+        """Hashed into ids and series, and stored in object metadata."""
         one = labels(("version", "0.0.1"), ("k8s.io/app", "a/b~c ü,=%+!"), ("B", ""), ("é🔥", "x_y-z"))
         assert one.format() == (
             "B=,k8s.io%2Fapp=a%2Fb%7Ec%20%C3%BC%2C%3D%25%2B%21,version=0.0.1,%C3%A9%F0%9F%94%A5=x_y-z"
