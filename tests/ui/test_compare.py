@@ -26,7 +26,7 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_label("Diff flame graph")).to_be_visible()
     wait_until_drawn(page)
-    shop_page.screenshot("comparison")
+    shop_page.screenshot("comparison")  # docs/page.png
     (after, total), (before, base_total) = shop_report("0.0.2"), shop_report("0.0.1")
     percent, base_percent = (
         100 * after[SLOW_FUNCTION].flat / total,
