@@ -198,13 +198,14 @@ export function App() {
   );
 }
 
-// Another service: with the same range and settings, and without anything that names a part of this one's profiles.
+// Returns the changes that switch to another service: the range and the settings stay, everything else is reset.
 function switchService(service: string): Partial<State> {
   const { profileType, labels, diff, baseLabels, baseSelection, selection, groupBy, search } = DEFAULT_STATE;
   const reset = { labels, diff, baseLabels, baseSelection, selection, groupBy, search };
   return { service, ...switchProfileType(profileType), ...reset };
 }
 
+// Returns the changes that switch to another profile type of the same service.
 function switchProfileType(profileType: string): Partial<State> {
   return { profileType, sampleType: "", zoom: "", focus: "" };
 }

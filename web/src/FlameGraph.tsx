@@ -48,7 +48,7 @@ export function FlameGraph(props: Props) {
     if (canvas.current && width) drawFlameGraph(canvas.current, tree, viewport(), style);
   }, [tree, style, viewport, width]);
 
-  // Not after the next paint, when a key may have moved the cursor already.
+  // A layout effect, because a key could move the cursor before useEffect runs.
   useLayoutEffect(() => setCursor(zoomed), [tree, zoomed]);
 
   // Moves to the zoomed frame: in an animation, unless the tree is another one.
@@ -199,7 +199,7 @@ interface TooltipProps {
   children: ComponentChildren;
 }
 
-// Lies on that side of the pointer where there is more room.
+// A tooltip on that side of the pointer that has more room.
 function Tooltip({ x, y, width, height, children }: TooltipProps) {
   const position = {
     ...(x < width / 2 ? { left: `${x + 14}px` } : { right: `${width - x + 14}px` }),

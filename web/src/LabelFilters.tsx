@@ -44,7 +44,7 @@ export function LabelFilters({ title, matchers, details, onChange }: Props) {
           onCancel={() => setEditing(false)}
         />
       ) : (
-        // Without the service's labels, the editor could not suggest any.
+        // Disabled until the labels are known, because the editor begins with the first one.
         <button
           type="button"
           class="small"

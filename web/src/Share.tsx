@@ -11,7 +11,7 @@ interface Props {
   onError: (message: string) => void;
 }
 
-// What takes the selected profiles elsewhere: a link, a command, a file, speedscope.
+// The actions that export the selected profiles: a link, a command, a download, speedscope.
 export function Share({ state, onError }: Props) {
   const [status, setStatus] = useState("");
   const timer = useRef(0);

@@ -22,7 +22,7 @@ interface Props {
   onDrag: (range: TimeRange) => void;
 }
 
-// The values over time, one line a group. Dragging selects a time range.
+// The values over time, one line per group. Dragging selects a time range.
 export function Timeline({ series, sampleType, bands, onDrag }: Props) {
   const plot = useRef<HTMLDivElement>(null);
   const { width, height } = useSize(plot);

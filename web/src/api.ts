@@ -14,7 +14,7 @@ export interface ServiceDetails {
   complete: boolean; // false if there are too many labels to list
 }
 
-// Totals over time: one number a step in *profiles* (their count) and in *values*, by sample type.
+// Totals over time: for each step the number of profiles and, by sample type, the sum of their values.
 export interface Series {
   start: string;
   step: number; // seconds
@@ -63,7 +63,7 @@ export class ApiError extends Error {
     super(message);
   }
 
-  // True if a merge exceeds one of the collector's limits, so that merging fewer profiles helps.
+  // True if a merge exceeds a limit of the collector, so that merging fewer profiles helps.
   get mergeIsTooLarge(): boolean {
     return /^max_merge(_\w+)?_exceeded$/.test(this.code);
   }
@@ -120,7 +120,7 @@ export function fetchServiceDetails(service: string, signal?: AbortSignal): Prom
   return fetchBody("api/0/labels", { service }, signal);
 }
 
-// Fetches the timeline. In a diff it shows both sides, so that the labels of one do not apply.
+// Fetches the timeline. In a diff it shows both sides, and labels are not applied.
 export function fetchSeries(state: State, signal?: AbortSignal): Promise<Series> {
   const { service, profileType, range, labels, diff, groupBy } = state;
   return fetchBody(
@@ -184,7 +184,7 @@ async function request(url: string, signal?: AbortSignal): Promise<Response> {
   throw errorOf(response.status, await response.text());
 }
 
-// Returns the error of an answer. A proxy's answer has no sentence of the collector's: its text is the message.
+// Returns the error of an answer. A proxy's answer is not JSON: its text becomes the message.
 export function errorOf(status: number, text: string): ApiError {
   try {
     const { error, error_code } = JSON.parse(text) as { error?: string; error_code?: string };

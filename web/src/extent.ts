@@ -4,8 +4,8 @@ import { formatSecond, parseTime } from "./times";
 
 const MAX_ROUNDS = 6;
 
-// Finds the time range from the first to the last profile of the state's service and type. It is exact to a step of
-// its timeline: each round asks for a narrower range, in smaller steps, until they stay the same.
+// Finds the time range from the first to the last profile of the state's service and type. It is accurate to a
+// step of the timeline: each round requests a narrower range in smaller steps, until the step stays the same.
 export async function findExtent(state: State): Promise<TimeRange> {
   const { service, profileType } = state;
   let range: TimeRange = { from: "0", to: "now" };

@@ -5,7 +5,7 @@ import { sanitize } from "./names";
 import { OTHER, ROOT, type Tree } from "./tree";
 import { formatPercent, formatSigned, formatValue, fraction } from "./units";
 
-// What values refer to. Lists by side have the comparison first, then the base if there is one.
+// The context in which values are shown. Lists by side hold the comparison, then the base if there is one.
 export interface ValueContext {
   functions: Functions;
   totals: number[]; // by side
@@ -15,13 +15,13 @@ export interface ValueContext {
 
 export const SIDE_NAMES = ["comparison", "base"];
 
-// Returns how much a value differs from the base: as a value, or as a fraction of the total in percentage points.
+// Returns how much a value differs from the base: as a value, or as a fraction of each side's total.
 export function differenceOf(values: readonly number[], context: ValueContext): number {
   const [comparison, base] = comparable(values, context);
   return comparison - base;
 }
 
-// Returns the same from -1 (gone) to 1 (new), relative to the larger of the two.
+// Returns the change from -1 (gone) to 1 (new), relative to the larger of the two values.
 export function relativeChange(values: readonly number[], context: ValueContext): number {
   const [comparison, base] = comparable(values, context);
   return (comparison - base) / (Math.max(Math.abs(comparison), Math.abs(base)) || 1);

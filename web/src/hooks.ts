@@ -33,7 +33,7 @@ export function useFetched<T>(key: string | null, load: (signal: AbortSignal) =>
     );
     return () => controller.abort();
   }, [key]);
-  // What was fetched for another key is never returned as the current value, not even until the effect above runs.
+  // A value of another key is outdated even before the effect above runs.
   if (key === latest.key) return latest.fetched;
   return key === null ? { state: "idle" } : { state: "loading", previous: latestValue(latest.fetched) };
 }

@@ -59,7 +59,7 @@ export class TimelineChart {
     return this.start + step * this.step;
   }
 
-  // Returns the time range from the begin of one step to the last second of another, in any order.
+  // Returns the time range from the beginning of one step to the last second of another, in any order.
   rangeOf(a: number, b: number): TimeRange {
     return {
       from: formatSecond(this.secondsAt(Math.min(a, b))),
@@ -67,7 +67,7 @@ export class TimelineChart {
     };
   }
 
-  // Returns where a time range lies; null for one that is relative or out of sight.
+  // Returns the position of a time range; null if it is relative or outside the plot.
   bandOf(range: TimeRange): { x: number; width: number } | null {
     const from = (parseTime(range.from) - this.start) / this.step;
     const to = (parseTime(range.to) + 1 - this.start) / this.step; // through the end of its last second

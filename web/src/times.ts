@@ -32,7 +32,7 @@ export function formatTick(seconds: number, step: number): string {
   return clock.startsWith("00:00") && step >= 60 ? text.slice(5, 10) : clock;
 }
 
-// Returns a round number of seconds that divides *seconds* by at most *maxTicks* ticks.
+// Returns a round step, in seconds, that divides *seconds* by at most *maxTicks* ticks.
 export function tickStep(seconds: number, maxTicks: number): number {
   const minStep = seconds / Math.max(1, maxTicks);
   return TICK_SECONDS.find((step) => step >= minStep) ?? Math.ceil(minStep / DAY_SECONDS) * DAY_SECONDS;
