@@ -17,11 +17,11 @@ class CollectorProcess:
     It keeps its port when it is started again. The process and its workers append to *log*.
     """
 
-    def __init__(self, storage_url: str, log: Path, scripts: Path = SCRIPTS, **settings: str) -> None:
+    def __init__(self, storage_url: str, log: Path, **settings: str) -> None:
         self.log = log
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._command = [str(scripts / "functions-framework"), "--target", "collector", "--source", str(MAIN)]
+        self._command = [str(SCRIPTS / "functions-framework"), "--target", "collector", "--source", str(MAIN)]
         self._command += ["--host", "127.0.0.1", "--port", str(self.port)]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "FUNCTION_", "K_"))}
         defaults = {"MALLOC_ARENA_MAX": "1", "THREADS": "8"}

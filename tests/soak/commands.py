@@ -78,10 +78,17 @@ class Commands:
         code = os.waitstatus_to_exitcode(status)
         return Result(self._arguments, code, output, errors, peak, time.monotonic() - self._begin)
 
+    def interrupt(self) -> bool:
+        """Kill the running command, if any, from another thread than the one that waits for it."""
+        pid = self._pid
+        if pid:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(pid)
+
     def kill(self) -> Result:
         """Kill the command with SIGKILL."""
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
+        self.interrupt()
         result = self.wait()
         assert result
         return result

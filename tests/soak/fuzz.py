@@ -115,13 +115,14 @@ class Fuzzer:
             self.commands.close()
             self._health.join()
 
-    def run_round(self, number: int) -> Report:
-        """Run the round *number* and return its findings."""
+    def run_round(self, number: int, kind: str = "") -> Report:
+        """Run the round *number*, of a *kind* that its number decides if none is given, and return its findings."""
         self._report = Report()
         self._damaged = False
         self._is_exact = True
         random = Random(f"{self.seed}:{number}")
-        kind = random.choices(tuple(_ROUNDS), weights=[weight for weight, _ in _ROUNDS.values()])[0]
+        drawn = random.choices(tuple(_ROUNDS), weights=[weight for weight, _ in _ROUNDS.values()])[0]
+        kind = kind or drawn
         self._step = kind
         self._report.notes.append(f"a round of kind {kind}")
         begin = time.monotonic()
@@ -160,7 +161,7 @@ class Fuzzer:
         accepted: dict[str, tuple[str, bytes]] = {}
         profiles = real_profiles()
         wanted = random.sample(_READ_TYPES, 2)
-        for post_number in range(random.choice((4, 12, 20))):
+        for post_number in range(random.choice((12, 24, 40))):
             self._step = f"post {post_number}"
             profile_type, raw = random.choice([pair for pair in profiles if pair[0] in wanted])
             roll = random.random()
@@ -554,12 +555,15 @@ def _document(route: str, answer: Answer) -> Any:
         return document
     body = document["body"]
     functions, nodes = body.pop("functions"), body.pop("nodes")
-    names = list(zip(functions["name"], functions["file"], functions["line"], strict=True))
-    paths: list[tuple[Any, ...]] = [()]
+    paths: list[tuple[str, ...]] = [()]
     for parent, function in list(zip(nodes["parent"], nodes["function"], strict=True))[1:]:
-        paths.append((*paths[parent], names[function] if function >= 0 else function))
-    if functions["count"] == len(names) and (-1 not in nodes["function"][1:]):  # not folded: there are no ties
-        body["tree"] = dict(zip(paths, zip(*nodes["values"], strict=True), strict=True))
+        paths.append((*paths[parent], functions["name"][function] if function >= 0 else "other"))
+    if functions["count"] == len(functions["name"]) and -1 not in nodes["function"][1:]:  # what is folded may tie
+        tree = Counter[tuple[int, tuple[str, ...]]]()  # one name may have several files
+        for side, values in enumerate(nodes["values"]):
+            for path, value in zip(paths, values, strict=True):
+                tree[side, path] += value
+        body["tree"] = tree
     return document
 
 
@@ -630,7 +634,8 @@ def fuzz(seconds: float, seed: str, out: Path, *, only: int | None = None, keep_
                         out / f"{seed}-{number}-{len(signatures)}", fuzzer, number, report, finding
                     )
                     print(f"FAILED seed {seed!r} round {number} step {finding.step!r}")
-                    print(f"  {finding.signature}: {finding.detail[:600]}\n  reproducer: {folder}", flush=True)
+                    shown = finding.detail[-400:] if "Traceback" in finding.detail else finding.detail[:400]
+                    print(f"  {finding.signature}: {shown!r}\n  reproducer: {folder}", flush=True)
             if report.findings and keep_going:
                 fuzzer.restart()
             if only is not None:

@@ -249,7 +249,7 @@ def _inline_product(random: Random, message: profile_pb2.Profile) -> None:
     """Put a location with many lines into a stack many times: its frames are the product of both."""
     if not message.function or not message.sample:
         return
-    lines, times = random.choice(((100, 100), (1000, 100), (100, 1000), (1000, 1000), (3000, 3000)))
+    lines, times = random.choice(((100, 100), (1000, 100), (100, 1000), (3000, 3000), (9000, 9000)))
     used = max((location.id for location in message.location), default=0) % 2**62
     location = message.location.add(id=used + 1)
     for number in range(lines):
@@ -297,6 +297,14 @@ def _keep(random: Random, message: profile_pb2.Profile) -> None:
 
 _CONTENT: Sequence[Callable[[Random, profile_pb2.Profile], None]] = (
     *(_set_values, _set_values, _set_times, _set_times, _break_reference, _change_sample_types),
-    *(_change_sample_types, _add_labels, _many_samples, _deep_stack, _inline_product, _set_addresses),
+    *(
+        _change_sample_types,
+        _add_labels,
+        _many_samples,
+        _deep_stack,
+        _inline_product,
+        _inline_product,
+        _set_addresses,
+    ),
     *(_set_strings, _set_comments, _empty, _unpack_strings, _keep, _keep),
 )

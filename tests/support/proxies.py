@@ -29,6 +29,8 @@ class Faults:
     reset: float = 0.0  # the connection is reset before the request is forwarded
     lost: float = 0.0  # the request is forwarded, and the connection reset instead of an answer
     late: float = 0.0  # the request is forwarded after `delay`
+    cut: float = 0.0  # half of an object's content is answered, and the connection closed
+    short: float = 0.0  # half of an object's content is answered as if it were all
     delay: float = 10.0  # seconds
     seed: int = 0
     injected: dict[str, int] = field(default_factory=dict)  # number of each fault
@@ -38,10 +40,10 @@ class Faults:
         self._random = random.Random(self.seed)
 
     def draw(self) -> str:
-        """Return the fault of the next request: ``refused``, ``reset``, ``lost``, ``late`` or ``""``."""
+        """Return the name of the next request's fault, or ``""``."""
         with self._lock:
             roll = self._random.random()
-            for name in ("refused", "reset", "lost", "late"):
+            for name in ("refused", "reset", "lost", "late", "cut", "short"):
                 roll -= getattr(self, name)
                 if roll < 0:
                     self.injected[name] = self.injected.get(name, 0) + 1
@@ -90,8 +92,12 @@ def gcs_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None
             if fault == "lost":
                 self._reset()
                 return
+            size = len(data)
+            if fault in ("cut", "short") and "alt=media" in self.path and self.command == "GET":
+                data = data[: size // 2]
+                self.close_connection = fault == "cut"
             try:
-                self._answer(status, headers, data)
+                self._answer(status, headers, data, size if fault == "cut" else len(data))
             except OSError:
                 self.close_connection = True  # the client has closed the connection
 
@@ -108,11 +114,11 @@ def gcs_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None
             headers = {k: v for k, v in response.getheaders() if k.lower() not in hop_by_hop}
             return response.status, headers, response.read()
 
-        def _answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        def _answer(self, status: int, headers: dict[str, str], data: bytes, size: int | None = None) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(data)))
+            self.send_header("Content-Length", str(len(data) if size is None else size))
             self.end_headers()
             self.wfile.write(data)
 

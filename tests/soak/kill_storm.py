@@ -1,0 +1,459 @@
+"""A storm of kills: processes write, compact and reindex one storage, and are killed at random and started again.
+
+``python -m tests.soak.kill_storm --kills 300 --storage file|gcs [--seed TEXT]``
+
+A collector takes numbered profiles, ``compact`` and ``reindex`` run all the time, and a reader merges. Whatever is
+running is killed with SIGKILL; on the emulators of Cloud Storage and Firestore, a proxy loses, delays, resets and
+truncates answers besides. At every moment each merge is exact and holds everything that was acknowledged, once; a
+profile that was posted without an acknowledgement is there whole or not at all. Behind a last ``reindex`` the same
+holds, and ``fsck`` finds nothing.
+"""
+
+import argparse
+import os
+import re
+import secrets
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory, gettempdir
+from urllib.parse import urlencode
+
+import urllib3
+
+from tests.soak.collector import CollectorProcess
+from tests.soak.commands import Commands, Result
+from tests.soak.http import Answer, get, post
+from tests.soak.numbered import numbered_profile, numbers_in
+from tests.soak.profile_mutations import DAY_BEGIN
+from tests.support.emulators import firestore_emulator, gcs_emulator
+from tests.support.proxies import Counted, Faults, firestore_proxy, gcs_proxy
+
+_PROFILES = "/api/0/profiles"
+_SERVICES = ("storm-a", "storm-b")
+_VALUES = 3  # of the label v
+_HOUR = 3600 * 10**9
+_HOURS = (0, 1, 2, 23, 24, 25, 47, 48)  # since DAY_BEGIN, in which profiles are created
+_POSTS_PER_KILL = 10
+_KILLS_PER_PAUSE = 25
+_COMMAND_TIMEOUT_SECONDS = 300.0
+_SETTLE_ATTEMPTS = 30
+_GRACE_SECONDS = "20"  # replaced blocks are deleted during the storm
+_MEMORY = Path("/dev/shm")
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A profile that was sent, acknowledged or not."""
+
+    number: int
+    service: str
+    value: int
+    created_at: int
+
+    @property
+    def body(self) -> bytes:
+        return numbered_profile(self.number, self.created_at)
+
+
+@dataclass
+class Ledger:
+    """All that was posted, and the ids of what was acknowledged. Used by several threads."""
+
+    posted: dict[int, Posted] = field(default_factory=dict)
+    acknowledged: dict[int, str] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, random: Random) -> Posted:
+        """Return a profile that is new."""
+        with self.lock:
+            number = len(self.posted)
+            created_at = DAY_BEGIN + random.choice(_HOURS) * _HOUR + random.randrange(_HOUR)
+            one = Posted(number, random.choice(_SERVICES), random.randrange(_VALUES), created_at)
+            self.posted[number] = one
+            return one
+
+    def acknowledge(self, one: Posted, profile_id: str) -> None:
+        with self.lock:
+            self.acknowledged[one.number] = profile_id
+
+    def numbers(self, wanted: Callable[[Posted], bool], *, acknowledged: bool) -> set[int]:
+        """Return the numbers of those that are *wanted*, of all or of those that were acknowledged."""
+        with self.lock:
+            numbers = self.acknowledged if acknowledged else self.posted
+            return {number for number in numbers if wanted(self.posted[number])}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Parameters of a merge, and which profiles it is of."""
+
+    service: str
+    parameters: Mapping[str, object]
+    wanted: Callable[[Posted], bool]
+
+
+def selections() -> Iterator[Selection]:
+    """Yield the merges that are checked: of everything, by label, by time, and by both."""
+    middle = DAY_BEGIN + 24 * _HOUR + _HOUR // 2
+    for service in _SERVICES:
+        yield Selection(service, {"from": 0}, lambda one, s=service: one.service == s)  # type: ignore[misc]
+        for value in range(_VALUES):
+            yield Selection(
+                service,
+                {"from": 0, "v": value},
+                lambda one, s=service, v=value: one.service == s and one.value == v,  # type: ignore[misc]
+            )
+        until = {"from": 0, "to": _timestamp(middle)}
+        yield Selection(
+            service,
+            until,
+            lambda one, s=service: one.service == s and one.created_at <= middle,  # type: ignore[misc]
+        )
+        yield Selection(
+            service,
+            {**until, "labels": "v!=0"},
+            lambda one, s=service: one.service == s and one.created_at <= middle and one.value != 0,  # type: ignore[misc]
+        )
+
+
+class Storm:
+    """The processes, the threads that keep them busy, and the claims."""
+
+    def __init__(self, directory: Path, url: str, seed: str, environment: Mapping[str, str]) -> None:
+        environment = {**environment, "PROFBUCKET_BLOCK_GRACE": _GRACE_SECONDS}
+        self.with_reindex = True
+        self.ledger = Ledger()
+        self.counts = Counter[str]()
+        self.url = url
+        self._random = Random(f"{seed}:storm")
+        self._seed = seed
+        self._collector = CollectorProcess(url, directory / "log", **environment)
+        self._compactor = Commands(directory / "compactor", environment)
+        self._reindexer = Commands(directory / "reindexer", environment)
+        self._posts = threading.Semaphore(0)
+        self._working = threading.Event()  # the threads go on
+        self._over = threading.Event()
+        self._idle = threading.Barrier(5)  # those that pause, and the one that checks
+        self._failures: list[str] = []
+        self._log_position = 0
+
+    @contextmanager
+    def running(self) -> Iterator["Storm"]:
+        """Run the collector and the threads until the block ends."""
+        targets: Sequence[Callable[[], None]] = (
+            lambda: self._repeat(self._write, Random(f"{self._seed}:writer")),
+            lambda: self._repeat(self._read, Random(f"{self._seed}:reader")),
+            lambda: self._repeat(self._compact, Random(f"{self._seed}:compactor")),
+            lambda: self._repeat(self._reindex, Random(f"{self._seed}:reindexer")),
+        )
+        threads = [threading.Thread(target=target, daemon=True) for target in targets]
+        self._collector.start()
+        self._working.set()
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._over.set()
+            self._working.clear()
+            self._idle.abort()
+            self._posts.release(1000)
+            self._compactor.interrupt()
+            self._reindexer.interrupt()
+            for thread in threads:
+                thread.join(60)
+            self._compactor.close()
+            self._reindexer.close()
+            self._collector.kill()
+
+    def kill(self) -> None:
+        """Wait for a moment and kill one of the processes."""
+        self._posts.release(_POSTS_PER_KILL)
+        time.sleep(self._random.choice((0.02, 0.1, 0.3, 0.6)) * self._random.random() * 2)
+        while True:
+            roll = self._random.random()
+            if roll < 0.2:
+                self._collector.kill()
+                self._collector.start()
+                self.counts["collector killed"] += 1
+                return
+            name, commands = ("compact", self._compactor) if roll < 0.65 else ("reindex", self._reindexer)
+            if commands.interrupt():
+                self.counts[f"{name} killed"] += 1
+                return
+            time.sleep(0.01)  # it is between two runs
+
+    def check(self) -> None:
+        """Stop everything, check all claims, and go on. Raise ``AssertionError`` if one does not hold."""
+        self._working.clear()
+        self._posts.release(1000)  # nobody waits for a turn to post
+        if self._random.random() < 0.5:
+            self._compactor.interrupt()
+            self._reindexer.interrupt()
+        self._idle.wait(_COMMAND_TIMEOUT_SECONDS)
+        while self._posts.acquire(blocking=False):
+            pass
+        try:
+            self.verify()
+        finally:
+            self._working.set()
+            self._idle.wait(_COMMAND_TIMEOUT_SECONDS)
+        self._raise_failures()
+
+    def finish(self) -> None:
+        """Check all claims behind the storm: before and after a reindex, and after a compaction."""
+        self._working.clear()
+        self._posts.release(1000)
+        self._idle.wait(_COMMAND_TIMEOUT_SECONDS)
+        self._raise_failures()
+        self.verify()
+        self._settle("reindex", "--storage", self.url)
+        self.verify()
+        self._settle("fsck", "--storage", self.url)
+        self._settle("compact", "--storage", self.url)
+        self.verify()
+        self._settle("reindex", "--storage", self.url)
+        self._settle("fsck", "--storage", self.url)
+        self.verify()
+        self._raise_failures()
+
+    def verify(self) -> None:
+        """Check that merges, lists and single profiles are right while nothing is written."""
+        for selection in selections():
+            acknowledged = self.ledger.numbers(selection.wanted, acknowledged=True)
+            posted = self.ledger.numbers(selection.wanted, acknowledged=False)
+            numbers = self._merge(selection, acknowledged, posted)
+            found = self._find(selection)
+            assert len(found) == len(set(found)), f"{selection.parameters}: find lists a profile twice"
+            assert len(found) == len(numbers), f"{selection.parameters}: {len(found)} found, {len(numbers)} merged"
+            lost = {self.ledger.acknowledged[number] for number in acknowledged} - set(found)
+            assert not lost, f"acknowledged and not found: {sorted(lost)[:10]}"
+        some = sorted(self.ledger.acknowledged.items())
+        for number, profile_id in Random(len(some)).sample(some, min(10, len(some))):
+            answer = self._ask(f"{_PROFILES}/{profile_id}", {})
+            assert answer.status == 200, f"{profile_id}: {answer}"
+            assert answer.body == self.ledger.posted[number].body, f"{profile_id} has other bytes than were posted"
+        self.counts["checks"] += 1
+
+    # What the threads do.
+
+    def _repeat(self, work: Callable[[Random], None], random: Random) -> None:
+        while not self._over.is_set():
+            if not self._working.is_set():
+                try:
+                    self._idle.wait()
+                    self._idle.wait()
+                except threading.BrokenBarrierError:
+                    return
+                continue
+            try:
+                work(random)
+            except Exception as error:  # noqa: BLE001 - it fails the storm
+                self._failures.append(f"{type(error).__name__}: {error}")
+
+    def _write(self, random: Random) -> None:
+        """Post a profile until it is acknowledged, or give it up; sometimes one that was posted before."""
+        self._posts.acquire()
+        if not self._working.is_set():
+            return
+        repeated = self.ledger.posted and random.random() < 0.1
+        one = random.choice(list(self.ledger.posted.values())) if repeated else self.ledger.add(random)
+        for _ in range(random.choice((1, 3, 100))):
+            parameters = {"service": one.service, "type": "cpu", "v": one.value}
+            answer = post(self._collector.port, _PROFILES, one.body, **parameters)
+            self.counts[f"posts answered {answer.status}"] += 1
+            if answer.status == 200:
+                self.ledger.acknowledge(one, answer.json()["body"]["id"])
+                return
+            assert answer.status in (0, 503), f"a post is answered {answer}"
+            time.sleep(0.1)
+
+    def _read(self, random: Random) -> None:
+        """Merge, and check what is there."""
+        selection = random.choice(list(selections()))
+        acknowledged = self.ledger.numbers(selection.wanted, acknowledged=True)
+        answer = self._merge_once(selection)
+        if answer.status in (0, 503):  # killed, or without its storage
+            time.sleep(0.05)
+            return
+        self._check_merge(answer, acknowledged, self.ledger.numbers(selection.wanted, acknowledged=False))
+        time.sleep(0.02)
+
+    def _compact(self, random: Random) -> None:
+        self._run(self._compactor, "compact", "--storage", self.url, *_random_service(random))
+
+    def _reindex(self, random: Random) -> None:
+        command = "reindex" if self.with_reindex and random.random() < 0.8 else "fsck"
+        self._run(self._reindexer, command, "--storage", self.url, *_random_service(random))
+
+    def _run(self, commands: Commands, *arguments: str) -> Result:
+        result = commands.run(*arguments, seconds=_COMMAND_TIMEOUT_SECONDS)
+        self.counts[f"{arguments[0]} ended with {result.code}"] += 1
+        assert not result.has_traceback, f"{arguments}: {result.stderr[-3000:]}"
+        assert result.seconds < _COMMAND_TIMEOUT_SECONDS, f"{arguments}: no end: {result.stderr[-3000:]}"
+        if result.code == 1 and arguments[0] != "fsck":
+            assert not self.url.startswith("file:"), (
+                f"{arguments}: {result.stderr[-3000:]}"
+            )  # no proxy is to blame
+            reason = result.stderr.strip().rpartition("\n")[2]
+            reason = re.sub(r"[0-9a-f]{16}|[0-9TZ.]{10,}|\d+", "N", reason)[:160]
+            self.counts[f"{arguments[0]}: {reason}"] += 1
+        return result
+
+    # Claims.
+
+    def _merge(self, selection: Selection, acknowledged: set[int], posted: set[int]) -> set[int]:
+        answer = self._ask(
+            f"{_PROFILES}/merge", {"service": selection.service, "type": "cpu", **selection.parameters}
+        )
+        return self._check_merge(answer, acknowledged, posted)
+
+    def _merge_once(self, selection: Selection) -> Answer:
+        parameters = {"service": selection.service, "type": "cpu", **selection.parameters}
+        self.counts["merges"] += 1
+        return get(self._collector.port, f"{_PROFILES}/merge?{urlencode(parameters)}")
+
+    def _check_merge(self, answer: Answer, acknowledged: set[int], posted: set[int]) -> set[int]:
+        if answer.status == 404:
+            numbers: set[int] = set()
+        else:
+            assert answer.status == 200, f"a merge is answered {answer}"
+            numbers = numbers_in(answer.body)
+        assert numbers >= acknowledged, f"acknowledged and not merged: {sorted(acknowledged - numbers)[:20]}"
+        assert numbers <= posted, f"merged and never posted: {sorted(numbers - posted)[:20]}"
+        return numbers
+
+    def _find(self, selection: Selection) -> list[str]:
+        found: list[str] = []
+        page: dict[str, object] = {}
+        while True:
+            parameters = {"service": selection.service, **selection.parameters, **page, "limit": 1000}
+            answer = self._ask(_PROFILES, parameters)
+            if answer.status == 404:
+                return found
+            assert answer.status == 200, f"a find is answered {answer}"
+            document = answer.json()
+            found += [profile["id"] for profile in document["body"]]
+            if "next" not in document:
+                return found
+            page = {"page": document["next"]}
+
+    def _ask(self, path: str, parameters: Mapping[str, object]) -> Answer:
+        """Ask until the storage is there, which proxies deny now and then."""
+        for _ in range(_SETTLE_ATTEMPTS):
+            answer = get(self._collector.port, f"{path}?{urlencode(parameters)}" if parameters else path)
+            if answer.status not in (0, 503):
+                break
+            self.counts["answers that were asked for again"] += 1
+            time.sleep(0.1)
+        return answer
+
+    def _settle(self, *arguments: str) -> None:
+        """Run a command until it succeeds, which proxies prevent now and then."""
+        for _ in range(_SETTLE_ATTEMPTS):
+            result = self._run(self._compactor, *arguments)
+            if result.code == 0:
+                return
+            if arguments[0] == "fsck" and result.stdout:  # it has findings
+                break
+        raise AssertionError(f"{arguments}: exit {result.code}: {result.stdout[-2000:]}\n{result.stderr[-2000:]}")
+
+    def _raise_failures(self) -> None:
+        log = self._collector.log.read_text(errors="replace")
+        if "Traceback" in log:
+            begin = log.index("Traceback")
+            self._failures.append(f"the collector logged {log[begin - 300 : begin + 5000]}")
+        assert not self._failures, "\n".join(dict.fromkeys(self._failures))[:6000]
+
+    def tell(self) -> str:
+        """Return a summary."""
+        counts = "\n".join(f"  {name}: {count}" for name, count in sorted(self.counts.items()))
+        return f"{len(self.ledger.posted)} posted, {len(self.ledger.acknowledged)} acknowledged\n{counts}"
+
+
+def _random_service(random: Random) -> Sequence[str]:
+    return ("--service", random.choice(_SERVICES)) if random.random() < 0.3 else ()
+
+
+def _timestamp(nanoseconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanoseconds // 10**9))
+
+
+@contextmanager
+def directory_storage(directory: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """A directory; gives its URL and the environment of the processes."""
+    yield f"file://{directory}/profiles", {}
+
+
+@contextmanager
+def emulated_storage(directory: Path, seed: str) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Emulators of Cloud Storage and Firestore behind proxies that spoil some of the answers."""
+    number = Random(seed).getrandbits(32)
+    common = {"refused": 0.01, "reset": 0.01, "lost": 0.02, "late": 0.01, "delay": 1.0}
+    gcs_faults = Faults(**common, cut=0.02, short=0.02, seed=number)  # type: ignore[arg-type]
+    firestore_faults = Faults(**common, seed=number + 1)  # type: ignore[arg-type]
+    with ExitStack() as stack:
+        gcs = stack.enter_context(gcs_emulator(directory / "gcs.log"))
+        firestore = stack.enter_context(firestore_emulator(directory / "firestore.log"))
+        answer = urllib3.request("POST", f"{gcs}/storage/v1/b?project=_", json={"name": "storm"})
+        assert answer.status == 200, answer.data
+        environment = {
+            "STORAGE_EMULATOR_HOST": stack.enter_context(gcs_proxy(gcs, Counted(), gcs_faults)),
+            "FIRESTORE_EMULATOR_HOST": stack.enter_context(
+                firestore_proxy(firestore, Counted(), firestore_faults)
+            ),
+        }
+        yield "gs://storm?project=storm", environment
+        print(f"faults of Cloud Storage: {gcs_faults.seen}\nfaults of Firestore: {firestore_faults.seen}")
+
+
+def run(kills: int, storage: str, seed: str, *, with_reindex: bool = True) -> int:
+    """Run a storm and return its exit code."""
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with TemporaryDirectory(prefix="profbucket-storm-", dir=memory) as temporary:
+        directory = Path(temporary)
+        opened = directory_storage(directory) if storage == "file" else emulated_storage(directory, seed)
+        begin = time.monotonic()
+        with opened as (url, environment), Storm(directory, url, seed, environment).running() as storm:
+            storm.with_reindex = with_reindex
+            number = 0
+            try:
+                for number in range(1, kills + 1):
+                    storm.kill()
+                    if number % _KILLS_PER_PAUSE == 0:
+                        storm.check()
+                        print(f"{number} kills, {time.monotonic() - begin:.0f} s: {storm.tell()}", flush=True)
+                storm.finish()
+            except (AssertionError, threading.BrokenBarrierError) as error:
+                print(f"FAILED seed {seed!r} storage {storage} after {number} kills: {error!r}\n{error}")
+                print(storm.tell())
+                kept = Path(gettempdir()) / f"profbucket-storm-{storage}-{seed}"
+                shutil.copytree(directory, kept, dirs_exist_ok=True)
+                print(f"the storage and the logs are kept in {kept}")
+                return 1
+        print(
+            f"seed {seed!r} storage {storage}: {kills} kills in {time.monotonic() - begin:.0f} s\n{storm.tell()}"
+        )
+    return 0
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak.kill_storm", description=__doc__)
+    parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--storage", choices=("file", "gcs"), default="file")
+    parser.add_argument("--seed", default=secrets.token_hex(4))
+    parser.add_argument("--without-reindex", action="store_true", help="run only fsck during compactions")
+    options = parser.parse_args(arguments)
+    return run(options.kills, options.storage, options.seed, with_reindex=not options.without_reindex)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
