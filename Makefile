@@ -16,7 +16,7 @@ EXTRAS := $(or $(strip $(EXTRAS)),server)
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-web test-ui check lint types format proto ui requirements test-data bench clean
+.PHONY: help serve test test-web test-ui check soak lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -36,6 +36,16 @@ test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium;
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
 check: lint types test test-web test-ui ## run everything that CI runs: lint, types, tests
+
+SOAK_SECONDS ?= 600
+SOAK_KILLS ?= 300
+
+soak: $(VENV)/.dev ## fuzz for ten minutes and kill processes 1,200 times, which takes an hour; SOAK_SECONDS=… SOAK_KILLS=…
+	$(BIN)/python -m tests.soak.fuzz --seconds $(SOAK_SECONDS)
+	for storage in file gcs file gcs; do \
+	  $(BIN)/python -m tests.soak.kill_storm --kills $(SOAK_KILLS) --storage $$storage || exit 1; \
+	done
+	[ ! -d ../shared/cases ] || $(BIN)/python -m tests.soak.run_cases ../shared/cases
 
 lint: $(VENV)/.dev ## run ruff: style, imports, likely bugs
 	$(BIN)/ruff check .

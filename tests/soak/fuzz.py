@@ -116,7 +116,7 @@ class Fuzzer:
             self._health.join()
 
     def run_round(self, number: int, kind: str = "") -> Report:
-        """Run the round *number*, of a *kind* that its number decides if none is given, and return its findings."""
+        """Run the round *number* and return its findings. Its number decides the *kind* if none is given."""
         self._report = Report()
         self._damaged = False
         self._is_exact = True

@@ -34,7 +34,7 @@ from tests.soak.http import Answer, get, post
 from tests.soak.numbered import numbered_profile, numbers_in
 from tests.soak.profile_mutations import DAY_BEGIN
 from tests.support.emulators import firestore_emulator, gcs_emulator
-from tests.support.proxies import Counted, Faults, firestore_proxy, gcs_proxy
+from tests.support.proxies import Faults, TrafficCounter, firestore_proxy, gcs_proxy
 
 _PROFILES = "/api/0/profiles"
 _SERVICES = ("storm-a", "storm-b")
@@ -177,7 +177,8 @@ class Storm:
     def kill(self) -> None:
         """Wait for a moment and kill one of the processes."""
         self._posts.release(_POSTS_PER_KILL)
-        time.sleep(self._random.choice((0.02, 0.1, 0.3, 0.6)) * self._random.random() * 2)
+        pause = self._random.choice((0.02, 0.1, 0.3, 0.6)) * self._random.random() * 2
+        time.sleep(pause if self.url.startswith("file:") else 3 * pause)
         while True:
             roll = self._random.random()
             if roll < 0.2:
@@ -406,13 +407,13 @@ def emulated_storage(directory: Path, seed: str) -> Iterator[tuple[str, Mapping[
         answer = urllib3.request("POST", f"{gcs}/storage/v1/b?project=_", json={"name": "storm"})
         assert answer.status == 200, answer.data
         environment = {
-            "STORAGE_EMULATOR_HOST": stack.enter_context(gcs_proxy(gcs, Counted(), gcs_faults)),
+            "STORAGE_EMULATOR_HOST": stack.enter_context(gcs_proxy(gcs, TrafficCounter(), gcs_faults)),
             "FIRESTORE_EMULATOR_HOST": stack.enter_context(
-                firestore_proxy(firestore, Counted(), firestore_faults)
+                firestore_proxy(firestore, TrafficCounter(), firestore_faults)
             ),
         }
         yield "gs://storm?project=storm", environment
-        print(f"faults of Cloud Storage: {gcs_faults.seen}\nfaults of Firestore: {firestore_faults.seen}")
+        print(f"faults of Cloud Storage: {gcs_faults.injected}\nfaults of Firestore: {firestore_faults.injected}")
 
 
 def run(kills: int, storage: str, seed: str, *, with_reindex: bool = True) -> int:
