@@ -11,6 +11,7 @@ import pytest
 from profbucket.api.openapi import render
 from profbucket.api.routes import ROUTES, Role
 from profbucket.config import Config
+from profbucket.errors import CODES
 from profbucket.limits import Limits
 from profbucket.times import parse_time
 from tests.support.console import mask_numbers, parse_console, run_console
@@ -67,6 +68,11 @@ def test_every_status_is_explained() -> None:
     assert rows == sorted(
         {status for one in OPERATIONS.values() for status in one["responses"] if status >= "400"}
     )
+
+
+def test_every_error_code_is_listed() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|$", REFERENCE.partition("| error code |")[2], re.MULTILINE)
+    assert dict(rows) == CODES
 
 
 def test_every_example_of_a_time_is_valid() -> None:

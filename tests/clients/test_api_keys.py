@@ -1,4 +1,4 @@
-"""Keys on their way: in the URLs that an agent and ``go tool pprof`` are given, and nowhere else."""
+"""API keys in the URLs of an agent and of ``go tool pprof``, and nowhere else."""
 
 import base64
 import json
@@ -46,21 +46,21 @@ ENTRIES = [
 
 
 @dataclass(frozen=True, slots=True)
-class Keyed:
-    """A collector with keys, with and without TLS, that holds two versions of the shop, and its log."""
+class KeyedCollector:
+    """A collector with API keys and two versions of the shop: its URL, its address with TLS, and its log."""
 
     url: str
     address: str
     log: Path
 
     def merge(self, secret: str, **query: str) -> str:
-        """What ``go tool pprof`` is given."""
-        asked = urlencode({"service": "shop", "type": "cpu", "from": "0", **query})
-        return f"https+insecure://x:{secret}@{self.address}/api/0/profiles/merge?{asked}"
+        """Return the URL of a merge for ``go tool pprof``."""
+        parameters = urlencode({"service": "shop", "type": "cpu", "from": "0", **query})
+        return f"https+insecure://x:{secret}@{self.address}/api/0/profiles/merge?{parameters}"
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     directory = tmp_path_factory.mktemp("keyed")
     log = directory / "log"
     with (
@@ -70,65 +70,61 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
         for version in ("0.0.1", "0.0.2"):
             data = (DATA / f"shop-{version}" / "cpu-1.pb.gz").read_bytes()
             query = urlencode({"service": "shop", "type": "cpu", "version": version})
-            answer = urllib3.request(
+            response = urllib3.request(
                 "POST", f"{url}/api/0/profiles?{query}", body=data, headers={"X-Api-Key": WRITER}
             )
-            assert answer.status == 200, answer.data
-        yield Keyed(url, address, log)
+            assert response.status == 200, response.data
+        yield KeyedCollector(url, address, log)
     text = log.read_text()
     assert "people" in text
     assert not [secret for secret in (WRITER, READER) if secret in text]
 
 
-def test_an_agent_posts_with_the_key_in_its_url(keyed: Keyed, shop: Path) -> None:
-    """... which is how profefe's agent is told of one: its collector's address has a userinfo."""
+def test_an_agent_posts_with_the_key_in_its_url(keyed: KeyedCollector, shop: Path) -> None:
+    """profefe's agent has no other place for a key."""
     collector = keyed.url.replace("//", f"//x:{WRITER}@")
-    answers = run(str(shop), "-collector", collector, "-service", "shop-of-agent", "-cpu-seconds", "0.05").check()
-    assert {json.loads(line)["code"] for line in answers.text.splitlines()} == {200}
+    output = run(str(shop), "-collector", collector, "-service", "shop-of-agent", "-cpu-seconds", "0.05").check()
+    assert {json.loads(line)["code"] for line in output.text.splitlines()} == {200}
 
 
-def test_pprof_reads_with_the_key_in_its_url(keyed: Keyed, go_pprof: GoPprof) -> None:
+def test_pprof_reads_with_the_key_in_its_url(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
     assert "main.priceCart" in go_pprof("-top", keyed.merge(READER)).check().text
 
 
-def test_pprof_compares_two_with_the_key_in_both_urls(keyed: Keyed, go_pprof: GoPprof) -> None:
+def test_pprof_compares_two_merges_with_the_key_in_both_urls(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
     before, after = keyed.merge(READER, version="0.0.1"), keyed.merge(READER, version="0.0.2")
     top = go_pprof("-top", "-nodecount=1", "-base", before, after).check().text.splitlines()
     assert top[-1].endswith(" main.priceCart")
 
 
 @pytest.mark.parametrize(
-    ("secret", "query", "sentence"),
+    ("secret", "query", "code"),
     [
-        ("", {}, "an API key is required; send it as the password in the URL"),
-        ("wrong", {}, "unknown or revoked API key"),
-        (WRITER, {}, "key 'agents' lacks the scope 'read' (it has: write)"),
-        (
-            READER,
-            {"service": "billing"},
-            "key 'people' is not valid for service 'billing' (valid for: shop*, nothing)",
-        ),
-        (READER, {"service": "nothing"}, "nothing found: service=nothing type=cpu"),
+        ("", {}, "missing_api_key"),
+        ("wrong", {}, "unknown_api_key"),
+        (WRITER, {}, "missing_scope"),
+        (READER, {"service": "billing"}, "service_denied"),
+        (READER, {"service": "nothing"}, "not_found"),
     ],
-    ids=["none", "unknown", "another scope", "another service", "nothing there"],
+    ids=["none", "unknown", "another scope", "another service", "nothing found"],
 )
-def test_pprof_prints_why_a_key_does_not_open(
-    keyed: Keyed, go_pprof: GoPprof, secret: str, query: dict[str, str], sentence: str
+def test_pprof_prints_why_a_key_is_rejected(
+    keyed: KeyedCollector, go_pprof: GoPprof, secret: str, query: dict[str, str], code: str
 ) -> None:
-    done = go_pprof("-top", keyed.merge(secret, **query))
-    assert done.returncode != 0
-    assert sentence in done.stderr
+    result = go_pprof("-top", keyed.merge(secret, **query))
+    assert result.returncode != 0
+    assert code in result.stderr
 
 
 class TestRedirect:
-    """A large answer lies on another host, which needs no key and gets none."""
+    """A redirect of a large response to another host, which must not get the key."""
 
     @dataclass(slots=True)
-    class Elsewhere:
-        """The other host, which serves *bucket* and keeps what it was sent."""
+    class OtherHost:
+        """A host that serves *bucket* and records its requests."""
 
         bucket: MemoryBucket
-        seen: list[tuple[str, Message]] = field(default_factory=list)
+        requests: list[tuple[str, Message]] = field(default_factory=list)
         port: int = 0
 
     class Bucket(MemoryBucket):
@@ -138,31 +134,31 @@ class TestRedirect:
             return f"http://localhost:{self.port}/{object_key}?signature=s"
 
     @pytest.fixture
-    def elsewhere(self) -> Iterator[Elsewhere]:
+    def other_host(self) -> Iterator[OtherHost]:
         bucket = self.Bucket()
-        seen: list[tuple[str, Message]] = []
+        requests: list[tuple[str, Message]] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                seen.append((self.requestline, self.headers))
+                requests.append((self.requestline, self.headers))
                 data = bucket.get(urlsplit(self.path).path[1:])
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as its base has it
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
                 pass
 
         with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             bucket.port = server.server_address[1]
             with running(server):
-                yield self.Elsewhere(bucket, seen, bucket.port)
+                yield self.OtherHost(bucket, requests, bucket.port)
 
     @pytest.fixture
-    def collector(self, elsewhere: Elsewhere) -> Iterator[str]:
-        """A collector that has a large profile in the other host's bucket."""
-        storage = Storage(elsewhere.bucket, MemoryIndex())
+    def collector(self, other_host: OtherHost) -> Iterator[str]:
+        """A collector with a large profile in the other host's bucket."""
+        storage = Storage(other_host.bucket, MemoryIndex())
         data = (DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes()
         Collector(storage).collect("shop", ProfileType.CPU, Labels(), data)
         limits = Limits(answer_bytes=100)
@@ -174,34 +170,34 @@ class TestRedirect:
         server.server_close()
 
     def test_pprof_follows_it_without_the_key(
-        self, elsewhere: Elsewhere, collector: str, go_pprof: GoPprof, tmp_path: Path
+        self, other_host: OtherHost, collector: str, go_pprof: GoPprof, tmp_path: Path
     ) -> None:
         with tls_proxy(collector, tmp_path) as address:
-            top = go_pprof("-top", Keyed("", address, tmp_path).merge(READER)).check()
+            top = go_pprof("-top", KeyedCollector("", address, tmp_path).merge(READER)).check()
         assert "main.priceCart" in top.text
-        self.check_seen(elsewhere)
+        self.check_seen(other_host)
 
     @pytest.mark.parametrize("form", ["{scheme}x:{key}@{host}", "{scheme}{host}"])
     def test_the_command_line_follows_it_without_the_key(
-        self, elsewhere: Elsewhere, collector: str, form: str
+        self, other_host: OtherHost, collector: str, form: str
     ) -> None:
         url = form.format(scheme="http://", key=READER, host=collector.removeprefix("http://"))
         assert HttpClient(url, READER).merge(Query("shop", ProfileType.CPU, 0, LATEST))[:2] == b"\x1f\x8b"
-        self.check_seen(elsewhere)
+        self.check_seen(other_host)
 
     @staticmethod
-    def check_seen(elsewhere: Elsewhere) -> None:
-        ((line, headers),) = elsewhere.seen
+    def check_seen(other_host: OtherHost) -> None:
+        ((line, headers),) = other_host.requests
         assert line.startswith("GET /_/results/")
         assert "Authorization" not in headers
         assert not [text for text in (line, str(headers)) if READER in text]
 
 
-def test_no_key_appears_in_a_log_line_or_an_answer(tmp_path: Path) -> None:
-    """... of a collector that says all it can, however a key is sent, to whatever route, known or not."""
+def test_no_key_appears_in_a_log_line_or_a_response(tmp_path: Path) -> None:
+    """Neither at the level DEBUG, on any route, in any way of sending the key."""
     keys = [*(key_entry(scope, [scope], ["shop-*"]) for scope in Scope), key_entry("all", list(Scope))]
     log = tmp_path / "log"
-    answers = []
+    responses = []
     with served(
         f"file://{tmp_path}/profiles",
         log,
@@ -215,22 +211,22 @@ def test_no_key_appears_in_a_log_line_or_an_answer(tmp_path: Path) -> None:
         for route, secret in product([*ROUTES, *OPEN], SECRETS.values()):
             method, path = method_and_path(route, missing)
             basic = base64.b64encode(f"x:{secret}".encode()).decode()
-            more = "&" if "?" in path else "?"
-            for asked, headers in [
+            separator = "&" if "?" in path else "?"
+            for target, headers in [
                 (path, {"Authorization": f"Bearer {secret}"}),
                 (path, {"Authorization": f"Basic {basic}"}),
                 (path, {"X-Api-Key": secret}),
-                (f"{path}{more}key={secret}", {}),
+                (f"{path}{separator}key={secret}", {}),
                 (f"http://x:{secret}@{address.netloc}{path}", {}),
             ]:
-                connection.request(method, asked, pprof() if method == "POST" else None, headers)
-                answer = connection.getresponse()
-                answers.append(f"{answer.status} {answer.headers} {answer.read()!r}")
+                connection.request(method, target, pprof() if method == "POST" else None, headers)
+                response = connection.getresponse()
+                responses.append(f"{response.status} {response.headers} {response.read()!r}")
         connection.close()
     text = log.read_text()
-    assert len({answer[:3] for answer in answers}) >= 4
+    assert len({response[:3] for response in responses}) >= 4
     assert '"key": "all"' in text
     for secret in SECRETS.values():
         for form in (secret, base64.b64encode(f"x:{secret}".encode()).decode()):
             assert form not in text
-            assert not [answer for answer in answers if form in answer]
+            assert not [response for response in responses if form in response]

@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 from profbucket.api.app import create_app
 from profbucket.api.routes import PROFILES
 from profbucket.config import Config
+from profbucket.errors import CODES
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
@@ -106,9 +107,11 @@ def error(response: TestResponse) -> str:
 
 
 def error_code(response: TestResponse) -> str:
-    """Return the stable code of an error, after checking the envelope."""
+    """Return the stable code of an error, after checking the envelope and that the code is registered."""
     error(response)
-    return str(json.loads(response.data)["error_code"])
+    code = str(json.loads(response.data)["error_code"])
+    assert code in CODES or code in {Limits.code(name) for name in Limits.__slots__}
+    return code
 
 
 def comments(response: TestResponse) -> list[str]:
