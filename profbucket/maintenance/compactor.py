@@ -176,7 +176,7 @@ class Compactor:
         chunk: list[Block] = []
         for block in blocks_to_merge:
             extended = [*chunk, block]
-            size, count = sum(one.ends[-1] for one in extended), sum(one.count for one in extended)
+            size, count = sum(item.ends[-1] for item in extended), sum(item.count for item in extended)
             if chunk and (size > self._limits.block_bytes or count > self._limits.block):
                 yield chunk
                 extended = [block]

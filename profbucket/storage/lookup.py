@@ -95,7 +95,7 @@ class Lookup:
         blocks, entries = self._snapshot(query, max_profiles + 1)
         head = list(entries)
         if len(head) > max_profiles:
-            return [_read_object(meta) for meta in head]
+            return [_source_of_object(meta) for meta in head]
         head_times = [meta.created_at for meta in head]
         sources, blocks_to_open = [], []
         for block in blocks:
@@ -104,7 +104,7 @@ class Lookup:
             if overlaps_head or query.matchers or not query.start <= block.first <= block.last <= query.end:
                 blocks_to_open.append(block)
             else:
-                sources.append(_read_all_members(block))
+                sources.append(_source_of_block(block))
         compacted_ids: set[str] = set()
         matches = _label_filter(query)
         for block, members in zip(blocks_to_open, self.read_current_members(blocks_to_open), strict=True):
@@ -112,8 +112,8 @@ class Lookup:
                 continue
             compacted_ids.update(members.member_ids(head))
             if rows := _matching_rows(members, query, matches):
-                sources.append(_read_rows(block, members, rows))
-        sources += [_read_object(meta) for meta in head if meta.id not in compacted_ids]
+                sources.append(_source_of_rows(block, members, rows))
+        sources += [_source_of_object(meta) for meta in head if meta.id not in compacted_ids]
         return _order_by_time(sources)
 
     def plan_merge_of(self, profiles: Iterable[LocatedProfile]) -> list[Source]:
@@ -122,12 +122,12 @@ class Lookup:
         sources = []
         for profile in profiles:
             if profile.block is None:
-                sources.append(_read_object(profile.meta))
+                sources.append(_source_of_object(profile.meta))
             else:
                 in_blocks.setdefault(profile.block.id, (profile.block, []))[1].append(profile)
         for block, members in in_blocks.values():
             times = [member.meta.created_at for member in members]
-            sources.append(_read_profiles(block, [member.row for member in members], min(times), max(times)))
+            sources.append(_source_of_profiles(block, [member.row for member in members], min(times), max(times)))
         return _order_by_time(sources)
 
     def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
@@ -166,7 +166,7 @@ class Lookup:
                 names = members.names()
                 row = bisect_left(names, profile_id.name)
                 if row < len(names) and names[row] == profile_id.name:
-                    return _read_profiles(block, [row], created_at, created_at)
+                    return _source_of_profiles(block, [row], created_at, created_at)
         return None
 
     def has_block(self, block: Block) -> bool:
@@ -263,29 +263,29 @@ def _order_by_time(sources: Iterable[Source]) -> list[Source]:
     return sorted(sources, key=lambda source: (source.first, source.object_range.key))
 
 
-def _read_object(meta: Meta) -> Source:
+def _source_of_object(meta: Meta) -> Source:
     object_range = ObjectRange(ProfileId.parse(meta.id).object_key)
     return Source(object_range, meta.created_at, meta.created_at, 1, meta.size)
 
 
-def _read_all_members(block: Block) -> Source:
+def _source_of_block(block: Block) -> Source:
     end = block.ends[MERGED]
     return Source(ObjectRange(block.id, 0, end), block.first, block.last, block.count, end, block)
 
 
-def _read_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
-    """Return the cheapest read that gets *rows* of a block."""
+def _source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
+    """Return the cheapest source of *rows* of a block."""
     first, last = members.created_at[rows[0]], members.created_at[rows[-1]]
     if len(rows) == len(members):
-        return _read_all_members(block)
+        return _source_of_block(block)
     selected_series = {members.series[row] for row in rows}
     if sum(series in selected_series for series in members.series) > len(rows):
-        return _read_profiles(block, rows, first, last)
+        return _source_of_profiles(block, rows, first, last)
     end = block.ends[SERIES]
     object_range = ObjectRange(block.id, 0, end)
     return Source(object_range, first, last, len(rows), end, block, SERIES, sorted(selected_series))
 
 
-def _read_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
+def _source_of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
     end = block.ends[-1]
     return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block, PROFILES, rows)

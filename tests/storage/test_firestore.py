@@ -129,7 +129,7 @@ def test_a_query_has_at_most_thirty_values(counted: CountedIndex) -> None:
 
 
 def test_a_find_in_many_series_reads_each_match_once(counted: CountedIndex) -> None:
-    """It sends a query for each thirty series, concurrently."""
+    """A find sends a query for each thirty series, concurrently."""
     metas = [make_meta(NOW + number, labels=f"pod={number % 70}") for number in range(210)]
     load_entries(counted.project, metas)
     series = sorted({meta.series for meta in metas})

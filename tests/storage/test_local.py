@@ -368,7 +368,7 @@ class TestOpening:
     def test_an_index_that_a_concurrent_process_created_is_used(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It was created after this process had found that there is none."""
+        """Another process creates the index after this one has checked that it does not exist."""
 
         def lock_after_another(folder: Path) -> AbstractContextManager[int]:
             monkeypatch.undo()
