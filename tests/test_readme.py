@@ -14,7 +14,7 @@ from tests.support.command_line import clean_environment
 from tests.support.console import URL, mask_numbers, run_console
 from tests.support.go_tool import GoPprof, Run, run
 from tests.support.paths import DATA, ROOT
-from tests.support.scrape_targets import answering, serve
+from tests.support.scrape_targets import run_server, serve
 from tests.support.serving import SCRIPTS, served
 
 README = (ROOT / "README.md").read_text()
@@ -99,7 +99,7 @@ def test_scrape_stores_the_profiles_of_a_target(url: str, tmp_path: Path) -> Non
     block = re.search(r"^\$ cat targets.json\n(.*)$", README, re.MULTILINE)
     assert block
     [target] = json.loads(block[1])
-    with answering(serve((DATA / "shop-0.0.1" / "heap-1.pb.gz").read_bytes())) as server:
+    with run_server(serve((DATA / "shop-0.0.1" / "heap-1.pb.gz").read_bytes())) as server:
         targets = [{**target, "url": server.url, "profiles": ["heap"]}]
         (tmp_path / "targets.json").write_text(json.dumps(targets))
         _profbucket(_command("profbucket scrape "), url, tmp_path)

@@ -163,7 +163,7 @@ class Members:
             if columns["format"] != _FORMAT:
                 raise Invalid(
                     f"unsupported block format {columns['format']!r}; this version reads format {_FORMAT}",
-                    code="invalid_block",
+                    code="damaged_block",
                 )
             first = columns["first"]
             members = cls(
@@ -182,7 +182,7 @@ class Members:
                 raise ValueError("columns do not match")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             message = f"invalid list of a block's members: {error!r}"
-            raise Invalid(message[:300], code="invalid_block") from None
+            raise Invalid(message[:300], code="damaged_block") from None
         return members
 
     def _is_row_valid(self, row: int) -> bool:
@@ -241,7 +241,7 @@ def from_metadata(key: str, metadata: Mapping[str, str]) -> Block:
             id=key, service=service, type=profile_type, ends=ends, measures=metadata["measures"], **numbers
         )
     except (KeyError, ValueError) as error:
-        raise Invalid(f"invalid block metadata of {key[:200]!r}: {error!r}", code="invalid_block") from None
+        raise Invalid(f"invalid block metadata of {key[:200]!r}: {error!r}", code="damaged_block") from None
 
 
 _parse_labels = lru_cache(4096)(Labels.parse)

@@ -1,7 +1,7 @@
-"""A program whose threads spend 60, 30 and 10 hundredths of its CPU time, the last one with naps; a fourth sleeps.
+"""A program with three threads that use 60, 30 and 10 percent of its CPU time, and one that sleeps.
 
-With --turns only one of them spends at a time, so that time that passes is CPU time. At its end it says in JSON
-how much each has spent, by its own clock, in nanoseconds.
+The third thread also sleeps between its rounds. With --turns, only one thread works at a time, so that wall time
+is CPU time. At exit, the program prints the CPU time of each thread by its own clock, in nanoseconds, as JSON.
 """
 
 import json
@@ -27,19 +27,19 @@ def burn(nanoseconds: int) -> None:
         sum(range(5000))
 
 
-def sixty(round_of: int) -> None:
+def sixty(unit: int) -> None:
     for _ in range(ROUNDS):
-        spin(round_of * 6)
+        spin(unit * 6)
 
 
-def thirty(round_of: int) -> None:
+def thirty(unit: int) -> None:
     for _ in range(ROUNDS):
-        spin(round_of * 3)
+        spin(unit * 3)
 
 
-def ten(round_of: int) -> None:
+def ten(unit: int) -> None:
     for _ in range(ROUNDS):
-        spin(round_of)
+        spin(unit)
         time.sleep(0.02)
 
 
@@ -50,15 +50,13 @@ def asleep(_: int) -> None:
 def main() -> None:
     seconds = float(sys.argv[1])
 
-    def measured(work: object) -> None:
-        begin = time.thread_time_ns()
+    def measure(work: object) -> None:
+        start = time.thread_time_ns()
         work(int(seconds * 1e9 / ROUNDS / 10))  # type: ignore[operator]
-        _SPENT[work.__name__] = time.thread_time_ns() - begin  # type: ignore[attr-defined]
+        _SPENT[work.__name__] = time.thread_time_ns() - start  # type: ignore[attr-defined]
 
-    threads = [
-        threading.Thread(target=measured, args=(work,), name=work.__name__) for work in (sixty, thirty, ten)
-    ]
-    sleeper = threading.Thread(target=measured, args=(asleep,), name="asleep")
+    threads = [threading.Thread(target=measure, args=(work,), name=work.__name__) for work in (sixty, thirty, ten)]
+    sleeper = threading.Thread(target=measure, args=(asleep,), name="asleep")
     for thread in (*threads, sleeper):
         thread.start()
     for thread in threads:

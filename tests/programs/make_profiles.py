@@ -1,8 +1,8 @@
 """A Python program that profiles itself and writes a CPU and a heap pprof.
 
-Its profiles are as unlike Go's as the format allows: no mappings and no addresses, ids that are neither small nor
-dense, strings in an order of their own, fields packed, numeric labels with units, several lines for one function
-that recurses, and, on demand, no gzip.
+Its profiles differ from Go's as much as the format allows: no mappings or addresses, large sparse ids, strings in
+reverse order, packed fields, numeric labels with units, several lines per recursive function, and one file without
+gzip.
 """
 
 import argparse
@@ -22,16 +22,16 @@ from profbucket.pprof import profile_pb2
 
 HERE = Path(__file__).resolve().parent
 STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
-PERIOD = 5_000_000  # nanoseconds between two looks at the threads
+PERIOD_NANOS = 5_000_000  # between two samples
 
-Kind = tuple[str, str]
-Frame = tuple[str, str, int, int]  # function, file, its first line, line
-Label = tuple[str, str | int, str]  # key, text or number, unit
+ValueType = tuple[str, str]  # type and unit
+Frame = tuple[str, str, int, int]  # function, file, first line of the function, current line
+Label = tuple[str, str | int, str]  # key, string or number, unit
 Stack = tuple[tuple[Frame, ...], tuple[Label, ...]]  # leaf first
 
 
 class Basket:
-    """Something to work on: a tree of baskets whose price takes a while."""
+    """A tree of baskets whose price takes a while to compute."""
 
     def __init__(self, depth: int) -> None:
         self.inner = [Basket(depth - 1) for _ in range(2)] if depth else []
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def profile_cpu(seconds: float) -> bytes:
-    """Three threads work; a fourth looks at what they do. Each sample carries its thread and what it worked on."""
+    """Sample three working threads; each sample has labels for its thread and the depth of its baskets."""
     sizes = {"busy": 6, "idle": 0, "often": 3}
     stop = threading.Event()
     threads = [threading.Thread(target=work, args=(depth, stop), name=name) for name, depth in sizes.items()]
@@ -67,9 +67,9 @@ def profile_cpu(seconds: float) -> bytes:
     clocks = dict.fromkeys(threads, 0)
     begin = time.time_ns()
     last = time.monotonic_ns()
-    # All threads outlive the last look: the CPU clock of one that has ended must not be touched.
+    # All threads outlive the last sample: reading the CPU clock of an ended thread may crash.
     while time.time_ns() < begin + seconds * 1e9:
-        time.sleep(PERIOD / 1e9)
+        time.sleep(PERIOD_NANOS / 1e9)
         frames = sys._current_frames()
         now = time.monotonic_ns()
         for thread in threads:
@@ -81,16 +81,18 @@ def profile_cpu(seconds: float) -> bytes:
                 values[2] += clock - clocks[thread]
                 clocks[thread] = clock
         last = now
-        del frames  # it holds this frame, which holds it
+        del frames  # a reference cycle with this frame
     stop.set()
     for thread in threads:
         thread.join()
     types = (("samples", "count"), ("wall", "nanoseconds"), ("cpu", "nanoseconds"))
-    return encode(types, samples, ("wall", "nanoseconds"), PERIOD, begin=begin, duration=time.time_ns() - begin)
+    return encode(
+        types, samples, ("wall", "nanoseconds"), PERIOD_NANOS, begin=begin, duration=time.time_ns() - begin
+    )
 
 
 def labels_of(thread: str, depth: int) -> tuple[Label, ...]:
-    # A key may have several values, and their order counts.
+    # A key may have several values, and their order matters.
     return ("thread", thread, ""), ("depth", depth, "baskets"), ("team", "shop", ""), ("team", "core", "")
 
 
@@ -103,16 +105,16 @@ def work(depth: int, stop: threading.Event) -> None:
 
 
 def profile_heap() -> bytes:
-    """What one tree of baskets holds, a sample for each stack and size."""
+    """Return the memory of a tree of baskets, with one sample per stack and size."""
     tracemalloc.start(20)
     begin = time.time_ns()
-    kept = Basket(5)
+    basket = Basket(5)
     snapshot = tracemalloc.take_snapshot()
     tracemalloc.stop()
-    del kept
+    del basket
     samples: dict[Stack, list[int]] = defaultdict(lambda: [0, 0])
     for trace in snapshot.traces:
-        # tracemalloc knows files and lines only; a file's name stands in for the function's.
+        # tracemalloc records files and lines but no functions; the file replaces the function.
         frames = tuple(
             (f"<{short(f.filename)}>", short(f.filename), 0, f.lineno) for f in reversed(trace.traceback)
         )
@@ -139,7 +141,7 @@ def stack_of(frame: FrameType | None) -> tuple[Frame, ...]:
 
 
 def short(file: str) -> str:
-    """The name of *file* without what is only true on this machine."""
+    """Return the name of *file* without folders of this machine."""
     path = Path(file)
     for root in (HERE, STDLIB):
         if path.is_relative_to(root):
@@ -148,15 +150,15 @@ def short(file: str) -> str:
 
 
 def encode(
-    types: Sequence[Kind],
+    types: Sequence[ValueType],
     samples: Mapping[Stack, Sequence[int]],
-    period_type: Kind,
+    period_type: ValueType,
     period: int,
     *,
     begin: int,
     duration: int,
 ) -> bytes:
-    """The pprof of *samples*, not compressed."""
+    """Return an uncompressed pprof of *samples*."""
     frames = {frame for stack, _ in samples for frame in stack}
     functions = {frame[:3] for frame in frames}
     labels = {label for _, labels in samples for label in labels}
@@ -174,8 +176,8 @@ def encode(
         comment=[index["make_profiles.py"]],
         default_sample_type=index[types[-1][0]],
     )
-    for kind, unit in types:
-        out.sample_type.add(type=index[kind], unit=index[unit])
+    for name, unit in types:
+        out.sample_type.add(type=index[name], unit=index[unit])
     out.period_type.type, out.period_type.unit = index[period_type[0]], index[period_type[1]]
     for name, file, line in sorted(functions):
         out.function.add(id=wide_id(name, file, line), name=index[name], filename=index[file], start_line=line)
@@ -194,7 +196,7 @@ def encode(
 
 
 def wide_id(*parts: str | int) -> int:
-    """An id from the whole range of 64 bits: readers must not take ids for indices."""
+    """Return an id from the whole range of 64 bits, so that readers cannot use ids as indices."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") or 1
 

@@ -1,4 +1,4 @@
-"""Write tests/data anew: run the programs beside this file, and take a profile's symbols away."""
+"""Regenerate tests/data: run the programs in this folder, and strip the symbols of one profile."""
 
 import shutil
 import subprocess
@@ -10,36 +10,37 @@ from tests.support.go_tool import build_shop, find_go, run
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent / "data"
-SETS = 3  # of each version
+SETS = 3  # per version
 VERSIONS = {"0.0.1": [], "0.0.2": ["-slow"]}
 
 
 def main() -> None:
-    # The binary's path gets into the profiles: it is the same on every machine.
+    # The profiles contain the binary's path, which must be the same on every machine.
     work = Path("/tmp/profbucket-test-data")
     work.mkdir()
     try:
         binary = build_shop(find_go(), work)
         for version, flags in VERSIONS.items():
-            directory = emptied(DATA / f"shop-{version}")
+            directory = empty_directory(DATA / f"shop-{version}")
             run(str(binary), "-count", str(SETS), "-out", str(directory), *flags).check()
             for number in range(2, SETS + 1):
-                (directory / f"trace-{number}.trace").unlink()  # one is enough: they are large
+                (directory / f"trace-{number}.trace").unlink()  # traces are large; one is enough
     finally:
         shutil.rmtree(work)
-    unsymbolized = without_symbols((DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes())
+    unsymbolized = strip_symbols((DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes())
     (DATA / "shop-0.0.1" / "cpu-unsymbolized.pb.gz").write_bytes(unsymbolized)
-    subprocess.run([sys.executable, HERE / "make_profiles.py", emptied(DATA / "python")], check=True)
+    subprocess.run([sys.executable, HERE / "make_profiles.py", empty_directory(DATA / "python")], check=True)
 
 
-def emptied(directory: Path) -> Path:
+def empty_directory(directory: Path) -> Path:
+    """Create *directory*, or remove its contents."""
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     return directory
 
 
-def without_symbols(data: bytes) -> bytes:
-    """*data* as a profiler writes it that knows addresses and binaries only."""
+def strip_symbols(data: bytes) -> bytes:
+    """Return *data* as a profiler writes it that has only addresses and mappings."""
     message = decode(data).message
     texts = list(message.string_table)
     gone = {i for f in message.function for i in (f.name, f.system_name, f.filename)}

@@ -1,4 +1,4 @@
-"""What a list of targets may say."""
+"""Valid and invalid lists of targets."""
 
 import json
 from typing import Any
@@ -9,21 +9,21 @@ from profbucket.errors import Misconfigured
 from profbucket.scrape.targets import DEFAULT_PROFILES, parse_targets
 
 
-def parsed(**entry: Any) -> Any:
+def parse_one(**entry: Any) -> Any:
     [target] = parse_targets(json.dumps([{"url": "http://h:6060", "service": "api", **entry}]))
     return target
 
 
-def test_a_url_and_a_service_are_enough() -> None:
-    target = parsed()
+def test_only_url_and_service_are_required() -> None:
+    target = parse_one()
     assert target.url == "http://h:6060/debug/pprof"
     assert target.profiles == DEFAULT_PROFILES
     assert dict(target.labels) == {"instance": "h:6060"}
     assert (target.seconds, target.timeout_seconds) == (10, 25)
 
 
-def test_what_is_given_is_taken() -> None:
-    target = parsed(
+def test_all_fields() -> None:
+    target = parse_one(
         url="https://x:secret@h/admin/prof/",
         labels={"version": "1", "instance": "a"},
         profiles=["heap", "trace"],
@@ -40,7 +40,7 @@ def test_what_is_given_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "sentence"),
+    ("entry", "message"),
     [
         ({"url": "ftp://h"}, "url: 'ftp://h' is not"),
         ({"url": "file:///etc/passwd"}, "url: "),
@@ -65,21 +65,22 @@ def test_what_is_given_is_taken() -> None:
         ({"timeout": 1}, "unknown field 'timeout'; known fields: url, service"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_target(entry: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(Misconfigured, match="target 2: ") as refused:
+def test_an_invalid_field_is_an_error_with_the_number_of_the_target(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(Misconfigured, match="target 2: ") as caught:
         parse_targets(
             json.dumps([{"url": "http://h", "service": "a"}, {"url": "http://h", "service": "b", **entry}])
         )
-    assert refused.match(sentence)
+    assert caught.match(message)
+    assert caught.value.code == "invalid_targets"
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", "[1]", '"x"', b"\xff", "[" * 100_000])
-def test_what_is_no_list_is_refused(text: str | bytes) -> None:
+def test_an_invalid_list_is_an_error(text: str | bytes) -> None:
     with pytest.raises(Misconfigured, match=r"the targets (are not|must be)"):
         parse_targets(text)
 
 
-def test_a_secret_is_not_in_the_error() -> None:
-    with pytest.raises(Misconfigured) as refused:
-        parsed(url="http://x:secret@h?a=b")
-    assert "secret" not in str(refused.value)
+def test_errors_do_not_show_credentials() -> None:
+    with pytest.raises(Misconfigured) as caught:
+        parse_one(url="http://x:secret@h?a=b")
+    assert "secret" not in str(caught.value)

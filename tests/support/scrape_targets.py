@@ -1,4 +1,4 @@
-"""Targets to scrape: the Go program, and such as are not what they should be."""
+"""Targets to scrape: the Go program, and servers that misbehave."""
 
 import socket
 import subprocess
@@ -13,8 +13,8 @@ from tests.support.serving import running
 
 
 @contextmanager
-def pulled(shop: Path) -> Iterator[str]:
-    """The Go program at work, with net/http/pprof, until the block ends; gives its URL."""
+def run_shop(shop: Path) -> Iterator[str]:
+    """Run the Go program with net/http/pprof, and yield its URL."""
     with subprocess.Popen([str(shop), "-listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout
@@ -24,8 +24,8 @@ def pulled(shop: Path) -> Iterator[str]:
 
 
 @dataclass
-class Asked:
-    """A server, and what it was asked."""
+class Server:
+    """A server that records the requests it receives."""
 
     url: str
     paths: list[str] = field(default_factory=list)
@@ -34,28 +34,28 @@ class Asked:
 
 
 @contextmanager
-def answering(answer: Callable[[BaseHTTPRequestHandler, threading.Event], None]) -> Iterator[Asked]:
-    """A server whose requests are answered by *answer*, which ends when the event is set."""
+def run_server(answer: Callable[[BaseHTTPRequestHandler, threading.Event], None]) -> Iterator[Server]:
+    """Run a server that answers with *answer*, which must return when the event is set."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.paths.append(self.path)
-            asked.headers.append(dict(self.headers))
+            server.paths.append(self.path)
+            server.headers.append(dict(self.headers))
             try:
-                answer(self, asked.over)
+                answer(self, server.over)
             except OSError:
-                self.close_connection = True  # whoever asked is gone
+                self.close_connection = True  # the client has disconnected
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name it has there
-            """Say nothing."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name in the base class
+            """Log nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        asked = Asked(f"http://127.0.0.1:{server.server_port}")
-        with running(server):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http_server:
+        server = Server(f"http://127.0.0.1:{http_server.server_port}")
+        with running(http_server):
             try:
-                yield asked
+                yield server
             finally:
-                asked.over.set()
+                server.over.set()
 
 
 def hang(_: BaseHTTPRequestHandler, over: threading.Event) -> None:
@@ -63,7 +63,7 @@ def hang(_: BaseHTTPRequestHandler, over: threading.Event) -> None:
 
 
 def drip(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
-    """A header that takes twenty seconds, a byte at a time."""
+    """Send a header for twenty seconds, a byte at a time."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
     for _ in range(400):
         if over.wait(0.05):
@@ -81,14 +81,14 @@ def drip_body(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
         handler.wfile.write(b"x")
 
 
-def endless(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+def send_endlessly(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
     handler.send_response(200)
     handler.end_headers()
     while not over.is_set():
         handler.wfile.write(bytes(1 << 16))
 
 
-def lie(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
+def send_html(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
     text = b"<html>500% login</html>"
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(text)))
@@ -96,14 +96,14 @@ def lie(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
     handler.wfile.write(text)
 
 
-def cut(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
+def truncate(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "1000")
     handler.end_headers()
     handler.wfile.write(b"\x1f\x8b")
 
 
-def garbage(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
+def send_garbage(handler: BaseHTTPRequestHandler, _: threading.Event) -> None:
     handler.wfile.write(b"SSH-2.0-what\r\n\r\n")
 
 
@@ -127,8 +127,8 @@ def serve(data: bytes) -> Callable[[BaseHTTPRequestHandler, threading.Event], No
     return answer
 
 
-def nowhere() -> str:
-    """The URL of a port that nobody listens at."""
+def closed_url() -> str:
+    """Return the URL of a port without a server."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"

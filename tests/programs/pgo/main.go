@@ -1,4 +1,4 @@
-// The program spins and writes a CPU profile of that to each of the files that it is given.
+// The program writes a CPU profile of a busy loop to each file in its arguments.
 package main
 
 import (

@@ -20,29 +20,29 @@ const (
 
 type label struct{ key, value string }
 
-// agent sends profiles as profefe's Go agent does: the same requests, and the same rule for what is tried again.
+// agent sends profiles as profefe's Go agent does: the same requests and the same retries.
 type agent struct {
 	collector string
 	service   string
 	labels    []label
 }
 
-// errFinal is an answer that no retry changes.
-var errFinal = errors.New("the collector refused the profile")
+// errFinal is a response that must not be retried.
+var errFinal = errors.New("the collector rejected the profile")
 
-// send posts a profile and returns the collector's answer. It retries what may pass (network errors and answers
-// from 500 on) with the same bytes; any answer from 400 to 499 is final.
-func (a *agent) send(kind string, profile []byte) (answer []byte, err error) {
+// send posts a profile and returns the collector's response. It retries network errors and 5xx responses with the
+// same bytes; 4xx responses are final.
+func (a *agent) send(profileType string, profile []byte) (response []byte, err error) {
 	query := url.Values{}
 	query.Set("service", a.service)
-	query.Set("type", kind)
+	query.Set("type", profileType)
 	query.Set("labels", a.formatLabels())
 	address := strings.TrimRight(a.collector, "/") + "/api/0/profiles?" + query.Encode()
 	delay := minDelay
 	for range attempts {
-		answer, err = post(address, profile)
+		response, err = post(address, profile)
 		if err == nil || errors.Is(err, errFinal) {
-			return answer, err
+			return response, err
 		}
 		time.Sleep(delay)
 		delay = min(2*delay, maxDelay)
@@ -50,7 +50,7 @@ func (a *agent) send(kind string, profile []byte) (answer []byte, err error) {
 	return nil, err
 }
 
-// formatLabels escapes keys and values; the query that the result becomes part of escapes them once more.
+// formatLabels escapes keys and values; the query escapes them a second time.
 func (a *agent) formatLabels() string {
 	items := make([]string, len(a.labels))
 	for i, l := range a.labels {
@@ -76,7 +76,7 @@ func post(address string, profile []byte) ([]byte, error) {
 	}
 	var line bytes.Buffer
 	if err := json.Compact(&line, body); err != nil {
-		return nil, fmt.Errorf("the collector's answer is not JSON: %w: %s", err, body)
+		return nil, fmt.Errorf("the collector's response is not JSON: %w: %s", err, body)
 	}
 	return line.Bytes(), nil
 }

@@ -1,5 +1,5 @@
-// Shop is a program that profiles itself in every way Go knows and posts the profiles to a collector as profefe's Go
-// agent does, writes them to files, or gives them to those who fetch them. It prints one line of JSON for each profile.
+// Shop is a program that takes all of Go's profiles of itself. It posts them to a collector as profefe's Go agent does,
+// writes them to files, or serves them with net/http/pprof. It prints one line of JSON for each profile.
 package main
 
 import (
@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	memProfileRate = 8 << 10 // bytes between samples; the default sees little of a program this short
-	tracedRequests = 80      // a trace holds every event: a few requests are enough
+	memProfileRate = 8 << 10 // bytes between samples; with the default, a program this short has few samples
+	tracedRequests = 80      // a trace contains every event, so that few requests suffice
 )
 
-// The kinds of profiles in the order in which they are taken. The CPU profile is first: it makes the load that the
-// others show.
-var kinds = []string{"cpu", "heap", "goroutine", "mutex", "block", "threadcreate", "trace"}
+// The profile types, in the order in which they are taken. The CPU profile is first: it generates the load that the
+// others measure.
+var profileTypes = []string{"cpu", "heap", "goroutine", "mutex", "block", "threadcreate", "trace"}
 
 func main() {
 	runtime.MemProfileRate = memProfileRate
@@ -43,13 +43,13 @@ func main() {
 func run(args []string, out io.Writer) error {
 	a := &agent{}
 	flags := flag.NewFlagSet("shop", flag.ContinueOnError)
-	flags.StringVar(&a.collector, "collector", "", "`URL` of the collector that the profiles are posted to")
-	flags.StringVar(&a.service, "service", "shop", "the `name` it posts under")
-	flags.Func("version", "a `version`, sent as the label version", func(text string) error {
+	flags.StringVar(&a.collector, "collector", "", "`URL` of the collector to post the profiles to")
+	flags.StringVar(&a.service, "service", "shop", "`name` of the service")
+	flags.Func("version", "`version` to send as the label version", func(text string) error {
 		a.labels = append(a.labels, label{"version", text})
 		return nil
 	})
-	flags.Func("label", "a label to send, as `key=value`; may be given more than once", func(text string) error {
+	flags.Func("label", "label to send, as `key=value`; repeatable", func(text string) error {
 		key, value, found := strings.Cut(text, "=")
 		if !found {
 			return errors.New("write it as key=value")
@@ -58,10 +58,10 @@ func run(args []string, out io.Writer) error {
 		return nil
 	})
 	slow := flags.Bool("slow", false, "be the version in which pricing a cart takes three times as long")
-	seconds := flags.Float64("cpu-seconds", 1, "`seconds` of CPU time, over all threads, that one CPU profile covers")
-	count := flags.Int("count", 1, "how many `times` the whole set is taken")
+	seconds := flags.Float64("cpu-seconds", 1, "length of a CPU profile, in `seconds` of CPU time of all threads")
+	count := flags.Int("count", 1, "`number` of sets of profiles to take")
 	directory := flags.String("out", "", "write the profiles to this `directory` instead of posting them")
-	listen := flags.String("listen", "", "work until it is killed, with net/http/pprof at this `address`")
+	listen := flags.String("listen", "", "run until killed, with net/http/pprof at this `address`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -74,19 +74,19 @@ func run(args []string, out io.Writer) error {
 
 	s := newShop(*slow)
 	for number := 1; number <= *count; number++ {
-		for _, kind := range kinds {
-			profile, err := s.profile(kind, time.Duration(*seconds*float64(time.Second)))
+		for _, profileType := range profileTypes {
+			profile, err := s.profile(profileType, time.Duration(*seconds*float64(time.Second)))
 			if err != nil {
-				return fmt.Errorf("%s: %w", kind, err)
+				return fmt.Errorf("%s: %w", profileType, err)
 			}
 			var line []byte
 			if *directory == "" {
-				line, err = a.send(kind, profile)
+				line, err = a.send(profileType, profile)
 			} else {
-				line, err = write(*directory, kind, number, profile)
+				line, err = write(*directory, profileType, number, profile)
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", kind, err)
+				return fmt.Errorf("%s: %w", profileType, err)
 			}
 			fmt.Fprintf(out, "%s\n", line)
 		}
@@ -94,26 +94,26 @@ func run(args []string, out io.Writer) error {
 	return nil
 }
 
-func write(directory, kind string, number int, profile []byte) ([]byte, error) {
-	ending := "pb.gz"
-	if kind == "trace" {
-		ending = "trace"
+func write(directory, profileType string, number int, profile []byte) ([]byte, error) {
+	suffix := "pb.gz"
+	if profileType == "trace" {
+		suffix = "trace"
 	}
-	file := filepath.Join(directory, fmt.Sprintf("%s-%d.%s", kind, number, ending))
+	file := filepath.Join(directory, fmt.Sprintf("%s-%d.%s", profileType, number, suffix))
 	if err := os.WriteFile(file, profile, 0o644); err != nil {
 		return nil, err
 	}
-	return json.Marshal(map[string]string{"type": kind, "file": file})
+	return json.Marshal(map[string]string{"type": profileType, "file": file})
 }
 
-func (s *shop) profile(kind string, cpu time.Duration) ([]byte, error) {
+func (s *shop) profile(profileType string, cpu time.Duration) ([]byte, error) {
 	var buffer bytes.Buffer
-	switch kind {
+	switch profileType {
 	case "cpu":
 		if err := pprof.StartCPUProfile(&buffer); err != nil {
 			return nil, err
 		}
-		// CPU time and not the clock ends it: on a busy machine, too, two versions have burnt the same.
+		// CPU time instead of wall time: two versions use the same amount, even on a busy machine.
 		end := cpuTime() + cpu
 		s.serve(func() bool { return cpuTime() >= end })
 		pprof.StopCPUProfile()
@@ -125,21 +125,21 @@ func (s *shop) profile(kind string, cpu time.Duration) ([]byte, error) {
 		s.serve(func() bool { left--; return left < 0 })
 		trace.Stop()
 	case "heap":
-		runtime.GC() // a heap profile shows the state after the last collection
+		runtime.GC() // a heap profile has the state after the last collection
 		fallthrough
 	default:
-		if err := pprof.Lookup(kind).WriteTo(&buffer, 0); err != nil {
+		if err := pprof.Lookup(profileType).WriteTo(&buffer, 0); err != nil {
 			return nil, err
 		}
 	}
 	return buffer.Bytes(), nil
 }
 
-// cpuTime is what all threads of this process have used so far.
+// cpuTime returns the CPU time of all threads of this process.
 func cpuTime() time.Duration {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		panic(err) // it cannot fail with these arguments
+		panic(err) // cannot fail with these arguments
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }

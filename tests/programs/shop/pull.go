@@ -5,11 +5,11 @@ import (
 	"io"
 	"net"
 	"net/http"
-	_ "net/http/pprof" // what it serves below /debug/pprof/
+	_ "net/http/pprof" // registers its handlers below /debug/pprof/
 )
 
-// listen serves requests, and profiles to those who ask at address for them, until the process ends. It prints the
-// address once it listens.
+// listen serves profiles at address, and generates load, until the process is killed. It prints the address when it
+// is listening.
 func (s *shop) listen(address string, out io.Writer) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

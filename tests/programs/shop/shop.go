@@ -19,7 +19,7 @@ import (
 const (
 	workers  = 4
 	products = 120
-	receipts = 512 // how many stay in memory
+	receipts = 512 // kept in memory
 )
 
 var vocabulary = strings.Fields("anvil brush candle drum easel flute globe harp inkwell jar kettle lamp " +
@@ -42,7 +42,7 @@ type payment struct {
 	signed chan<- string
 }
 
-// shop is a web shop without the web: its workers take requests from a channel, find, show, price and sell.
+// shop is a web shop without HTTP: its workers take requests from a channel and search, render, price and sell.
 type shop struct {
 	catalogue []product
 	rounds    int // of priceCart
@@ -56,7 +56,7 @@ type shop struct {
 	receipts []string
 }
 
-// newShop opens a shop. All of its requests follow from one seed, so that two runs serve the same ones.
+// newShop starts the workers of a shop. Its requests are seeded, so that all runs serve the same ones.
 func newShop(slow bool) *shop {
 	s := &shop{
 		rounds:   60_000,
@@ -79,7 +79,7 @@ func newShop(slow bool) *shop {
 	return s
 }
 
-// serve sends requests until done says so, and returns when the last is answered.
+// serve sends requests until done returns true, and waits for the last of them.
 func (s *shop) serve(done func() bool) {
 	endpoints := []string{"/search", "/product", "/cart", "/checkout"}
 	for i := 0; !done(); i++ {
@@ -136,7 +136,7 @@ func (s *shop) search(ctx context.Context, query []string) []product {
 	return sortedBy(s.catalogue, func(p product) int { return -scores[p.name] })[:10]
 }
 
-// score counts how alike the words are: the length of their longest common subsequences.
+// score returns the similarity of the words: the total length of their longest common subsequences.
 func score(p product, query []string) int {
 	sum := 0
 	for _, word := range p.words {
@@ -165,7 +165,7 @@ func common(a, b string) int {
 	return row[min(len(b), len(row)-1)]
 }
 
-// larger is small enough to be inlined, which gives locations with more than one line.
+// larger is small enough to be inlined, which produces locations with more than one line.
 func larger(a, b int) int {
 	if a > b {
 		return a
@@ -190,7 +190,7 @@ func (s *shop) render(ctx context.Context, found []product) string {
 	return page.String()
 }
 
-// priceCart is what version 0.0.2 made slow: three times the rounds for the same price.
+// priceCart is slower in version 0.0.2: it takes three times as many rounds for the same price.
 //
 //go:noinline
 func priceCart(catalogue []product, cart []int, rounds int) int64 {
@@ -214,8 +214,8 @@ func discount(price int64, number int) int64 {
 	return price
 }
 
-// checkout waits for the payment while it holds the stock: whatever the machine, checkouts contend for the mutex
-// and block on the channel.
+// checkout waits for the payment while it holds a lock, so that on any machine, checkouts contend for the mutex and
+// block on the channel.
 func (s *shop) checkout(ctx context.Context, cart []int) {
 	s.stock.Lock()
 	defer s.stock.Unlock()
@@ -241,7 +241,7 @@ func (s *shop) settlePayments() {
 	})
 }
 
-// sign hashes its own result again and again, by recursion: a stack that is deep for a while.
+// sign hashes its own result recursively, which produces deep stacks.
 func sign(amount int64, rounds int) string {
 	if rounds == 0 {
 		return strconv.FormatInt(amount, 10)

@@ -1,8 +1,8 @@
-// Package hot spends its time in one call that the compiler does not inline unless a profile tells it to. It imports
-// nothing, so that building it with a profile rebuilds nothing else.
+// Package hot spends its time in one call that the compiler inlines only if a profile shows that it is hot. It imports
+// nothing, so that a build with a profile rebuilds no other package.
 package hot
 
-// Mix is what the time goes to. Its cost is over the compiler's usual budget for inlining.
+// Mix takes nearly all of the time. Its cost exceeds the compiler's default budget for inlining.
 func Mix(x uint64) uint64 {
 	x ^= x >> 33
 	x *= 0xff51afd7ed558ccd
