@@ -285,13 +285,12 @@ def test_the_function_scrapes_good_and_bad_targets(shop: Path, go_pprof: GoPprof
 def test_the_function_reports_missing_and_invalid_targets(tmp_path: Path) -> None:
     url = (tmp_path / "profiles").as_uri()
     with served(url, tmp_path / "log", target="scrape") as function:
-        status, answer = post(function)
-        assert (status, answer["error"]) == (
-            500,
-            f"there are no targets: put their list into the bucket as {TARGETS_KEY}",
-        )
+        status, response = post(function)
+        assert (status, response["error_code"]) == (500, "missing_targets")
         open_storage(url).bucket.put(TARGETS_KEY, b"[{}]", {})
-        assert post(function)[1]["error"].startswith("target 1: url is required")
+        status, response = post(function)
+        assert (status, response["error_code"]) == (500, "invalid_targets")
+        assert response["error"].startswith("target 1: url is required")
         with pytest.raises(HTTPError, match="405"):
             urlopen(function)
 
