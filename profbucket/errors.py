@@ -56,6 +56,7 @@ CODES: Mapping[str, str] = {
     "nothing_to_compare": "No series has two profiles for delta=1.",
     "nothing_to_merge": "There is no profile to merge.",
     # Uploads.
+    "empty_body": "The upload has no bytes.",
     "empty_profile": "The profile has no samples.",
     "compressed_twice": "The profile is compressed more than once.",
     "invalid_gzip": "The gzip stream is damaged.",
@@ -65,7 +66,7 @@ CODES: Mapping[str, str] = {
     # Scraping.
     "target_unavailable": "A scrape target cannot be reached or answers with an error.",
     # Stored blocks.
-    "invalid_block": "A block or its metadata cannot be read.",
+    "damaged_block": "A block or its metadata cannot be read.",
     # Settings.
     "invalid_periods": "The periods of compaction contradict each other.",
     "invalid_targets": "The list of scrape targets is malformed.",

@@ -11,7 +11,7 @@ from profbucket.errors import CODES, Invalid, Misconfigured, ProfbucketError, Un
 from profbucket.limits import Limits
 from tests.test_layering import project_sources
 
-CLASSES = ProfbucketError.__subclasses__()
+CLASSES: list[type[ProfbucketError]] = ProfbucketError.__subclasses__()
 
 
 def code_literals() -> Iterator[tuple[str, str]]:
@@ -27,6 +27,7 @@ def test_every_code_in_the_source_is_listed() -> None:
     codes = dict(code_literals())
     assert len(codes) > 20
     assert {code: place for code, place in codes.items() if code not in CODES} == {}
+    assert {ProfbucketError.default_code, *(cls.default_code for cls in CLASSES)} <= CODES.keys()
 
 
 def test_codes_are_snake_case_and_not_those_of_limits() -> None:

@@ -161,7 +161,7 @@ class TestPost:
     @pytest.mark.parametrize(
         ("data", "profile_type", "code"),
         [
-            (b"", "cpu", "empty_profile"),
+            (b"", "cpu", "empty_body"),
             (b"not a pprof", "cpu", "invalid_protobuf"),
             (gzip.compress(pprof()), "cpu", "compressed_twice"),
             (TRACE, "cpu", "invalid_protobuf"),
