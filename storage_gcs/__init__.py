@@ -3,6 +3,7 @@
 from urllib.parse import parse_qsl, urlsplit
 
 from profbucket.errors import Misconfigured
+from profbucket.model.numbers import parse_count
 from storage_gcs.bucket import GcsBucket
 from storage_gcs.index import FirestoreIndex
 
@@ -53,8 +54,9 @@ def _parse_options(url: str, *known: str) -> dict[str, str]:
 def _make_index(url: str, project: str | None, database: str | None, options: dict[str, str]) -> FirestoreIndex:
     retention_seconds = []
     for name in ("retention_days", "block_days"):
-        days = options.get(name, "0")
-        if not (days.isascii() and days.isdigit() and len(days) < 6):
-            raise Misconfigured(f"{url!r}: {name}={days} is not a whole number of days; use that of the lifecycle")
-        retention_seconds.append(int(days) * _DAY_SECONDS or None)
+        text = options.get(name, "0")
+        days = parse_count(text, most=99_999)
+        if days is None:
+            raise Misconfigured(f"{url!r}: {name}={text} is not a whole number of days; use that of the lifecycle")
+        retention_seconds.append(days * _DAY_SECONDS or None)
     return FirestoreIndex(project, database or "(default)", *retention_seconds)

@@ -10,6 +10,7 @@ from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, check_service
 from profbucket.model.labels import Matcher, parse_matchers
 from profbucket.model.meta import Query
+from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.telemetry.request import current_record
 from profbucket.times import format_time, parse_time
@@ -64,12 +65,13 @@ class Parameters:
         text = self.get(name)
         if not text:
             return None
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        number = parse_count(text, 1, 999_999_999)
+        if number is None:
             raise Invalid(
                 f"{name}={text[:_SHOWN_CHARACTERS]!r} is not a whole number from 1 to 999999999",
                 code="invalid_parameter",
             )
-        return int(text)
+        return number
 
     def flag(self, name: str) -> bool:
         """Return whether *name* is 1; missing means 0. Raise ``Invalid`` for anything else."""

@@ -11,6 +11,7 @@ from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailab
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Page, Query, Total
+from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.timed_http import REQUEST_ERRORS, HttpUrl, request
 from profbucket.times import SECOND
@@ -149,8 +150,8 @@ def _origin(url: str) -> tuple[str, str]:
 
 def _wait_seconds(attempt: int, retry_after: str | None) -> float:
     """Return how long to wait after *attempt*: what the collector says, or twice as long as the last time."""
-    if retry_after is not None and retry_after.isascii() and retry_after.isdigit():
-        return min(float(retry_after), _MAX_WAIT_SECONDS)
+    if (seconds := parse_count(retry_after or "", most=10**20)) is not None:
+        return min(float(seconds), _MAX_WAIT_SECONDS)
     return min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _MAX_WAIT_SECONDS) if attempt else 0.0
 
 
