@@ -128,7 +128,7 @@ class TestBase:
     def test_other_commands_name_the_extra_to_install(self, program: str, args: list[str]) -> None:
         process = profbucket(*args, program=program)
         assert (process.returncode, process.stdout) == (1, b"")
-        assert process.stderr.startswith(f"profbucket: profbucket {args[0]} needs the extra 'server': ")
+        assert process.stderr.startswith(f"profbucket: the command {args[0]!r} needs the extra 'server': ")
         assert "pip install 'profbucket[server]'" in process.stderr
         assert "pip install -e '.[server]'" in process.stderr
 

@@ -57,7 +57,7 @@ def main() -> NoReturn:
         if library in _OUR_PACKAGES or library.lstrip("_") in sys.stdlib_module_names:
             raise
         command, _ = _split_command(sys.argv[1:])
-        code = print_error(missing_extra(f"profbucket {command}", "server"))
+        code = print_error(missing_extra(f"the command {command!r}", "server"))
     except KeyboardInterrupt:
         os._exit(130)  # at once: threads may still be waiting for a response
     _exit(code)

@@ -55,7 +55,7 @@ class Server:
             StoragePermissionError: the storage denies access.
         """
         if find_spec("functions_framework") is None:
-            raise missing_extra("profbucket serve", "server")
+            raise missing_extra("the command 'serve'", "server")
         inherited = copy_environment(STORAGE_URL=self.storage_url)
         environment = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_") and k != "DEBUG"}
         environment.setdefault("THREADS", _THREADS)
