@@ -180,5 +180,7 @@ class StoragePermissionError(ProfbucketError):
 
 def error_class(status: int, code: str) -> type[ProfbucketError] | None:
     """Return the class of errors with *status*, preferring one with the default *code*; ``None`` without one."""
+    if code == ProfbucketError.default_code:
+        return ProfbucketError
     matches = [cls for cls in ProfbucketError.__subclasses__() if cls.status == status]
     return next((cls for cls in matches if cls.default_code == code), matches[0] if matches else None)

@@ -77,23 +77,27 @@ def request(
     url: str,
     *,
     seconds: float,
+    connect_seconds: float = float("inf"),
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     resolve: Resolve = resolve,
 ) -> Iterator[HTTPResponse]:
     """Send one request and yield the response, whose body is not read yet; all within *seconds* from now.
 
+    *connect_seconds* bounds the time until the connection is established, with TLS.
     No redirects, no retries, no proxies. Connects to the addresses that *resolve* returns. Raise one of
     ``REQUEST_ERRORS`` on failure or timeout. The deadline does not interrupt name resolution.
     """
     parts = urlsplit(url)
-    deadline = time.monotonic() + seconds
+    start = time.monotonic()
+    deadline = start + seconds
+    connect_deadline = start + min(seconds, connect_seconds)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     host = parts.hostname or ""
-    connected = _connect(resolve(host, port), deadline)
+    connected = _connect(resolve(host, port), connect_deadline)
     try:
         if parts.scheme == "https":
-            connected = _wrap_tls(connected, host, deadline)
+            connected = _wrap_tls(connected, host, connect_deadline)
         connection = HTTPConnection(host, port)
         connection.sock = _DeadlineSocket(connected, deadline)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -112,6 +112,13 @@ class TestBase:
         merged = call("merge", *query, *ALWAYS).stdout
         assert canonical(merged).samples == canonical(call("merge", *ids).stdout).samples
 
+    def test_targets_can_be_scraped(self, program: str, collector: str, tmp_path: Path) -> None:
+        targets = tmp_path / "targets.json"
+        targets.write_text('[{"url": "http://127.0.0.1:1", "service": "s", "profiles": ["heap"]}]')
+        process = profbucket("scrape", "--targets", targets, "--spread", "0", "--url", collector, program=program)
+        assert process.returncode == 1
+        assert process.stderr == "profbucket: heap of http://127.0.0.1:1/debug/pprof: Connection refused\n"
+
     def test_keys_can_be_generated(self, program: str) -> None:
         assert profbucket("key", "create", "a", "--scope", "read", program=program).check().text
 

@@ -41,7 +41,11 @@ class HttpClient:
         try:
             parsed = HttpUrl.parse(url)
         except ValueError as error:
-            raise Misconfigured(f"the collector's URL: {error}; write it like http://localhost:10100") from None
+            raise Misconfigured(
+                f"invalid collector URL: {error}; write it as http://localhost:10100", code="invalid_url"
+            ) from None
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise Misconfigured("the API key has invalid characters")
         self._url = parsed.base
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "profbucket"}
         if parsed.password:
@@ -124,7 +128,14 @@ class HttpClient:
         if body is not None:
             headers["Content-Type"] = "application/octet-stream"
         for _ in range(_MAX_REDIRECTS + 1):
-            with request(method, url, seconds=_ATTEMPT_SECONDS, body=body, headers=headers) as response:
+            with request(
+                method,
+                url,
+                seconds=_ATTEMPT_SECONDS,
+                connect_seconds=_CONNECT_SECONDS,
+                body=body,
+                headers=headers,
+            ) as response:
                 location = response.headers.get("Location")
                 if response.status not in _REDIRECTS or not location:
                     retry_after = response.headers.get("Retry-After")

@@ -2,8 +2,10 @@
 
 import json
 import signal
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from profbucket.timed_http import request
 from tests.support.command_line import PROGRAM, clean_environment, profbucket
 from tests.support.paths import DATA
 from tests.support.serving import TIMEOUT_SECONDS, running
@@ -132,6 +135,19 @@ def test_a_server_that_is_no_collector_is_an_error(answer: bytes) -> None:
     assert process.returncode == 1
     assert "is not a profbucket collector" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_connecting_has_a_timeout_of_its_own() -> None:
+    """Here the peer accepts the connection, but not the TLS handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"https://127.0.0.1:{server.getsockname()[1]}"
+        started = time.monotonic()
+        with (
+            pytest.raises(TimeoutError),
+            request("GET", url, seconds=TIMEOUT_SECONDS, connect_seconds=0.1),
+        ):
+            pass
+        assert time.monotonic() - started < TIMEOUT_SECONDS / 2
 
 
 def test_ctrl_c_is_quiet_and_immediate() -> None:

@@ -22,6 +22,7 @@ from profbucket.errors import (
     TooMany,
     Unauthenticated,
     Unavailable,
+    error_class,
 )
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId
@@ -184,4 +185,14 @@ def test_an_unreachable_collector_and_a_malformed_url() -> None:
     for url in ("localhost:10100", "ftp://localhost", "http://", "http://localhost:x", "http://u:secret@host:x"):
         with pytest.raises(Misconfigured) as caught:
             HttpClient(url)
+        assert caught.value.code == "invalid_url"
         assert "secret" not in str(caught.value)
+    with pytest.raises(Misconfigured, match="API key"):
+        HttpClient("http://localhost", "se\ncret")
+
+
+def test_classes_are_found_by_status_and_code() -> None:
+    assert error_class(500, "internal") is ProfbucketError
+    assert error_class(500, "misconfigured") is Misconfigured
+    assert error_class(503, "unavailable") is Unavailable
+    assert error_class(418, "") is None
