@@ -1,11 +1,14 @@
 """The documents agree with the code: links, tables and figures."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from profbucket.errors import CODES
+from profbucket.limits import Limits
 from tests.support.paths import ROOT
 from tests.test_layering import TABLE
 
@@ -41,3 +44,28 @@ def test_figures_have_a_description_and_a_dark_mode(figure: Path) -> None:
     names = {element.tag.rpartition("}")[2] for element in svg.iter()}
     assert {"title", "desc"} <= names
     assert "prefers-color-scheme: dark" in figure.read_text()
+
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SOURCES = "\n".join(path.read_text() for path in sorted((ROOT / "profbucket").rglob("*.py")))
+
+
+def test_error_codes_in_the_troubleshooting_table_exist() -> None:
+    codes = set(re.findall(r"\b\d{3} `([a-z_…]+)`", OPERATIONS))
+    assert "missing_api_key" in codes
+    limits = {Limits.code(field.name) for field in fields(Limits)}
+    assert codes - {"max_…_exceeded"} <= limits | set(CODES)
+
+
+@pytest.mark.parametrize("heading", ["Python agents", "Scraping"])
+def test_messages_in_operations_md_are_those_of_the_code(heading: str) -> None:
+    """Compare the longest part of each message without placeholders."""
+    section = OPERATIONS.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    table = section.partition("| message |")[2]
+    messages = [
+        text for row in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for text in re.findall("`(.+?)`", row)
+    ]
+    assert len(messages) >= 5
+    flat = re.sub(r'"\s*f?"', "", SOURCES)  # join the parts of long string literals
+    missing = [message for message in messages if max(message.split("…"), key=len).strip() not in flat]
+    assert missing == []
