@@ -1,6 +1,7 @@
 """The documents agree with the code: links, tables and figures."""
 
 import re
+import subprocess
 from dataclasses import fields
 from pathlib import Path
 from xml.etree import ElementTree
@@ -69,3 +70,14 @@ def test_messages_in_operations_md_are_those_of_the_code(heading: str) -> None:
     flat = re.sub(r'"\s*f?"', "", SOURCES)  # join the parts of long string literals
     missing = [message for message in messages if max(message.split("…"), key=len).strip() not in flat]
     assert missing == []
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/design.md", "docs/operations.md"])
+def test_files_that_a_document_names_exist(name: str) -> None:
+    named = re.findall(r"`((?:[\w.-]+/)*[\w.-]+\.(?:py|tf|json|md|toml|txt))`", (ROOT / name).read_text())
+    assert named
+    existing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [f"/{path}" for path in existing.splitlines()]
+    local = {"backend.tf", "terraform.tfvars"}  # of the reader
+    missing = {file for file in named if not any(path.endswith(f"/{file}") for path in paths)} - local
+    assert {file for file in missing if "<" not in file and not file.startswith("_/")} == set()

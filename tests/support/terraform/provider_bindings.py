@@ -114,7 +114,7 @@ class _Property:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """How index.js serializes a property."""
+    """The serialization of a property in index.js."""
 
     block: bool
     nesting: str
