@@ -71,7 +71,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """What a round did and found."""
+    """Requests, notes and findings of a round."""
 
     findings: list[Finding] = field(default_factory=list)
     requests: list[bytes] = field(default_factory=list)
@@ -418,7 +418,9 @@ class Fuzzer:
                 except Exception as error:  # noqa: BLE001 - damage that is passed on has any form
                     self._fail("merge: wrong values over damage", f"{type(error).__name__}: {error}"[:2000])
                     continue
-                if not numbers <= all_numbers or ("limit" not in name and not numbers >= all_numbers & intact):
+                if "limit" in name:  # picks others where some are gone
+                    continue
+                if not all_numbers & intact <= numbers <= all_numbers:
                     shown = f"{sorted(numbers)} of {sorted(all_numbers)}; intact are {sorted(intact)}"
                     self._fail("merge: lacks intact profiles, or has others", shown)
 
@@ -599,7 +601,7 @@ def _intact(
 
 
 def _traceback_signature(text: str) -> str:
-    """Return the exception of the first traceback in *text* and the last function of ours on its stack."""
+    """Return the exception of the first traceback in *text* and the last function of the project on its stack."""
     for line in text.splitlines():
         if line.startswith("{") and "Traceback" in line:
             with suppress(ValueError):
@@ -617,7 +619,7 @@ _PLACE = re.compile(r'/((?:profbucket|storage_[a-z0-9]+|functions)/[^"]*)", line
 
 
 def fuzz(seconds: float, seed: str, out: Path, *, only: int | None = None, keep_going: bool = False) -> int:
-    """Run rounds for so many *seconds*, or the round *only*; return how many different failures were found."""
+    """Run rounds for *seconds*, or the round *only*; return the number of different failures."""
     signatures = Counter[str]()
     with (
         TemporaryDirectory(prefix="profbucket-fuzz-") as temporary,

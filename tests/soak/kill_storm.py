@@ -390,13 +390,13 @@ def _timestamp(nanoseconds: int) -> str:
 
 @contextmanager
 def directory_storage(directory: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """A directory; gives its URL and the environment of the processes."""
+    """Yield the URL of a directory, and the environment of the processes."""
     yield f"file://{directory}/profiles", {}
 
 
 @contextmanager
 def emulated_storage(directory: Path, seed: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Emulators of Cloud Storage and Firestore behind proxies that spoil some of the answers."""
+    """Yield the same for emulators of Cloud Storage and Firestore behind proxies that inject faults."""
     number = Random(seed).getrandbits(32)
     common = {"refused": 0.01, "reset": 0.01, "lost": 0.02, "late": 0.01, "delay": 1.0}
     gcs_faults = Faults(**common, cut=0.02, short=0.02, seed=number)  # type: ignore[arg-type]
