@@ -42,8 +42,17 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.compression",
         "pprof.precheck",
         "pprof.stream_pb2",
+        "pprof.wire",
     ),
-    "profbucket.pprof.block": ("errors", "limits", "model", "pprof.compression", "pprof.columnar", "pprof.merge"),
+    "profbucket.pprof.block": (
+        "errors",
+        "limits",
+        "model",
+        "pprof.compression",
+        "pprof.columnar",
+        "pprof.merge",
+        "pprof.wire",
+    ),
     "profbucket.pprof.report": (
         "errors",
         "limits",

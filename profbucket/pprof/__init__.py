@@ -1,8 +1,8 @@
 """The pprof format: decode, validate, encode, merge.
 
-Protobuf and numpy are known here and nowhere else. Each takes longer to import than a profile to check or to
-merge: what needs them is imported on use, as the function that takes profiles in never merges, and the process
-that merges may leave protobuf to another (``beside.py``).
+Protobuf and numpy are imported here and nowhere else, and only on use: each takes longer to import than a profile
+to validate or merge. The write function never merges, and the process that merges may leave protobuf to another
+one (``two_process_merge.py``).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,6 @@ __all__ = ["Profile", "decode", "deflate", "encode", "inflate"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from profbucket.pprof import codec as wire
+    from profbucket.pprof import codec
 
-    return getattr(wire, name)
+    return getattr(codec, name)

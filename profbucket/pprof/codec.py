@@ -1,4 +1,4 @@
-"""Bytes to a checked profile, and back."""
+"""Decode one profile from bytes, and encode it."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,14 @@ from profbucket.pprof.compression import deflate, inflate
 from profbucket.pprof.precheck import count_entries
 from profbucket.pprof.validate import validate
 
-SMALL = 4 << 20  # below this size no claim in a message can cost much memory
+PRECHECK_BYTES = 4 << 20  # a message up to this size cannot take much memory, whatever it claims to hold
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A decoded profile that is valid.
+    """A decoded, valid profile.
 
-    ``totals`` are the sums of all samples, one for each sample type, in their order. ``time_nanos`` is the time
-    the profile says it was taken, in nanoseconds since 1970, or 0.
+    ``totals`` are the sums of all samples, one for each sample type, in their order.
     """
 
     message: profile_pb2.Profile
@@ -28,25 +27,32 @@ class Profile:
 
     @property
     def time_nanos(self) -> int:
+        """When the profile was taken, by its own account, in nanoseconds since 1970; 0 if unknown."""
         return self.message.time_nanos
 
 
 def decode(data: bytes, limits: Limits = Limits()) -> Profile:
-    """Read a pprof, gzip or raw.
+    """Decode and validate a pprof, gzip or raw.
 
-    Raise ``Invalid`` for what is not a valid pprof, ``TooLarge`` for one over a cap of *limits*.
+    Raises:
+        Invalid: *data* is not a valid pprof; the code is ``empty_profile``, ``invalid_gzip``,
+        ``compressed_twice``,
+            ``invalid_protobuf`` or ``invalid_profile``.
+        TooLarge: it exceeds one of *limits*.
     """
     raw = inflate(data, limits)
-    if len(raw) > SMALL:
+    if len(raw) > PRECHECK_BYTES:
         count_entries(raw, limits)
     message = profile_pb2.Profile()
     try:
         message.ParseFromString(raw)
     except DecodeError:
-        raise Invalid("not a pprof: the protobuf message is malformed or cut short") from None
+        raise Invalid(
+            "not a pprof: the protobuf message is malformed or truncated", code="invalid_protobuf"
+        ) from None
     return Profile(message, validate(message, raw, limits))
 
 
 def encode(message: profile_pb2.Profile) -> bytes:
-    """The gzip pprof of *message*. Equal messages give equal bytes."""
+    """Return *message* as a gzip pprof. Equal messages give equal bytes."""
     return deflate(message.SerializeToString(deterministic=True))

@@ -1,4 +1,4 @@
-"""Many profiles become one."""
+"""Merge many profiles into one."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -7,152 +7,166 @@ from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import NAME_BYTES, Limits
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints
-from profbucket.pprof.columnar.batch import Batch, Types
-from profbucket.pprof.columnar.encode import encode
-from profbucket.pprof.columnar.pending import Pending, Strings
-from profbucket.pprof.columnar.read_batch import read
+from profbucket.pprof.columnar.batch import Batch, Signature
+from profbucket.pprof.columnar.encode import encode_merge
+from profbucket.pprof.columnar.pending_profile import PendingProfile
+from profbucket.pprof.columnar.read_batch import read_batch
+from profbucket.pprof.columnar.string_table import StringTable
 from profbucket.pprof.compression import deflate, inflate
 
-# Bytes of inflated profiles that are read at once: large enough that numpy's cost per call does not count, small
-# enough that a batch's columns, some twenty times as large, stay near the processor.
-_BATCH = 4 << 20
+# Inflated bytes that are read at once: large enough that numpy's cost per call does not count, small enough that a
+# batch's columns, some twenty times as large, stay near the processor.
+_BATCH_BYTES = 4 << 20
 
-# Called for each batch, with the names of its profiles, and with what its samples have become (see Pool.add).
-Observe = Callable[[Batch, Sequence[str], Ints], None]
+# Called for each batch, with the names of its profiles and what ``Accumulator.add`` returned.
+BatchObserver = Callable[[Batch, Sequence[str], Ints], None]
 
 
 class Merger:
-    """Profiles added one by one; memory follows the distinct stacks and not the number of profiles.
+    """Merges profiles that are added one by one; memory follows the distinct stacks, not the number of profiles.
 
-    The contract is google/pprof's (``profile/merge.go``): sample types and period type must agree; equal
-    functions, locations and stacks become one, samples whose labels differ stay apart, samples that add up to
-    zero in all values disappear. A mapping is the same by build id or file, by size in pages and by offset, and an
-    address counts relative to it. The period is the largest, the time the earliest that is not zero, the
-    duration the sum; comments are united. ``drop_frames``, ``keep_frames``, ``default_sample_type`` and
-    ``doc_url`` are the first that are set. Values add up in 64 bits and wrap, as they do in Go.
+    The contract is google/pprof's (``profile/merge.go``). Sample types and period type must agree. Equal
+    functions, locations and stacks are merged; samples whose labels differ are kept apart; samples that add up to
+    zero in all values are dropped. Mappings are equal if build id (or else file), size in pages and offset are,
+    and addresses count relative to their mapping. The result has the largest period, the earliest time that is not
+    zero, the sum of the durations, and all distinct comments. ``drop_frames``, ``keep_frames``,
+    ``default_sample_type`` and ``doc_url`` are those of the first profile that sets them. Values are added in 64
+    bits and wrap, as in Go.
 
-    The order of profiles decides about those four and about the order of comments, and about nothing else.
+    The order of profiles decides these four strings and the order of comments, and nothing else.
 
-    *observe* sees what becomes of each sample; :attr:`pool` is what there is so far.
+    *observer* is called after each batch; :attr:`accumulator` holds what was merged so far.
     """
 
-    def __init__(self, limits: Limits = Limits(), observe: Observe | None = None) -> None:
+    def __init__(self, limits: Limits = Limits(), observer: BatchObserver | None = None) -> None:
         self._limits = limits
-        self._observe = observe
-        self.pool = Accumulator()
+        self._observer = observer
+        self.accumulator = Accumulator()
         self._added = 0
-        self._pending: list[Pending] = []
+        self._pending: list[PendingProfile] = []
         self._pending_bytes = 0
         self._errors: list[ProfbucketError] = []
 
     def add(self, data: bytes, name: str = "") -> None:
-        """Add one pprof, gzip or raw; *name* stands for it in the text of errors.
+        """Add one pprof, gzip or raw; errors call it *name*.
 
-        Raise ``Invalid`` or ``TooLarge`` where it is none, where it is over a cap, or where its sample types
-        are not those of the profiles before; the text names both. Profiles are read in batches, so the error
-        may be about one that was added before. Whichever the error names is left out, and all others are in.
+        Profiles are read in batches, so an error may be about one that was added earlier. The profile that the
+        error names is left out, and all others are merged.
+
+        Raises:
+            Invalid: a profile is invalid, as in ``decode``, or its sample types or period type differ from those
+            of the
+                profiles before it (codes ``sample_types_differ``, ``period_types_differ``); the text names both.
+            TooLarge: a profile exceeds a limit.
         """
         self._added += 1
         name = name or f"profile {self._added}"
         try:
-            profile = Pending(name, inflate(data, self._limits))
+            profile = PendingProfile(name, inflate(data, self._limits))
         except ProfbucketError as error:
             raise error.about(name) from None
-        self._split(profile, self.pool.strings, self._limits)
+        self._split_profile(profile, self.accumulator.strings, self._limits)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)
-        if self._pending_bytes >= _BATCH:
+        if self._pending_bytes >= _BATCH_BYTES:
             self.flush()
-        if self._errors:
-            raise self._errors.pop(0)
+        self._raise_error()
 
     @cached_property
-    def _split(self) -> Callable[[Pending, Strings, Limits], None]:
-        # Imported where it is used, because what was split elsewhere is merged without protobuf.
-        from profbucket.pprof.columnar.split import split
+    def _split_profile(self) -> Callable[[PendingProfile, StringTable, Limits], None]:
+        # Imported on use: merging profiles that another process has split needs no protobuf.
+        from profbucket.pprof.columnar.split import split_profile
 
-        return split
+        return split_profile
 
-    def add_split(self, profiles: list[Pending], strings: Sequence[bytes]) -> None:
-        """Add profiles that were split elsewhere; *strings* are those that were met for the first time there.
+    def add_split(self, profiles: list[PendingProfile], new_strings: Sequence[bytes]) -> None:
+        """Add *profiles* that another process has split; it met *new_strings* for the first time, in this order.
 
-        Raise as :meth:`add` does, though without what only the profile as it came would tell.
+        Raise as :meth:`add` does.
         """
-        self.pool.strings.numbers(strings)
+        self.accumulator.strings.intern_all(new_strings)
         self._pending = profiles
         self.flush()
-        if self._errors:
-            raise self._errors.pop(0)
+        self._raise_error()
+
+    def add_batch(self, batch: Batch, name: str, *, keep_zeros: bool = False) -> Ints:
+        """Add a *batch* of one profile, read with the accumulator's strings; errors call it *name*.
+
+        Return what :meth:`Accumulator.add` does; raise as :meth:`add` does.
+        """
+        self.flush()
+        self._find_mismatches(batch, [PendingProfile(name, b"", is_validated=True)])
+        self._raise_error()
+        return self.accumulator.add(batch, keep_zeros=keep_zeros)
 
     def sample_types(self) -> list[str]:
-        """What the profiles so far measure, as in ``alloc_space``; nothing where there is none."""
+        """Return the names of the sample types merged so far, such as ``alloc_space``."""
         self.flush()
-        kinds = self.pool.types[0] if self.pool.types else ()
-        return [self.pool.name(kind).decode(errors="replace") for kind, _ in kinds]
+        signature = self.accumulator.signature
+        return [
+            self.accumulator.string(name).decode(errors="replace")
+            for name, _ in (signature[0] if signature else ())
+        ]
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
-        """The merge as a gzip pprof, with *comments* before those of the profiles.
+        """Return the merge as a gzip pprof, with *comments* before those of the profiles.
 
-        Raise ``Invalid`` where nothing was added, and as :meth:`add` does.
+        Raise ``Invalid`` (code ``nothing_to_merge``) if no profile was added, and as :meth:`add` does.
         """
         self.flush()
-        if self._errors:
-            raise self._errors.pop(0)
-        if self.pool.types is None:
-            raise Invalid("nothing to merge")
-        return deflate(encode(self.pool, [comment.encode() for comment in comments]))
-
-    def add_batch(self, batch: Batch, name: str, *, every: bool = False) -> Ints:
-        """Add a *batch* of one profile that was read with this pool's strings; raise as :meth:`add` does.
-
-        Return what its samples have become, as :meth:`Accumulator.add` does.
-        """
-        self.flush()
-        self._alien(batch, [Pending(name, b"", checked=True)])
-        if self._errors:
-            raise self._errors.pop(0)
-        return self.pool.add(batch, every=every)
+        self._raise_error()
+        if self.accumulator.signature is None:
+            raise Invalid("nothing to merge: no profile was added", code="nothing_to_merge")
+        return deflate(encode_merge(self.accumulator, [comment.encode() for comment in comments]))
 
     def flush(self) -> None:
-        """Merge what was added and still waits for its batch."""
+        """Merge the profiles that wait for their batch to fill. Errors are kept for the next call that raises."""
         profiles, self._pending, self._pending_bytes = self._pending, [], 0
-        batch, profiles = read(profiles, self.pool.strings, self._limits, self._errors)
-        while batch and (alien := self._alien(batch, profiles)):
-            profiles = [p for i, p in enumerate(profiles) if i not in alien]
-            batch, profiles = read(profiles, self.pool.strings, self._limits, self._errors)
+        batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
+        while batch and (mismatches := self._find_mismatches(batch, profiles)):
+            profiles = [profile for i, profile in enumerate(profiles) if i not in mismatches]
+            batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
         if batch:
-            numbers = self.pool.add(batch)
-            if self._observe:
-                self._observe(batch, [profile.name for profile in profiles], numbers)
+            indexes = self.accumulator.add(batch)
+            if self._observer:
+                self._observer(batch, [profile.name for profile in profiles], indexes)
 
-    def _alien(self, batch: Batch, profiles: Sequence[Pending]) -> set[int]:
-        """The numbers of the profiles that measure something else than those before them, errors noted."""
-        wanted = self.pool.types
-        refused = set()
-        for i, (types, profile) in enumerate(zip(batch.signatures(), profiles, strict=True)):
-            if wanted is None:
-                # What is checked of types by themselves is checked once: those of all others are equal.
+    def _raise_error(self) -> None:
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def _find_mismatches(self, batch: Batch, profiles: Sequence[PendingProfile]) -> set[int]:
+        """Return the numbers of the profiles that measure something else than those before; keep their errors."""
+        expected = self.accumulator.signature
+        mismatches = set()
+        for i, (signature, profile) in enumerate(zip(batch.header.signatures(), profiles, strict=True)):
+            if expected is None:
+                # The limits of sample types are checked once: those of all other profiles must be equal.
                 try:
-                    if not profile.checked and self._doubtful(types):
-                        from profbucket.pprof.columnar.split import split_plainly
+                    if not profile.is_validated and self._may_exceed_limits(signature):
+                        from profbucket.pprof.columnar.split import split_validated
 
-                        split_plainly(profile, self.pool.strings, self._limits)
+                        split_validated(profile, self.accumulator.strings, self._limits)
                 except ProfbucketError as error:
                     self._errors.append(error)
-                    refused.add(i)
+                    mismatches.add(i)
                     continue
-                wanted = types
-            if types is not wanted and types != wanted:
-                refused.add(i)
-                self._errors.append(Invalid(f"{profile.name}: {self.pool.differ(wanted, types)}"))
-        return refused
+                expected = signature
+            if signature is not expected and signature != expected:
+                mismatches.add(i)
+                self._errors.append(self._describe_mismatch(profile.name, expected, signature))
+        return mismatches
 
-    def _doubtful(self, types: Types) -> bool:
-        """Whether there may be too many sample types, or too long ones."""
-        kinds = types[0]
-        size = sum(len(self.pool.name(text)) for kind in kinds for text in kind)
-        # What is no text becomes up to three times as long.
-        return len(kinds) > self._limits.sample_types or 3 * size > NAME_BYTES
+    def _describe_mismatch(self, name: str, expected: Signature, actual: Signature) -> Invalid:
+        code = "sample_types_differ" if expected[0] != actual[0] else "period_types_differ"
+        return Invalid(f"{name}: {self.accumulator.describe_difference(expected, actual)}", code=code)
+
+    def _may_exceed_limits(self, signature: Signature) -> bool:
+        """Return whether there may be too many sample types, or too long names."""
+        sample_types = signature[0]
+        size = sum(len(self.accumulator.string(index)) for pair in sample_types for index in pair)
+        # Bytes that are not UTF-8 take up to three times as many when they are replaced.
+        return len(sample_types) > self._limits.sample_types or 3 * size > NAME_BYTES
 
 
 def merge(profiles: Iterable[bytes], comments: Sequence[str] = (), limits: Limits = Limits()) -> bytes:

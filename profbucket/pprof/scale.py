@@ -1,4 +1,4 @@
-"""A profile times a number, as `pprof -base` takes a profile times -1 from another."""
+"""Multiply the values of a profile, as ``pprof -base`` adds a profile times -1."""
 
 from collections.abc import Mapping
 
@@ -9,20 +9,21 @@ from profbucket.pprof.codec import decode, encode
 def scale_profile(
     data: bytes, factors: Mapping[str, int], duration_nanos: int, limits: Limits = Limits()
 ) -> bytes:
-    """The pprof *data* with the values of each sample type times its factor, which is 0 where none is given.
+    """Return the pprof *data* with the values of each sample type multiplied by its factor, by default 0.
 
-    Its duration is *duration_nanos*. Values wrap at 64 bits, as they do when they are added up. Raise ``Invalid``
-    or ``TooLarge`` where *data* is no valid pprof.
+    Its duration becomes *duration_nanos*. Values wrap at 64 bits, as in a merge. Raise ``Invalid`` or ``TooLarge``
+    as ``decode`` does.
     """
     message = decode(data, limits).message
-    column = [
-        factors.get(message.string_table[kind.type].decode(errors="replace"), 0) for kind in message.sample_type
-    ]
+    names = [message.string_table[sample_type.type] for sample_type in message.sample_type]
+    column_factors = [factors.get(name.decode(errors="replace"), 0) for name in names]
     for sample in message.sample:
-        sample.value[:] = [_wrapped(value * factor) for value, factor in zip(sample.value, column, strict=True)]
+        sample.value[:] = [
+            _wrap_int64(value * factor) for value, factor in zip(sample.value, column_factors, strict=True)
+        ]
     message.duration_nanos = duration_nanos
     return encode(message)
 
 
-def _wrapped(value: int) -> int:
+def _wrap_int64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63

@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprofbucket/pprof/stream.proto\x12\x17profbucket.pprof.stream\"\x84\x03\n\x05Quick\x12\x35\n\x0bsample_type\x18\x01 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x0e\n\x06sample\x18\x02 \x03(\x0c\x12\x31\n\x07mapping\x18\x03 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x14\n\x0cstring_table\x18\x06 \x03(\x0c\x12\x13\n\x0b\x64rop_frames\x18\x07 \x01(\x03\x12\x13\n\x0bkeep_frames\x18\x08 \x01(\x03\x12\x12\n\ntime_nanos\x18\t \x01(\x03\x12\x16\n\x0e\x64uration_nanos\x18\n \x01(\x03\x12\x35\n\x0bperiod_type\x18\x0b \x01(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x0e\n\x06period\x18\x0c \x01(\x03\x12\x13\n\x07\x63omment\x18\r \x03(\x03\x42\x02\x10\x00\x12\x1b\n\x13\x64\x65\x66\x61ult_sample_type\x18\x0e \x01(\x03\x12\x0f\n\x07\x64oc_url\x18\x0f \x01(\x03\x12\x0b\n\x03\x65nd\x18\x64 \x01(\x0c\"\x81\x04\n\x05Whole\x12\x35\n\x0bsample_type\x18\x01 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\x12/\n\x06sample\x18\x02 \x03(\x0b\x32\x1f.profbucket.pprof.stream.Sample\x12\x31\n\x07mapping\x18\x03 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x33\n\x08location\x18\x04 \x03(\x0b\x32!.profbucket.pprof.stream.Location\x12\x32\n\x08\x66unction\x18\x05 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x14\n\x0cstring_table\x18\x06 \x03(\x0c\x12\x13\n\x0b\x64rop_frames\x18\x07 \x01(\x03\x12\x13\n\x0bkeep_frames\x18\x08 \x01(\x03\x12\x12\n\ntime_nanos\x18\t \x01(\x03\x12\x16\n\x0e\x64uration_nanos\x18\n \x01(\x03\x12\x35\n\x0bperiod_type\x18\x0b \x01(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x0e\n\x06period\x18\x0c \x01(\x03\x12\x13\n\x07\x63omment\x18\r \x03(\x03\x42\x02\x10\x00\x12\x1b\n\x13\x64\x65\x66\x61ult_sample_type\x18\x0e \x01(\x03\x12\x0f\n\x07\x64oc_url\x18\x0f \x01(\x03\"]\n\x06Sample\x12\x13\n\x0blocation_id\x18\x01 \x03(\x04\x12\r\n\x05value\x18\x02 \x03(\x03\x12/\n\x05label\x18\x03 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\"\x17\n\x05Parts\x12\x0e\n\x06sample\x18\x02 \x03(\x0c\":\n\x07Samples\x12/\n\x06sample\x18\x02 \x03(\x0b\x32\x1f.profbucket.pprof.stream.Sample\"~\n\x08Location\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\nmapping_id\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\x04\x12.\n\x04line\x18\x04 \x03(\x0b\x32 .profbucket.pprof.stream.Numbers\x12\x11\n\tis_folded\x18\x05 \x01(\x04\"w\n\x07Numbers\x12\t\n\x01\x61\x18\x01 \x01(\x04\x12\t\n\x01\x62\x18\x02 \x01(\x04\x12\t\n\x01\x63\x18\x03 \x01(\x04\x12\t\n\x01\x64\x18\x04 \x01(\x04\x12\t\n\x01\x65\x18\x05 \x01(\x04\x12\t\n\x01\x66\x18\x06 \x01(\x04\x12\t\n\x01g\x18\x07 \x01(\x04\x12\t\n\x01h\x18\x08 \x01(\x04\x12\t\n\x01i\x18\t \x01(\x04\x12\t\n\x01j\x18\n \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprofbucket/pprof/stream.proto\x12\x17profbucket.pprof.stream\"\x91\x03\n\x0cSplitProfile\x12\x35\n\x0bsample_type\x18\x01 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x0e\n\x06sample\x18\x02 \x03(\x0c\x12\x31\n\x07mapping\x18\x03 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x14\n\x0cstring_table\x18\x06 \x03(\x0c\x12\x13\n\x0b\x64rop_frames\x18\x07 \x01(\x03\x12\x13\n\x0bkeep_frames\x18\x08 \x01(\x03\x12\x12\n\ntime_nanos\x18\t \x01(\x03\x12\x16\n\x0e\x64uration_nanos\x18\n \x01(\x03\x12\x35\n\x0bperiod_type\x18\x0b \x01(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x0e\n\x06period\x18\x0c \x01(\x03\x12\x13\n\x07\x63omment\x18\r \x03(\x03\x42\x02\x10\x00\x12\x1b\n\x13\x64\x65\x66\x61ult_sample_type\x18\x0e \x01(\x03\x12\x0f\n\x07\x64oc_url\x18\x0f \x01(\x03\x12\x11\n\tseparator\x18\x64 \x01(\x0c\"\x8d\x04\n\x11NormalizedProfile\x12\x35\n\x0bsample_type\x18\x01 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\x12/\n\x06sample\x18\x02 \x03(\x0b\x32\x1f.profbucket.pprof.stream.Sample\x12\x31\n\x07mapping\x18\x03 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x33\n\x08location\x18\x04 \x03(\x0b\x32!.profbucket.pprof.stream.Location\x12\x32\n\x08\x66unction\x18\x05 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x14\n\x0cstring_table\x18\x06 \x03(\x0c\x12\x13\n\x0b\x64rop_frames\x18\x07 \x01(\x03\x12\x13\n\x0bkeep_frames\x18\x08 \x01(\x03\x12\x12\n\ntime_nanos\x18\t \x01(\x03\x12\x16\n\x0e\x64uration_nanos\x18\n \x01(\x03\x12\x35\n\x0bperiod_type\x18\x0b \x01(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x0e\n\x06period\x18\x0c \x01(\x03\x12\x13\n\x07\x63omment\x18\r \x03(\x03\x42\x02\x10\x00\x12\x1b\n\x13\x64\x65\x66\x61ult_sample_type\x18\x0e \x01(\x03\x12\x0f\n\x07\x64oc_url\x18\x0f \x01(\x03\"]\n\x06Sample\x12\x13\n\x0blocation_id\x18\x01 \x03(\x04\x12\r\n\x05value\x18\x02 \x03(\x03\x12/\n\x05label\x18\x03 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\" \n\x0e\x45ncodedSamples\x12\x0e\n\x06sample\x18\x02 \x03(\x0c\"D\n\x11NormalizedSamples\x12/\n\x06sample\x18\x02 \x03(\x0b\x32\x1f.profbucket.pprof.stream.Sample\"~\n\x08Location\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x12\n\nmapping_id\x18\x02 \x01(\x04\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\x04\x12.\n\x04line\x18\x04 \x03(\x0b\x32 .profbucket.pprof.stream.Scalars\x12\x11\n\tis_folded\x18\x05 \x01(\x04\"w\n\x07Scalars\x12\t\n\x01\x61\x18\x01 \x01(\x04\x12\t\n\x01\x62\x18\x02 \x01(\x04\x12\t\n\x01\x63\x18\x03 \x01(\x04\x12\t\n\x01\x64\x18\x04 \x01(\x04\x12\t\n\x01\x65\x18\x05 \x01(\x04\x12\t\n\x01\x66\x18\x06 \x01(\x04\x12\t\n\x01g\x18\x07 \x01(\x04\x12\t\n\x01h\x18\x08 \x01(\x04\x12\t\n\x01i\x18\t \x01(\x04\x12\t\n\x01j\x18\n \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'profbucket.pprof.stream_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_QUICK'].fields_by_name['comment']._loaded_options = None
-  _globals['_QUICK'].fields_by_name['comment']._serialized_options = b'\020\000'
-  _globals['_WHOLE'].fields_by_name['comment']._loaded_options = None
-  _globals['_WHOLE'].fields_by_name['comment']._serialized_options = b'\020\000'
-  _globals['_QUICK']._serialized_start=59
-  _globals['_QUICK']._serialized_end=447
-  _globals['_WHOLE']._serialized_start=450
-  _globals['_WHOLE']._serialized_end=963
-  _globals['_SAMPLE']._serialized_start=965
-  _globals['_SAMPLE']._serialized_end=1058
-  _globals['_PARTS']._serialized_start=1060
-  _globals['_PARTS']._serialized_end=1083
-  _globals['_SAMPLES']._serialized_start=1085
-  _globals['_SAMPLES']._serialized_end=1143
-  _globals['_LOCATION']._serialized_start=1145
-  _globals['_LOCATION']._serialized_end=1271
-  _globals['_NUMBERS']._serialized_start=1273
-  _globals['_NUMBERS']._serialized_end=1392
+  _globals['_SPLITPROFILE'].fields_by_name['comment']._loaded_options = None
+  _globals['_SPLITPROFILE'].fields_by_name['comment']._serialized_options = b'\020\000'
+  _globals['_NORMALIZEDPROFILE'].fields_by_name['comment']._loaded_options = None
+  _globals['_NORMALIZEDPROFILE'].fields_by_name['comment']._serialized_options = b'\020\000'
+  _globals['_SPLITPROFILE']._serialized_start=59
+  _globals['_SPLITPROFILE']._serialized_end=460
+  _globals['_NORMALIZEDPROFILE']._serialized_start=463
+  _globals['_NORMALIZEDPROFILE']._serialized_end=988
+  _globals['_SAMPLE']._serialized_start=990
+  _globals['_SAMPLE']._serialized_end=1083
+  _globals['_ENCODEDSAMPLES']._serialized_start=1085
+  _globals['_ENCODEDSAMPLES']._serialized_end=1117
+  _globals['_NORMALIZEDSAMPLES']._serialized_start=1119
+  _globals['_NORMALIZEDSAMPLES']._serialized_end=1187
+  _globals['_LOCATION']._serialized_start=1189
+  _globals['_LOCATION']._serialized_end=1315
+  _globals['_SCALARS']._serialized_start=1317
+  _globals['_SCALARS']._serialized_end=1436
 # @@protoc_insertion_point(module_scope)

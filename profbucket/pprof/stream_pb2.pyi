@@ -6,8 +6,8 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Quick(_message.Message):
-    __slots__ = ("sample_type", "sample", "mapping", "string_table", "drop_frames", "keep_frames", "time_nanos", "duration_nanos", "period_type", "period", "comment", "default_sample_type", "doc_url", "end")
+class SplitProfile(_message.Message):
+    __slots__ = ("sample_type", "sample", "mapping", "string_table", "drop_frames", "keep_frames", "time_nanos", "duration_nanos", "period_type", "period", "comment", "default_sample_type", "doc_url", "separator")
     SAMPLE_TYPE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     MAPPING_FIELD_NUMBER: _ClassVar[int]
@@ -21,24 +21,24 @@ class Quick(_message.Message):
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_SAMPLE_TYPE_FIELD_NUMBER: _ClassVar[int]
     DOC_URL_FIELD_NUMBER: _ClassVar[int]
-    END_FIELD_NUMBER: _ClassVar[int]
-    sample_type: _containers.RepeatedCompositeFieldContainer[Numbers]
+    SEPARATOR_FIELD_NUMBER: _ClassVar[int]
+    sample_type: _containers.RepeatedCompositeFieldContainer[Scalars]
     sample: _containers.RepeatedScalarFieldContainer[bytes]
-    mapping: _containers.RepeatedCompositeFieldContainer[Numbers]
+    mapping: _containers.RepeatedCompositeFieldContainer[Scalars]
     string_table: _containers.RepeatedScalarFieldContainer[bytes]
     drop_frames: int
     keep_frames: int
     time_nanos: int
     duration_nanos: int
-    period_type: Numbers
+    period_type: Scalars
     period: int
     comment: _containers.RepeatedScalarFieldContainer[int]
     default_sample_type: int
     doc_url: int
-    end: bytes
-    def __init__(self, sample_type: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., sample: _Optional[_Iterable[bytes]] = ..., mapping: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., string_table: _Optional[_Iterable[bytes]] = ..., drop_frames: _Optional[int] = ..., keep_frames: _Optional[int] = ..., time_nanos: _Optional[int] = ..., duration_nanos: _Optional[int] = ..., period_type: _Optional[_Union[Numbers, _Mapping]] = ..., period: _Optional[int] = ..., comment: _Optional[_Iterable[int]] = ..., default_sample_type: _Optional[int] = ..., doc_url: _Optional[int] = ..., end: _Optional[bytes] = ...) -> None: ...
+    separator: bytes
+    def __init__(self, sample_type: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ..., sample: _Optional[_Iterable[bytes]] = ..., mapping: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ..., string_table: _Optional[_Iterable[bytes]] = ..., drop_frames: _Optional[int] = ..., keep_frames: _Optional[int] = ..., time_nanos: _Optional[int] = ..., duration_nanos: _Optional[int] = ..., period_type: _Optional[_Union[Scalars, _Mapping]] = ..., period: _Optional[int] = ..., comment: _Optional[_Iterable[int]] = ..., default_sample_type: _Optional[int] = ..., doc_url: _Optional[int] = ..., separator: _Optional[bytes] = ...) -> None: ...
 
-class Whole(_message.Message):
+class NormalizedProfile(_message.Message):
     __slots__ = ("sample_type", "sample", "mapping", "location", "function", "string_table", "drop_frames", "keep_frames", "time_nanos", "duration_nanos", "period_type", "period", "comment", "default_sample_type", "doc_url")
     SAMPLE_TYPE_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
@@ -55,22 +55,22 @@ class Whole(_message.Message):
     COMMENT_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_SAMPLE_TYPE_FIELD_NUMBER: _ClassVar[int]
     DOC_URL_FIELD_NUMBER: _ClassVar[int]
-    sample_type: _containers.RepeatedCompositeFieldContainer[Numbers]
+    sample_type: _containers.RepeatedCompositeFieldContainer[Scalars]
     sample: _containers.RepeatedCompositeFieldContainer[Sample]
-    mapping: _containers.RepeatedCompositeFieldContainer[Numbers]
+    mapping: _containers.RepeatedCompositeFieldContainer[Scalars]
     location: _containers.RepeatedCompositeFieldContainer[Location]
-    function: _containers.RepeatedCompositeFieldContainer[Numbers]
+    function: _containers.RepeatedCompositeFieldContainer[Scalars]
     string_table: _containers.RepeatedScalarFieldContainer[bytes]
     drop_frames: int
     keep_frames: int
     time_nanos: int
     duration_nanos: int
-    period_type: Numbers
+    period_type: Scalars
     period: int
     comment: _containers.RepeatedScalarFieldContainer[int]
     default_sample_type: int
     doc_url: int
-    def __init__(self, sample_type: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., sample: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mapping: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., location: _Optional[_Iterable[_Union[Location, _Mapping]]] = ..., function: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., string_table: _Optional[_Iterable[bytes]] = ..., drop_frames: _Optional[int] = ..., keep_frames: _Optional[int] = ..., time_nanos: _Optional[int] = ..., duration_nanos: _Optional[int] = ..., period_type: _Optional[_Union[Numbers, _Mapping]] = ..., period: _Optional[int] = ..., comment: _Optional[_Iterable[int]] = ..., default_sample_type: _Optional[int] = ..., doc_url: _Optional[int] = ...) -> None: ...
+    def __init__(self, sample_type: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ..., sample: _Optional[_Iterable[_Union[Sample, _Mapping]]] = ..., mapping: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ..., location: _Optional[_Iterable[_Union[Location, _Mapping]]] = ..., function: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ..., string_table: _Optional[_Iterable[bytes]] = ..., drop_frames: _Optional[int] = ..., keep_frames: _Optional[int] = ..., time_nanos: _Optional[int] = ..., duration_nanos: _Optional[int] = ..., period_type: _Optional[_Union[Scalars, _Mapping]] = ..., period: _Optional[int] = ..., comment: _Optional[_Iterable[int]] = ..., default_sample_type: _Optional[int] = ..., doc_url: _Optional[int] = ...) -> None: ...
 
 class Sample(_message.Message):
     __slots__ = ("location_id", "value", "label")
@@ -79,16 +79,16 @@ class Sample(_message.Message):
     LABEL_FIELD_NUMBER: _ClassVar[int]
     location_id: _containers.RepeatedScalarFieldContainer[int]
     value: _containers.RepeatedScalarFieldContainer[int]
-    label: _containers.RepeatedCompositeFieldContainer[Numbers]
-    def __init__(self, location_id: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[int]] = ..., label: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ...) -> None: ...
+    label: _containers.RepeatedCompositeFieldContainer[Scalars]
+    def __init__(self, location_id: _Optional[_Iterable[int]] = ..., value: _Optional[_Iterable[int]] = ..., label: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ...) -> None: ...
 
-class Parts(_message.Message):
+class EncodedSamples(_message.Message):
     __slots__ = ("sample",)
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     sample: _containers.RepeatedScalarFieldContainer[bytes]
     def __init__(self, sample: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
-class Samples(_message.Message):
+class NormalizedSamples(_message.Message):
     __slots__ = ("sample",)
     SAMPLE_FIELD_NUMBER: _ClassVar[int]
     sample: _containers.RepeatedCompositeFieldContainer[Sample]
@@ -104,11 +104,11 @@ class Location(_message.Message):
     id: int
     mapping_id: int
     address: int
-    line: _containers.RepeatedCompositeFieldContainer[Numbers]
+    line: _containers.RepeatedCompositeFieldContainer[Scalars]
     is_folded: int
-    def __init__(self, id: _Optional[int] = ..., mapping_id: _Optional[int] = ..., address: _Optional[int] = ..., line: _Optional[_Iterable[_Union[Numbers, _Mapping]]] = ..., is_folded: _Optional[int] = ...) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., mapping_id: _Optional[int] = ..., address: _Optional[int] = ..., line: _Optional[_Iterable[_Union[Scalars, _Mapping]]] = ..., is_folded: _Optional[int] = ...) -> None: ...
 
-class Numbers(_message.Message):
+class Scalars(_message.Message):
     __slots__ = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
     A_FIELD_NUMBER: _ClassVar[int]
     B_FIELD_NUMBER: _ClassVar[int]

@@ -1,7 +1,7 @@
-"""Files merged by two processes: protobuf splits profiles in one, numpy is imported and merges them in the other.
+"""Merge files with two processes: one splits profiles with protobuf, the other merges them with numpy.
 
-A merge of files takes about as long to start as to do. What the two need to start with is their own, so that each
-starts while the other does, and works while the other works.
+A merge of files takes about as long to start as to run. Each process imports only its own library, so that they
+start at the same time, and then work at the same time.
 """
 
 import marshal
@@ -15,134 +15,145 @@ from typing import Any
 
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
-from profbucket.pprof.columnar.pending import Pending, Strings
+from profbucket.pprof.columnar.pending_profile import PendingProfile
+from profbucket.pprof.columnar.string_table import StringTable
 
-_PIECE = 1 << 19  # bytes of inflated profiles that are passed on at once
-_BATCH = 3 << 20  # and those that are merged at once, if so many are there
-_HEAD = 8
+_CHUNK_BYTES = 1 << 19  # inflated bytes that are sent at once
+_BATCH_BYTES = 3 << 20  # inflated bytes that are merged at once, if they have arrived
+_PIPE_BYTES = 1 << 20
+_LENGTH_BYTES = 8
 
 
 def merge_files(files: Sequence[str], limits: Limits) -> bytes | None:
-    """The merge of *files*, or ``None`` where it takes one process: there, or where something is wrong with one.
+    """Return the merge of *files* as a gzip pprof; ``None`` if two processes do not help, or a file is invalid.
 
-    Nothing was changed by the attempt, so that :class:`Merger` merges them then, or says what is wrong.
+    After ``None``, call :class:`Merger`, which merges the files or says what is wrong with them.
     """
-    if not _possible(files):
+    if not _can_fork(files):
         return None
-    reading, writing = os.pipe()
-    _widen(writing)
+    read_end, write_end = os.pipe()
+    _enlarge_pipe(write_end)
     child = os.fork()
     if not child:
         try:
-            os.close(reading)
-            with open(writing, "wb") as out:
-                for piece in _pieces(files, limits):
-                    data = marshal.dumps(piece)
-                    out.write(len(data).to_bytes(_HEAD) + data)
+            os.close(read_end)
+            with open(write_end, "wb") as out:
+                for chunk in _split_files(files, limits):
+                    data = marshal.dumps(chunk)
+                    out.write(len(data).to_bytes(_LENGTH_BYTES) + data)
                     out.flush()
             os._exit(0)
         finally:
-            os._exit(1)  # whatever it was: the other process finds it again, if it is to be found
-    os.close(writing)
+            os._exit(1)  # after any error: the parent gets ``None`` and its caller raises the error again
+    os.close(write_end)
     try:
-        return _merged(_Pipe(reading), limits)
+        return _merge_chunks(_ChunkReader(read_end), limits)
     finally:
-        os.close(reading)
+        os.close(read_end)
         os.waitpid(child, 0)
 
 
-def _possible(files: Sequence[str]) -> bool:
-    """Whether two processes can do it, and sooner than one."""
+def _can_fork(files: Sequence[str]) -> bool:
+    """Return whether two processes can merge *files*, and faster than one."""
     return (
         len(files) > 1
         and hasattr(os, "fork")
         and (os.cpu_count() or 1) > 1
-        # A process that has threads must not be forked, and numpy brings some.
+        # A process with threads must not fork, and numpy starts some.
         and threading.active_count() == 1
         and "numpy" not in sys.modules
-        # What can be read once only cannot be tried.
+        # A pipe could not be read again after a failed attempt.
         and all(map(os.path.isfile, files))
     )
 
 
-def _widen(pipe: int) -> None:
-    """Let the two be a megabyte apart, where the system can: so that neither waits for the other."""
+def _enlarge_pipe(pipe: int) -> None:
+    """Let the pipe buffer a megabyte, where the system supports it, so that neither process blocks the other."""
     import fcntl
 
     with suppress(AttributeError, OSError):
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _pieces(files: Sequence[str], limits: Limits) -> Iterator[Any]:
-    """What :func:`_merged` takes: size, new strings and profiles, several times, and at the end ``None``."""
-    from profbucket.pprof.columnar.split import split
+def _split_files(files: Sequence[str], limits: Limits) -> Iterator[Any]:
+    """Yield chunks of (inflated size, new strings, fields of ``PendingProfile``s), and ``None`` at the end."""
+    from profbucket.pprof.columnar.split import split_profile
     from profbucket.pprof.compression import inflate
 
-    strings = Strings()
-    known, size = 0, 0
-    piece: list[tuple[object, ...]] = []
+    strings = StringTable()
+    sent_strings, size = 0, 0
+    profiles: list[tuple[object, ...]] = []
     for file in files:
         with open(file, "rb") as stream:
-            profile = Pending(file, inflate(stream.read(), limits))
-        split(profile, strings, limits)
+            profile = PendingProfile(file, inflate(stream.read(), limits))
+        split_profile(profile, strings, limits)
         size += len(profile.raw)
-        piece.append(
-            (file, b"", profile.stream, profile.samples, profile.places, profile.strings, profile.checked)
+        profiles.append(
+            (
+                file,
+                b"",
+                profile.header,
+                profile.samples,
+                profile.locations,
+                profile.string_indexes,
+                profile.is_validated,
+            )
         )
-        if size >= _PIECE:
-            yield size, list(strings)[known:], piece
-            known, size, piece = len(strings), 0, []
-    if piece:
-        yield size, list(strings)[known:], piece
+        if size >= _CHUNK_BYTES:
+            yield size, list(strings)[sent_strings:], profiles
+            sent_strings, size, profiles = len(strings), 0, []
+    if profiles:
+        yield size, list(strings)[sent_strings:], profiles
     yield None
 
 
-def _merged(pipe: "_Pipe", limits: Limits) -> bytes | None:
+def _merge_chunks(reader: "_ChunkReader", limits: Limits) -> bytes | None:
+    """Return the merge of what *reader* receives; ``None`` if it ends early or a profile is invalid."""
     from profbucket.pprof.merge import Merger
 
     merger = Merger(limits)
-    strings: list[bytes] = []
-    profiles: list[Pending] = []
-    waiting = 0
+    new_strings: list[bytes] = []
+    profiles: list[PendingProfile] = []
+    pending_bytes = 0
     try:
-        while data := pipe.read():
-            piece = marshal.loads(data)  # noqa: S302 - our own process wrote it
-            if piece is not None:
-                size, new, more = piece
-                strings += new
-                profiles += [Pending(*one) for one in more]
-                waiting += size
-                if waiting < _BATCH and pipe.ready():
+        while data := reader.read():
+            chunk = marshal.loads(data)  # noqa: S302 - the child process wrote it
+            if chunk is not None:
+                size, strings, fields = chunk
+                new_strings += strings
+                profiles += [PendingProfile(*values) for values in fields]
+                pending_bytes += size
+                if pending_bytes < _BATCH_BYTES and reader.is_ready():
                     continue
-            merger.add_split(profiles, strings)
-            if piece is None:
+            merger.add_split(profiles, new_strings)
+            if chunk is None:
                 return merger.result()
-            strings, profiles, waiting = [], [], 0
+            new_strings, profiles, pending_bytes = [], [], 0
     except ProfbucketError:
-        pass  # the other way says what is wrong
+        pass  # the caller merges in one process and raises it again
     return None
 
 
-class _Pipe:
-    """Pieces that come through a pipe, each behind its length."""
+class _ChunkReader:
+    """Reads chunks from a pipe, each preceded by its length."""
 
-    def __init__(self, reading: int) -> None:
-        self._reading = reading
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
 
-    def ready(self) -> bool:
-        """Whether there is something to read, or nothing more to come."""
-        return bool(select.select([self._reading], [], [], 0)[0])
+    def is_ready(self) -> bool:
+        """Return whether a read would not block: data has arrived, or the pipe was closed."""
+        return bool(select.select([self._pipe], [], [], 0)[0])
 
     def read(self) -> bytearray:
-        """The next piece; empty where there is none, or not all of it."""
-        return self._exactly(int.from_bytes(self._exactly(_HEAD)))
+        """Return the next chunk; empty if the pipe was closed before the chunk was complete."""
+        return self._read_exactly(int.from_bytes(self._read_exactly(_LENGTH_BYTES)))
 
-    def _exactly(self, size: int) -> bytearray:
+    def _read_exactly(self, size: int) -> bytearray:
         data = bytearray(size)
         at = 0
         while at < size:
-            read = os.readv(self._reading, [memoryview(data)[at:]])
-            if not read:
+            count = os.readv(self._pipe, [memoryview(data)[at:]])
+            if not count:
                 return bytearray()
-            at += read
+            at += count
         return data

@@ -1,4 +1,4 @@
-"""What makes a decoded message a profile that every pprof tool can read."""
+"""Check that a decoded message is a profile that every pprof tool can read."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -11,60 +11,68 @@ from profbucket.limits import NAME_BYTES, Limits
 from profbucket.model.meta import Total
 from profbucket.pprof import profile_pb2
 
-_SUMMED = 10_000  # samples at once: what Python holds of a million would be larger than the message
+_SUMMED_SAMPLES = 10_000  # at once: the Python objects of a million samples would be larger than the message
 
 
-class _Numbered(Protocol):
+class _HasId(Protocol):
     id: int
 
 
 def validate(profile: profile_pb2.Profile, raw: bytes, limits: Limits) -> tuple[Total, ...]:
-    """Check *profile*, parsed from *raw*, and sum its samples up: one total for each sample type.
+    """Check *profile*, parsed from *raw*, and return the sum of its samples for each sample type.
 
-    Raise ``Invalid`` with what is wrong and where, by the rules of google/pprof's ``CheckValid``, and for fields
-    of the wrong wire type, negative times and strings out of range. A profile without samples is valid.
+    The rules are those of google/pprof's ``CheckValid``, and more: fields have the right wire type, times are not
+    negative, and strings are in range. A profile without samples is valid.
+
+    Raises:
+        Invalid: code ``invalid_profile``; the text says what is wrong and where.
+        TooLarge: there are more sample types than ``limits.sample_types``.
     """
     _check_wire_types(profile, raw)
     strings = profile.string_table
     if not strings or strings[0]:
-        raise Invalid("not a pprof: the string table does not begin with an empty string")
+        raise _invalid("not a pprof: the string table does not begin with an empty string")
     if not profile.sample_type:
-        raise Invalid("not a pprof: it has no sample types")
+        raise _invalid("not a pprof: it has no sample types")
     if len(profile.sample_type) > limits.sample_types:
         raise limits.too_large("sample_types", f"the profile has {len(profile.sample_type)} sample types")
     for name in ("time_nanos", "duration_nanos"):
         if (value := getattr(profile, name)) < 0:
-            raise Invalid(f"{name} is negative: {value}")
+            raise _invalid(f"{name} is negative: {value}")
 
-    for what, indices in _string_indices(profile):
-        if indices and not (min(indices) >= 0 and max(indices) < len(strings)):
-            index = next(i for i in indices if not 0 <= i < len(strings))
-            raise Invalid(f"{what}: string {index} is not in the string table of {len(strings)}")
-    mappings = _ids("mapping", profile.mapping)
-    functions = _ids("function", profile.function)
-    locations = _ids("location", profile.location)
-    mappings.add(0)  # unknown
+    for place, indexes in _list_string_indexes(profile):
+        if indexes and not (min(indexes) >= 0 and max(indexes) < len(strings)):
+            index = next(i for i in indexes if not 0 <= i < len(strings))
+            raise _invalid(f"{place}: string {index} is outside the string table, which has {len(strings)}")
+    mapping_ids = _collect_ids("mapping", profile.mapping)
+    function_ids = _collect_ids("function", profile.function)
+    location_ids = _collect_ids("location", profile.location)
+    mapping_ids.add(0)  # means that the mapping is unknown
     for location in profile.location:
-        if location.mapping_id not in mappings:
-            raise Invalid(f"location {location.id}: there is no mapping {location.mapping_id}")
+        if location.mapping_id not in mapping_ids:
+            raise _invalid(f"location {location.id}: there is no mapping {location.mapping_id}")
         for line in location.line:
-            if line.function_id not in functions:
-                raise Invalid(f"location {location.id}: there is no function {line.function_id}")
-    return _totals(profile, _check_samples(profile, locations))
+            if line.function_id not in function_ids:
+                raise _invalid(f"location {location.id}: there is no function {line.function_id}")
+    return _to_totals(profile, _sum_samples(profile, location_ids))
 
 
-def _check_samples(profile: profile_pb2.Profile, locations: set[int]) -> list[int]:
-    """Check each sample and return the sums of their values."""
+def _invalid(message: str) -> Invalid:
+    return Invalid(message, code="invalid_profile")
+
+
+def _sum_samples(profile: profile_pb2.Profile, location_ids: set[int]) -> list[int]:
+    """Check each sample and return the sum of their values for each sample type."""
     width = len(profile.sample_type)
     sums, values = [0] * width, list[Sequence[int]]()
     for number, sample in enumerate(profile.sample):
         if len(sample.value) != width:
-            raise Invalid(f"sample {number} has {len(sample.value)} values for {width} sample types")
-        if not locations.issuperset(sample.location_id):
-            missing = next(number for number in sample.location_id if number not in locations)
-            raise Invalid(f"sample {number}: there is no location {missing}")
+            raise _invalid(f"sample {number} has {len(sample.value)} values for {width} sample types")
+        if not location_ids.issuperset(sample.location_id):
+            missing = next(number for number in sample.location_id if number not in location_ids)
+            raise _invalid(f"sample {number}: there is no location {missing}")
         values.append(sample.value)
-        if len(values) == _SUMMED:
+        if len(values) == _SUMMED_SAMPLES:
             sums = [sum(column, before) for before, column in zip(sums, zip(*values, strict=True), strict=True)]
             values.clear()
     if values:
@@ -72,32 +80,33 @@ def _check_samples(profile: profile_pb2.Profile, locations: set[int]) -> list[in
     return sums
 
 
-def _totals(profile: profile_pb2.Profile, sums: list[int]) -> tuple[Total, ...]:
+def _to_totals(profile: profile_pb2.Profile, sums: list[int]) -> tuple[Total, ...]:
     strings = profile.string_table
     totals: list[Total] = []
-    for kind, value in zip(profile.sample_type, sums, strict=True):
+    for sample_type, value in zip(profile.sample_type, sums, strict=True):
         if not -(2**63) <= value < 2**63:
-            raise Invalid(f"the values of sample type {len(totals)} add up to {value}, which is over 64 bits")
-        totals.append(Total(_text(strings[kind.type]), _text(strings[kind.unit]), value))
+            raise _invalid(f"the values of sample type {len(totals)} add up to {value}, which is over 64 bits")
+        totals.append(Total(_to_text(strings[sample_type.type]), _to_text(strings[sample_type.unit]), value))
     if sum(len(total.type.encode()) + len(total.unit.encode()) for total in totals) > NAME_BYTES:
-        raise Invalid(f"the names of the sample types have more than {NAME_BYTES} bytes")
+        raise _invalid(f"the names of the sample types have more than {NAME_BYTES} bytes")
     return tuple(totals)
 
 
-def _text(name: bytes) -> str:
+def _to_text(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
-def _ids(kind: str, items: Sequence[_Numbered]) -> set[int]:
-    ids = {item.id for item in items}
-    if len(ids) != len(items):
-        raise Invalid(f"two {kind}s have the same id")
+def _collect_ids(name: str, messages: Sequence[_HasId]) -> set[int]:
+    ids = {message.id for message in messages}
+    if len(ids) != len(messages):
+        raise _invalid(f"two {name}s have the same id")
     if 0 in ids:
-        raise Invalid(f"a {kind} has the id 0, which means none")
+        raise _invalid(f"a {name} has the id 0, which means none")
     return ids
 
 
-def _string_indices(profile: profile_pb2.Profile) -> Iterable[tuple[str, list[int]]]:
+def _list_string_indexes(profile: profile_pb2.Profile) -> Iterable[tuple[str, list[int]]]:
+    """Yield all indexes into the string table, by what refers to it."""
     yield "sample types", [i for t in profile.sample_type for i in (t.type, t.unit)]
     yield "period type", [profile.period_type.type, profile.period_type.unit]
     yield "labels", [i for s in profile.sample for n in s.label for i in (n.key, n.str, n.num_unit)]
@@ -111,20 +120,20 @@ def _string_indices(profile: profile_pb2.Profile) -> Iterable[tuple[str, list[in
 
 
 def _check_wire_types(profile: profile_pb2.Profile, raw: bytes) -> None:
-    """Protobuf keeps a known field of a wrong wire type among the unknown ones; in a profile it is an error."""
-    whole = profile.ByteSize()
+    """Raise ``Invalid`` if a known field has a wrong wire type: protobuf keeps it among the unknown fields."""
+    size = profile.ByteSize()
     profile.DiscardUnknownFields()
-    if profile.ByteSize() != whole:
-        _walk(profile_pb2.Profile.FromString(raw))
+    if profile.ByteSize() != size:
+        _check_unknown_fields(profile_pb2.Profile.FromString(raw))
 
 
-def _walk(message: Message) -> None:
+def _check_unknown_fields(message: Message) -> None:
     known = message.DESCRIPTOR.fields_by_number
     for unknown in UnknownFieldSet(message):  # type: ignore[attr-defined] # a sequence, which its stub forgets
         if unknown.field_number in known:
             name = known[unknown.field_number].full_name.removeprefix("profbucket.pprof.")
-            raise Invalid(f"not a pprof: field {name} has wire type {unknown.wire_type}")
+            raise _invalid(f"not a pprof: field {name} has wire type {unknown.wire_type}")
     for field, value in message.ListFields():
         if field.message_type:
             for inner in value if field.is_repeated else [value]:
-                _walk(inner)
+                _check_unknown_fields(inner)

@@ -159,7 +159,7 @@ class TestAgainstThePlainMerge:
         profiles = [encode(content, data.draw(styles)) for content in contents]
         with pytest.MonkeyPatch.context() as patch:
             # Many batches and one must be the same.
-            patch.setattr(merging, "_BATCH", data.draw(st.sampled_from([1, 600, 1 << 20])))
+            patch.setattr(merging, "_BATCH_BYTES", data.draw(st.sampled_from([1, 600, 1 << 20])))
             merged = merge(profiles, ["from a test"])
         plain = plain_merge(profiles, ["from a test"])
         assert_same(canonical(merged), canonical(plain))
@@ -234,7 +234,7 @@ def outcome(merger: Merger | PlainMerger, profiles: list[bytes]) -> tuple[bytes 
         try:
             return merger.result(), errors
         except ProfbucketError as error:
-            if str(error) == "nothing to merge":
+            if error.code == "nothing_to_merge":
                 return None, errors
             errors.append(type(error).__name__)
 

@@ -1,18 +1,17 @@
-"""The generated code is what the .proto files say."""
+"""The generated code and the tags agree with the .proto files."""
 
 import sysconfig
 from pathlib import Path
 
 import pytest
 
-from profbucket import pprof
+from profbucket.pprof import profile_pb2, wire
 from tests.support.go_tool import run
-
-ROOT = Path(pprof.__file__).parents[2]
+from tests.support.paths import ROOT
 
 
 @pytest.mark.parametrize("name", ["profile", "stream"])
-def test_generated_code_is_what_make_proto_would_write(name: str, tmp_path: Path) -> None:
+def test_generated_code_is_what_make_proto_writes(name: str, tmp_path: Path) -> None:
     protoc = Path(sysconfig.get_path("scripts")) / "protoc"
     source = f"profbucket/pprof/{name}.proto"
     run(
@@ -21,3 +20,20 @@ def test_generated_code_is_what_make_proto_would_write(name: str, tmp_path: Path
     for ending in ("py", "pyi"):
         generated = f"profbucket/pprof/{name}_pb2.{ending}"
         assert (tmp_path / generated).read_text() == (ROOT / generated).read_text(), "run make proto"
+
+
+@pytest.mark.parametrize("message", profile_pb2.DESCRIPTOR.message_types_by_name)
+def test_tags_are_those_of_the_format(message: str) -> None:
+    fields = profile_pb2.DESCRIPTOR.message_types_by_name[message].fields
+    expected = {}
+    for field in fields:
+        is_scalar = field.type not in (field.TYPE_MESSAGE, field.TYPE_BYTES)
+        expected[field.name.upper()] = (
+            wire.scalar_tag(field.number) if is_scalar else wire.delimited_tag(field.number)
+        )
+        if is_scalar and field.is_repeated:
+            expected[f"{field.name.upper()}_PACKED"] = wire.delimited_tag(field.number)
+    tags = vars(getattr(wire, message))
+    assert {name: tag for name, tag in tags.items() if isinstance(tag, int)} == expected
+    if "SCALARS" in tags:
+        assert tags["SCALARS"] == tuple(tag for tag in expected.values() if tag & 7 == wire.VARINT)

@@ -68,7 +68,7 @@ class Merger:
         Raise ``Invalid`` where nothing was added.
         """
         if self._types is None:
-            raise Invalid("nothing to merge")
+            raise Invalid("nothing to merge", code="nothing_to_merge")
         return encode(_Builder(self).build(comments))
 
     def _add_header(self, profile: profile_pb2.Profile, text: list[bytes]) -> None:

@@ -1,1 +1,1 @@
-"""Many profiles in one object: its container, its sparse matrices, how it is built and read."""
+"""Blocks: many profiles in one object. Their container, their sparse matrices, how they are built and read."""

@@ -1,4 +1,4 @@
-"""Blocks made and read: what ``profbucket/model/blocks.py`` describes, where it is pprof."""
+"""Build and read blocks; ``profbucket/model/blocks.py`` describes their parts."""
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -10,101 +10,132 @@ from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members, hash_measures, make_block
 from profbucket.model.meta import Meta
-from profbucket.pprof.block import container as parts
-from profbucket.pprof.block.sparse_rows import Header, SparseRows, combined, numbered, summary, united
+from profbucket.pprof.block.container import PROFILES_FIELD, SERIES_FIELD, decode_members, encode_members
+from profbucket.pprof.block.sparse_rows import (
+    ProfileHeader,
+    SparseRows,
+    concatenate_rows,
+    dedupe_headers,
+    merge_headers,
+    sum_entries,
+)
 from profbucket.pprof.columnar.accumulator import Accumulator
-from profbucket.pprof.columnar.arrays import Ints, offsets
-from profbucket.pprof.columnar.batch import Batch
-from profbucket.pprof.columnar.encode import encode
-from profbucket.pprof.columnar.pending import Pending
-from profbucket.pprof.columnar.read_batch import read
-from profbucket.pprof.columnar.split import split
+from profbucket.pprof.columnar.arrays import Ints, to_offsets
+from profbucket.pprof.columnar.batch import Batch, HeaderColumns
+from profbucket.pprof.columnar.encode import encode_merge
+from profbucket.pprof.columnar.pending_profile import PendingProfile
+from profbucket.pprof.columnar.read_batch import read_batch
+from profbucket.pprof.columnar.split import split_profile
 from profbucket.pprof.compression import deflate, inflate
 from profbucket.pprof.merge import Merger
 
-_CHUNK = 400_000  # entries of members that are held before they are packed
+_MAX_PENDING_ENTRIES = 400_000
 
 
 @dataclass(frozen=True, slots=True)
 class BlockContent:
-    """The parts of a block, as far as they were read. Raise ``Invalid`` where one is damaged."""
+    """The parts of a block, as far as *data* holds them. Its methods raise ``Invalid`` for a damaged part."""
 
     block: Block
     data: bytes
     limits: Limits
 
     def read_merged(self) -> bytes:
-        return self._part(MERGED)
+        """Return the merge of all members as a pprof."""
+        return self._read_part(MERGED)
 
     def read_members(self) -> Members:
-        return parts.decode_members(self._part(METAS), self.limits)
+        return decode_members(self._read_part(METAS), self.limits)
 
     def read_series(self) -> SparseRows:
-        return SparseRows.load(self._part(SERIES), parts.SERIES_FIELD, self.limits)
+        """Return a row for each series."""
+        return SparseRows.load(self._read_part(SERIES), SERIES_FIELD, self.limits)
 
     def read_profiles(self) -> Iterator[SparseRows]:
-        """The rows of members, in chunks: in no order, but each once."""
-        for number in range(PROFILES, len(self.block.ends)):
-            yield SparseRows.load(self._part(number), parts.PROFILES_FIELD, self.limits)
+        """Yield chunks of a row for each member, in no particular order."""
+        for part in range(PROFILES, len(self.block.ends)):
+            yield SparseRows.load(self._read_part(part), PROFILES_FIELD, self.limits)
 
-    def _part(self, number: int) -> bytes:
-        begin, end = (0, *self.block.ends)[number], self.block.ends[number]
+    def _read_part(self, part: int) -> bytes:
+        begin, end = (0, *self.block.ends)[part], self.block.ends[part]
         if len(self.data) < end:
-            raise Invalid(f"block {self.block.id} is cut short: {len(self.data)} bytes instead of {end}")
+            raise Invalid(
+                f"block {self.block.id} is truncated: {len(self.data)} bytes instead of {end}",
+                code="damaged_block",
+            )
         return self.data[begin:end]
 
 
 def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collection[int]) -> None:
-    """Add to *merger* what some rows of a block hold: its series or its members, as *part* says.
+    """Add some rows of a block to *merger*: the *wanted* series or members, depending on *part*.
 
-    Raise ``Invalid`` where the block is damaged, or measures something else than what was merged before.
+    Raise ``Invalid`` if the block is damaged, or if its sample types differ from those merged before.
     """
-    asked = np.zeros(content.block.count, bool)  # there are not more series than members
-    asked[list(wanted)] = True
+    is_wanted = np.zeros(content.block.count, bool)  # there are not more series than members
+    is_wanted[list(wanted)] = True
     chunks = [content.read_series()] if part == SERIES else list(content.read_profiles())
-    if any(len(rows) and int(rows.row.max()) >= len(asked) for rows in chunks):
+    if any(len(rows) and int(rows.row.max()) >= len(is_wanted) for rows in chunks):
         raise _damaged(content)
-    rows = united([rows.of(asked) for rows in chunks])
+    rows = concatenate_rows([rows.select(is_wanted) for rows in chunks])
     batch = _read_merged(merger, content)
-    values = np.zeros((len(batch.sample_stream), batch.width[0]), np.int64)
+    values = np.zeros((len(batch.samples.profile), batch.header.sample_type_count[0]), np.int64)
     if len(rows.sample) and (int(rows.sample.max()) >= len(values) or rows.values.shape[1] != values.shape[1]):
         raise _damaged(content)
     for i in range(values.shape[1]):
         np.add.at(values[:, i], rows.sample, rows.values[:, i])
-    batch.values = values
     order = np.argsort(rows.row)
-    header, about = summary((rows.headers[i] for i in rows.header[order].tolist()), rows.about)
-    _put_header(batch, merger.pool, header, about)
+    header, timing = merge_headers((rows.headers[i] for i in rows.header[order].tolist()), rows.timing)
+    batch = replace(
+        batch,
+        header=_replace_header(batch.header, merger.accumulator, header, timing),
+        samples=replace(batch.samples, values=values),
+    )
     merger.add_batch(batch, content.block.id)
 
 
 def _damaged(content: BlockContent) -> Invalid:
-    return Invalid(f"block {content.block.id} is damaged: a row has samples or a number that it has not")
+    return Invalid(
+        f"block {content.block.id} is damaged: a row has a number or a sample that is out of range",
+        code="damaged_block",
+    )
 
 
 def _read_merged(merger: Merger, content: BlockContent) -> Batch:
     merger.flush()
-    pending = Pending(content.block.id, inflate(content.read_merged(), content.limits))
-    split(pending, merger.pool.strings, content.limits)
+    strings = merger.accumulator.strings
+    profile = PendingProfile(content.block.id, inflate(content.read_merged(), content.limits))
+    split_profile(profile, strings, content.limits)
     errors: list[ProfbucketError] = []
-    batch, _ = read([pending], merger.pool.strings, content.limits, errors)
+    batch, _ = read_batch([profile], strings, content.limits, errors)
     if batch is None:
         raise errors[0]
     return batch
 
 
-def _put_header(batch: Batch, pool: Accumulator, header: Header, about: Sequence[int]) -> None:
-    """Let a *batch* of one profile say what *header* and *about* do."""
-    numbers = [np.array([pool.strings.number(text)]) for text in header.texts]
-    batch.drop_frames, batch.keep_frames, batch.default_sample_type, batch.doc_url = numbers
-    batch.time_nanos, batch.duration_nanos, batch.period = (np.array([number]) for number in about)
-    batch.comment = np.array([pool.strings.number(comment) for comment in header.comments], np.int64)
-    batch.comment_stream = np.zeros(len(batch.comment), np.int64)
+def _replace_header(
+    columns: HeaderColumns, accumulator: Accumulator, header: ProfileHeader, timing: Sequence[int]
+) -> HeaderColumns:
+    """Return the *columns* of a batch of one profile with these strings, comments, time, duration and period."""
+    intern = accumulator.strings.intern
+    drop_frames, keep_frames, default_sample_type, doc_url = (np.array([intern(text)]) for text in header.strings)
+    time_nanos, duration_nanos, period = (np.array([number]) for number in timing)
+    return replace(
+        columns,
+        drop_frames=drop_frames,
+        keep_frames=keep_frames,
+        default_sample_type=default_sample_type,
+        doc_url=doc_url,
+        time_nanos=time_nanos,
+        duration_nanos=duration_nanos,
+        period=period,
+        comment=np.array([intern(comment) for comment in header.comments], np.int64),
+        comment_profile=np.zeros(len(header.comments), np.int64),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltBlock:
-    """A block that was made: its members, and all its bytes."""
+    """A block before it is stored: its members, its bytes, where its parts end, and a hash of its sample types."""
 
     members: Members
     data: bytes
@@ -112,34 +143,36 @@ class BuiltBlock:
     measures: str
 
     def to_block(self, period: int, written_at: int) -> Block:
+        """Return the record of this block for a compaction *period* in seconds."""
         return make_block(self.members, period, self.ends, self.measures, written_at)
 
 
 class BlockBuilder:
-    """Makes a block of profiles that are added in the order of their positions.
+    """Builds a block of profiles, which must be added in the order of their positions.
 
-    What cannot be merged with the first one, or at all, is left out. :attr:`full` says that no more should come.
+    Invalid profiles, and those whose sample types differ from the first one's, are left out.
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
-        self._merger = Merger(limits, self._observe)
-        self._waiting: dict[str, Meta] = {}
+        self._merger = Merger(limits, self._add_batch)
+        self._pending: dict[str, Meta] = {}
         self._metas: list[Meta] = []
-        self._weave = _Weave()
+        self._matrices = _MatrixBuilder()
         self._series: dict[str, int] = {}
 
     @property
     def is_full(self) -> bool:
-        return self._weave.entries >= self._limits.block_entries
+        """Whether the block has reached its limit of entries."""
+        return self._matrices.entries >= self._limits.block_entries
 
     def add(self, meta: Meta, data: bytes) -> None:
-        self._waiting[meta.id] = meta
-        with suppress(ProfbucketError):  # about whichever profile it is: that one never gets to _observe
+        self._pending[meta.id] = meta
+        with suppress(ProfbucketError):  # the profile that the error names never reaches _add_batch
             self._merger.add(data, meta.id)
 
     def build(self) -> BuiltBlock | None:
-        """The block, or ``None`` where nothing was fit for it."""
+        """Return the block, or ``None`` if all profiles were left out."""
         while True:
             try:
                 self._merger.flush()
@@ -148,144 +181,169 @@ class BlockBuilder:
                 continue
         if not self._metas:
             return None
-        return self._weave.finish(self._merger.pool, Members.from_metas(self._metas))
+        return self._matrices.build(self._merger.accumulator, Members.from_metas(self._metas))
 
-    def _observe(self, batch: Batch, names: Sequence[str], numbers: Ints) -> None:
-        metas = [self._waiting.pop(name) for name in names]
+    def _add_batch(self, batch: Batch, names: Sequence[str], indexes: Ints) -> None:
+        """Record which samples, by their *indexes* in the merge, each profile of *batch* has."""
+        metas = [self._pending.pop(name) for name in names]
         row = np.arange(len(self._metas), len(self._metas) + len(metas))
         self._metas += metas
-        distinct, header = numbered(_headers(batch, self._merger.pool))
-        about = np.stack([batch.time_nanos, batch.duration_nanos, batch.period], axis=1)
-        alive = np.flatnonzero(numbers >= 0)
-        values = batch.values[alive]
-        entries = combined(batch.sample_stream[alive], numbers[alive], values, len(row))
-        rows = SparseRows(distinct, row, header, about, *entries)
-        self._weave.add(rows)
+        headers, header = dedupe_headers(_list_headers(batch.header, self._merger.accumulator))
+        timing = np.stack([batch.header.time_nanos, batch.header.duration_nanos, batch.header.period], axis=1)
+        kept = np.flatnonzero(indexes >= 0)
+        entries = sum_entries(batch.samples.profile[kept], indexes[kept], batch.samples.values[kept], len(row))
+        rows = SparseRows(headers, row, header, timing, *entries)
+        self._matrices.add_profiles(rows)
         series = [self._series.setdefault(meta.series, len(self._series)) for meta in metas]
-        self._weave.add_series(np.array(series, np.int64), rows)
+        self._matrices.add_series(np.array(series, np.int64), rows)
 
 
 def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) -> BuiltBlock:
-    """Make one block of several that measure the same, with no member in common.
+    """Merge blocks with the same sample types and no member in common into one.
 
-    Raise ``Invalid`` where one of them is damaged; the error's text names it.
+    Raise ``Invalid``, which names the block, if one is damaged.
     """
     lists = [content.read_members() for content in contents]
-    members, numbers = _merged_lists(lists)
-    labels = {one: number for number, one in enumerate(members.labels)}
-    merger, weave = Merger(limits), _Weave()
-    for content, listed, number in zip(contents, lists, numbers, strict=True):
-        became = merger.add_batch(_read_merged(merger, content), content.block.id, every=True)
+    members, member_numbers = _merge_members(lists)
+    series_numbers = {labels: number for number, labels in enumerate(members.labels)}
+    merger, matrices = Merger(limits), _MatrixBuilder()
+    for content, block_members, numbers in zip(contents, lists, member_numbers, strict=True):
+        indexes = merger.add_batch(_read_merged(merger, content), content.block.id, keep_zeros=True)
         for rows in content.read_profiles():
-            group = np.repeat(np.arange(len(rows)), rows.count)
-            count, sample, values = combined(group, _of(became, rows.sample, content), rows.values, len(rows))
-            weave.add(replace(rows, row=_of(number, rows.row, content), count=count, sample=sample, values=values))
+            row = np.repeat(np.arange(len(rows)), rows.count)
+            sample = _take_checked(indexes, rows.sample, content)
+            count, sample, values = sum_entries(row, sample, rows.values, len(rows))
+            matrices.add_profiles(
+                replace(
+                    rows,
+                    row=_take_checked(numbers, rows.row, content),
+                    count=count,
+                    sample=sample,
+                    values=values,
+                )
+            )
         rows = content.read_series()
-        series = _of(np.array([labels[one] for one in listed.labels], np.int64), rows.row, content)
-        weave.add_series(series, replace(rows, sample=_of(became, rows.sample, content)))
-    return weave.finish(merger.pool, members)
+        new_numbers = np.array([series_numbers[labels] for labels in block_members.labels], np.int64)
+        series = _take_checked(new_numbers, rows.row, content)
+        matrices.add_series(series, replace(rows, sample=_take_checked(indexes, rows.sample, content)))
+    return matrices.build(merger.accumulator, members)
 
 
-class _Weave:
-    """What keeps members apart: their rows packed as they come, and those of each series added up."""
+class _MatrixBuilder:
+    """Builds the matrices of a block: rows of members are encoded as they come, those of series added up."""
 
     def __init__(self) -> None:
         self.entries = 0
-        self._waiting: list[SparseRows] = []  # of members, not packed yet
-        self._waiting_entries = 0
-        self._packed: list[bytes] = []
-        self._headers: dict[int, Header] = {}  # of members, by number
-        self._about: dict[int, list[int]] = {}
-        self._series: list[tuple[Ints, Ints, Ints]] = []  # series, sample, values
+        self._pending: list[SparseRows] = []
+        self._pending_entries = 0
+        self._encoded: list[bytes] = []
+        self._headers: dict[int, ProfileHeader] = {}  # by number of the member
+        self._timing: dict[int, list[int]] = {}
+        self._series: list[tuple[Ints, Ints, Ints]] = []  # series, sample and values of entries
         self._series_entries = 0
-        self._series_bound = _CHUNK
+        self._max_series_entries = _MAX_PENDING_ENTRIES
 
-    def add(self, rows: SparseRows) -> None:
-        """Take in the rows of some members."""
+    def add_profiles(self, rows: SparseRows) -> None:
+        """Add the rows of some members."""
         numbers = rows.row.tolist()
         self._headers |= zip(numbers, (rows.headers[i] for i in rows.header.tolist()), strict=True)
-        self._about |= zip(numbers, rows.about.tolist(), strict=True)
+        self._timing |= zip(numbers, rows.timing.tolist(), strict=True)
         self.entries += len(rows.sample)
-        self._waiting.append(rows)
-        self._waiting_entries += len(rows.sample)
-        if self._waiting_entries >= _CHUNK:
-            self._pack()
+        self._pending.append(rows)
+        self._pending_entries += len(rows.sample)
+        if self._pending_entries >= _MAX_PENDING_ENTRIES:
+            self._encode_pending()
 
     def add_series(self, series: Ints, rows: SparseRows) -> None:
-        """Take in entries for series: those that the rows are of, one for each."""
+        """Add the entries of *rows* to those of their series; ``series[i]`` is that of row i."""
         self._series.append((np.repeat(series, rows.count), rows.sample, rows.values))
         self._series_entries += len(rows.sample)
-        if self._series_entries > self._series_bound:
-            count, sample, values = self._added_up(int(max(s.max(initial=0) for s, _, _ in self._series)) + 1)
+        if self._series_entries > self._max_series_entries:
+            count, sample, values = self._sum_series(int(max(s.max(initial=0) for s, _, _ in self._series)) + 1)
             self._series = [(np.repeat(np.arange(len(count)), count), sample, values)]
             self._series_entries = len(sample)
-            self._series_bound = 2 * len(sample) + _CHUNK
+            self._max_series_entries = 2 * len(sample) + _MAX_PENDING_ENTRIES
 
-    def _pack(self) -> None:
-        if self._waiting:
-            self._packed.append(united(self._waiting).dump(parts.PROFILES_FIELD))
-            self._waiting, self._waiting_entries = [], 0
-
-    def finish(self, pool: Accumulator, members: Members) -> BuiltBlock:
-        """The block whose samples are those of *pool*."""
-        self._pack()
-        count, sample, values = self._added_up(len(members.labels))
-        of_series = np.array(members.series)
-        order = np.argsort(of_series, kind="stable")
-        bounds = offsets(np.bincount(of_series, minlength=len(members.labels)))
-        headers, about = [], []
-        for begin, end in zip(bounds.tolist(), bounds[1:].tolist(), strict=False):
-            rows = order[begin:end].tolist()
-            one, numbers = summary(
-                [self._headers[row] for row in rows], np.array([self._about[row] for row in rows], np.int64)
-            )
-            headers.append(one)
-            about.append(numbers)
-        distinct, header = numbered(headers)
-        series = SparseRows(
-            distinct, np.arange(len(headers)), header, np.array(about, np.int64), count, sample, values
-        )
+    def build(self, accumulator: Accumulator, members: Members) -> BuiltBlock:
+        """Return the block of *members* whose merge is *accumulator*."""
+        self._encode_pending()
         data = [
-            deflate(encode(pool, [], every=True)),
-            parts.encode_members(members),
-            series.dump(parts.SERIES_FIELD),
-            *self._packed,
+            deflate(encode_merge(accumulator, [], keep_zeros=True)),
+            encode_members(members),
+            self._build_series(members).dump(SERIES_FIELD),
+            *self._encoded,
         ]
-        ends = tuple(offsets(np.array(list(map(len, data)), np.int64))[1:].tolist())
-        types, period = pool.types or ((), (0, 0))
-        names = [[pool.name(i) for i in pair] for pair in (*types, period)]
+        ends = tuple(to_offsets(np.array(list(map(len, data)), np.int64))[1:].tolist())
+        sample_types, period_type = accumulator.signature or ((), (0, 0))
+        names = [[accumulator.string(i) for i in pair] for pair in (*sample_types, period_type)]
         return BuiltBlock(members, b"".join(data), ends, hash_measures(names[:-1], names[-1]))
 
-    def _added_up(self, groups: int) -> tuple[Ints, Ints, Ints]:
+    def _build_series(self, members: Members) -> SparseRows:
+        series_count = len(members.labels)
+        count, sample, values = self._sum_series(series_count)
+        series_of_member = np.array(members.series)
+        order = np.argsort(series_of_member, kind="stable")
+        bounds = to_offsets(np.bincount(series_of_member, minlength=series_count))
+        headers, timings = [], []
+        for begin, end in zip(bounds.tolist(), bounds[1:].tolist(), strict=False):
+            numbers = order[begin:end].tolist()
+            header, timing = merge_headers(
+                [self._headers[number] for number in numbers],
+                np.array([self._timing[number] for number in numbers], np.int64),
+            )
+            headers.append(header)
+            timings.append(timing)
+        distinct, header_index = dedupe_headers(headers)
+        return SparseRows(
+            headers=distinct,
+            row=np.arange(series_count),
+            header=header_index,
+            timing=np.array(timings, np.int64),
+            count=count,
+            sample=sample,
+            values=values,
+        )
+
+    def _sum_series(self, series_count: int) -> tuple[Ints, Ints, Ints]:
         series, sample, values = (np.concatenate(column) for column in zip(*self._series, strict=True))
-        return combined(series, sample, values, groups)
+        return sum_entries(series, sample, values, series_count)
+
+    def _encode_pending(self) -> None:
+        if self._pending:
+            self._encoded.append(concatenate_rows(self._pending).dump(PROFILES_FIELD))
+            self._pending, self._pending_entries = [], 0
 
 
-def _merged_lists(lists: Sequence[Members]) -> tuple[Members, list[Ints]]:
-    """One list of all members, and the numbers there of those of each list. Raise ``Invalid`` for doubles."""
+def _merge_members(lists: Sequence[Members]) -> tuple[Members, list[Ints]]:
+    """Return all members in one list, and for each of *lists* the numbers of its members in that list.
+
+    Raise ``Invalid`` if a member is in several.
+    """
     names = sorted((name, i, row) for i, members in enumerate(lists) for row, name in enumerate(members.names()))
     if len({name for name, _, _ in names}) < len(names):
-        raise Invalid("blocks with a member in common cannot become one")
+        raise Invalid("blocks with a member in common cannot be merged")
     numbers = [np.zeros(len(members), np.int64) for members in lists]
     for number, (_, i, row) in enumerate(names):
         numbers[i][row] = number
     return Members.from_metas([lists[i].meta(row) for _, i, row in names]), numbers
 
 
-def _of(numbers: Ints, places: Ints, content: BlockContent) -> Ints:
-    """*numbers* at *places* that *content* says; raise ``Invalid`` where there are none."""
-    if int(places.max(initial=-1)) >= len(numbers):
+def _take_checked(array: Ints, indexes: Ints, content: BlockContent) -> Ints:
+    """Return ``array[indexes]``; raise ``Invalid`` if an index that *content* holds is out of range."""
+    if int(indexes.max(initial=-1)) >= len(array):
         raise _damaged(content)
-    return numbers[places]
+    return array[indexes]
 
 
-def _headers(batch: Batch, pool: Accumulator) -> list[Header]:
-    """What each profile of *batch* says of itself."""
-    texts = np.stack([batch.drop_frames, batch.keep_frames, batch.default_sample_type, batch.doc_url], axis=1)
-    comments: list[list[int]] = [[] for _ in range(batch.count)]
-    for stream, comment in zip(batch.comment_stream.tolist(), batch.comment.tolist(), strict=True):
-        comments[stream].append(comment)
+def _list_headers(columns: HeaderColumns, accumulator: Accumulator) -> list[ProfileHeader]:
+    """Return the header of each profile of a batch."""
+    strings = np.stack(
+        [columns.drop_frames, columns.keep_frames, columns.default_sample_type, columns.doc_url], axis=1
+    )
+    comments: list[list[int]] = [[] for _ in strings]
+    for profile, comment in zip(columns.comment_profile.tolist(), columns.comment.tolist(), strict=True):
+        comments[profile].append(comment)
     return [
-        Header(tuple(map(pool.name, text)), tuple(map(pool.name, said)))
-        for text, said in zip(texts.tolist(), comments, strict=True)
+        ProfileHeader(tuple(map(accumulator.string, row)), tuple(map(accumulator.string, row_comments)))
+        for row, row_comments in zip(strings.tolist(), comments, strict=True)
     ]

@@ -1,205 +1,224 @@
-"""What a merge holds: each string, function, mapping, location, stack and set of labels once."""
+"""The content of a merge: each string, function, mapping, location, stack and set of labels once."""
 
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from profbucket.pprof.columnar.arrays import Ints, Words, offsets, ranges, where
-from profbucket.pprof.columnar.batch import Batch, Types
-from profbucket.pprof.columnar.interning import Rows, Sequences
-from profbucket.pprof.columnar.pending import Strings
+from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, flatnonzero, to_offsets
+from profbucket.pprof.columnar.batch import (
+    Batch,
+    FunctionColumns,
+    HeaderColumns,
+    LocationColumns,
+    MappingColumns,
+    SampleColumns,
+    Signature,
+)
+from profbucket.pprof.columnar.interning import RowTable, SequenceTable
+from profbucket.pprof.columnar.packed_words import LINE_LIST, pack_label, pack_label_list, pack_location, pack_pair
+from profbucket.pprof.columnar.string_table import StringTable
 
-_PAGE = 0x1000
-LISTED = 3  # lines of a location, or more, or such that do not fit a row: a list of them
+_PAGE_BYTES = 0x1000
+_MAX_INLINE_LINES = 2
+_MIN_CAPACITY = 1024  # samples
 
-_Base = tuple[int, int, int, bytes, bytes]
+_MappingBase = tuple[int, int, int, bytes, bytes]
 
 
 class Accumulator:
-    """Batches go in, columns for the one profile come out (see ``result.py``).
-
-    All tables are by number. Two numbers below 2**32 share a word where a row has a column less for it.
-    """
+    """The tables of a merge: batches are added, ``encode.py`` turns the content into one profile."""
 
     def __init__(self) -> None:
-        self.types: Types | None = None
+        self.signature: Signature | None = None  # of all profiles
         self.period = self.time_nanos = self.duration_nanos = 0
-        # drop_frames, keep_frames, default_sample_type, doc_url
-        self.texts = [0, 0, 0, 0]
-        self.comments: dict[int, None] = {}
-        self.strings = Strings()
-        self._names: list[bytes] = []
-        self.functions = Rows(3)  # name and system name, file, start line
-        self.line_lists = Sequences(np.uint64)  # function, line, column, and so on
-        self.mappings = Rows(3)  # pages, offset, build id or file
-        self.bases: list[_Base] = []  # the lowest of each mapping: start, limit, offset, file, build id
+        # Strings: drop_frames, keep_frames, default_sample_type, doc_url.
+        self.header_strings = [0, 0, 0, 0]
+        self.comments: dict[int, None] = {}  # strings
+        self.strings = StringTable()
+        self._string_list: list[bytes] = []
+        # name and system name as a pair, file, start line
+        self.functions = RowTable(3)
+        # function, line, column; and so on for each line
+        self.line_lists = SequenceTable(np.uint64)
+        # size in pages, offset, build id or else file
+        self.mappings = RowTable(3)
+        # The lowest load address of each mapping: start, limit, offset, file, build id.
+        self.mapping_bases: list[_MappingBase] = []
         self.mapping_flags = np.empty((0, 4), bool)
-        self.mapping_first = np.empty(0, np.int64)  # in how many profiles it is the first
-        # Mapping from 1 on, << 3, | how many lines, << 1, | 1 for one that is folded; address; then function << 32
-        # | line of up to two lines or else, where they are LISTED, the list of lines.
-        self.locations = Rows(4)
-        self.labels = Rows(3)  # key and text, number, unit
-        self.label_lists = Sequences(np.uint32)
-        # Labels, as 0 for none, label << 1 | 1 for one, list + 1 << 1 for more; then the locations of the stack.
-        self.samples = Sequences(np.uint32)
-        self.values = np.empty((0, 0), np.int64)
+        self.mapping_main_count = np.empty(0, np.int64)  # in how many profiles it is the first mapping
+        # pack_location(mapping + 1 or 0 …), address within the mapping, two lines as pairs of function and line
+        # number or, for a LINE_LIST, the list and 0
+        self.locations = RowTable(4)
+        # key and text as a pair, number, unit
+        self.labels = RowTable(3)
+        # labels
+        self.label_lists = SequenceTable(np.uint32)
+        # 0, pack_label(…) or pack_label_list(…); then the locations of the stack
+        self.samples = SequenceTable(np.uint32)
+        self.values = np.empty((0, 0), np.int64)  # by sample and sample type; there may be unused rows at the end
 
-    def add(self, batch: Batch, *, every: bool = False) -> Ints:
-        """Take in a batch whose types are those of all before, or the first.
+    def add(self, batch: Batch, *, keep_zeros: bool = False) -> Ints:
+        """Add a batch whose signatures all equal ``signature``, if that is set.
 
-        Return what each sample of the batch has become: its number here, or -1 where all its values are zero and
-        not *every* sample is wanted.
+        Return the index in ``samples`` of each of the batch's samples; -1 if all its values are zero, unless
+        *keep_zeros* is set. Shape: (samples of the batch,).
         """
-        self._add_header(batch)
-        mapping = self._intern_mappings(batch)
-        function = self.functions.intern(
-            _paired(batch.function_name, batch.function_system_name),
-            _word(batch.function_file),
-            batch.function_start_line,
-        )
-        location = self._intern_locations(batch, mapping, function)
-        return self._add_samples(batch, location, every)
+        self._add_header(batch.header)
+        mapping = self._intern_mappings(batch.mappings)
+        function = self._intern_functions(batch.functions)
+        location = self._intern_locations(batch.locations, batch.mappings, mapping, function)
+        return self._add_samples(batch.samples, location, keep_zeros)
 
-    def name(self, number: int) -> bytes:
-        """The string of that number."""
-        if len(self._names) < len(self.strings):
-            self._names = list(self.strings)
-        return self._names[number]
+    def string(self, index: int) -> bytes:
+        """Return the string with this index."""
+        if len(self._string_list) < len(self.strings):
+            self._string_list = list(self.strings)
+        return self._string_list[index]
 
-    def differ(self, wanted: Types, types: Types) -> str:
-        """What is wrong with *types*, for people."""
-        what, left, right = "sample", wanted[0], types[0]
+    def describe_difference(self, expected: Signature, actual: Signature) -> str:
+        """Return a sentence that names the sample types or period types in which two signatures differ."""
+        what, left, right = "sample", expected[0], actual[0]
         if left == right:
-            what, left, right = "period", (wanted[1],), (types[1],)
-        return f"{what} types differ: {self._named(left)} cannot be merged with {self._named(right)}"
+            what, left, right = "period", (expected[1],), (actual[1],)
+        return f"{what} types differ: {self._format_types(left)} cannot be merged with {self._format_types(right)}"
 
-    def _named(self, types: Iterable[Sequence[int]]) -> str:
-        return f"[{', '.join('/'.join(self.name(i).decode(errors='replace') for i in pair) for pair in types)}]"
+    def _format_types(self, types: Iterable[Sequence[int]]) -> str:
+        names = ("/".join(self.string(i).decode(errors="replace") for i in pair) for pair in types)
+        return f"[{', '.join(names)}]"
 
-    def _add_header(self, batch: Batch) -> None:
-        if self.types is None:
-            self.types = batch.signatures()[0]
-            self.values = np.empty((0, len(self.types[0])), np.int64)
-        self.period = max(self.period, int(batch.period.max()))
-        times = batch.time_nanos[batch.time_nanos > 0]
+    def _add_header(self, header: HeaderColumns) -> None:
+        if self.signature is None:
+            self.signature = header.signatures()[0]
+            self.values = np.empty((0, len(self.signature[0])), np.int64)
+        self.period = max(self.period, int(header.period.max()))
+        times = header.time_nanos[header.time_nanos > 0]
         if len(times):
             self.time_nanos = min(self.time_nanos or 2**63, int(times.min()))
-        self.duration_nanos = _wrapped(self.duration_nanos + sum(batch.duration_nanos.tolist()))
-        texts = (batch.drop_frames, batch.keep_frames, batch.default_sample_type, batch.doc_url)
-        for i, column in enumerate(texts):
-            given = column[column > 0]
-            if len(given) and not self.texts[i]:
-                self.texts[i] = int(given[0])
-        self.comments.update(dict.fromkeys(batch.comment.tolist()))
+        self.duration_nanos = _wrap_int64(self.duration_nanos + sum(header.duration_nanos.tolist()))
+        columns = (header.drop_frames, header.keep_frames, header.default_sample_type, header.doc_url)
+        for i, column in enumerate(columns):
+            nonempty = column[column > 0]
+            if len(nonempty) and not self.header_strings[i]:
+                self.header_strings[i] = int(nonempty[0])
+        self.comments.update(dict.fromkeys(header.comment.tolist()))
 
-    def _intern_mappings(self, batch: Batch) -> Ints:
-        start, limit, offset = batch.mapping_start, batch.mapping_limit, batch.mapping_offset
-        file, build_id = batch.mapping_file, batch.mapping_build_id
-        pages = (limit - start + np.uint64(_PAGE - 1)) // np.uint64(_PAGE)
-        number = self.mappings.intern(pages, offset, _word(np.where(build_id > 0, build_id, file)))
-        if not len(number):
-            return number
-        # The lowest of all bases stands for all, and it is as symbolized as the least of them.
-        fresh = len(self.mappings) - len(self.bases)
-        self.mapping_flags = np.concatenate((self.mapping_flags, np.ones((fresh, 4), bool)))
-        np.logical_and.at(self.mapping_flags, number, batch.mapping_flags)
-        self.mapping_first = np.concatenate((self.mapping_first, np.zeros(fresh, np.int64)))
-        mains = where(np.diff(batch.mapping_stream, prepend=-1))
-        np.add.at(self.mapping_first, number[mains], 1)
+    def _intern_functions(self, functions: FunctionColumns) -> Ints:
+        return self.functions.intern(
+            pack_pair(functions.name, functions.system_name),
+            _to_words(functions.file),
+            functions.start_line,
+        )
+
+    def _intern_mappings(self, mappings: MappingColumns) -> Ints:
+        start, limit, file, build_id = mappings.start, mappings.limit, mappings.file, mappings.build_id
+        pages = (limit - start + np.uint64(_PAGE_BYTES - 1)) // np.uint64(_PAGE_BYTES)
+        index = self.mappings.intern(pages, mappings.offset, _to_words(np.where(build_id > 0, build_id, file)))
+        if not len(index):
+            return index
+        # A merged mapping has the lowest load address, and a flag only if all have it.
+        new_count = len(self.mappings) - len(self.mapping_bases)
+        self.mapping_flags = np.concatenate((self.mapping_flags, np.ones((new_count, 4), bool)))
+        np.logical_and.at(self.mapping_flags, index, mappings.flags)
+        self.mapping_main_count = np.concatenate((self.mapping_main_count, np.zeros(new_count, np.int64)))
+        first_of_profiles = flatnonzero(np.diff(mappings.profile, prepend=-1))
+        np.add.at(self.mapping_main_count, index[first_of_profiles], 1)
         lowest = np.full(len(self.mappings), 2**64 - 1, np.uint64)
-        np.minimum.at(lowest, number, start)
-        low = where(start == lowest[number])
-        columns = (number, start, limit, offset, file, build_id)
-        found: dict[int, _Base] = dict(enumerate(self.bases))
-        for n, a, b, c, f, i in set(zip(*(column[low].tolist() for column in columns), strict=True)):
-            base = (a, b, c, self.name(f), self.name(i))
-            found[n] = min(found.get(n, base), base)
-        self.bases = [found[n] for n in range(len(found))]
-        return number
+        np.minimum.at(lowest, index, start)
+        candidates = flatnonzero(start == lowest[index])
+        columns = (index, start, limit, mappings.offset, file, build_id)
+        bases: dict[int, _MappingBase] = dict(enumerate(self.mapping_bases))
+        for i, *numbers, file_index, build_id_index in set(
+            zip(*(column[candidates].tolist() for column in columns), strict=True)
+        ):
+            base = (*numbers, self.string(file_index), self.string(build_id_index))
+            bases[i] = min(bases.get(i, base), base)
+        self.mapping_bases = [bases[i] for i in range(len(bases))]
+        return index
 
-    def _intern_locations(self, batch: Batch, mapping: Ints, function: Ints) -> Ints:
-        row, address = batch.location_mapping_row, batch.location_address
+    def _intern_locations(
+        self, locations: LocationColumns, mappings: MappingColumns, mapping: Ints, function: Ints
+    ) -> Ints:
+        """Return the index of each location; *mapping* and *function* are the indexes of the batch's rows."""
+        row, address = locations.mapping, locations.address
         if len(mapping):
-            # Of none, the last element is taken and discarded.
-            known = row >= 0
-            address = address - np.where(known, batch.mapping_start[row], np.uint64(0))
-            number = np.where(known, mapping[row] + 1, 0)
+            # The row -1 takes the last element, which is discarded.
+            has_mapping = row >= 0
+            address = address - np.where(has_mapping, mappings.start[row], np.uint64(0))
+            mapping_number = np.where(has_mapping, mapping[row] + 1, 0)
         else:
-            number = np.zeros(len(row), np.int64)
-        # Most locations have one line or two. The others have a list of lines that are numbered, too.
-        count = batch.line_count
-        line, column = batch.line_number, batch.line_column
-        function = function[batch.line_function_row]
-        few = count < LISTED
-        odd = where((line >> np.uint64(32) > 0) | (column > 0))
-        if len(odd):
-            few[np.repeat(np.arange(len(row)), count)[odd]] = False
-        first = offsets(count)[:-1]
-        word = _word(function << 32) | line
-        words = np.zeros((2, len(row)), np.uint64)
-        for i in range(2):
-            rows = where(few & (count > i))
-            words[i, rows] = word[first[rows] + i]
-        lists = where(~few)
+            mapping_number = np.zeros(len(row), np.int64)
+        # Most locations have one line or two, which fit the row. Those of the others are interned as a list.
+        count = locations.line_count
+        line, column = locations.line_number, locations.line_column
+        function = function[locations.line_function]
+        is_inline = count <= _MAX_INLINE_LINES
+        oversized = flatnonzero((line >> np.uint64(32) > 0) | (column > 0))
+        if len(oversized):
+            is_inline[np.repeat(np.arange(len(row)), count)[oversized]] = False
+        first = to_offsets(count)[:-1]
+        line_word = pack_pair(function, line.view(np.int64))  # meaningless for oversized lines
+        line_words = np.zeros((_MAX_INLINE_LINES, len(row)), np.uint64)
+        for i in range(_MAX_INLINE_LINES):
+            rows = flatnonzero(is_inline & (count > i))
+            line_words[i, rows] = line_word[first[rows] + i]
+        lists = flatnonzero(~is_inline)
         if len(lists):
-            inner = ranges(first[lists], count[lists])
-            items = np.stack((_word(function)[inner], line[inner], column[inner]), axis=1).ravel()
+            inner = expand_ranges(first[lists], count[lists])
+            items = np.stack((_to_words(function)[inner], line[inner], column[inner]), axis=1).ravel()
             length = 3 * count[lists]
-            words[0, lists] = _word(self.line_lists.intern(items, offsets(length)[:-1], length))
-        place = number << 3 | np.where(few, count, LISTED) << 1 | batch.location_folded
-        return self.locations.intern(_word(place), address, *words)
+            line_words[0, lists] = _to_words(self.line_lists.intern(items, to_offsets(length)[:-1], length))
+        location = pack_location(mapping_number, np.where(is_inline, count, LINE_LIST), locations.is_folded)
+        return self.locations.intern(location, address, *line_words)
 
-    def _add_samples(self, batch: Batch, location: Ints, every: bool) -> Ints:
+    def _add_samples(self, samples: SampleColumns, location: Ints, keep_zeros: bool) -> Ints:
+        """Add samples; *location* are the indexes of the batch's locations. Return what :meth:`add` does."""
         width = self.values.shape[1]
-        values, first, count = batch.values, batch.stack_first, batch.stack_count
-        labels = self._intern_labels(batch, len(values))
-        alive = np.arange(len(values)) if every else where(values.any(axis=1))
-        if len(alive) < len(values):
-            values, first, count, labels = values[alive], first[alive], count[alive], labels[alive]
+        values, first, count = samples.values, samples.stack_first, samples.stack_count
+        labels = self._intern_labels(samples)
+        kept = np.arange(len(values)) if keep_zeros else flatnonzero(values.any(axis=1))
+        if len(kept) < len(values):
+            values, first, count, labels = values[kept], first[kept], count[kept], labels[kept]
         items = location.astype(np.uint32)
         if len(items):
-            items = items.take(batch.stack_row, mode="clip")
+            items = items.take(samples.stack_location, mode="clip")
         else:
-            items = np.zeros(len(batch.stack_row), np.uint32)
+            items = np.zeros(len(samples.stack_location), np.uint32)
         items[first - 1] = labels
-        sample = self.samples.intern(items, first - 1, count + 1)
+        index = self.samples.intern(items, first - 1, count + 1)
         if len(self.samples) > len(self.values):
-            grown = np.zeros((max(1024, 2 * len(self.samples)), width), np.int64)
-            grown[: len(self.values)] = self.values
-            self.values = grown
+            larger = np.zeros((max(_MIN_CAPACITY, 2 * len(self.samples)), width), np.int64)
+            larger[: len(self.values)] = self.values
+            self.values = larger
         for i in range(width):
-            np.add.at(self.values[:, i], sample, values[:, i])
-        numbers = np.full(len(batch.values), -1, np.int64)
-        numbers[alive] = sample
-        return numbers
+            np.add.at(self.values[:, i], index, values[:, i])
+        indexes = np.full(len(samples.values), -1, np.int64)
+        indexes[kept] = index
+        return indexes
 
-    def _intern_labels(self, batch: Batch, samples: int) -> Ints:
-        key, text, number, unit = batch.label_key, batch.label_text, batch.label_number, batch.label_unit
-        # As google/pprof reads it: a label with a text has no number, and one without anything is none.
+    def _intern_labels(self, samples: SampleColumns) -> Ints:
+        """Return the word of each sample that stands for its labels; see ``packed_words``."""
+        key, text, number, unit = samples.label_key, samples.label_text, samples.label_number, samples.label_unit
+        # As in google/pprof, a label with a text has no number, and one without text, number and unit is ignored.
         number, unit = np.where(text > 0, np.uint64(0), number), np.where(text > 0, 0, unit)
-        says = where((text > 0) | (number > 0) | (unit > 0))
-        if not len(says):
-            return np.zeros(samples, np.int64)
-        label = self.labels.intern(_paired(key[says], text[says]), number[says], _word(unit[says]))
-        row = batch.label_sample_row[says]
-        # The order among the values of one key is part of a profile, the order of keys is not.
-        order = np.lexsort((text[says] == 0, key[says], row))
-        label, count = label[order], np.bincount(row, minlength=samples)
-        first = offsets(count)[:-1]
-        found = np.zeros(samples, np.int64)
-        one, more = where(count == 1), where(count > 1)
-        found[one] = label[first[one]] << 1 | 1
-        found[more] = self.label_lists.intern(label, first[more], count[more]) + 1 << 1
-        return found
+        used = flatnonzero((text > 0) | (number > 0) | (unit > 0))
+        words = np.zeros(len(samples.values), np.int64)
+        if not len(used):
+            return words
+        label = self.labels.intern(pack_pair(key[used], text[used]), number[used], _to_words(unit[used]))
+        row = samples.label_sample[used]
+        # The order of keys does not tell samples apart; the order among the values of one key does.
+        order = np.lexsort((text[used] == 0, key[used], row))
+        label, count = label[order], np.bincount(row, minlength=len(words))
+        first = to_offsets(count)[:-1]
+        single, several = flatnonzero(count == 1), flatnonzero(count > 1)
+        words[single] = pack_label(label[first[single]])
+        words[several] = pack_label_list(self.label_lists.intern(label, first[several], count[several]))
+        return words
 
 
-def _word(numbers: Ints) -> Words:
+def _to_words(numbers: Ints) -> Words:
     return numbers.view(np.uint64)
 
 
-def _paired(high: Ints, low: Ints) -> Words:
-    return (high << 32 | low).view(np.uint64)
-
-
-def _wrapped(value: int) -> int:
+def _wrap_int64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63

@@ -1,258 +1,353 @@
-"""The one profile that a pool of many makes, as protobuf."""
+"""Encode the content of an accumulator as one profile."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 
 import numpy as np
 
-from profbucket.pprof.columnar.accumulator import LISTED, Accumulator
-from profbucket.pprof.columnar.arrays import Bytes, Ints, Words, offsets, ranges, where
-from profbucket.pprof.columnar.varint_writer import Fields, head_size, put, put_head, size_of
-from profbucket.pprof.compression import varint
+from profbucket.pprof import wire
+from profbucket.pprof.columnar.accumulator import Accumulator
+from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, flatnonzero, to_offsets
+from profbucket.pprof.columnar.packed_words import LINE_LIST, unpack_labels, unpack_location, unpack_pair
+from profbucket.pprof.columnar.varint_writer import (
+    FieldWriter,
+    measure_prefixes,
+    measure_varints,
+    write_prefixes,
+    write_varints,
+)
+from profbucket.pprof.wire import encode_varint
 
-_LOW = np.uint64(2**32 - 1)
 
+def encode_merge(accumulator: Accumulator, comments: Sequence[bytes], *, keep_zeros: bool = False) -> bytes:
+    """Return the protobuf of what *accumulator* holds, without what no sample uses; *comments* come first.
 
-def encode(pool: Accumulator, comments: Sequence[bytes], *, every: bool = False) -> bytes:
-    """The protobuf of what *pool* holds, with nothing in it that no sample needs; *comments* come first.
-
-    With *every*, samples that have added up to zero are in it, too: each then stands at its number in the pool.
+    With *keep_zeros* it includes samples that have added up to zero: sample i is then that of the accumulator.
     """
-    return _Writer(pool, every=every).encode(comments)
+    tags = wire.Profile
+    sample_types, period_type = accumulator.signature or ((), (0, 0))
+    samples = _select_samples(accumulator, keep_zeros)
+    locations = _select_locations(accumulator, samples)
+    mappings = _select_mappings(accumulator, locations)
+    functions = _select_functions(accumulator, locations)
+    labels = _select_labels(accumulator, samples)
+    comment = [*dict.fromkeys([*map(accumulator.strings.intern, comments), *accumulator.comments])]
+    single_strings = [*chain.from_iterable((*sample_types, period_type)), *accumulator.header_strings, *comment]
+    strings = _select_strings(accumulator, single_strings, mappings, functions, labels)
+    drop_frames, keep_frames, default_sample_type, doc_url = map(strings.id, accumulator.header_strings)
+    parts = [
+        b"".join(_encode_value_type(tags.SAMPLE_TYPE, pair, strings) for pair in sample_types),
+        _encode_samples(samples, locations, labels, strings),
+        _encode_mappings(accumulator, mappings, strings),
+        _encode_locations(accumulator, locations, mappings, functions),
+        _encode_functions(accumulator, functions, strings),
+        strings.encoded,
+        _encode_scalars([(tags.DROP_FRAMES, drop_frames), (tags.KEEP_FRAMES, keep_frames)]),
+        _encode_scalars(
+            [(tags.TIME_NANOS, accumulator.time_nanos), (tags.DURATION_NANOS, accumulator.duration_nanos)]
+        ),
+        _encode_value_type(tags.PERIOD_TYPE, period_type, strings),
+        _encode_scalars([(tags.PERIOD, accumulator.period)]),
+        b"".join(bytes([tags.COMMENT]) + encode_varint(strings.id(index)) for index in comment),
+        _encode_scalars([(tags.DEFAULT_SAMPLE_TYPE, default_sample_type), (tags.DOC_URL, doc_url)]),
+    ]
+    return b"".join(parts)
 
 
-class _Writer:
-    def __init__(self, pool: Accumulator, *, every: bool) -> None:
-        self.pool = pool
-        self.types = pool.types or ((), (0, 0))
-        values = pool.values[: len(pool.samples)]
-        sample = np.arange(len(values)) if every else where(values.any(axis=1))
-        self.values = pool.values[sample]
-        items, count = pool.samples.of(sample)
-        first = offsets(count)[:-1]
-        self.labels, self.label_count = self._labels(items[first].astype(np.int64))
-        inner = np.ones(len(items), bool)
-        inner[first] = False
-        self.stack_items, self.stack_count = items[where(inner)].astype(np.int64), count - 1
-
-        self.location, self.location_ids = _used(self.stack_items, len(pool.locations))
-        place, _, *words = (pool.locations.column(i)[self.location] for i in range(4))
-        self.location_folded = place & np.uint64(1)
-        # Lines of all locations: those that stand in their rows, and those of lists between them.
-        self.line_count = (place >> np.uint64(1) & np.uint64(3)).view(np.int64)
-        listed = self.line_count == LISTED
-        lists = where(listed)
-        items, count = pool.line_lists.of(words[0][lists].view(np.int64))
-        count //= 3
-        self.line_count[lists] = count
-        first = offsets(self.line_count)
-        self.line_function, self.line_number, self.line_column = np.zeros((3, first[-1]), np.uint64)
-        few = np.where(listed, 0, self.line_count)
-        for i in range(2):
-            rows = where(few > i)
-            at, word = first[rows] + i, words[i][rows]
-            self.line_function[at], self.line_number[at] = word >> np.uint64(32), word & _LOW
-        inner = ranges(first[lists], count)
-        self.line_function[inner], self.line_number[inner], self.line_column[inner] = items.reshape(-1, 3).T
-        self.function, self.function_ids = _used(self.line_function.view(np.int64), len(pool.functions))
-
-        # The first mapping is the program itself by convention, in profiles and therefore in their merge.
-        mapping = place.view(np.int64) >> 3
-        used = np.zeros(len(pool.bases) + 1, bool)
-        used[mapping] = True
-        used[1:] |= pool.mapping_first > 0
-        self.mapping = sorted(
-            where(used[1:]).tolist(), key=lambda i: (-pool.mapping_first[i], *pool.bases[i][3:], i)
-        )
-        self.mapping_ids = np.zeros(len(pool.bases) + 1, np.uint64)
-        self.mapping_ids[np.array(self.mapping, np.int64) + 1] = np.arange(1, len(self.mapping) + 1)
-        self.location_mapping = mapping
-
-    def _labels(self, words: Ints) -> tuple[Ints, Ints]:
-        """Return the labels of all samples, end to end, and how many each has; see ``Accumulator.samples``."""
-        one, more = where(words & 1), where((words > 0) & (words & 1 == 0))
-        items, length = self.pool.label_lists.of((words[more] >> 1) - 1)
-        count = np.zeros(len(words), np.int64)
-        count[one], count[more] = 1, length
-        first = offsets(count)
-        labels = np.empty(first[-1], np.int64)
-        labels[first[one]] = words[one] >> 1
-        labels[ranges(first[more], length)] = items
-        return labels, count
-
-    def encode(self, comments: Sequence[bytes]) -> bytes:
-        pool = self.pool
-        names = self.name_strings(comments)
-        parts = [
-            b"".join(_message(0x0A, [(0x08, self.id(k)), (0x10, self.id(u))]) for k, u in self.types[0]),
-            self.samples(),
-            self.mappings(),
-            self.locations(),
-            self.functions(),
-            b"".join(chain.from_iterable(zip(map(_string_head, map(len, names)), names, strict=True))),
-            _fields(zip((0x38, 0x40), map(self.id, pool.texts[:2]), strict=True)),
-            _fields([(0x48, pool.time_nanos), (0x50, pool.duration_nanos)]),
-            _message(0x5A, zip((0x08, 0x10), map(self.id, self.types[1]), strict=True)),
-            _fields([(0x60, pool.period)]),
-            b"".join(b"\x68" + varint(i) for i in self.comment_ids),
-            _fields(zip((0x70, 0x78), map(self.id, pool.texts[2:]), strict=True)),
-        ]
-        return b"".join(parts)
-
-    def name_strings(self, comments: Sequence[bytes]) -> list[bytes]:
-        """Decide which strings the result has and in which order, and return them."""
-        pool = self.pool
-        comment = [*dict.fromkeys([*(pool.strings.number(c) for c in comments), *pool.comments])]
-        used = np.zeros(len(pool.strings), bool)
-        used[[i for pair in (*self.types[0], self.types[1]) for i in pair]] = True
-        used[pool.texts] = True
-        used[comment] = True
-        for i in self.mapping:
-            used[[pool.strings.number(text) for text in pool.bases[i][3:]]] = True
-        name, self.function_file = pool.functions.column(0)[self.function], pool.functions.column(1)[self.function]
-        self.function_name, self.function_system_name = _high(name), _low(name)
-        used[self.function_name] = used[self.function_system_name] = used[self.function_file.view(np.int64)] = True
-        key = pool.labels.column(0)[self.labels]
-        self.label_key, self.label_text = _high(key), _low(key)
-        self.label_unit = pool.labels.column(2)[self.labels].view(np.int64)
-        used[self.label_key] = used[self.label_text] = used[self.label_unit] = True
-        used[0] = True
-        numbers = where(used)
-        self.string_ids = np.zeros(len(used), np.uint64)
-        self.string_ids[numbers] = np.arange(len(numbers))
-        self.comment_ids = [self.id(i) for i in comment]
-        names = list(pool.strings)
-        return [names[i] for i in numbers.tolist()]
-
-    def id(self, number: int) -> int:
-        return int(self.string_ids[number])
-
-    def samples(self) -> bytes:
-        width = self.values.shape[1]
-        # From the inside out: how much room everything takes …
-        ids = self.location_ids[self.stack_items]
-        id_size = size_of(ids)
-        id_ends = offsets(id_size)
-        stack_ends = offsets(self.stack_count)
-        stack_size = np.diff(id_ends[stack_ends])
-        stack_head = np.where(stack_size > 0, head_size(stack_size), 0)
-        values = self.values.ravel().view(np.uint64)
-        value_ends = offsets(size_of(values))
-        value_size = np.diff(value_ends[::width])
-        value_head = head_size(value_size)
-        labels = Fields(
-            (0x08, self.string_ids[self.label_key]),
-            (0x10, self.string_ids[self.label_text]),
-            (0x18, self.pool.labels.column(1)[self.labels]),
-            (0x20, self.string_ids[self.label_unit]),
-        )
-        label_ends = offsets(labels.size + head_size(labels.size))
-        label_size = np.diff(label_ends[offsets(self.label_count)])
-        size = stack_head + stack_size + value_head + value_size + label_size
-        head = head_size(size)
-        ends = offsets(size + head)
-        # … and from the outside in: where it goes.
-        out = np.empty(int(ends[-1]), np.uint8)
-        at = ends[:-1]
-        put_head(out, at, 0x12, size)
-        at = at + head
-        some = where(stack_size)
-        put_head(out, at[some], 0x0A, stack_size[some])
-        at += stack_head
-        put(out, id_ends[:-1] + np.repeat(at - id_ends[stack_ends[:-1]], self.stack_count), ids)
-        at += stack_size
-        put_head(out, at, 0x12, value_size)
-        at += value_head
-        put(out, value_ends[:-1] + np.repeat(at - value_ends[:-1:width], width), values)
-        at += value_size
-        if len(self.labels):
-            first = label_ends[offsets(self.label_count)[:-1]]
-            at = label_ends[:-1] + np.repeat(at - first, self.label_count)
-            put_head(out, at, 0x1A, labels.size)
-            labels.put(out, at + head_size(labels.size))
-        return out.tobytes()
-
-    def mappings(self) -> bytes:
-        out = []
-        for place, i in enumerate(self.mapping, 1):
-            start, limit, offset, file, build_id = self.pool.bases[i]
-            strings = [self.id(self.pool.strings.number(text)) for text in (file, build_id)]
-            values = (place, start, limit, offset, *strings, *self.pool.mapping_flags[i].tolist())
-            out.append(_message(0x1A, zip(range(0x08, 0x58, 8), values, strict=True)))
-        return b"".join(out)
-
-    def locations(self) -> bytes:
-        pool = self.pool
-        start = np.array([0, *(base[0] for base in pool.bases)], np.uint64)
-        head = Fields(
-            (0x08, self.location_ids[self.location]),
-            (0x10, self.mapping_ids[self.location_mapping]),
-            (0x18, pool.locations.column(1)[self.location] + start[self.location_mapping]),
-            (0x28, self.location_folded),
-        )
-        lines = Fields(
-            (0x08, self.function_ids[self.line_function.view(np.int64)]),
-            (0x10, self.line_number),
-            (0x18, self.line_column),
-        )
-        line_head = head_size(lines.size)
-        line_ends = offsets(lines.size + line_head)
-        first = line_ends[offsets(self.line_count)]
-        size = head.size + np.diff(first)
-        ends = offsets(size + head_size(size))
-        out = np.empty(int(ends[-1]), np.uint8)
-        put_head(out, ends[:-1], 0x22, size)
-        at = ends[1:] - size
-        head.put(out, at)
-        at = line_ends[:-1] + np.repeat(at + head.size - first[:-1], self.line_count)
-        put_head(out, at, 0x22, lines.size)
-        lines.put(out, at + line_head)
-        return out.tobytes()
-
-    def functions(self) -> bytes:
-        function = Fields(
-            (0x08, self.function_ids[self.function]),
-            (0x10, self.string_ids[self.function_name]),
-            (0x18, self.string_ids[self.function_system_name]),
-            (0x20, self.string_ids[self.function_file.view(np.int64)]),
-            (0x28, self.pool.functions.column(2)[self.function]),
-        )
-        ends = offsets(function.size + head_size(function.size))
-        out: Bytes = np.empty(int(ends[-1]), np.uint8)
-        put_head(out, ends[:-1], 0x2A, function.size)
-        function.put(out, ends[1:] - function.size)
-        return out.tobytes()
+# What the result contains. Indexes are those of the accumulator's tables; ids are those of the result, from 1 on,
+# and are 0 for what it does not contain. There are S samples, L locations, N lines, F functions and B labels.
 
 
-def _used(numbers: Ints, count: int) -> tuple[Ints, Words]:
-    """Those of *count* numbers that occur, and for all an id from 1 on."""
-    used = np.zeros(count, bool)
-    used[numbers] = True
-    found = where(used)
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    values: Ints  # (S, sample types)
+    stack_location: Ints  # indexes of the locations of all stacks, end to end
+    stack_count: Ints  # (S,)
+    label: Ints  # indexes of the labels of all samples, end to end, (B,)
+    label_count: Ints  # (S,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Locations:
+    index: Ints  # (L,)
+    ids: Words  # of all in the accumulator
+    mapping: Ints  # index + 1 or 0 for none, (L,)
+    is_folded: Words  # 0 or 1, (L,)
+    line_count: Ints  # (L,)
+    line_function: Ints  # indexes, of the lines of all locations end to end, (N,)
+    line_number: Words  # (N,)
+    line_column: Words  # (N,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mappings:
+    indexes: list[int]
+    ids: Words  # by index + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Functions:
+    index: Ints  # (F,)
+    ids: Words  # of all in the accumulator
+    name: Ints  # strings, (F,)
+    system_name: Ints  # strings, (F,)
+    file: Ints  # strings, (F,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    key: Ints  # strings, (B,)
+    text: Ints  # strings, (B,)
+    number: Words  # (B,)
+    unit: Ints  # strings, (B,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Strings:
+    ids: Words  # of all in the accumulator: their positions in the result's string table
+    encoded: bytes
+
+    def id(self, index: int) -> int:
+        return int(self.ids[index])
+
+
+def _select_samples(accumulator: Accumulator, keep_zeros: bool) -> _Samples:
+    values = accumulator.values[: len(accumulator.samples)]
+    sample = np.arange(len(values)) if keep_zeros else flatnonzero(values.any(axis=1))
+    items, count = accumulator.samples.take(sample)
+    first = to_offsets(count)[:-1]
+    label, label_count = _expand_labels(accumulator, items[first].astype(np.int64))
+    is_location = np.ones(len(items), bool)
+    is_location[first] = False
+    return _Samples(
+        values=accumulator.values[sample],
+        stack_location=items[flatnonzero(is_location)].astype(np.int64),
+        stack_count=count - 1,
+        label=label,
+        label_count=label_count,
+    )
+
+
+def _expand_labels(accumulator: Accumulator, words: Ints) -> tuple[Ints, Ints]:
+    """Return the labels of all samples, end to end, and how many each has; *words* are those of the samples."""
+    single, label, several, label_list = unpack_labels(words)
+    items, length = accumulator.label_lists.take(label_list)
+    count = np.zeros(len(words), np.int64)
+    count[single], count[several] = 1, length
+    first = to_offsets(count)
+    labels = np.empty(first[-1], np.int64)
+    labels[first[single]] = label
+    labels[expand_ranges(first[several], length)] = items
+    return labels, count
+
+
+def _select_locations(accumulator: Accumulator, samples: _Samples) -> _Locations:
+    index, ids = _number_used(samples.stack_location, len(accumulator.locations))
+    word, _, *line_words = (accumulator.locations.column(i)[index] for i in range(4))
+    mapping, line_count, is_folded = unpack_location(word)
+    # The lines of all locations end to end: those in the rows, and between them those of lists.
+    has_list = line_count == LINE_LIST
+    lists = flatnonzero(has_list)
+    inline_count = np.where(has_list, 0, line_count)
+    items, list_length = accumulator.line_lists.take(line_words[0][lists].view(np.int64))
+    list_length //= 3
+    line_count[lists] = list_length
+    first = to_offsets(line_count)
+    function, number, column = np.zeros((3, first[-1]), np.uint64)
+    for i, words in enumerate(line_words):
+        rows = flatnonzero(inline_count > i)
+        at = first[rows] + i
+        function[at], number[at] = unpack_pair(words[rows])
+    inner = expand_ranges(first[lists], list_length)
+    function[inner], number[inner], column[inner] = items.reshape(-1, 3).T
+    return _Locations(
+        index=index,
+        ids=ids,
+        mapping=mapping,
+        is_folded=is_folded,
+        line_count=line_count,
+        line_function=function.view(np.int64),
+        line_number=number,
+        line_column=column,
+    )
+
+
+def _select_mappings(accumulator: Accumulator, locations: _Locations) -> _Mappings:
+    main_count, bases = accumulator.mapping_main_count, accumulator.mapping_bases
+    is_used = np.zeros(len(bases) + 1, bool)
+    is_used[locations.mapping] = True
+    is_used[1:] |= main_count > 0
+    # By convention the first mapping of a profile is the program itself: the merge keeps it first.
+    indexes = sorted(flatnonzero(is_used[1:]).tolist(), key=lambda i: (-main_count[i], *bases[i][3:], i))
+    ids = np.zeros(len(bases) + 1, np.uint64)
+    ids[np.array(indexes, np.int64) + 1] = np.arange(1, len(indexes) + 1)
+    return _Mappings(indexes, ids)
+
+
+def _select_functions(accumulator: Accumulator, locations: _Locations) -> _Functions:
+    index, ids = _number_used(locations.line_function, len(accumulator.functions))
+    name, system_name = unpack_pair(accumulator.functions.column(0)[index])
+    file = accumulator.functions.column(1)[index].view(np.int64)
+    return _Functions(index=index, ids=ids, name=name, system_name=system_name, file=file)
+
+
+def _select_labels(accumulator: Accumulator, samples: _Samples) -> _Labels:
+    pair, number, unit = (accumulator.labels.column(i)[samples.label] for i in range(3))
+    key, text = unpack_pair(pair)
+    return _Labels(key=key, text=text, number=number, unit=unit.view(np.int64))
+
+
+def _select_strings(
+    accumulator: Accumulator,
+    single_strings: Sequence[int],
+    mappings: _Mappings,
+    functions: _Functions,
+    labels: _Labels,
+) -> _Strings:
+    table = accumulator.strings
+    is_used = np.zeros(len(table), bool)
+    is_used[0] = True
+    is_used[single_strings] = True
+    for i in mappings.indexes:
+        is_used[[table.intern(text) for text in accumulator.mapping_bases[i][3:]]] = True
+    for column in (functions.name, functions.system_name, functions.file, labels.key, labels.text, labels.unit):
+        is_used[column] = True
+    indexes = flatnonzero(is_used)
+    ids = np.zeros(len(is_used), np.uint64)
+    ids[indexes] = np.arange(len(indexes))
+    texts = list(map(list(table).__getitem__, indexes.tolist()))
+    prefixes = map(_encode_string_prefix, map(len, texts))
+    return _Strings(ids, b"".join(chain.from_iterable(zip(prefixes, texts, strict=True))))
+
+
+def _number_used(indexes: Ints, count: int) -> tuple[Ints, Words]:
+    """Return which of *count* rows occur in *indexes*, and for each row its id from 1 on, or 0 if it does not."""
+    is_used = np.zeros(count, bool)
+    is_used[indexes] = True
+    used = flatnonzero(is_used)
     ids = np.zeros(count, np.uint64)
-    ids[found] = np.arange(1, len(found) + 1)
-    return found, ids
+    ids[used] = np.arange(1, len(used) + 1)
+    return used, ids
 
 
-def _high(words: Words) -> Ints:
-    return (words >> np.uint64(32)).view(np.int64)
+def _encode_samples(samples: _Samples, locations: _Locations, labels: _Labels, strings: _Strings) -> bytes:
+    width = samples.values.shape[1]
+    # From the inside out: measure every part …
+    ids = locations.ids[samples.stack_location]
+    id_offsets = to_offsets(measure_varints(ids))
+    stack_offsets = to_offsets(samples.stack_count)
+    stack_size = np.diff(id_offsets[stack_offsets])
+    stack_prefix = np.where(stack_size > 0, measure_prefixes(stack_size), 0)
+    values = samples.values.ravel().view(np.uint64)
+    value_offsets = to_offsets(measure_varints(values))
+    value_size = np.diff(value_offsets[::width])
+    value_prefix = measure_prefixes(value_size)
+    label_fields = FieldWriter(
+        (wire.Label.KEY, strings.ids[labels.key]),
+        (wire.Label.STR, strings.ids[labels.text]),
+        (wire.Label.NUM, labels.number),
+        (wire.Label.NUM_UNIT, strings.ids[labels.unit]),
+    )
+    label_prefix = measure_prefixes(label_fields.size)
+    label_offsets = to_offsets(label_fields.size + label_prefix)
+    sample_label_offsets = label_offsets[to_offsets(samples.label_count)]
+    size = stack_prefix + stack_size + value_prefix + value_size + np.diff(sample_label_offsets)
+    prefix = measure_prefixes(size)
+    offsets = to_offsets(size + prefix)
+    # … and from the outside in: write it.
+    out = np.empty(int(offsets[-1]), np.uint8)
+    at = offsets[:-1]
+    write_prefixes(out, at, wire.Profile.SAMPLE, size)
+    at = at + prefix
+    rows = flatnonzero(stack_size)
+    write_prefixes(out, at[rows], wire.Sample.LOCATION_ID_PACKED, stack_size[rows])
+    at += stack_prefix
+    id_at = id_offsets[:-1] + np.repeat(at - id_offsets[stack_offsets[:-1]], samples.stack_count)
+    write_varints(out, id_at, ids)
+    at += stack_size
+    write_prefixes(out, at, wire.Sample.VALUE_PACKED, value_size)
+    at += value_prefix
+    write_varints(out, value_offsets[:-1] + np.repeat(at - value_offsets[:-1:width], width), values)
+    at += value_size
+    if len(samples.label):
+        label_at = label_offsets[:-1] + np.repeat(at - sample_label_offsets[:-1], samples.label_count)
+        write_prefixes(out, label_at, wire.Sample.LABEL, label_fields.size)
+        label_fields.write(out, label_at + label_prefix)
+    return out.tobytes()
 
 
-def _low(words: Words) -> Ints:
-    return (words & _LOW).view(np.int64)
+def _encode_mappings(accumulator: Accumulator, mappings: _Mappings, strings: _Strings) -> bytes:
+    messages = []
+    for mapping_id, i in enumerate(mappings.indexes, 1):
+        start, limit, offset, *texts = accumulator.mapping_bases[i]
+        string_ids = (strings.id(accumulator.strings.intern(text)) for text in texts)
+        values = (mapping_id, start, limit, offset, *string_ids, *accumulator.mapping_flags[i].tolist())
+        messages.append(_encode_message(wire.Profile.MAPPING, zip(wire.Mapping.SCALARS, values, strict=True)))
+    return b"".join(messages)
+
+
+def _encode_locations(
+    accumulator: Accumulator, locations: _Locations, mappings: _Mappings, functions: _Functions
+) -> bytes:
+    start = np.array([0, *(base[0] for base in accumulator.mapping_bases)], np.uint64)
+    fields = FieldWriter(
+        (wire.Location.ID, locations.ids[locations.index]),
+        (wire.Location.MAPPING_ID, mappings.ids[locations.mapping]),
+        (wire.Location.ADDRESS, accumulator.locations.column(1)[locations.index] + start[locations.mapping]),
+        (wire.Location.IS_FOLDED, locations.is_folded),
+    )
+    line_fields = FieldWriter(
+        (wire.Line.FUNCTION_ID, functions.ids[locations.line_function]),
+        (wire.Line.LINE, locations.line_number),
+        (wire.Line.COLUMN, locations.line_column),
+    )
+    line_prefix = measure_prefixes(line_fields.size)
+    line_offsets = to_offsets(line_fields.size + line_prefix)
+    location_line_offsets = line_offsets[to_offsets(locations.line_count)]
+    size = fields.size + np.diff(location_line_offsets)
+    offsets = to_offsets(size + measure_prefixes(size))
+    out = np.empty(int(offsets[-1]), np.uint8)
+    write_prefixes(out, offsets[:-1], wire.Profile.LOCATION, size)
+    at = offsets[1:] - size
+    fields.write(out, at)
+    line_at = line_offsets[:-1] + np.repeat(at + fields.size - location_line_offsets[:-1], locations.line_count)
+    write_prefixes(out, line_at, wire.Location.LINE, line_fields.size)
+    line_fields.write(out, line_at + line_prefix)
+    return out.tobytes()
+
+
+def _encode_functions(accumulator: Accumulator, functions: _Functions, strings: _Strings) -> bytes:
+    fields = FieldWriter(
+        (wire.Function.ID, functions.ids[functions.index]),
+        (wire.Function.NAME, strings.ids[functions.name]),
+        (wire.Function.SYSTEM_NAME, strings.ids[functions.system_name]),
+        (wire.Function.FILENAME, strings.ids[functions.file]),
+        (wire.Function.START_LINE, accumulator.functions.column(2)[functions.index]),
+    )
+    offsets = to_offsets(fields.size + measure_prefixes(fields.size))
+    out = np.empty(int(offsets[-1]), np.uint8)
+    write_prefixes(out, offsets[:-1], wire.Profile.FUNCTION, fields.size)
+    fields.write(out, offsets[1:] - fields.size)
+    return out.tobytes()
 
 
 @lru_cache(1 << 12)
-def _string_head(length: int) -> bytes:
-    """What stands before a string of that length in the table."""
-    return b"\x32" + varint(length)
+def _encode_string_prefix(length: int) -> bytes:
+    """Return tag and length of a string in the string table."""
+    return bytes([wire.Profile.STRING_TABLE]) + encode_varint(length)
 
 
-def _message(tag: int, pairs: Iterable[tuple[int, int]]) -> bytes:
-    body = _fields(pairs)
-    return bytes([tag]) + varint(len(body)) + body
+def _encode_value_type(tag: int, pair: Sequence[int], strings: _Strings) -> bytes:
+    return _encode_message(tag, zip(wire.ValueType.SCALARS, map(strings.id, pair), strict=True))
 
 
-def _fields(pairs: Iterable[tuple[int, int]]) -> bytes:
-    return b"".join(bytes([tag]) + varint(value) for tag, value in pairs if value)
+def _encode_message(tag: int, scalars: Iterable[tuple[int, int]]) -> bytes:
+    body = _encode_scalars(scalars)
+    return bytes([tag]) + encode_varint(len(body)) + body
+
+
+def _encode_scalars(scalars: Iterable[tuple[int, int]]) -> bytes:
+    """Return the fields of these pairs of tag and value; zeros are omitted."""
+    return b"".join(bytes([tag]) + encode_varint(value) for tag, value in scalars if value)

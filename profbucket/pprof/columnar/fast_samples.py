@@ -1,4 +1,4 @@
-"""Samples as nearly all encoders write them: stack and values, or values and stack, and then labels."""
+"""Read samples as nearly all encoders write them: stack and values in either order, then labels."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -6,147 +6,154 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.columnar.arrays import Ints, Words, offsets, ranges, where
-from profbucket.pprof.columnar.generic_reader import MAPPING, Irregular, Pairs
-from profbucket.pprof.columnar.varint_reader import OtherLayout, Source
+from profbucket.pprof import wire
+from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, flatnonzero, to_offsets
+from profbucket.pprof.columnar.generic_reader import MAPPING, GenericReader, NeedsProtobuf
+from profbucket.pprof.columnar.varint_reader import UncommonLayout, VarintReader
 
-_LONE = 2  # ids of a stack that encoders write one by one: Go's pack what is more
-_VALUES = 0xFD  # the tags of values, packed and not, without the bit in which they differ
-_LABELS = 8  # labels of a sample that are read one after the other
+_MAX_UNPACKED_IDS = 2  # Go's encoder packs longer stacks
+_VALUE_MASK = 0xFF ^ wire.Sample.VALUE ^ wire.Sample.VALUE_PACKED
+_LABEL_PASSES = 8  # labels of a sample that are read one after the other; GenericReader reads the rest
 
 
-class Samples:
-    """The samples of some profiles, end to end. ``stream`` is the profile that each is from."""
+class SampleReader:
+    """The S samples of a batch, with their stacks, values and labels.
+
+    ``profile`` is the profile that each is from; shape (S,). ``values`` are the values, 0 where a profile has
+    fewer sample types; shape (S, most sample types). ``label_row`` is the sample of each of the L labels; shape
+    (L,). ``label_columns`` are their keys, texts, numbers and units as encoded; shape (L,) each. ``stack_first``
+    and ``stack_count`` tell where the stack of each sample is in :meth:`read_short_ids`, and how many ids it has;
+    shape (S,).
+    """
 
     def __init__(self, samples: Sequence[list[bytes]], width: Ints) -> None:
-        """Read *samples*, a list for each profile, with *width* values each.
+        """Read *samples*, a list for each profile, whose samples have ``width[i]`` values.
 
-        Raise ``Irregular`` for profiles with samples that have another layout.
+        Raise ``NeedsProtobuf`` for profiles with samples in another layout.
         """
         count = np.fromiter(map(len, samples), np.int64, len(samples))
-        self.stream = np.repeat(np.arange(len(samples)), count)
-        every = list(chain.from_iterable(samples))
-        # A number stands before all of them, so that there is one before each stack.
-        bounds = offsets(np.fromiter(map(len, every), np.int64, len(every))) + 1
-        self._source = Source(b"\0", *every)
+        self.profile = np.repeat(np.arange(len(samples)), count)
+        all_samples = list(chain.from_iterable(samples))
+        # A zero stands before all samples, so that each stack has a varint before it.
+        bounds = to_offsets(np.fromiter(map(len, all_samples), np.int64, len(all_samples))) + 1
+        self._reader = VarintReader(b"\0", *all_samples)
         self._stop = bounds[1:]
-        self._most = width.max(initial=0)
-        self._stream_bounds = bounds[offsets(count)]
+        self._max_width = int(width.max(initial=0))
+        self._profile_bounds = bounds[to_offsets(count)]
         try:
             at = bounds[:-1]
-            if (self._source.data[at] & _VALUES == 0x10).all():
-                # As Go's runtime writes them.
-                at = self._read_values(at, width[self.stream])
+            if (self._reader.data[at] & _VALUE_MASK == wire.Sample.VALUE & _VALUE_MASK).all():
+                # Go's runtime writes values first.
+                at = self._read_values(at, width[self.profile])
                 at = self._read_stacks(at)
             else:
                 at = self._read_stacks(at)
-                at = self._read_values(at, width[self.stream])
+                at = self._read_values(at, width[self.profile])
             self._read_labels(at)
-        except OtherLayout:
-            raise Irregular(np.unique(self.stream)) from None
+        except UncommonLayout:
+            raise NeedsProtobuf(np.unique(self.profile)) from None
 
     def _read_stacks(self, at: Ints) -> Ints:
-        source = self._source
-        begin, end = self._packed(at, 0x0A)
-        self.stack_first = source.rank(begin)
-        self.stack_count = source.rank(end) - self.stack_first
-        lone = where(source.data[at] == 0x08)
-        here = at[lone]
-        for _ in range(_LONE):
-            self.stack_count[lone] += source.data[here] == 0x08
-            _, here = source.field(here, 0x08)
-        end[lone] = here
-        self._check(lone[here > self._stop[lone]])
-        # Of two that stand alone the first is taken for a neighbour of the second, where the tag is between them.
-        self.stack_first[lone] += self.stack_count[lone]
-        self._pairs = self.stack_first[lone[self.stack_count[lone] == _LONE]]
+        reader = self._reader
+        begin, end = self._read_packed(at, wire.Sample.LOCATION_ID_PACKED)
+        self.stack_first = reader.rank(begin)
+        self.stack_count = reader.rank(end) - self.stack_first
+        unpacked = flatnonzero(reader.data[at] == wire.Sample.LOCATION_ID)
+        unpacked_at = at[unpacked]
+        for _ in range(_MAX_UNPACKED_IDS):
+            self.stack_count[unpacked] += reader.data[unpacked_at] == wire.Sample.LOCATION_ID
+            _, unpacked_at = reader.read_field(unpacked_at, wire.Sample.LOCATION_ID)
+        end[unpacked] = unpacked_at
+        self._check(unpacked[unpacked_at > self._stop[unpacked]])
+        # Two unpacked ids have a tag between them. In the results, the first id replaces that tag.
+        self.stack_first[unpacked] += self.stack_count[unpacked]
+        self._tags_between = self.stack_first[unpacked[self.stack_count[unpacked] == _MAX_UNPACKED_IDS]]
         return end
 
-    def short_ids(self) -> tuple[npt.NDArray[np.uint16], Ints]:
-        """The ids from each of ``stack_first`` on, and where in them those of each profile begin.
+    def read_short_ids(self) -> tuple[npt.NDArray[np.uint16], Ints]:
+        """Return the ids of all stacks, and where in them those of each profile begin.
 
-        What is between stacks belongs to none, and before each of them there is something. What is more than
-        ``SHORT`` is not what it says.
+        The stack of sample i has the ``stack_count[i]`` ids from ``stack_first[i]`` on. Between stacks there are
+        other numbers, at least one before each. An id above ``MAX_SHORT`` marks one that did not fit.
         """
-        ids = self._source.all_short()
-        ids[self._pairs] = ids[self._pairs - 1]
-        return ids, self._source.rank(self._stream_bounds)
+        ids = self._reader.read_all_short()
+        ids[self._tags_between] = ids[self._tags_between - 1]
+        return ids, self._reader.rank(self._profile_bounds)
 
-    def ids(self) -> Words:
-        """The ids of all stacks, end to end, whatever their size."""
-        starts = self._source.starts()
-        starts[self._pairs] = starts[self._pairs - 1]
+    def read_ids(self) -> Words:
+        """Return the ids of all stacks, end to end, whatever their size."""
+        starts = self._reader.find_starts()
+        starts[self._tags_between] = starts[self._tags_between - 1]
         try:
-            ids, _ = self._source.numbers(starts[ranges(self.stack_first, self.stack_count)])
-        except OtherLayout:
-            raise Irregular(np.unique(self.stream)) from None
+            ids, _ = self._reader.read(starts[expand_ranges(self.stack_first, self.stack_count)])
+        except UncommonLayout:
+            raise NeedsProtobuf(np.unique(self.profile)) from None
         return ids
 
     def _read_values(self, at: Ints, width: Ints) -> Ints:
-        source = self._source
-        here, end = self._packed(at, 0x12)
-        lone = where(here == at)
-        most = int(self._most)
-        self.values = np.zeros((len(at), most), np.int64)
-        for i in range(most):
-            rows = where(width > i)
-            if len(lone):
-                more = lone[width[lone] > i]
-                self._check(more[source.data[here[more]] != 0x10])
-                here[more] += 1
-            values, here[rows] = source.numbers(here[rows])
+        reader = self._reader
+        value_at, end = self._read_packed(at, wire.Sample.VALUE_PACKED)
+        unpacked = flatnonzero(value_at == at)
+        self.values = np.zeros((len(at), self._max_width), np.int64)
+        for i in range(self._max_width):
+            rows = flatnonzero(width > i)
+            if len(unpacked):
+                tagged = unpacked[width[unpacked] > i]
+                self._check(tagged[reader.data[value_at[tagged]] != wire.Sample.VALUE])
+                value_at[tagged] += 1
+            values, value_at[rows] = reader.read(value_at[rows])
             self.values[rows, i] = values.view(np.int64)
-        end[lone] = here[lone]
-        self._check(where((here != end) | (here > self._stop)))
+        end[unpacked] = value_at[unpacked]
+        self._check(flatnonzero((value_at != end) | (value_at > self._stop)))
         return end
 
     def _read_labels(self, at: Ints) -> None:
-        source = self._source
-        labelled = where(at < self._stop)
+        reader = self._reader
+        labelled = flatnonzero(at < self._stop)
         at = at[labelled]
-        found: list[tuple[Ints, list[Words]]] = [(np.empty(0, np.int64), [np.empty(0, np.uint64)] * 4)]
-        for _ in range(_LABELS):
+        parts: list[tuple[Ints, list[Words]]] = [(np.empty(0, np.int64), [np.empty(0, np.uint64)] * 4)]
+        for _ in range(_LABEL_PASSES):
             if not len(labelled):
                 break
-            size, here = source.field(at, 0x1A)
+            size, field_at = reader.read_field(at, wire.Sample.LABEL)
             stop = self._stop[labelled]
-            self._check(labelled[(here == at) | (size > (stop - here).view(np.uint64))])
-            at = here + size.view(np.int64)
+            self._check(labelled[(field_at == at) | (size > (stop - field_at).view(np.uint64))])
+            at = field_at + size.view(np.int64)
             columns = []
-            for tag in (0x08, 0x10, 0x18, 0x20):
-                column, here = source.field(here, tag)
+            for tag in wire.Label.SCALARS:
+                column, field_at = reader.read_field(field_at, tag)
                 columns.append(column)
-            self._check(labelled[here != at])
-            found.append((labelled, columns))
-            rest = where(at < stop)
+            self._check(labelled[field_at != at])
+            parts.append((labelled, columns))
+            rest = flatnonzero(at < stop)
             labelled, at = labelled[rest], at[rest]
         if len(labelled):
-            found.append(self._further_labels(labelled, at))
-        self.label_row = np.concatenate([row for row, _ in found])
-        self.label_columns = [np.concatenate([columns[i] for _, columns in found]) for i in range(4)]
+            parts.append(self._read_remaining_labels(labelled, at))
+        self.label_row = np.concatenate([row for row, _ in parts])
+        self.label_columns = [np.concatenate([columns[i] for _, columns in parts]) for i in range(4)]
 
-    def _further_labels(self, rows: Ints, at: Ints) -> tuple[Ints, list[Words]]:
+    def _read_remaining_labels(self, rows: Ints, at: Ints) -> tuple[Ints, list[Words]]:
         length = self._stop[rows] - at
         try:
-            # A label's tag is a mapping's, one level up.
-            pairs = Pairs(self._source.data[ranges(at, length)].tobytes(), offsets(length))
-            labels = pairs.messages(MAPPING)
-            columns = labels.columns(0x08, 0x10, 0x18, 0x20)
-            if pairs.count_of(MAPPING) != pairs.count_of(None):
-                raise Irregular(np.arange(len(rows)))
-        except Irregular as irregular:
-            raise Irregular(np.unique(self.stream[rows[irregular.streams]])) from None
-        return rows[labels.stream], columns
+            # In a profile, the tag of a sample's label is that of a mapping.
+            reader = GenericReader(self._reader.data[expand_ranges(at, length)].tobytes(), to_offsets(length))
+            labels = reader.messages(MAPPING)
+            columns = labels.columns(*wire.Label.SCALARS)
+            if reader.count_messages(MAPPING) != reader.count_messages():
+                raise NeedsProtobuf(np.arange(len(rows)))
+        except NeedsProtobuf as error:
+            raise NeedsProtobuf(np.unique(self.profile[rows[error.profiles]])) from None
+        return rows[labels.profile], columns
 
-    def _packed(self, at: Ints, tag: int) -> tuple[Ints, Ints]:
-        """Where the numbers in packed fields with *tag* begin and end; where there is another, at once."""
-        size, begin = self._source.field(at, tag)
-        self._check(where(size > (self._stop - begin).view(np.uint64)))
+    def _read_packed(self, at: Ints, tag: int) -> tuple[Ints, Ints]:
+        """Return where the numbers in packed fields with *tag* begin and end; other fields are taken as empty."""
+        size, begin = self._reader.read_field(at, tag)
+        self._check(flatnonzero(size > (self._stop - begin).view(np.uint64)))
         end = begin + size.view(np.int64)
-        self._check(where((size > 0) & (self._source.data[end - 1] > 127)))
+        self._check(flatnonzero((size > 0) & (self._reader.data[end - 1] > 127)))
         return begin, end
 
-    def _check(self, rows: Ints) -> None:
-        """Raise ``Irregular`` if there are such *rows*."""
-        if len(rows):
-            raise Irregular(np.unique(self.stream[rows]))
+    def _check(self, bad: Ints) -> None:
+        """Raise ``NeedsProtobuf`` if there are *bad* samples."""
+        if len(bad):
+            raise NeedsProtobuf(np.unique(self.profile[bad]))

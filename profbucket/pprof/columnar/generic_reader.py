@@ -1,44 +1,55 @@
-"""Streams of pairs of varints, read whole batches at a time.
+"""Read profiles of any layout, whole batches at a time.
 
-In a pprof without its strings, and with repeated numbers written one by one, everything is a tag and a varint:
-a field's value, or the length of a message whose own pairs follow. Nesting therefore needs no parser: all
-varints are found by their last bytes at once, and which message a pair belongs to follows from where messages
-end.
+In a pprof without its strings, and with repeated numbers unpacked, everything is a pair of varints: a tag, and a
+value or the length of a message whose own pairs follow. Nesting therefore needs no parser: one pass finds all
+varints by their last bytes, and where messages end tells which message a pair belongs to.
 
-Nothing is trusted: each message must end where a pair ends, within the message around it. A stream in which
-anything else is found is reported by its number, and says nothing about the others.
+Nothing is trusted: each message must end where a pair ends, within the message around it. A profile that breaks
+this is reported by its number and does not affect the others.
 """
 
 import numpy as np
 
-from profbucket.pprof.columnar.arrays import Bools, Ints, Words, ranges, where
+from profbucket.pprof import wire
+from profbucket.pprof.columnar.arrays import Bools, Ints, Words, expand_ranges, flatnonzero
 
-# Kinds of messages. TOP are the fields of the profile itself.
-TOP, SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, LABEL, LINE, PERIOD_TYPE = range(9)
-_OUTER = {0x0A: SAMPLE_TYPE, 0x12: SAMPLE, 0x1A: MAPPING, 0x22: LOCATION, 0x2A: FUNCTION, 0x5A: PERIOD_TYPE}
-_INNER = {(SAMPLE, 0x1A): LABEL, (LOCATION, 0x22): LINE}
+# Types of messages. PROFILE stands for the scalar fields of the profile itself.
+PROFILE, SAMPLE_TYPE, SAMPLE, MAPPING, LOCATION, FUNCTION, LABEL, LINE, PERIOD_TYPE = range(9)
+_TYPES_IN_PROFILE = {
+    wire.Profile.SAMPLE_TYPE: SAMPLE_TYPE,
+    wire.Profile.SAMPLE: SAMPLE,
+    wire.Profile.MAPPING: MAPPING,
+    wire.Profile.LOCATION: LOCATION,
+    wire.Profile.FUNCTION: FUNCTION,
+    wire.Profile.PERIOD_TYPE: PERIOD_TYPE,
+}
+_TYPES_IN_MESSAGES = {(SAMPLE, wire.Sample.LABEL): LABEL, (LOCATION, wire.Location.LINE): LINE}
 
-_KIND_OF_TAG = np.full(128, -1, np.int8)
-for _tag, _kind in _OUTER.items():
-    _KIND_OF_TAG[_tag] = _kind
-_KIND_INSIDE = np.full((9, 128), -1, np.int8)
-for (_kind, _tag), _inner in _INNER.items():
-    _KIND_INSIDE[_kind, _tag] = _inner
+# The same as arrays, by tag, and by type of the outer message and tag; -1 for what does not occur.
+_OUTER_TYPE = np.full(128, -1, np.int8)
+for _tag, _type in _TYPES_IN_PROFILE.items():
+    _OUTER_TYPE[_tag] = _type
+_INNER_TYPE = np.full((9, 128), -1, np.int8)
+for (_type, _tag), _inner in _TYPES_IN_MESSAGES.items():
+    _INNER_TYPE[_type, _tag] = _inner
 
 
-class Irregular(Exception):
-    """Some streams are no streams of pairs; ``streams`` are their numbers."""
+class NeedsProtobuf(Exception):
+    """Some profiles of a batch cannot be read as columns; only protobuf can tell whether they are valid.
 
-    def __init__(self, streams: Ints) -> None:
-        super().__init__(streams)
-        self.streams = streams
+    ``profiles`` are their numbers in the batch.
+    """
+
+    def __init__(self, profiles: Ints) -> None:
+        super().__init__(profiles)
+        self.profiles = profiles
 
 
-class Pairs:
-    """All pairs of some streams, by message."""
+class GenericReader:
+    """All messages of a batch of encoded profiles."""
 
     def __init__(self, raw: bytes, bounds: Ints) -> None:
-        """Read the streams that lie end to end in *raw*, each between two of *bounds*, or raise ``Irregular``."""
+        """Read the profiles ``raw[bounds[i]:bounds[i + 1]]``. Raise ``NeedsProtobuf`` if one is not all pairs."""
         self.count = len(bounds) - 1
         self._bytes = np.frombuffer(raw, np.uint8)
         self._bounds = bounds
@@ -47,28 +58,30 @@ class Pairs:
 
     def _find_pairs(self) -> None:
         data, bounds = self._bytes, self._bounds
-        last = where(data.view(np.int8) >= 0)
+        last = flatnonzero(data.view(np.int8) >= 0)  # the last byte of each varint
         cuts = np.searchsorted(last, bounds)
-        odd = (np.diff(cuts) & 1).astype(bool)
-        # An empty stream has no last byte, and no sample types either: the general way says what it lacks.
-        odd |= (np.diff(bounds) == 0) | (data[np.minimum(bounds[1:], len(data)) - 1] > 127) if len(data) else True
-        if odd.any():
-            raise Irregular(where(odd))
+        is_odd = (np.diff(cuts) & 1).astype(bool)
+        # An empty profile has no last byte, and no sample types either: protobuf raises the error for it.
+        is_odd |= (
+            (np.diff(bounds) == 0) | (data[np.minimum(bounds[1:], len(data)) - 1] > 127) if len(data) else True
+        )
+        if is_odd.any():
+            raise NeedsProtobuf(flatnonzero(is_odd))
         cuts >>= 1
-        self._cuts: Ints = cuts  # the pair with which each stream begins
-        tag_at = np.ascontiguousarray(last[0::2])
+        self._cuts: Ints = cuts  # the pair with which each profile begins
+        start = np.ascontiguousarray(last[0::2])
         end = last[1::2] + 1
-        self._start = tag_at  # where each pair begins, as long as tags have one byte
+        self._start = start  # where each pair begins, as long as tags have one byte
         self._end = end
-        self.tags = data[tag_at]
-        size = end - tag_at
+        self.tags = data[start]
+        size = end - start
         size -= 1
-        self._check(where(tag_at[1:] != end[:-1]) + 1)
-        if len(tag_at) and tag_at[0] != 0:
-            raise Irregular(np.zeros(1, np.int64))
-        # Most numbers have one byte. The longer ones are put together from their ends.
+        self._check(flatnonzero(start[1:] != end[:-1]) + 1)
+        if len(start) and start[0] != 0:
+            raise NeedsProtobuf(np.zeros(1, np.int64))
+        # Most values have one byte. The longer ones are put together from their last byte on.
         values = data[end - 1].astype(np.uint64)
-        longer, before = where(size > 1), 2
+        longer, before = flatnonzero(size > 1), 2
         while len(longer):
             part = data[end[longer] - before].astype(np.uint64)
             values[longer] = values[longer] << np.uint64(7) | part & np.uint64(127)
@@ -81,136 +94,154 @@ class Pairs:
         self.values: Words = values
 
     def _find_messages(self) -> None:
+        """Divide the pairs into segments: runs of pairs that belong to one message.
+
+        A message is one segment, its first, and one more behind each inner message that more of its pairs follow.
+        """
         tags, start, end, bounds = self.tags, self._start, self._end, self._bounds
-        wire = tags & 7
-        heads = where(wire == 2)
-        if len(heads) + np.count_nonzero(wire == 0) != len(tags):
-            self._check(where((wire != 0) & (wire != 2)))
+        wire_type = tags & 7
+        heads = flatnonzero(wire_type == wire.LENGTH_DELIMITED)  # the pairs with which messages begin
+        if len(heads) + np.count_nonzero(wire_type == wire.VARINT) != len(tags):
+            self._check(flatnonzero((wire_type != wire.VARINT) & (wire_type != wire.LENGTH_DELIMITED)))
         if not len(heads):
-            raise Irregular(np.arange(self.count))
+            raise NeedsProtobuf(np.arange(self.count))
         limit = np.repeat(bounds[1:], np.diff(np.searchsorted(heads, self._cuts)))
         length = self.values[heads]
         self._check(heads[length > (limit - end[heads]).view(np.uint64)])
         stop = end[heads] + length.view(np.int64)
         # A message is an inner one if it does not reach beyond all messages before it.
-        outer = np.empty(len(heads), bool)
-        outer[0] = True
-        np.greater(stop[1:], np.maximum.accumulate(stop)[:-1], out=outer[1:])
-        tops = where(outer)
-        kind = _KIND_OF_TAG[tags[heads]]
-        inner = where(~outer)
-        parent = np.repeat(tops, np.diff(tops, append=len(heads)) - 1)
-        kind[inner] = _KIND_INSIDE[kind[parent], tags[heads[inner]]]
-        self._check(heads[kind < 0])
+        is_outer = np.empty(len(heads), bool)
+        is_outer[0] = True
+        np.greater(stop[1:], np.maximum.accumulate(stop)[:-1], out=is_outer[1:])
+        outer, inner = flatnonzero(is_outer), flatnonzero(~is_outer)
+        message_type = _OUTER_TYPE[tags[heads]]
+        parent = np.repeat(outer, np.diff(outer, append=len(heads)) - 1)
+        message_type[inner] = _INNER_TYPE[message_type[parent], tags[heads[inner]]]
+        self._check(heads[message_type < 0])
 
-        # Usually a message ends where another begins. Else what follows belongs to the message around it.
-        follow = np.empty(len(heads), np.int64)
-        follow[:-1] = start[heads[1:]]
-        follow[-1] = bounds[-1]
-        follow[tops[:-1]] = start[heads[tops[1:]]]
-        follow[tops[-1]] = bounds[-1]
-        loose = where(stop != follow)
-        lead = self._cuts[:-1][wire[self._cuts[:-1]] != 2]  # and so do streams that begin with a number
-        first, main = heads + 1, np.ones(len(heads), bool)
-        if len(loose) or len(lead):
+        # Usually a message ends where the next one begins. Otherwise the pairs between belong to the outer
+        # message.
+        next_start = np.empty(len(heads), np.int64)
+        next_start[:-1] = start[heads[1:]]
+        next_start[-1] = bounds[-1]
+        next_start[outer[:-1]] = start[heads[outer[1:]]]
+        next_start[outer[-1]] = bounds[-1]
+        loose = flatnonzero(stop != next_start)
+        # A profile may also begin with pairs of its own.
+        leading = self._cuts[:-1][wire_type[self._cuts[:-1]] != wire.LENGTH_DELIMITED]
+        first, is_head = heads + 1, np.ones(len(heads), bool)
+        if len(loose) or len(leading):
             at = np.searchsorted(start, stop[loose])
-            beyond = at == len(start)
-            whole = beyond | (start[np.where(beyond, 0, at)] == stop[loose])
-            self._check(heads[loose[~whole | (stop[loose] > follow[loose])]])
-            around = np.full(len(heads), TOP, np.int8)
-            around[inner] = kind[parent]
-            ends_too = np.zeros(len(heads), bool)
-            ends_too[inner] = stop[inner] == stop[parent]
-            more = loose[~beyond & ~ends_too[loose]]
-            extra = np.concatenate((lead, at[~beyond & ~ends_too[loose]]))
-            extra_kind = np.concatenate((np.full(len(lead), TOP, np.int8), around[more]))
-            # A rest stands before the message that begins with the same pair; it is empty then.
+            is_last = at == len(start)
+            ends_with_pair = is_last | (start[np.where(is_last, 0, at)] == stop[loose])
+            self._check(heads[loose[~ends_with_pair | (stop[loose] > next_start[loose])]])
+            around = np.full(len(heads), PROFILE, np.int8)
+            around[inner] = message_type[parent]
+            ends_with_parent = np.zeros(len(heads), bool)
+            ends_with_parent[inner] = stop[inner] == stop[parent]
+            is_followed = ~is_last & ~ends_with_parent[loose]
+            extra = np.concatenate((leading, at[is_followed]))
+            extra_type = np.concatenate((np.full(len(leading), PROFILE, np.int8), around[loose[is_followed]]))
+            # An extra segment comes before the message that begins with the same pair; it is empty then.
             order = np.argsort(np.concatenate((first * 2 - 1, extra * 2)), kind="stable")
             first = np.concatenate((first, extra))[order]
-            main = np.concatenate((main, np.zeros(len(extra), bool)))[order]
-            kind = np.concatenate((kind, extra_kind))[order]
-        # What belongs to a segment ends where the next one begins, with the head of a message in between.
+            is_head = np.concatenate((is_head, np.zeros(len(extra), bool)))[order]
+            message_type = np.concatenate((message_type, extra_type))[order]
+        # A segment ends where the next one begins, with the pair of a message's head between them.
         self._first: Ints = first
-        self._main: Bools = main
-        self._kind = kind
+        self._is_head: Bools = is_head  # whether the segment is the first one of its message
+        self._type = message_type
         self._count = np.empty(len(first), np.int64)
-        self._count[:-1] = first[1:] - main[1:] - first[:-1]
+        self._count[:-1] = first[1:] - is_head[1:] - first[:-1]
         self._count[-1] = len(tags) - first[-1]
 
-    def messages(self, kind: int) -> "Messages":
-        """All messages of a kind, in the order of streams and within each as they came."""
-        segments = where(self._kind == kind)
+    def messages(self, message_type: int) -> "Messages":
+        """Return all messages of one type, ordered by profile and within each as encoded."""
+        segments = flatnonzero(self._type == message_type)
         first, count = self._first[segments], self._count[segments]
-        if kind == TOP:
-            stream = np.searchsorted(self._cuts, first, side="right") - 1
-            return Messages(self, first, count, stream, np.arange(self.count))
-        main = self._main[segments]
+        if message_type == PROFILE:
+            row = np.searchsorted(self._cuts, first, side="right") - 1
+            return Messages(self, first, count, row, np.arange(self.count))
+        is_head = self._is_head[segments]
         # The pair before a message's own is its head.
-        stream = np.repeat(np.arange(self.count), np.diff(np.searchsorted(first[main], self._cuts, side="right")))
-        return Messages(self, first, count, None if main.all() else np.cumsum(main) - 1, stream)
+        profile = np.repeat(
+            np.arange(self.count), np.diff(np.searchsorted(first[is_head], self._cuts, side="right"))
+        )
+        return Messages(self, first, count, None if is_head.all() else np.cumsum(is_head) - 1, profile)
 
-    def count_of(self, kind: int | None) -> int:
-        """How many messages there are of that kind, or of any."""
-        return int(np.count_nonzero(self._main if kind is None else (self._kind == kind) & self._main))
+    def count_messages(self, message_type: int | None = None) -> int:
+        """Return how many messages there are of one type, or of all."""
+        is_counted = self._is_head if message_type is None else (self._type == message_type) & self._is_head
+        return int(np.count_nonzero(is_counted))
 
-    def parents(self, outer: int, inner: int) -> Ints:
-        """For each message of kind *inner*, the number of the one of kind *outer* around it."""
-        around = self._first[(self._kind == outer) & self._main]
-        found: Ints = np.searchsorted(around, self._first[(self._kind == inner) & self._main], side="right") - 1
-        return found
+    def find_parents(self, outer: int, inner: int) -> Ints:
+        """Return for each message of type *inner* the number of the message of type *outer* around it."""
+        outer_first = self._first[(self._type == outer) & self._is_head]
+        inner_first = self._first[(self._type == inner) & self._is_head]
+        parents: Ints = np.searchsorted(outer_first, inner_first, side="right") - 1
+        return parents
 
     def _check(self, bad: Ints) -> None:
-        """Raise ``Irregular`` if there are *bad* pairs."""
+        """Raise ``NeedsProtobuf`` if there are *bad* pairs."""
         if len(bad):
-            raise Irregular(np.unique(np.searchsorted(self._cuts, bad, side="right") - 1))
+            raise NeedsProtobuf(np.unique(np.searchsorted(self._cuts, bad, side="right") - 1))
 
 
 class Messages:
-    """The fields of all messages of one kind. ``stream`` is the stream that each message is from."""
+    """The fields of all messages of one type. ``profile`` is the profile that each message is from."""
 
-    def __init__(self, pairs: Pairs, first: Ints, count: Ints, row: Ints | None, stream: Ints) -> None:
-        self._pairs, self._first, self._count, self._row = pairs, first, count, row
-        self.stream = stream
+    def __init__(self, reader: GenericReader, first: Ints, count: Ints, row: Ints | None, profile: Ints) -> None:
+        """Hold the segments that begin at the pairs *first* and have *count* pairs.
+
+        *row* is the message of each segment; ``None`` if each message is one segment.
+        """
+        self._reader, self._first, self._count, self._row = reader, first, count, row
+        self.profile = profile
 
     def __len__(self) -> int:
-        return len(self.stream)
+        return len(self.profile)
 
     def columns(self, *tags: int) -> list[Words]:
-        """The values of the fields with these tags, 0 where there is none; there must be no others."""
-        pairs, first, count = self._pairs, self._first, self._count
-        uniform = int(count[0]) if len(count) else 0
-        if self._row is None and uniform <= len(tags) and (count == uniform).all():
-            # The same fields in the same order, as one encoder writes them: columns lie there already.
-            found: dict[int, Words] = {}
-            for i in range(uniform):
+        """Return the values of the fields with these *tags*, each of shape (messages,), 0 where a field is absent.
+
+        Raise ``NeedsProtobuf`` if there are other fields.
+        """
+        reader, first, count = self._reader, self._first, self._count
+        uniform_count = int(count[0]) if len(count) else 0
+        if self._row is None and uniform_count <= len(tags) and (count == uniform_count).all():
+            # The same fields in the same order, as one encoder writes them: the columns exist already.
+            by_tag: dict[int, Words] = {}
+            for i in range(uniform_count):
                 at = first + i
-                here = pairs.tags[at]
-                if here[0] in found or here[0] not in tags or (here != here[0]).any():
+                tag = reader.tags[at]
+                if tag[0] in by_tag or tag[0] not in tags or (tag != tag[0]).any():
                     break
-                found[int(here[0])] = pairs.values[at]
+                by_tag[int(tag[0])] = reader.values[at]
             else:
-                none = np.zeros(len(first), np.uint64)
-                return [found.get(tag, none) for tag in tags]
-        fields = self.fields(*tags)
+                absent = np.zeros(len(first), np.uint64)
+                return [by_tag.get(tag, absent) for tag in tags]
         columns = []
-        for row, values in fields:
+        for row, values in self.fields(*tags):
             column = np.zeros(len(self), np.uint64)
             column[row] = values  # of several values for one row, numpy keeps the last, as protobuf does
             columns.append(column)
         return columns
 
     def fields(self, *tags: int) -> list[tuple[Ints, Words]]:
-        """For each tag the values in their order and the messages they belong to; there must be no other tags."""
-        pairs = self._pairs
-        at = ranges(self._first, self._count)
+        """Return for each tag the message that each of its fields belongs to, and the fields' values, in order.
+
+        Raise ``NeedsProtobuf`` if there are other fields.
+        """
+        reader = self._reader
+        at = expand_ranges(self._first, self._count)
         row = np.repeat(np.arange(len(self)) if self._row is None else self._row, self._count)
-        here = pairs.tags[at]
-        found = []
+        pair_tags = reader.tags[at]
+        fields = []
         left = len(at)
         for tag in tags:
-            hits = where(here == tag)
+            hits = flatnonzero(pair_tags == tag)
             left -= len(hits)
-            found.append((row[hits], pairs.values[at[hits]]))
+            fields.append((row[hits], reader.values[at[hits]]))
         if left:
-            pairs._check(at[~np.isin(here, np.array(tags, np.uint8))])
-        return found
+            reader._check(at[~np.isin(pair_tags, np.array(tags, np.uint8))])
+        return fields

@@ -1,4 +1,4 @@
-"""Tables that number equal content once, for whole columns of it at a time."""
+"""Hash tables that intern whole columns at a time: equal content gets the same index, new content the next one."""
 
 import os
 from collections import defaultdict
@@ -8,18 +8,19 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from profbucket.pprof.columnar.arrays import Bools, Ints, Words, where
+from profbucket.pprof.columnar.arrays import Bools, Ints, Words, flatnonzero
 
 _SEEDS: Words = np.frombuffer(os.urandom(64), np.uint64) | np.uint64(1)
-_FIRST_SLOTS = 1 << 12
+_INITIAL_SLOTS = 1 << 12
+_MIN_CAPACITY = 1024  # rows
 
 _N = TypeVar("_N", np.int64, np.uint64)
 
 
-class Sequences(defaultdict[bytes, int]):
-    """Numbers for sequences of numbers, from 0 on; a new one for each new sequence.
+class SequenceTable(defaultdict[bytes, int]):
+    """Interned sequences of numbers, such as stacks.
 
-    To hash and compare their bytes, one sequence at a time, takes less than to do so with columns of numbers.
+    The sequences are keys of a dict: hashing their bytes one by one is faster than hashing columns of numbers.
     """
 
     def __init__(self, dtype: npt.DTypeLike) -> None:
@@ -27,33 +28,32 @@ class Sequences(defaultdict[bytes, int]):
         self._dtype = np.dtype(dtype)
 
     def intern(self, items: npt.NDArray[Any], first: Ints, length: Ints) -> Ints:
-        """The number of each sequence: *length* of *items*, from *first* on."""
+        """Return the index of each sequence ``items[first[i] : first[i] + length[i]]``. Shape: that of *first*."""
         data, size = items.astype(self._dtype, copy=False).tobytes(), self._dtype.itemsize
         begin = first * size
         slices = map(slice, begin.tolist(), (begin + length * size).tolist())
         return np.fromiter(map(self.__getitem__, map(data.__getitem__, slices)), np.int64, len(first))
 
-    def of(self, numbers: Ints) -> tuple[npt.NDArray[Any], Ints]:
-        """The items of the sequences that have these numbers, end to end, and the length of each."""
-        found = list(self)
-        if not np.array_equal(numbers, np.arange(len(found))):
-            found = list(map(found.__getitem__, numbers.tolist()))
-        length = np.fromiter(map(len, found), np.int64, len(found)) // self._dtype.itemsize
-        return np.frombuffer(b"".join(found), self._dtype), length
+    def take(self, indexes: Ints) -> tuple[npt.NDArray[Any], Ints]:
+        """Return the items of the sequences with these *indexes*, end to end, and the length of each sequence."""
+        sequences = list(self)
+        if not np.array_equal(indexes, np.arange(len(sequences))):
+            sequences = list(map(sequences.__getitem__, indexes.tolist()))
+        length = np.fromiter(map(len, sequences), np.int64, len(sequences)) // self._dtype.itemsize
+        return np.frombuffer(b"".join(sequences), self._dtype), length
 
 
-class Rows:
-    """Numbers for rows of a fixed count of columns.
+class RowTable:
+    """Interned rows of *width* columns.
 
-    A hash table with open addressing, worked by numpy: all keys of a batch look at their slots together, those
-    whose slot holds another key look at their next one, and so on. A key is compared whole before it counts as
-    found, so a hash that collides costs a step and never an answer; and the hashes are seeded, so that nobody can
-    construct many that do.
+    A hash table with open addressing, vectorized: all keys of a batch probe their slots together, those whose slot
+    holds another key probe their next one, and so on. Keys are compared whole, so a hash collision costs a step
+    and never correctness. The hashes are seeded, so that nobody can construct colliding keys.
     """
 
     def __init__(self, width: int) -> None:
         self._size = 0
-        self._slots = np.full(_FIRST_SLOTS, -1, np.int64)
+        self._slots = np.full(_INITIAL_SLOTS, -1, np.int64)  # indexes of rows, or -1
         self._hashes = np.empty(0, np.uint64)
         self._columns = [np.empty(0, np.uint64) for _ in range(width)]
 
@@ -61,66 +61,65 @@ class Rows:
         return self._size
 
     def column(self, number: int) -> Words:
-        """A column of all rows, by number."""
+        """Return one column of all rows. Shape: (rows,)."""
         return self._columns[number][: self._size]
 
     def intern(self, *columns: Words) -> Ints:
-        """The number of each row; equal rows, in this batch and in all before, have the same."""
-        hashes = _hashes(columns)
-        self._make_room(len(hashes))
+        """Return the index of each row of *columns*. Shape: that of a column."""
+        hashes = _hash_rows(columns)
+        self._reserve(len(hashes))
         slots, mask = self._slots, np.uint64(len(self._slots) - 1)
         slot = (hashes & mask).view(np.int64)
-        numbers = slots.take(slot)
-        # The first look is at all keys. Usually nearly all of them are known, and in their first slot.
-        left = where(numbers < 0)
+        indexes = slots.take(slot)
+        # The first probe is of all keys. Usually nearly all of them are known, and in their first slot.
+        left = flatnonzero(indexes < 0)
         if len(left) < len(hashes):
-            same = self._hashes.take(numbers, mode="clip") == hashes
+            same = self._hashes.take(indexes, mode="clip") == hashes
             same[left] = False
-            known = where(same)
-            equal = self._equal(numbers.take(known), known, columns)
+            known = flatnonzero(same)
+            equal = self._compare(indexes.take(known), known, columns)
             if not equal.all():
                 same[known[~equal]] = False
-            left = where(~same)
+            left = flatnonzero(~same)
         while len(left):
-            place = slot.take(left)
-            held = slots.take(place)
-            free = where(held < 0)
+            left_slots = slot.take(left)
+            held = slots.take(left_slots)
+            free = flatnonzero(held < 0)
             if len(free):
-                first = self._size
-                # Of all that want a slot the first one gets it: numpy keeps the last of several values.
-                wanted, wanting = place.take(free), left.take(free)
-                slots[wanted[::-1]] = wanting[::-1]
-                wins = where(slots.take(wanted) == wanting)
-                winners = wanting.take(wins)
-                fresh = np.arange(first, first + len(winners))
-                slots[wanted.take(wins)] = numbers[winners] = fresh
+                first_new = self._size
+                # Of all keys that claim a slot the first one gets it: numpy keeps the last of several values.
+                claimed, claimants = left_slots.take(free), left.take(free)
+                slots[claimed[::-1]] = claimants[::-1]
+                wins = flatnonzero(slots.take(claimed) == claimants)
+                winners = claimants.take(wins)
+                slots[claimed.take(wins)] = indexes[winners] = np.arange(first_new, first_new + len(winners))
                 self._append(winners, hashes, columns)
-                held = slots.take(place)
-                # What has a number now is found at its own slot.
-                rest = where((held < first) | (numbers.take(left) != held))
+                held = slots.take(left_slots)
+                # A key that has just got an index is found in its own slot.
+                rest = flatnonzero((held < first_new) | (indexes.take(left) != held))
                 left, held = left.take(rest), held.take(rest)
             equal = self._hashes.take(held) == hashes.take(left)
-            alike = where(equal)
-            equal[alike] = self._equal(held.take(alike), left.take(alike), columns)
-            found = where(equal)
-            numbers[left.take(found)] = held.take(found)
-            left = left.take(where(~equal))
-            self._step(slot, left, hashes)
-        return numbers
+            candidates = flatnonzero(equal)
+            equal[candidates] = self._compare(held.take(candidates), left.take(candidates), columns)
+            found = flatnonzero(equal)
+            indexes[left.take(found)] = held.take(found)
+            left = left.take(flatnonzero(~equal))
+            self._advance(slot, left, hashes)
+        return indexes
 
-    def _step(self, slot: Ints, left: Ints, hashes: Words) -> None:
-        """Move *left* on to their next slots."""
-        # Steps depend on the hash's other half and are odd: each key reaches every slot, in an order of its own.
+    def _advance(self, slot: Ints, left: Ints, hashes: Words) -> None:
+        """Move the keys *left* on to their next slots."""
+        # The step depends on the hash's other half and is odd: each key visits every slot, in an order of its own.
         step = hashes.take(left) >> np.uint64(32) | np.uint64(1)
         step += slot.take(left).view(np.uint64)
         step &= np.uint64(len(self._slots) - 1)
         slot[left] = step.view(np.int64)
 
-    def _make_room(self, more: int) -> None:
-        """At most half of the slots may come to be used, which keeps the ways short."""
-        if 2 * (self._size + more) <= len(self._slots):
+    def _reserve(self, new_rows: int) -> None:
+        """Grow the table so that at most half of its slots are used after *new_rows* more: probes stay short."""
+        if 2 * (self._size + new_rows) <= len(self._slots):
             return
-        self._slots = np.full(1 << (4 * self._size + 2 * more).bit_length(), -1, np.int64)
+        self._slots = np.full(1 << (4 * self._size + 2 * new_rows).bit_length(), -1, np.int64)
         hashes = self._hashes[: self._size]
         left = np.arange(self._size)
         slot = (hashes & np.uint64(len(self._slots) - 1)).view(np.int64)
@@ -128,31 +127,31 @@ class Rows:
             free = left[self._slots[slot[left]] < 0]
             self._slots[slot[free]] = free
             left = left[self._slots[slot[left]] != left]
-            self._step(slot, left, hashes)
+            self._advance(slot, left, hashes)
 
-    def _equal(self, numbers: Ints, keys: Ints, columns: tuple[Words, ...]) -> Bools:
-        """Whether the row that has each of *numbers* equals that of the batch beside it."""
+    def _compare(self, indexes: Ints, keys: Ints, columns: tuple[Words, ...]) -> Bools:
+        """Return whether the row ``indexes[i]`` of the table equals the row ``keys[i]`` of the batch."""
         equal = np.ones(len(keys), bool)
-        whole = len(keys) == len(columns[0])
-        for column, batch in zip(self._columns, columns, strict=True):
-            equal &= column.take(numbers) == (batch if whole else batch.take(keys))
+        is_whole_batch = len(keys) == len(columns[0])
+        for column, batch_column in zip(self._columns, columns, strict=True):
+            equal &= column.take(indexes) == (batch_column if is_whole_batch else batch_column.take(keys))
         return equal
 
     def _append(self, keys: Ints, hashes: Words, columns: tuple[Words, ...]) -> None:
-        """Keep these rows of the batch, as the next numbers."""
-        for i, batch in enumerate(columns):
-            self._columns[i] = _grown(self._columns[i], self._size, batch.take(keys))
-        self._hashes = _grown(self._hashes, self._size, hashes.take(keys))
+        """Append the rows *keys* of the batch to the table."""
+        for i, batch_column in enumerate(columns):
+            self._columns[i] = _append_to(self._columns[i], self._size, batch_column.take(keys))
+        self._hashes = _append_to(self._hashes, self._size, hashes.take(keys))
         self._size += len(keys)
 
 
-def _hashes(columns: tuple[Words, ...]) -> Words:
+def _hash_rows(columns: tuple[Words, ...]) -> Words:
     hashes: Words = columns[0] * _SEEDS[0]
     for i, column in enumerate(columns[1:], 1):
         hashes ^= hashes >> np.uint64(29)
         hashes += column
         hashes *= _SEEDS[i]
-    # Every bit is made to depend on every other.
+    # Finalize: every bit of the hash depends on every other.
     for seed in _SEEDS[6:8]:
         hashes ^= hashes >> np.uint64(32)
         hashes *= seed
@@ -160,11 +159,11 @@ def _hashes(columns: tuple[Words, ...]) -> Words:
     return hashes
 
 
-def _grown(array: npt.NDArray[_N], size: int, more: npt.NDArray[_N]) -> npt.NDArray[_N]:
-    """*array*, of which *size* items are in use, with *more* behind them; moved to more room if it is full."""
-    if size + len(more) > len(array):
-        moved = np.empty(max(1024, 2 * size, size + len(more)), array.dtype)
-        moved[:size] = array[:size]
-        array = moved
-    array[size : size + len(more)] = more
+def _append_to(array: npt.NDArray[_N], size: int, values: npt.NDArray[_N]) -> npt.NDArray[_N]:
+    """Write *values* behind the first *size* items of *array*; return it, or a larger copy if it was full."""
+    if size + len(values) > len(array):
+        larger = np.empty(max(_MIN_CAPACITY, 2 * size, size + len(values)), array.dtype)
+        larger[:size] = array[:size]
+        array = larger
+    array[size : size + len(values)] = values
     return array

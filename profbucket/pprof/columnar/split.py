@@ -1,4 +1,4 @@
-"""Profiles taken apart by protobuf: the quick way for all, the plain way for those that are odd."""
+"""Split profiles with protobuf: strings, samples, locations and the rest become separate byte strings."""
 
 import os
 from collections.abc import Sequence
@@ -8,60 +8,65 @@ from google.protobuf.message import DecodeError
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof import stream_pb2
-from profbucket.pprof.codec import SMALL, decode
-from profbucket.pprof.columnar.pending import Pending, Strings
+from profbucket.pprof.codec import PRECHECK_BYTES, decode
+from profbucket.pprof.columnar.pending_profile import PendingProfile
+from profbucket.pprof.columnar.string_table import StringTable
 from profbucket.pprof.precheck import count_entries
 
-# What stands between the fields that protobuf knows and those that it does not; nobody can guess it.
-_END = os.urandom(16)
-_END_FIELD = stream_pb2.Quick(end=_END).SerializeToString()
+# Separates the fields that protobuf parses from those it keeps as they came. Random, so that no profile contains
+# it.
+_SEPARATOR = os.urandom(16)
+_SEPARATOR_FIELD = stream_pb2.SplitProfile(separator=_SEPARATOR).SerializeToString()
 
 
-def split(profile: Pending, strings: Strings, limits: Limits) -> None:
-    """Part a profile into its strings and the streams of everything else.
+def split_profile(profile: PendingProfile, strings: StringTable, limits: Limits) -> None:
+    """Split *profile* into its parts, interning its strings in *strings*; most of it is not validated.
 
-    Raise ``Invalid`` or ``TooLarge``, with its name, for what is plainly none.
+    Raise ``Invalid`` or ``TooLarge``, with the profile's name, if it is no protobuf message or exceeds a limit.
     """
     try:
-        if len(profile.raw) > SMALL:
+        if len(profile.raw) > PRECHECK_BYTES:
             count_entries(profile.raw, limits)
-        message = stream_pb2.Quick.FromString(profile.raw)
+        message = stream_pb2.SplitProfile.FromString(profile.raw)
     except DecodeError:
-        split_plainly(profile, strings, limits)
+        split_validated(profile, strings, limits)
         return
     except ProfbucketError as error:
         raise error.about(profile.name) from None
-    _part(profile, strings, message)
+    _store_parts(profile, strings, message)
 
 
-def split_plainly(profile: Pending, strings: Strings, limits: Limits) -> None:
-    """The same by way of the plain decoder, which knows what is wrong with a profile and raises it."""
+def split_validated(profile: PendingProfile, strings: StringTable, limits: Limits) -> None:
+    """Decode and validate *profile*, then split it in the common layout.
+
+    Raise ``Invalid`` or ``TooLarge``, with the profile's name, as ``codec.decode`` does.
+    """
     try:
-        decoded = decode(profile.raw, limits).message
-        if profile.checked:
-            raise Invalid("it is valid, but it cannot be merged")
+        message = decode(profile.raw, limits).message
+        if profile.is_validated:
+            raise Invalid("the profile is valid, but cannot be merged")
     except ProfbucketError as error:
         raise error.about(profile.name) from None
-    decoded.DiscardUnknownFields()
-    whole = stream_pb2.Whole.FromString(decoded.SerializeToString())
-    _part(profile, strings, stream_pb2.Quick.FromString(whole.SerializeToString()))
-    profile.checked = True
+    message.DiscardUnknownFields()
+    normalized = stream_pb2.NormalizedProfile.FromString(message.SerializeToString())
+    _store_parts(profile, strings, stream_pb2.SplitProfile.FromString(normalized.SerializeToString()))
+    profile.is_validated = True
 
 
-def _part(profile: Pending, strings: Strings, message: stream_pb2.Quick) -> None:
-    profile.strings = strings.numbers(message.string_table[:])
+def normalize_samples(samples: Sequence[bytes]) -> list[bytes] | None:
+    """Return *samples* as protobuf encodes them, in order and packed; ``None`` if they are invalid."""
+    raw = stream_pb2.EncodedSamples(sample=samples).SerializeToString()
+    try:
+        raw = stream_pb2.NormalizedSamples.FromString(raw).SerializeToString()
+    except DecodeError:
+        return None
+    return stream_pb2.EncodedSamples.FromString(raw).sample[:]
+
+
+def _store_parts(profile: PendingProfile, strings: StringTable, message: stream_pb2.SplitProfile) -> None:
+    profile.string_indexes = strings.intern_all(message.string_table[:])
     profile.samples = message.sample[:]
     message.ClearField("string_table")
     message.ClearField("sample")
-    message.end = _END
-    profile.stream, _, profile.places = message.SerializeToString().partition(_END_FIELD)
-
-
-def normalised(samples: Sequence[bytes]) -> list[bytes] | None:
-    """*samples* as protobuf writes them, in order and packed; ``None`` if they are none."""
-    raw = stream_pb2.Parts(sample=samples).SerializeToString()
-    try:
-        raw = stream_pb2.Samples.FromString(raw).SerializeToString()
-    except DecodeError:
-        return None
-    return stream_pb2.Parts.FromString(raw).sample[:]
+    message.separator = _SEPARATOR
+    profile.header, _, profile.locations = message.SerializeToString().partition(_SEPARATOR_FIELD)

@@ -1,1 +1,1 @@
-"""What people look at: tables of functions, flame graphs."""
+"""Reports for people: tables of functions and flame graphs."""

@@ -1,6 +1,6 @@
-"""Where the time went, as a tree: what a flame graph shows, of one profile or of two beside each other.
+"""Build the trees of flame graphs: of one profile, or of two for a comparison.
 
-The tree is folded: what is small becomes, in each frame, one frame called "other". No value gets lost by it.
+Trees are folded: the small children of a frame become one child called "other", so that no value is lost.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,31 +13,29 @@ import numpy.typing as npt
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
-from profbucket.pprof.codec import SMALL
-from profbucket.pprof.columnar.arrays import Bools, Ints, offsets, ranges
+from profbucket.pprof.codec import PRECHECK_BYTES
+from profbucket.pprof.columnar.arrays import Bools, Ints, expand_ranges, to_offsets
 from profbucket.pprof.compression import inflate
 from profbucket.pprof.precheck import count_entries
-from profbucket.pprof.report.stacks import Functions, Stacks, stacks, together
+from profbucket.pprof.report.stacks import Functions, Stacks, collect_stacks, concatenate_stacks
 from profbucket.pprof.report.top import find_sample_type
 
-ALL, OTHER = -1, -2  # instead of a function: the root, and what was folded
+ROOT, OTHER = -1, -2  # in place of a function's number: the root, and folded frames
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
-_DEEPEST = 1000  # frames of a stack; what is called below is "other"
+_MAX_DEPTH = 1000  # frames of a stack; deeper frames become "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Nodes by number, a parent before its children; the root is number 0 and its own parent.
+    """N nodes, a parent before its children. Node 0 is the root, which is its own parent. There are P profiles."""
 
-    ``values`` has a column for each profile: what a node spent with all that it called. ``weight`` is the share of
-    its samples in each profile, added up, whatever their signs: no child has more of it than its parent.
-    """
-
-    parent: Ints
-    function: Ints
-    values: Ints
+    parent: Ints  # (N,)
+    function: Ints  # numbers of functions, ROOT or OTHER, (N,)
+    values: Ints  # of each node with all that it called, (N, P)
+    # Sum of the node's shares of all samples in each profile, without signs: a child never outweighs its parent.
+    # (N,)
     weight: Floats
 
 
@@ -48,195 +46,212 @@ def build_flamegraph(
     focus: str | None = None,
     limits: Limits = Limits(),
 ) -> dict[str, Any]:
-    """The tree, and all functions that matter, of one or of two *profiles*, as the API gives them in JSON.
+    """Return the tree of one or two *profiles*, valid pprofs, and their heaviest functions, as the API's JSON.
 
-    *profiles* are valid pprofs. Without *sample_type* it is the default of the first. The tree has *max_nodes*
-    nodes at most. With *focus*, the name of a function, it is of what that calls, and ``callers`` is a second one,
-    from the function down to what calls it; of a recursion the outermost call counts. The values of functions are
-    those of everything, whatever was folded. Raise ``Invalid`` where there is no such sample type or function, or
-    where that of the profiles differs, ``TooLarge`` for a profile over a cap of *limits*.
+    *sample_type* is by default the first profile's. The tree has at most *max_nodes* nodes. With *focus*, the name
+    of a function, it is the tree of what that function calls, and ``callers`` is a second one, from the function
+    to its callers; in a recursion the outermost call counts. Functions' values are not affected by folding.
+
+    Raises:
+        Invalid: there is no such sample type or function (codes ``unknown_sample_type``, ``unknown_function``), or
+        the
+            second profile lacks the sample type (``sample_types_differ``).
+        TooLarge: a profile exceeds one of *limits*.
     """
-    messages = [_message(data, limits) for data in profiles]
-    kinds = _kinds(messages[0])
-    kind = kinds[find_sample_type(messages[0], sample_type)]
+    messages = [_parse(data, limits) for data in profiles]
+    sample_types = _list_sample_types(messages[0])
+    selected = sample_types[find_sample_type(messages[0], sample_type)]
     functions = Functions()
-    parts = [stacks(message, _column(message, kind), functions) for message in messages]
-    everything, values = together(parts)
-    flat, cum = function_values(everything, values, len(functions))
-    trees: dict[str, tuple[Stacks, Ints]] = {"nodes": (everything, values)}
+    parts = [collect_stacks(message, _find_column(message, selected), functions) for message in messages]
+    stacks, values = concatenate_stacks(parts)
+    flat, cum = sum_by_function(stacks, values, len(functions))
+    tree_stacks: dict[str, tuple[Stacks, Ints]] = {"nodes": (stacks, values)}
     if focus is not None:
-        numbers = functions.called(focus)
+        numbers = functions.find(focus)
         if not numbers:
-            raise Invalid(f"no function {focus[:80]!r} is in these profiles")
-        trees = _focused(everything, values, numbers)
-    folded = {name: fold(tree(*asked), max_nodes) for name, asked in trees.items()}
-    picked = _picked(folded.values(), flat, cum, max_nodes)
-    place = np.zeros(len(functions) + 2, np.int64)
-    place[picked] = np.arange(len(picked))
-    place[[OTHER, ALL]] = OTHER, ALL
+            raise Invalid(f"no function {focus[:80]!r} is in these profiles", code="unknown_function")
+        tree_stacks = _split_at(stacks, values, numbers)
+    trees = {name: fold_tree(build_tree(*part), max_nodes) for name, part in tree_stacks.items()}
+    listed = _select_functions(trees.values(), flat, cum, max_nodes)
+    position = np.zeros(len(functions) + 2, np.int64)
+    position[listed] = np.arange(len(listed))
+    position[[OTHER, ROOT]] = OTHER, ROOT
     return {
-        "sample_type": kind,
-        "sample_types": kinds,
+        "sample_type": selected,
+        "sample_types": sample_types,
         "totals": values.sum(axis=0).tolist(),
-        "functions": _table(functions, picked, flat, cum),
-        **{name: _columns(one, place) for name, one in folded.items()},
+        "functions": _functions_to_json(functions, listed, flat, cum),
+        **{name: _tree_to_json(tree, position) for name, tree in trees.items()},
     }
 
 
-def function_values(asked: Stacks, values: Ints, count: int) -> tuple[Ints, Ints]:
-    """What each of *count* functions spent itself, and with all that it called, once for each stack."""
-    some = np.flatnonzero(asked.lengths)
-    leaf = asked.frames[asked.ends[1:][some] - 1]
-    # np.unique would hash them, which takes forty times as long.
-    pairs = np.sort(asked.owners * max(count, 1) + asked.frames)
+def sum_by_function(stacks: Stacks, values: Ints, count: int) -> tuple[Ints, Ints]:
+    """Return the flat and the cumulative values of each of *count* functions. Shape: (count, profiles) each.
+
+    A function that is in a stack several times counts once.
+    """
+    nonempty = np.flatnonzero(stacks.lengths)
+    leaf = stacks.frames[stacks.ends[1:][nonempty] - 1]
+    # Sorted, because np.unique would hash them, which takes forty times as long.
+    pairs = np.sort(stacks.owners * max(count, 1) + stacks.frames)
     owner, function = np.divmod(pairs[np.diff(pairs, prepend=-1) != 0], max(count, 1))
-    return _added(values[some], leaf, count), _added(values[owner], function, count)
+    return _sum_by_group(values[nonempty], leaf, count), _sum_by_group(values[owner], function, count)
 
 
-def tree(asked: Stacks, values: Ints) -> Tree:
-    """All stacks as one tree, level by level; what is too deep ends in a node for "other"."""
-    weight = _shares(values)
-    parents, functions = [np.zeros(1, np.int64)], [np.array([ALL])]
+def build_tree(stacks: Stacks, values: Ints) -> Tree:
+    """Return *stacks* as one tree, built level by level; frames below ``_MAX_DEPTH`` become "other"."""
+    weight = _compute_shares(values)
+    parents, functions = [np.zeros(1, np.int64)], [np.array([ROOT])]
     sums, weights = [values.sum(axis=0)[None, :]], [np.full(1, np.inf)]
-    width = int(asked.frames.max(initial=0)) + 1
-    lengths = asked.lengths
+    width = int(stacks.frames.max(initial=0)) + 1
+    lengths = stacks.lengths
     active = np.flatnonzero(lengths)
-    at = np.zeros(len(active), np.int64)  # the node that each has reached
+    node = np.zeros(len(active), np.int64)  # that each active stack has reached
     count = 1
-    for depth in range(_DEEPEST + 1):
+    for depth in range(_MAX_DEPTH + 1):
         if not len(active):
             break
-        if depth == _DEEPEST:
-            found, inverse = np.unique(at, return_inverse=True)
-            parent, function = found, np.full(len(found), OTHER)
+        if depth == _MAX_DEPTH:
+            parent, inverse = np.unique(node, return_inverse=True)
+            function = np.full(len(parent), OTHER)
         else:
-            key = at * width + asked.frames[asked.ends[active] + depth]
-            found, inverse = np.unique(key, return_inverse=True)
-            parent, function = found // width, found % width
+            key = node * width + stacks.frames[stacks.ends[active] + depth]
+            distinct, inverse = np.unique(key, return_inverse=True)
+            parent, function = distinct // width, distinct % width
         parents.append(parent)
         functions.append(function)
-        sums.append(_added(values[active], inverse, len(found)))
-        # In the order of stacks on each level, so that rounding, too, leaves a parent no less than a child.
-        weights.append(np.bincount(inverse, weight[active], len(found)))
-        further = lengths[active] > depth + 1
-        active, at = active[further], inverse[further] + count
-        count += len(found)
+        sums.append(_sum_by_group(values[active], inverse, len(parent)))
+        # Added in the same order on each level, so that rounding does not make a child heavier than its parent.
+        weights.append(np.bincount(inverse, weight[active], len(parent)))
+        is_deeper = lengths[active] > depth + 1
+        active, node = active[is_deeper], inverse[is_deeper] + count
+        count += len(parent)
     return Tree(*map(np.concatenate, (parents, functions, sums, weights)))
 
 
-def fold(whole: Tree, max_nodes: int) -> Tree:
-    """The heaviest nodes of *whole*, and in each of them one for all of its children that are not among them.
+def fold_tree(tree: Tree, max_nodes: int) -> Tree:
+    """Return the heaviest nodes of *tree*, each with one "other" for all of its children that are not kept.
 
-    There are *max_nodes* at most, those for "other" included; the root and one of those are the least.
+    The result has at most *max_nodes* nodes, which must be 2 or more: the root and an "other" at least.
     """
-    # Stable: a parent weighs no less than its children and stands before them, so it is kept with any of them.
-    order = np.argsort(-whole.weight, kind="stable")
+    # Stable: a parent weighs no less than its children and comes before them, so it is kept if one of them is.
+    order = np.argsort(-tree.weight, kind="stable")
+    # Binary search: keeping one more node never takes fewer nodes, "other" included.
     low, high = 1, min(len(order), max_nodes)
-    while low < high:  # how many are kept: those and the others they need are never fewer for one more
+    while low < high:
         middle = (low + high + 1) // 2
-        kept = _first(order, middle)
-        if middle + len(np.unique(whole.parent[~kept & kept[whole.parent]])) <= max_nodes:
+        kept = _mark_first(order, middle)
+        if middle + len(np.unique(tree.parent[~kept & kept[tree.parent]])) <= max_nodes:
             low = middle
         else:
             high = middle - 1
-    kept = _first(order, low)
-    cut = np.flatnonzero(~kept & kept[whole.parent])
-    owners, inverse = np.unique(whole.parent[cut], return_inverse=True)
-    sums = _added(whole.values[cut], inverse, len(owners))
-    place = np.cumsum(kept) - 1
+    kept = _mark_first(order, low)
+    cut = np.flatnonzero(~kept & kept[tree.parent])
+    cut_parents, inverse = np.unique(tree.parent[cut], return_inverse=True)
+    sums = _sum_by_group(tree.values[cut], inverse, len(cut_parents))
+    position = np.cumsum(kept) - 1
     return Tree(
-        np.concatenate([place[whole.parent[kept]], place[owners]]),
-        np.concatenate([whole.function[kept], np.full(len(owners), OTHER)]),
-        np.concatenate([whole.values[kept], sums]),
-        np.concatenate([whole.weight[kept], np.bincount(inverse, whole.weight[cut], len(owners))]),
+        np.concatenate([position[tree.parent[kept]], position[cut_parents]]),
+        np.concatenate([tree.function[kept], np.full(len(cut_parents), OTHER)]),
+        np.concatenate([tree.values[kept], sums]),
+        np.concatenate([tree.weight[kept], np.bincount(inverse, tree.weight[cut], len(cut_parents))]),
     )
 
 
-def _focused(asked: Stacks, values: Ints, numbers: Sequence[int]) -> dict[str, tuple[Stacks, Ints]]:
-    """Of the stacks that hold one of *numbers*, what is below the outermost of it, and what is above, turned."""
-    hits = np.flatnonzero(np.isin(asked.frames, numbers))
-    owner, first = np.unique(asked.owners[hits], return_index=True)
+def _split_at(stacks: Stacks, values: Ints, numbers: Sequence[int]) -> dict[str, tuple[Stacks, Ints]]:
+    """Split the stacks that contain one of the functions *numbers* at its outermost call.
+
+    ``nodes`` are the stacks from that call to their leaves, ``callers`` those from it to their roots.
+    """
+    hits = np.flatnonzero(np.isin(stacks.frames, numbers))
+    owner, first = np.unique(stacks.owners[hits], return_index=True)
     at = hits[first]
-    below = asked.ends[1:][owner] - at
-    above = at - asked.ends[:-1][owner] + 1
-    up = np.repeat(at, above) - ranges(np.zeros(len(above), np.int64), above)
+    down_count = stacks.ends[1:][owner] - at
+    up_count = at - stacks.ends[:-1][owner] + 1
+    up = np.repeat(at, up_count) - expand_ranges(np.zeros(len(up_count), np.int64), up_count)
     return {
-        "nodes": (Stacks(asked.frames[ranges(at, below)], offsets(below)), values[owner]),
-        "callers": (Stacks(asked.frames[up], offsets(above)), values[owner]),
+        "nodes": (Stacks(stacks.frames[expand_ranges(at, down_count)], to_offsets(down_count)), values[owner]),
+        "callers": (Stacks(stacks.frames[up], to_offsets(up_count)), values[owner]),
     }
 
 
-def _table(functions: Functions, picked: Ints, flat: Ints, cum: Ints) -> dict[str, Any]:
-    numbers = picked.tolist()
+def _functions_to_json(functions: Functions, listed: Ints, flat: Ints, cum: Ints) -> dict[str, Any]:
+    numbers = listed.tolist()
     return {
         "name": [functions.names[i] for i in numbers],
         "file": [functions.files[i] for i in numbers],
         "line": [functions.lines[i] for i in numbers],
-        "flat": flat[picked].T.tolist(),
-        "cum": cum[picked].T.tolist(),
+        "flat": flat[listed].T.tolist(),
+        "cum": cum[listed].T.tolist(),
         "count": int(np.count_nonzero(flat.any(axis=1) | cum.any(axis=1))),
     }
 
 
-def _columns(one: Tree, place: Ints) -> dict[str, Any]:
-    """*one* in JSON; its functions are called by their *place* in the table."""
+def _tree_to_json(tree: Tree, position: Ints) -> dict[str, Any]:
+    """Return the columns of *tree*, its functions by their *position* in the listed ones."""
     return {
-        "parent": one.parent.tolist(),
-        "function": place[one.function].tolist(),
-        "values": one.values.T.tolist(),
+        "parent": tree.parent.tolist(),
+        "function": position[tree.function].tolist(),
+        "values": tree.values.T.tolist(),
     }
 
 
-def _picked(trees: Iterable[Tree], flat: Ints, cum: Ints, most: int) -> Ints:
-    """The numbers of the functions that are in *trees*, and of *most* of those that have the largest values."""
-    picked = np.zeros(len(flat), bool)
-    for one in trees:
-        picked[one.function[one.function >= 0]] = True
-    weight = _shares(cum) + _shares(flat)
-    picked[np.argsort(-weight, kind="stable")[: min(most, np.count_nonzero(weight))]] = True
-    return np.flatnonzero(picked)
+def _select_functions(trees: Iterable[Tree], flat: Ints, cum: Ints, count: int) -> Ints:
+    """Return the numbers of the functions in *trees*, and of the *count* heaviest ones, sorted."""
+    is_selected = np.zeros(len(flat), bool)
+    for tree in trees:
+        is_selected[tree.function[tree.function >= 0]] = True
+    weight = _compute_shares(cum) + _compute_shares(flat)
+    is_selected[np.argsort(-weight, kind="stable")[: min(count, np.count_nonzero(weight))]] = True
+    return np.flatnonzero(is_selected)
 
 
-def _added(values: Ints, place: Ints, count: int) -> Ints:
-    """The sums of the rows of *values* that have the same *place*, for *count* places."""
+def _sum_by_group(values: Ints, group: Ints, count: int) -> Ints:
+    """Return the sums of the rows of *values* in each of *count* groups. Shape: (count, profiles)."""
     sums = np.zeros((count, values.shape[1]), values.dtype)
     for side in range(values.shape[1]):
-        np.add.at(sums[:, side], place, values[:, side])
+        np.add.at(sums[:, side], group, values[:, side])
     return sums
 
 
-def _shares(values: Ints) -> Floats:
-    """Rows as shares of all that is in each column, added up; signs do not count."""
+def _compute_shares(values: Ints) -> Floats:
+    """Return for each row its shares of the columns' absolute sums, added up. Shape: (rows,)."""
     sizes = np.abs(values).astype(float)
     shares: Floats = (sizes / np.maximum(sizes.sum(axis=0), 1)).sum(axis=1)
     return shares
 
 
-def _first(order: Ints, count: int) -> Bools:
-    kept = np.zeros(len(order), bool)
-    kept[order[:count]] = True
-    return kept
+def _mark_first(order: Ints, count: int) -> Bools:
+    """Return an array that is true at the first *count* indexes of *order*."""
+    is_marked = np.zeros(len(order), bool)
+    is_marked[order[:count]] = True
+    return is_marked
 
 
-def _message(data: bytes, limits: Limits) -> profile_pb2.Profile:
+def _parse(data: bytes, limits: Limits) -> profile_pb2.Profile:
     raw = inflate(data, limits)
-    if len(raw) > SMALL:  # a merge may be larger than any of the profiles in it was allowed to be
+    if len(raw) > PRECHECK_BYTES:  # a merge may be larger than each of the profiles in it was allowed to be
         count_entries(raw, limits)
     return profile_pb2.Profile.FromString(raw)
 
 
-def _kinds(profile: profile_pb2.Profile) -> list[dict[str, str]]:
-    text = profile.string_table
+def _list_sample_types(message: profile_pb2.Profile) -> list[dict[str, str]]:
+    strings = message.string_table
     return [
-        {"type": text[kind.type].decode(errors="replace"), "unit": text[kind.unit].decode(errors="replace")}
-        for kind in profile.sample_type
+        {
+            "type": strings[sample_type.type].decode(errors="replace"),
+            "unit": strings[sample_type.unit].decode(errors="replace"),
+        }
+        for sample_type in message.sample_type
     ]
 
 
-def _column(profile: profile_pb2.Profile, kind: dict[str, str]) -> int:
-    kinds = _kinds(profile)
-    if kind not in kinds:
-        there = ", ".join(f"{one['type']}/{one['unit']}" for one in kinds)
-        wanted = f"{kind['type'][:80]}/{kind['unit'][:80]}"
-        raise Invalid(f"the two differ: one has the sample type {wanted}, the other has {there}")
-    return kinds.index(kind)
+def _find_column(message: profile_pb2.Profile, sample_type: dict[str, str]) -> int:
+    sample_types = _list_sample_types(message)
+    if sample_type not in sample_types:
+        known = ", ".join(f"{known['type']}/{known['unit']}" for known in sample_types)
+        wanted = f"{sample_type['type'][:80]}/{sample_type['unit'][:80]}"
+        raise Invalid(
+            f"sample types differ: one profile has {wanted}, the other has {known}", code="sample_types_differ"
+        )
+    return sample_types.index(sample_type)

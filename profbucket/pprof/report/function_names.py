@@ -1,17 +1,19 @@
-"""What `go tool pprof` calls a function."""
+"""Function names as `go tool pprof` shows them."""
+
+_PARENTHESES, _ANGLE_BRACKETS = b"()", b"<>"
 
 
-def shown_name(name: bytes, system_name: bytes) -> bytes:
-    """The name of a function that a profile calls *name* and its linker *system_name*.
+def format_function_name(name: bytes, system_name: bytes) -> bytes:
+    """Return how pprof shows the function *name*, which its linker calls *system_name*.
 
-    Where the two are the same and look like C++, parameters and template arguments are left out. Unlike pprof we
-    demangle nothing: a C++ or Rust function that its profiler left mangled stays so.
+    If the two are the same and look like C++, parameters and template arguments are omitted. Unlike pprof, this
+    demangles nothing: a C++ or Rust function whose profiler left the name mangled stays so.
     """
     if name and name != system_name:
         return name
     if not _looks_like_cpp(system_name):
         return system_name
-    return _without(_without(system_name, b"("[0], b")"[0]), b"<"[0], b">"[0])
+    return _remove_bracketed(_remove_bracketed(system_name, *_PARENTHESES), *_ANGLE_BRACKETS)
 
 
 def _looks_like_cpp(name: bytes) -> bool:
@@ -21,10 +23,10 @@ def _looks_like_cpp(name: bytes) -> bool:
     return b"::" in name or any(bracket in name for bracket in b"<>[]")
 
 
-def _without(name: bytes, opening: int, closing: int) -> bytes:
-    """*name* without what stands between brackets; from the first bracket that closes nothing on, as it is."""
+def _remove_bracketed(name: bytes, opening: int, closing: int) -> bytes:
+    """Return *name* without what is in brackets; an unmatched bracket and all that follows it are kept."""
     kept = bytearray()
-    depth, begin = 0, 0  # begin: where in name the open bracket of depth 1 stands
+    depth, begin = 0, 0  # begin: position of the open bracket of depth 1
     for at, char in enumerate(name):
         if char == opening:
             if depth == 0:

@@ -1,4 +1,4 @@
-"""Frames that a profiler asks not to show: those of itself, mostly."""
+"""Remove frames that a profile asks not to show: mostly those of the profiler itself."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,54 +8,55 @@ from profbucket.errors import Invalid
 from profbucket.model.regex import compile_pattern
 from profbucket.pprof import profile_pb2
 
-# The parenthesis in which the parameters begin, but not those that are part of a C++ name.
+# A name up to the parenthesis that begins its parameters; some parentheses are part of a C++ name.
 _PARAMETERS = re.compile(rb"((?:\(anonymous namespace\)|operator\(\)|[^(])*)\(.*", re.DOTALL)
 
 
-def pruned(
+def prune_frames(
     message: profile_pb2.Profile, lines: Mapping[int, Sequence[int]], names: Mapping[int, bytes]
 ) -> tuple[Sequence[Sequence[int]], Mapping[int, Sequence[int]]]:
-    """The locations of each sample, and the functions of each location, without what the profile asks to drop.
+    """Return the locations of each sample, and the functions of each location, without the frames to drop.
 
-    *lines* are the functions of each location, innermost first, *names* those of the functions. A frame that
-    matches ``drop_frames`` (RE2, as a whole) and not ``keep_frames`` disappears with all that it called, but only
-    below the first frame that is not dropped, so that no stack disappears altogether.
+    *lines* are the functions of each location, innermost first; *names* are those of the functions. A frame that
+    matches ``drop_frames`` (RE2, as a whole) and not ``keep_frames`` is removed with all that it called, but only
+    below the first frame that is kept, so that no stack is removed entirely.
     """
     stacks = [sample.location_id for sample in message.sample]
-    text = message.string_table
-    drop, keep = _compile(text[message.drop_frames]), _compile(text[message.keep_frames])
+    strings = message.string_table
+    drop, keep = _compile(strings[message.drop_frames]), _compile(strings[message.keep_frames])
     if drop is None or (message.keep_frames and keep is None):
         return stacks, lines
-    unwanted = set()
+    dropped = set()
     for function, name in names.items():
         match = _PARAMETERS.fullmatch(name.removeprefix(b"."))
-        simple = match[1] if match else name.removeprefix(b".")
-        if name and drop.fullmatch(simple) and not (keep and keep.fullmatch(simple)):
-            unwanted.add(function)
-    kept: dict[int, Sequence[int]] = {}
+        simple_name = match[1] if match else name.removeprefix(b".")
+        if name and drop.fullmatch(simple_name) and not (keep and keep.fullmatch(simple_name)):
+            dropped.add(function)
+    kept_lines: dict[int, Sequence[int]] = {}
     for location, functions in lines.items():
-        outermost = max((i for i, function in enumerate(functions) if function in unwanted), default=-1)
-        kept[location] = functions[outermost + 1 :]
-    return [_cut(stack, lines, kept) for stack in stacks], {
-        location: functions or lines[location] for location, functions in kept.items()
+        outermost = max((i for i, function in enumerate(functions) if function in dropped), default=-1)
+        kept_lines[location] = functions[outermost + 1 :]
+    return [_prune_stack(stack, lines, kept_lines) for stack in stacks], {
+        location: functions or lines[location] for location, functions in kept_lines.items()
     }
 
 
-def _cut(
-    stack: Sequence[int], lines: Mapping[int, Sequence[int]], kept: Mapping[int, Sequence[int]]
+def _prune_stack(
+    stack: Sequence[int], lines: Mapping[int, Sequence[int]], kept_lines: Mapping[int, Sequence[int]]
 ) -> Sequence[int]:
-    wanted = False
+    """Return *stack*, leaf first, cut at the outermost dropped frame that has a kept frame around it."""
+    has_kept = False
     for i in range(len(stack) - 1, -1, -1):
         location = stack[i]
-        if len(kept[location]) == len(lines[location]):
-            wanted = True
-        elif wanted:
-            return stack[i:] if kept[location] else stack[i + 1 :]
+        if len(kept_lines[location]) == len(lines[location]):
+            has_kept = True
+        elif has_kept:
+            return stack[i:] if kept_lines[location] else stack[i + 1 :]
     return stack
 
 
 def _compile(pattern: bytes) -> Any:
-    """*pattern*, or ``None`` where there is none, or none that RE2 can read: pprof ignores those as well."""
+    """Return the compiled *pattern*; ``None`` if it is empty or invalid, which pprof ignores."""
     if not pattern:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The stacks of a profile as columns of numbered functions, the root of each first."""
+"""The stacks of profiles as columns of numbered functions, the root of each first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from itertools import chain
 import numpy as np
 
 from profbucket.pprof import profile_pb2
-from profbucket.pprof.columnar.arrays import Ints, Words, offsets, ranges
-from profbucket.pprof.report.function_names import shown_name
-from profbucket.pprof.report.prune import pruned
+from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, to_offsets
+from profbucket.pprof.report.function_names import format_function_name
+from profbucket.pprof.report.prune import prune_frames
 
-_LONGEST = 400  # characters of a name that are shown; templates can make names of a megabyte
-_EXACT = 2**62  # sums below it are exact in 64 bits
+_MAX_NAME_LENGTH = 400  # characters; C++ templates can make names of a megabyte
+_MAX_SAFE_SUM = 2**62  # sums of absolute values below this cannot overflow int64
 
 
 @dataclass(slots=True)
 class Functions:
-    """Functions by number, those of several profiles together. What has no name is called by its binary.
+    """The functions of one or more profiles, by number. A function without a name is called by its binary.
 
-    ``lines`` say where a function begins, as far as its profiler knows, else the lowest line seen in it.
+    ``lines`` are where functions begin if their profiler knows, or else the lowest line seen in them.
     """
 
     names: list[str] = field(default_factory=list)
@@ -31,113 +31,116 @@ class Functions:
     def __len__(self) -> int:
         return len(self.names)
 
-    def number(self, name: bytes, binary: bytes, start: int, file: bytes, line: int) -> int:
-        """The number of a function; as in pprof a name is one function, whatever file it is in."""
-        identity = (name, b"", 0) if name else (b"", binary, start)
+    def intern(self, name: bytes, binary: bytes, start_line: int, file: bytes, line: int) -> int:
+        """Return the number of a function. As in pprof, equal names are one function, whatever their files."""
+        identity = (name, b"", 0) if name else (b"", binary, start_line)
         number = self._numbers.setdefault(identity, len(self.names))
         if number == len(self.names):
             base = binary.rstrip(b"/").rpartition(b"/")[2]
-            self.names.append(clean_name(name or (b"[" + base + b"]" if base else b"<unknown>")))
-            self.files.append(clean_name(file))
-            self.lines.append(start or line)
-        elif not start and line:
+            self.names.append(shorten_name(name or (b"[" + base + b"]" if base else b"<unknown>")))
+            self.files.append(shorten_name(file))
+            self.lines.append(start_line or line)
+        elif not start_line and line:
             self.lines[number] = min(self.lines[number] or line, line)
         return number
 
-    def called(self, name: str) -> list[int]:
-        """The numbers of the functions that are shown as *name*."""
-        return [number for number, one in enumerate(self.names) if one == name]
+    def find(self, name: str) -> list[int]:
+        """Return the numbers of the functions shown as *name*."""
+        return [number for number, known in enumerate(self.names) if known == name]
 
 
-def clean_name(name: bytes) -> str:
-    """*name* as a text; of one that is very long the beginning, and a hash that keeps it apart from others."""
+def shorten_name(name: bytes) -> str:
+    """Return *name* as text; a very long one is cut and gets a hash, so that it stays distinct."""
     text = name.decode(errors="replace")
-    if len(text) <= _LONGEST:
+    if len(text) <= _MAX_NAME_LENGTH:
         return text
-    return f"{text[:_LONGEST]}… #{sha256(name).hexdigest()[:8]}"
+    return f"{text[:_MAX_NAME_LENGTH]}… #{sha256(name).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Stacks:
-    """Stacks end to end: that of number i is ``frames[ends[i]:ends[i + 1]]``, numbers of functions, root first."""
+    """S stacks end to end: stack i is ``frames[ends[i]:ends[i + 1]]``."""
 
-    frames: Ints
-    ends: Ints
+    frames: Ints  # numbers of functions, the root of each stack first
+    ends: Ints  # (S + 1,)
 
     def __len__(self) -> int:
         return len(self.ends) - 1
 
     @property
     def lengths(self) -> Ints:
+        """The number of frames of each stack. Shape: (S,)."""
         return np.diff(self.ends)
 
     @property
     def owners(self) -> Ints:
-        """The stack of each frame."""
+        """The stack that each frame is in. Shape: that of ``frames``."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
 
-def stacks(message: profile_pb2.Profile, column: int, functions: Functions) -> tuple[Stacks, list[int]]:
-    """The stacks of *message*, and their values in the sample type number *column*, those that are not zero.
+def collect_stacks(message: profile_pb2.Profile, column: int, functions: Functions) -> tuple[Stacks, list[int]]:
+    """Return the stacks of *message* whose value in sample type *column* is not 0, and these values.
 
-    Frames that the profile asks to drop are left out, as pprof leaves them out. *functions* gets what is new.
+    Frames that the profile asks to drop are removed, as by pprof. New functions are added to *functions*.
     """
-    text = message.string_table
-    names = {f.id: shown_name(text[f.name], text[f.system_name]) for f in message.function}
+    strings = message.string_table
+    names = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in message.function}
     lines = {location.id: [line.function_id for line in location.line] for location in message.location}
-    samples, shown_lines = pruned(message, lines, names)
-    ids, count, inner = _locations(message, names, shown_lines, functions)
-    kept, values = [], []
-    for places, sample in zip(samples, message.sample, strict=True):
+    pruned_stacks, pruned_lines = prune_frames(message, lines, names)
+    location_ids, frame_count, location_frames = _collect_locations(message, names, pruned_lines, functions)
+    stacks, values = [], []
+    for stack, sample in zip(pruned_stacks, message.sample, strict=True):
         if value := sample.value[column]:
-            kept.append(places)
+            stacks.append(stack)
             values.append(value)
-    length = np.fromiter(map(len, kept), np.int64, len(kept))
-    location = np.fromiter(chain.from_iterable(kept), np.uint64, int(length.sum()))
-    # Reversed as a whole each stack begins with its root, and the order of stacks says nothing.
-    place = np.searchsorted(ids, location[::-1])
-    frames = inner[ranges(offsets(count)[place], count[place])]
-    ends = offsets(count[place])[offsets(length[::-1])]
+    length = np.fromiter(map(len, stacks), np.int64, len(stacks))
+    ids = np.fromiter(chain.from_iterable(stacks), np.uint64, int(length.sum()))
+    # Reversed as a whole, each stack begins with its root; the order of stacks does not matter.
+    location = np.searchsorted(location_ids, ids[::-1])
+    frames = location_frames[expand_ranges(to_offsets(frame_count)[location], frame_count[location])]
+    ends = to_offsets(frame_count[location])[to_offsets(length[::-1])]
     return Stacks(frames, ends), values[::-1]
 
 
-def together(parts: Sequence[tuple[Stacks, list[int]]]) -> tuple[Stacks, Ints]:
-    """Stacks of several profiles as one, and their values, with a column for each profile.
+def concatenate_stacks(parts: Sequence[tuple[Stacks, list[int]]]) -> tuple[Stacks, Ints]:
+    """Return the stacks of several profiles, one profile after the other, and their values.
 
-    Values are Python's integers where 64 bits might not hold their sums.
+    Values have a column for each profile; shape: (stacks, profiles). They are Python's integers if their sums
+    might overflow 64 bits.
     """
-    everything = list(chain.from_iterable(values for _, values in parts))
-    exact = sum(map(abs, everything)) < _EXACT
-    columns = np.zeros((len(everything), len(parts)), np.int64 if exact else object)
+    all_values = list(chain.from_iterable(values for _, values in parts))
+    is_safe = sum(map(abs, all_values)) < _MAX_SAFE_SUM
+    columns = np.zeros((len(all_values), len(parts)), np.int64 if is_safe else object)
     begin = 0
     for side, (_, values) in enumerate(parts):
         columns[begin : begin + len(values), side] = values
         begin += len(values)
-    lengths = np.concatenate([part.lengths for part, _ in parts])
-    return Stacks(np.concatenate([part.frames for part, _ in parts]), offsets(lengths)), columns
+    lengths = np.concatenate([stacks.lengths for stacks, _ in parts])
+    return Stacks(np.concatenate([stacks.frames for stacks, _ in parts]), to_offsets(lengths)), columns
 
 
-def _locations(
+def _collect_locations(
     message: profile_pb2.Profile,
     names: Mapping[int, bytes],
     lines: Mapping[int, Sequence[int]],
     functions: Functions,
 ) -> tuple[Words, Ints, Ints]:
-    """The ids of locations, sorted; how many functions each has; and those of all, a caller first."""
-    text = message.string_table
-    known = {f.id: f for f in message.function}
-    binaries = {m.id: text[m.filename] for m in message.mapping} | {0: b""}
-    found: list[int] = []
+    """Return the ids of the locations, sorted, how many frames each has, and all frames, a caller first."""
+    strings = message.string_table
+    by_id = {f.id: f for f in message.function}
+    binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
+    frames: list[int] = []
     counts: list[int] = []
     locations = sorted(message.location, key=lambda location: location.id)
     for location in locations:
         binary = binaries[location.mapping_id]
         kept = location.line[len(location.line) - len(lines[location.id]) :]
         for line in reversed(kept):
-            f = known[line.function_id]
-            found.append(functions.number(names[f.id], binary, f.start_line, text[f.filename], line.line))
+            function = by_id[line.function_id]
+            file = strings[function.filename]
+            frames.append(functions.intern(names[function.id], binary, function.start_line, file, line.line))
         if not kept:
-            found.append(functions.number(b"", binary, 0, b"", 0))
+            frames.append(functions.intern(b"", binary, 0, b"", 0))
         counts.append(max(1, len(kept)))
     ids = np.fromiter((location.id for location in locations), np.uint64, len(locations))
-    return ids, np.array(counts, np.int64), np.array(found, np.int64)
+    return ids, np.array(counts, np.int64), np.array(frames, np.int64)

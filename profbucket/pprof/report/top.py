@@ -1,4 +1,4 @@
-"""Where the time went, or the memory: what `go tool pprof -top` prints, for those who have no Go."""
+"""The report of `go tool pprof -top`: which functions took the time, or the memory. It needs no Go."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from posixpath import basename
 from profbucket.errors import Invalid
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import Profile
-from profbucket.pprof.report.function_names import shown_name
-from profbucket.pprof.report.prune import pruned
-from profbucket.pprof.report.units import label, percentage, scale
+from profbucket.pprof.report.function_names import format_function_name
+from profbucket.pprof.report.prune import prune_frames
+from profbucket.pprof.report.units import convert, format_percentage, format_value
 
-EDGE_FRACTION = 0.001  # calls with a smaller share of the whole do not decide what is called inlined
+_MIN_EDGE_FRACTION = 0.001  # calls with a smaller share of the total do not decide what is marked as inlined
 
-_Stack = list[tuple[int, ...]]  # the nodes of each location, root first, in a location the caller first
+_Stack = list[tuple[int, ...]]  # the nodes of each location, root first; within a location, the caller first
 
 
 @dataclass(frozen=True, slots=True)
 class TopRow:
-    """A function. ``flat`` is what it spent itself, ``cum`` with all that it called, both in the profile's unit.
+    """A function. ``flat`` is its own value, ``cum`` includes all that it called; both in the profile's unit.
 
-    ``inlined`` is ``""``, ``"(inline)"``, or ``"(partial-inline)"`` where only some callers inlined it.
+    ``inlined`` is ``""``, ``"(inline)"``, or ``"(partial-inline)"`` if only some callers inlined it.
     """
 
     name: str
@@ -33,7 +33,7 @@ class TopRow:
 
 @dataclass(frozen=True, slots=True)
 class TopReport:
-    """The functions of a profile, those that matter most first. ``unit`` is what values are written in."""
+    """The functions of a profile, the heaviest first. Values are written in ``unit``."""
 
     header: tuple[str, ...]
     rows: tuple[TopRow, ...]
@@ -42,63 +42,63 @@ class TopReport:
     unit: str
 
     def lines(self) -> Iterator[str]:
-        """The report, line by line."""
+        """Yield the report, line by line."""
         yield from self.header
         yield f"{'flat':>10} {'flat':>5}% {'sum':>5}% {'cum':>10} {'cum':>5}%"
-        accounted = 0
+        flat_sum = 0
         for row in self.rows:
-            accounted += row.flat
+            flat_sum += row.flat
             yield (
-                f"{self._written(row.flat):>10} {percentage(row.flat, self.total)}"
-                f" {percentage(accounted, self.total)}"
-                f" {self._written(row.cum):>10} {percentage(row.cum, self.total)}"
+                f"{self._format(row.flat):>10} {format_percentage(row.flat, self.total)}"
+                f" {format_percentage(flat_sum, self.total)}"
+                f" {self._format(row.cum):>10} {format_percentage(row.cum, self.total)}"
                 f"  {row.name}{row.inlined and ' '}{row.inlined}"
             )
 
-    def _written(self, value: int) -> str:
-        return label(value, self.profile_unit, self.unit)
+    def _format(self, value: int) -> str:
+        return format_value(value, self.profile_unit, self.unit)
 
 
 def build_top_report(
     profile: Profile, sample_type: str = "", *, by_cum: bool = False, count: int = 0, fraction: float = 0.005
 ) -> TopReport:
-    """The functions of *profile* by what they spent in *sample_type*.
+    """Return the functions of *profile* by their values in *sample_type*, by default the profile's.
 
-    Without a sample type it is the profile's default, else its last. A function that stands in a stack several
-    times counts once in ``cum``; one without symbols is called by its binary. Left out are functions whose share
-    of the whole is below *fraction*, and all but the first *count*, if that is not 0. Raise ``Invalid`` where
-    there is no such sample type.
+    A function that is in a stack several times counts once in ``cum``; one without symbols is called by its
+    binary. The report omits functions whose share of the total is below *fraction*, and all but the first *count*,
+    unless that is 0. Raise ``Invalid`` (code ``unknown_sample_type``) if the profile has no such sample type.
     """
     message = profile.message
     column = find_sample_type(message, sample_type)
-    nodes, stacks = _stacks(message, column)
-    flat, cum = _values(stacks, len(nodes))
-    whole = sum(flat)
-    shown = [number for number in range(len(nodes)) if flat[number] or cum[number]]
-    if cutoff := abs(int(whole * fraction)):
-        kept = [number for number in shown if abs(cum[number]) >= cutoff]
+    nodes, stacks = _collect_stacks(message, column)
+    flat, cum = _sum_values(stacks, len(nodes))
+    flat_total = sum(flat)
+    nonzero = [number for number in range(len(nodes)) if flat[number] or cum[number]]
+    if cutoff := abs(int(flat_total * fraction)):
+        kept = [number for number in nonzero if abs(cum[number]) >= cutoff]
     else:
-        kept = shown
+        kept = nonzero
     names = [node.name for node in nodes]
     first, second = (cum, flat) if by_cum else (flat, cum)
     order = sorted(kept, key=lambda number: (-abs(first[number]), names[number], -abs(second[number])))
     order = order[: count or None]
-    inlined = _inlined(stacks, frozenset(order), abs(int(whole * EDGE_FRACTION)))
+    inlined = _find_inlined(stacks, frozenset(order), abs(int(flat_total * _MIN_EDGE_FRACTION)))
     rows = [
         TopRow(names[number].decode(errors="replace"), flat[number], cum[number], inlined.get(number, ""))
         for number in order
     ]
-    total = _total(message, column)
+    total = _compute_total(message, column)
     profile_unit = _text(message, message.sample_type[column].unit)
-    unit = _output_unit(rows, total, profile_unit)
-    accounted = sum(row.flat for row in rows)
-    written, whole_written = label(accounted, profile_unit, unit), label(total, profile_unit, unit)
+    unit = _choose_unit(rows, total, profile_unit)
+    shown = sum(row.flat for row in rows)
+    shown_text, total_text = format_value(shown, profile_unit, unit), format_value(total, profile_unit, unit)
+    share = format_percentage(shown, total).strip()
     header = [
-        *_profile_lines(message, column, total, label(total, profile_unit, unit)),
-        f"Showing nodes accounting for {written}, {percentage(accounted, total).strip()} of {whole_written} total",
+        *_describe_profile(message, column, total, total_text),
+        f"Showing nodes accounting for {shown_text}, {share} of {total_text} total",
     ]
-    if total and (dropped := len(shown) - len(kept)):
-        limit = label(abs(int(total * fraction)), profile_unit, unit)
+    if total and (dropped := len(nonzero) - len(kept)):
+        limit = format_value(abs(int(total * fraction)), profile_unit, unit)
         header.append(f"Dropped {dropped} node{'s' * (dropped > 1)} (cum <= {limit})")
     if total and 0 < len(rows) < len(kept):
         header.append(f"Showing top {len(rows)} nodes out of {len(kept)}")
@@ -106,22 +106,28 @@ def build_top_report(
 
 
 def find_sample_type(message: profile_pb2.Profile, wanted: str) -> int:
-    """The number of the sample type that is called *wanted*; a number is one as well."""
-    kinds = [_text(message, kind.type) for kind in message.sample_type]
+    """Return the number of the sample type *wanted*, a name or a number.
+
+    If *wanted* is empty, it is the profile's default sample type, or else its last. Raise ``Invalid`` (code
+    ``unknown_sample_type``) if there is no such sample type.
+    """
+    names = [_text(message, sample_type.type) for sample_type in message.sample_type]
     if not wanted:
         default = _text(message, message.default_sample_type)
-        return kinds.index(default) if default and default in kinds else len(kinds) - 1
-    if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < len(kinds):
+        return names.index(default) if default and default in names else len(names) - 1
+    if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < len(names):
         return int(wanted)
-    for name in (wanted, wanted.removeprefix("inuse_")):  # what Go's heap profiles once called them
-        if name in kinds:
-            return kinds.index(name)
-    raise Invalid(f"no sample type {wanted[:80]!r}: the profile has {', '.join(kinds)}")
+    for name in (wanted, wanted.removeprefix("inuse_")):  # Go's heap profiles once called them without the prefix
+        if name in names:
+            return names.index(name)
+    raise Invalid(
+        f"no sample type {wanted[:80]!r}: the profile has {', '.join(names)}", code="unknown_sample_type"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A function; where it has no name, what else is known of it keeps it apart."""
+    """A function. One without a name is identified by its binary and line."""
 
     function: bytes
     binary: bytes = b""
@@ -129,42 +135,39 @@ class _Node:
 
     @property
     def name(self) -> bytes:
-        binary = _base(self.binary)
+        binary = _basename(self.binary)
         return self.function or (b"[" + binary + b"]" if binary else b"<unknown>")
 
 
-def _stacks(message: profile_pb2.Profile, column: int) -> tuple[list[_Node], list[tuple[_Stack, int]]]:
-    """All nodes, and the stack and value of each sample whose value is not zero."""
-    text = message.string_table
-    names = {f.id: shown_name(text[f.name], text[f.system_name]) for f in message.function}
-    starts = {f.id: f.start_line for f in message.function}
-    binaries = {m.id: text[m.filename] for m in message.mapping} | {0: b""}
-    samples, lines = pruned(
-        message,
-        {location.id: [line.function_id for line in location.line] for location in message.location},
-        names,
-    )
+def _collect_stacks(message: profile_pb2.Profile, column: int) -> tuple[list[_Node], list[tuple[_Stack, int]]]:
+    """Return all nodes, and stack and value of each sample whose value is not 0."""
+    strings = message.string_table
+    names = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in message.function}
+    start_lines = {f.id: f.start_line for f in message.function}
+    binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
+    location_lines = {location.id: [line.function_id for line in location.line] for location in message.location}
+    pruned_stacks, lines = prune_frames(message, location_lines, names)
     numbers: dict[_Node, int] = {}
-    places: dict[int, tuple[int, ...]] = {}
+    location_nodes: dict[int, tuple[int, ...]] = {}
     for location in message.location:
         binary = binaries[location.mapping_id]
-        found = [
-            _Node(names[function]) if names[function] else _Node(b"", binary, starts[function])
+        nodes = [
+            _Node(names[function]) if names[function] else _Node(b"", binary, start_lines[function])
             for function in reversed(lines[location.id])
         ]
-        places[location.id] = tuple(
-            numbers.setdefault(node, len(numbers)) for node in found or [_Node(b"", binary)]
+        location_nodes[location.id] = tuple(
+            numbers.setdefault(node, len(numbers)) for node in nodes or [_Node(b"", binary)]
         )
     stacks = [
-        ([places[number] for number in reversed(ids)], value)
-        for ids, sample in zip(samples, message.sample, strict=True)
+        ([location_nodes[location] for location in reversed(stack)], value)
+        for stack, sample in zip(pruned_stacks, message.sample, strict=True)
         if (value := sample.value[column])
     ]
     return list(numbers), stacks
 
 
-def _values(stacks: Iterable[tuple[_Stack, int]], count: int) -> tuple[list[int], list[int]]:
-    """The flat and the cumulative value of each node."""
+def _sum_values(stacks: Iterable[tuple[_Stack, int]], count: int) -> tuple[list[int], list[int]]:
+    """Return the flat and the cumulative value of each of *count* nodes."""
     flat, cum = [0] * count, [0] * count
     for stack, value in stacks:
         for node in set(chain.from_iterable(stack)):
@@ -174,74 +177,74 @@ def _values(stacks: Iterable[tuple[_Stack, int]], count: int) -> tuple[list[int]
     return flat, cum
 
 
-def _inlined(stacks: Iterable[tuple[_Stack, int]], kept: frozenset[int], cutoff: int) -> dict[int, str]:
-    """Which of the *kept* nodes were inlined, as told by the calls among them that weigh *cutoff* at least.
+def _find_inlined(stacks: Iterable[tuple[_Stack, int]], kept: frozenset[int], cutoff: int) -> dict[int, str]:
+    """Return the marks of those *kept* nodes that were inlined, judged by calls among them of at least *cutoff*.
 
-    A call through nodes that were not kept counts as one from the last that was. Between two nodes a call is
-    inlined if it is so in all stacks, as told by the first of them in each.
+    A call through nodes that were not kept counts as one from the last kept node. A call between two nodes is
+    inlined if it is inlined in all stacks, judged by the first such call in each.
     """
     weights: dict[tuple[int, int], int] = {}
-    called: set[tuple[int, int]] = set()  # other than inlined
+    not_inlined: set[tuple[int, int]] = set()
     for stack, value in stacks:
-        crossed = set()
+        seen = set()
         parent = -1
-        for place in stack:
-            for depth, node in enumerate(place):
+        for nodes in stack:
+            for depth, node in enumerate(nodes):
                 if node not in kept:
                     continue
                 edge = parent, node
-                if parent not in (-1, node) and edge not in crossed:
-                    crossed.add(edge)
+                if parent not in (-1, node) and edge not in seen:
+                    seen.add(edge)
                     weights[edge] = weights.get(edge, 0) + value
                     if not depth:
-                        called.add(edge)
+                        not_inlined.add(edge)
                 parent = node
     inlined: dict[int, str] = {}
     for edge, weight in weights.items():
-        if abs(weight) >= cutoff and edge not in called:
+        if abs(weight) >= cutoff and edge not in not_inlined:
             inlined[edge[1]] = "(inline)"
     for edge, weight in weights.items():
-        if abs(weight) >= cutoff and edge in called and edge[1] in inlined:
+        if abs(weight) >= cutoff and edge in not_inlined and edge[1] in inlined:
             inlined[edge[1]] = "(partial-inline)"
     return inlined
 
 
-def _total(message: profile_pb2.Profile, column: int) -> int:
-    """The sum of all values without their signs; in a difference, of those that were subtracted."""
-    text = message.string_table
+def _compute_total(message: profile_pb2.Profile, column: int) -> int:
+    """Return the sum of all absolute values; in a difference, only of those that were subtracted."""
+    strings = message.string_table
     total = base = 0
     for sample in message.sample:
         value = abs(sample.value[column])
         total += value
-        if any(text[n.key] == b"pprof::base" and text[n.str] == b"true" for n in sample.label):
+        if any(strings[n.key] == b"pprof::base" and strings[n.str] == b"true" for n in sample.label):
             base += value
     return base or total
 
 
-def _output_unit(rows: Sequence[TopRow], total: int, unit: str) -> str:
-    """The unit in which all values are written: one in which the smallest still shows."""
+def _choose_unit(rows: Sequence[TopRow], total: int, unit: str) -> str:
+    """Return the unit for all values: one in which the smallest is not rounded to 0."""
     if not rows:
         return "auto"
     smallest = min((abs(row.flat or row.cum) for row in rows), default=0) or total
-    written, largest = scale(smallest, unit)[1], scale(total, unit)[1]
-    if written != largest and smallest * 100 < total:
-        written = scale(100 * smallest, unit)[1]
-    return written or unit
+    chosen, largest = convert(smallest, unit)[1], convert(total, unit)[1]
+    if chosen != largest and smallest * 100 < total:
+        chosen = convert(100 * smallest, unit)[1]
+    return chosen or unit
 
 
-def _profile_lines(message: profile_pb2.Profile, column: int, total: int, written: str) -> Iterator[str]:
-    """What the profile says of itself. The time is the local one."""
+def _describe_profile(message: profile_pb2.Profile, column: int, total: int, total_text: str) -> Iterator[str]:
+    """Yield the lines that describe the profile. The time is in the local time zone."""
     if message.mapping:
         main = message.mapping[0]
-        if file := _base(message.string_table[main.filename]):
+        if file := _basename(message.string_table[main.filename]):
             yield f"File: {file.decode(errors='replace')}"
         if main.build_id:
             yield f"Build ID: {_text(message, main.build_id)}"
     for comment in message.comment:
         if not (text := _text(message, comment)).startswith("#"):
             yield text
-    kind = message.sample_type[column]
-    if name := _text(message, kind.type):
+    sample_type = message.sample_type[column]
+    if name := _text(message, sample_type.type):
         yield f"Type: {name}"
     if url := _text(message, message.doc_url):
         yield f"Doc: {url}"
@@ -249,16 +252,16 @@ def _profile_lines(message: profile_pb2.Profile, column: int, total: int, writte
         moment = datetime.fromtimestamp(message.time_nanos // 10**9, UTC).astimezone()
         yield f"Time: {moment:%Y-%m-%d %H:%M:%S %Z}"
     if message.duration_nanos:
-        number, unit = scale(total, _text(message, kind.unit), "nanoseconds")
-        number = min(number, 2**63 - 1)  # Go has no larger one
-        share = f"({percentage(int(number), message.duration_nanos)})" if unit == "ns" and number else ""
-        yield f"Duration: {label(message.duration_nanos, 'ns')}, Total samples = {written} {share}"
+        nanos, unit = convert(total, _text(message, sample_type.unit), "nanoseconds")
+        nanos = min(nanos, 2**63 - 1)  # the largest integer in Go
+        share = f"({format_percentage(int(nanos), message.duration_nanos)})" if unit == "ns" and nanos else ""
+        yield f"Duration: {format_value(message.duration_nanos, 'ns')}, Total samples = {total_text} {share}"
 
 
 def _text(message: profile_pb2.Profile, index: int) -> str:
     return message.string_table[index].decode(errors="replace")
 
 
-def _base(path: bytes) -> bytes:
-    """The last part of *path*; of one that is nothing but slashes, a slash."""
+def _basename(path: bytes) -> bytes:
+    """Return the last part of *path*; a slash if it has only slashes."""
     return basename(path.rstrip(b"/")) or path[:1]

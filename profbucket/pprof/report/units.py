@@ -1,31 +1,32 @@
-"""Values as `go tool pprof` writes them: ``1.23s``, ``512.17kB``, ``7``; shares of a whole as ``12.34%``."""
+"""Format values as `go tool pprof` does: ``1.23s``, ``512.17kB``, ``7``; shares as ``12.34%``."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class _Family:
-    """Units that can be converted into each other: how each is written, its other names, and its size."""
+class _UnitFamily:
+    """Units that can be converted into each other: symbol, names and size of each."""
 
     units: tuple[tuple[str, tuple[str, ...], float], ...]
-    otherwise: str  # for what is smaller than the smallest, and for a wish from another family
+    default: str  # for values below the smallest unit, and for conversions to a unit of another family
 
     def find(self, name: str) -> tuple[str, float] | None:
+        """Return symbol and size of the unit *name*, singular or plural."""
         name = name.lower()
         if len(name) > 2:
             name = name.removesuffix("s")
-        return next(((written, size) for written, names, size in self.units if name in names), None)
+        return next(((symbol, size) for symbol, names, size in self.units if name in names), None)
 
-    def best(self, value: float) -> tuple[str, float]:
-        """The largest unit of which *value* is at least one."""
-        sizes = [(size, written) for written, _, size in self.units if value / size >= 1]
+    def find_best(self, value: float) -> tuple[str, float]:
+        """Return symbol and size of the largest unit of which *value* is at least one."""
+        sizes = [(size, symbol) for symbol, _, size in self.units if value / size >= 1]
         if not sizes:
-            return next((written, size) for written, _, size in self.units if written == self.otherwise)
-        size, written = max(sizes)
-        return written, size
+            return next((symbol, size) for symbol, _, size in self.units if symbol == self.default)
+        size, symbol = max(sizes)
+        return symbol, size
 
 
-_BYTES = _Family(
+_BYTES = _UnitFamily(
     (
         ("B", ("b", "byte"), 1.0),
         ("kB", ("kb", "kbyte", "kilobyte"), 2.0**10),
@@ -36,7 +37,7 @@ _BYTES = _Family(
     ),
     "B",
 )
-_TIME = _Family(
+_TIME = _UnitFamily(
     (
         ("ns", ("ns", "nanosecond"), 1.0),
         ("us", ("μs", "us", "microsecond"), 1e3),
@@ -46,7 +47,7 @@ _TIME = _Family(
     ),
     "s",
 )
-_COMPUTE = _Family(  # Google's unit of computing
+_COMPUTE = _UnitFamily(  # Google Compute Units
     tuple(
         (f"{letter}*GCU" if letter else "GCU", (f"{prefix}gcu",), size)
         for letter, prefix, size in (
@@ -64,32 +65,32 @@ _COMPUTE = _Family(  # Google's unit of computing
     "GCU",
 )
 _FAMILIES = (_BYTES, _TIME, _COMPUTE)
-_COUNTED = ("count", "sample", "unit", "auto")  # units that go without saying
+_OMITTED_UNITS = ("count", "sample", "unit", "auto")
 
 
-def scale(value: int, unit: str, to: str = "auto") -> tuple[float, str]:
-    """*value* in *unit* as a number in the unit *to*, and how that is written; ``auto`` chooses one that fits."""
+def convert(value: int, unit: str, to: str = "auto") -> tuple[float, str]:
+    """Return *value* in *unit* converted to *to*, and that unit's symbol; ``auto`` chooses a unit that fits."""
     if value < 0:
-        number, written = scale(-value, unit, to)
-        return -number, written
+        number, symbol = convert(-value, unit, to)
+        return -number, symbol
     for family in _FAMILIES:
         if known := family.find(unit):
             size = value * known[1]
-            written, factor = family.best(size) if to == "auto" else family.find(to) or family.best(0)
-            return size / factor, written
-    return float(value), "" if to in _COUNTED else to
+            symbol, factor = family.find_best(size) if to == "auto" else family.find(to) or family.find_best(0)
+            return size / factor, symbol
+    return float(value), "" if to in _OMITTED_UNITS else to
 
 
-def label(value: int, unit: str, to: str = "auto") -> str:
-    """*value* in *unit*, written in the unit *to* with at most two decimals: ``0.52s``."""
-    number, written = scale(value, unit, to)
+def format_value(value: int, unit: str, to: str = "auto") -> str:
+    """Return *value* in *unit* as text in the unit *to*, with at most two decimals: ``0.52s``."""
+    number, symbol = convert(value, unit, to)
     text = f"{number:.2f}".removesuffix(".00")
-    return "0" if text in ("0", "-0") else text + written
+    return "0" if text in ("0", "-0") else text + symbol
 
 
-def percentage(value: int, total: int) -> str:
-    """The share of *value* in *total*, six characters wide, without its sign: two digits at least."""
-    ratio = abs(value / total) * 100 if total else 0.0
-    if 99.95 <= ratio <= 100.05:
+def format_percentage(value: int, total: int) -> str:
+    """Return the share of *value* in *total* without its sign, six characters wide, with at least two digits."""
+    percent = abs(value / total) * 100 if total else 0.0
+    if 99.95 <= percent <= 100.05:
         return "  100%"
-    return f"{ratio:5.2f}%" if ratio >= 1 else f"{ratio:5.2g}%"
+    return f"{percent:5.2f}%" if percent >= 1 else f"{percent:5.2g}%"

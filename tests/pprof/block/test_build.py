@@ -1,4 +1,4 @@
-"""Blocks as bytes: what tools see of one, what its parts bring back, and what becomes of a damaged one."""
+"""Blocks as bytes: pprof tools read them, their parts round-trip, and damaged ones raise errors."""
 
 import itertools
 import json
@@ -19,9 +19,9 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import deflate, inflate
-from profbucket.pprof.block import container as parts
 from profbucket.pprof.block.build import BlockContent, add_rows, merge_blocks
-from profbucket.pprof.block.sparse_rows import Header, SparseRows, combined, united
+from profbucket.pprof.block.container import PROFILES_FIELD, SERIES_FIELD, decode_part, encode_part
+from profbucket.pprof.block.sparse_rows import ProfileHeader, SparseRows, concatenate_rows, sum_entries
 from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -36,7 +36,7 @@ INTS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 300)
 
 @pytest.fixture
 def stored() -> tuple[Storage, Block, bytes]:
-    """A storage whose only block has thirty members of three series."""
+    """Return a storage whose only block has thirty members of three series, the block, and its bytes."""
     storage = Storage(MemoryBucket(), MemoryIndex())
     post_profiles(storage, range(30))
     compact(storage, MIDNIGHT + 10**13)
@@ -55,8 +55,8 @@ def test_go_tool_pprof_opens_a_block_as_the_merge_of_its_members(
 
 
 @st.composite
-def rows(draw: Any) -> SparseRows:
-    """SparseRows with any values: of the whole range, all alike, multiples of something, none at all."""
+def sparse_rows(draw: Any) -> SparseRows:
+    """Generate rows with any values: of the whole range, all equal, multiples of a unit, none at all."""
     count = draw(st.lists(st.integers(0, 4), min_size=1, max_size=5))
     width = draw(st.integers(1, 3))
     samples = [sorted(draw(st.sets(st.integers(0, 70_000), min_size=n, max_size=n))) for n in count]
@@ -65,7 +65,7 @@ def rows(draw: Any) -> SparseRows:
     values = draw(
         st.lists(st.lists(INTS | small, min_size=width, max_size=width), min_size=sum(count), max_size=sum(count))
     )
-    headers = [Header((b"", b"\xff.*", b"cpu", b""), (b"said", b"\x00")), Header((b"",) * 4, ())]
+    headers = [ProfileHeader((b"", b"\xff.*", b"cpu", b""), (b"said", b"\x00")), ProfileHeader((b"",) * 4, ())]
     n = len(count)
     return SparseRows(
         headers,
@@ -73,57 +73,57 @@ def rows(draw: Any) -> SparseRows:
         np.array(draw(st.lists(st.integers(0, 1), min_size=n, max_size=n)), np.int64),
         np.array(draw(st.lists(st.tuples(INTS, INTS, INTS), min_size=n, max_size=n)), np.int64).reshape(n, 3),
         np.array(count, np.int64),
-        np.array([one for some in samples for one in some], np.int64),
+        np.array([*itertools.chain.from_iterable(samples)], np.int64),
         np.array(values, np.int64).reshape(-1, width),
     )
 
 
-def told(some: SparseRows) -> list[Any]:
-    """What rows say, in any arrangement of their headers."""
-    ends = np.cumsum(some.count).tolist()
+def to_lists(rows: SparseRows) -> list[Any]:
+    """Return the content of each row, whatever the order of the headers."""
+    ends = np.cumsum(rows.count).tolist()
     return [
         (
             row,
-            some.headers[header],
-            about,
-            some.sample[end - n : end].tolist(),
-            some.values[end - n : end].tolist(),
+            rows.headers[header],
+            timing,
+            rows.sample[end - n : end].tolist(),
+            rows.values[end - n : end].tolist(),
         )
-        for row, header, about, n, end in zip(
-            some.row.tolist(), some.header.tolist(), some.about.tolist(), some.count.tolist(), ends, strict=True
+        for row, header, timing, n, end in zip(
+            rows.row.tolist(), rows.header.tolist(), rows.timing.tolist(), rows.count.tolist(), ends, strict=True
         )
     ]
 
 
-@given(rows())
-def test_rows_come_back_as_they_were(some: SparseRows) -> None:
-    assert told(SparseRows.load(some.dump(2002), 2002)) == told(some)
+@given(sparse_rows())
+def test_rows_round_trip(rows: SparseRows) -> None:
+    assert to_lists(SparseRows.load(rows.dump(2002), 2002)) == to_lists(rows)
 
 
-@given(rows(), rows(), st.sets(st.integers(0, 9)))
-def test_rows_are_picked_by_their_numbers_and_united_one_after_the_other(
-    a: SparseRows, b: SparseRows, some: set[int]
+@given(sparse_rows(), sparse_rows(), st.sets(st.integers(0, 9)))
+def test_rows_are_selected_by_their_numbers_and_concatenated(
+    a: SparseRows, b: SparseRows, wanted: set[int]
 ) -> None:
-    wanted = np.zeros(10, bool)
-    wanted[list(some)] = True
-    assert told(a.of(wanted)) == [row for row in told(a) if row[0] in some]
+    is_wanted = np.zeros(10, bool)
+    is_wanted[list(wanted)] = True
+    assert to_lists(a.select(is_wanted)) == [row for row in to_lists(a) if row[0] in wanted]
     if a.values.shape[1] == b.values.shape[1]:
-        assert told(united([a, b])) == told(a) + told(b)
+        assert to_lists(concatenate_rows([a, b])) == to_lists(a) + to_lists(b)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(-(2**60), 2**60)), max_size=30))
 def test_entries_of_one_row_and_sample_are_added_up(entries: list[tuple[int, int, int]]) -> None:
     columns = [np.array([entry[i] for entry in entries], np.int64) for i in range(3)]
-    count, sample, values = combined(columns[0], columns[1], columns[2].reshape(-1, 1), 4)
+    count, sample, values = sum_entries(columns[0], columns[1], columns[2].reshape(-1, 1), 4)
     expected: dict[tuple[int, int], int] = {}
     for group, number, value in entries:
         expected[group, number] = expected.get((group, number), 0) + value
-    assert count.tolist() == [sum(group == one for group, _ in expected) for one in range(4)]
+    assert count.tolist() == [sum(group == row for group, _ in expected) for row in range(4)]
     assert sample.tolist() == [number for _, number in sorted(expected)]
     assert values.ravel().tolist() == [expected[key] for key in sorted(expected)]
 
 
-def test_a_list_of_members_comes_back_as_it_was() -> None:
+def test_a_list_of_members_round_trips() -> None:
     metas = [
         make_meta(5, labels="v=1", totals=[Total("cpu", "nanoseconds", 2**70)]),
         make_meta(6, labels="v=größe%20", totals=[Total("a:b", "", -1), Total("cpu", "nanoseconds", 0)]),
@@ -163,7 +163,7 @@ def test_a_list_without_members_is_damaged() -> None:
         Members.load(json.dumps(listed).encode())
 
 
-def test_the_metadata_bring_a_record_back(stored: tuple[Storage, Block, bytes]) -> None:
+def test_the_record_of_a_block_round_trips_through_metadata(stored: tuple[Storage, Block, bytes]) -> None:
     _, block, _ = stored
     assert from_metadata(block.id, to_metadata(block)) == block
     assert sum(len(name) + len(text) for name, text in to_metadata(block).items()) < 400
@@ -178,8 +178,8 @@ def test_the_metadata_bring_a_record_back(stored: tuple[Storage, Block, bytes]) 
 
 
 @given(st.data())
-def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject) -> None:
-    """... whatever is changed in which part of it, before it was compressed or after."""
+def test_a_damaged_block_raises_an_error_or_can_be_read(data: st.DataObject) -> None:
+    """Bytes of any part are changed, before or after compression."""
     storage = Storage(MemoryBucket(), MemoryIndex())
     post_profiles(storage, range(3))
     compact(storage, MIDNIGHT + 10**13)
@@ -202,13 +202,13 @@ def test_a_damaged_block_is_an_error_or_gives_what_it_holds(data: st.DataObject)
         list(damaged.read_members().metas())
     with suppress(ProfbucketError):
         merge_blocks([damaged])
-    with pytest.raises(Invalid, match="is cut short"):
+    with pytest.raises(Invalid, match="is truncated"):
         add_rows(Merger(), replace(damaged, data=damaged.data[:40]), SERIES, [0])
 
 
 @pytest.mark.parametrize("part", [SERIES, PROFILES])
 @pytest.mark.parametrize("column", ["row", "sample"])
-def test_rows_of_what_is_not_there_are_damage(
+def test_rows_with_numbers_out_of_range_are_damaged(
     stored: tuple[Storage, Block, bytes], part: int, column: str
 ) -> None:
     _, block, whole = stored
@@ -216,14 +216,14 @@ def test_rows_of_what_is_not_there_are_damage(
     content = BlockContent(block, whole, Limits())
     [rows] = [content.read_series()] if part == SERIES else content.read_profiles()
     beyond = getattr(rows, column) + 10_000
-    pieces[part] = replace(rows, **{column: beyond}).dump(part + parts.SERIES_FIELD - SERIES)
+    pieces[part] = replace(rows, **{column: beyond}).dump(part + SERIES_FIELD - SERIES)
     ends = tuple(itertools.accumulate(map(len, pieces)))
     with pytest.raises(Invalid, match=block.id):
         merge_blocks([BlockContent(replace(block, ends=ends), b"".join(pieces), Limits())])
 
 
-def test_a_part_is_not_taken_for_another() -> None:
-    sealed = parts.encode_part(parts.SERIES_FIELD, b"x" * 300)
-    assert parts.decode_part(sealed, parts.SERIES_FIELD) == b"x" * 300
+def test_a_part_is_not_mistaken_for_another() -> None:
+    part = encode_part(SERIES_FIELD, b"x" * 300)
+    assert decode_part(part, SERIES_FIELD) == b"x" * 300
     with pytest.raises(Invalid, match="field 2003"):
-        parts.decode_part(sealed, parts.PROFILES_FIELD)
+        decode_part(part, PROFILES_FIELD)

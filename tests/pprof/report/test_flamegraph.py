@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid, TooLarge
 from profbucket.limits import Limits
 from profbucket.pprof import decode
-from profbucket.pprof.report.flamegraph import ALL, OTHER, build_flamegraph
-from profbucket.pprof.report.top import _stacks, build_top_report, find_sample_type
+from profbucket.pprof.report.flamegraph import OTHER, ROOT, build_flamegraph
+from profbucket.pprof.report.top import _collect_stacks, build_top_report, find_sample_type
 from tests.pprof.report.test_top import CRAFTED, of
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile_sets, stack
@@ -24,7 +24,7 @@ Paths = Mapping[tuple[str, ...], tuple[int, ...]]
 
 
 def name(answer: Any, function: int) -> str:
-    return {ALL: "(all)", OTHER: "(other)"}.get(function) or str(answer["functions"]["name"][function])
+    return {ROOT: "(all)", OTHER: "(other)"}.get(function) or str(answer["functions"]["name"][function])
 
 
 def paths(answer: Any, tree: str = "nodes") -> dict[tuple[str, ...], tuple[int, ...]]:
@@ -48,7 +48,7 @@ def plain_paths(*profiles: bytes, kind: str = "") -> Paths:
     sums: list[Counter[tuple[str, ...]]] = []
     for data in profiles:
         message = decode(data).message
-        nodes, stacks = _stacks(message, find_sample_type(message, kind))
+        nodes, stacks = _collect_stacks(message, find_sample_type(message, kind))
         one: Counter[tuple[str, ...]] = Counter()
         for places, value in stacks:
             frames = [nodes[node].name.decode(errors="replace") for place in places for node in place]
@@ -71,7 +71,7 @@ def reported(data: bytes, kind: str = "") -> dict[str, tuple[int, int]]:
 def one_name_each(profile: Profile) -> bool:
     """Whether no two functions are shown alike: the dicts of these tests could not hold them."""
     message = decode(encode(profile)).message
-    nodes = _stacks(message, find_sample_type(message, ""))[0]
+    nodes = _collect_stacks(message, find_sample_type(message, ""))[0]
     return len({node.name.decode(errors="replace") for node in nodes}) == len(nodes)
 
 

@@ -1,0 +1,16 @@
+"""A profile that protobuf has split and numpy has not read yet."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class PendingProfile:
+    """A profile that waits for its batch, split into encoded parts."""
+
+    name: str
+    raw: bytes
+    header: bytes = b""  # all fields but strings, samples, locations and functions
+    samples: list[bytes] = field(default_factory=list)
+    locations: bytes = b""  # locations and functions
+    string_indexes: bytes = b""  # of its strings in the merge's string table, as the bytes of an int64 array
+    is_validated: bool = False  # by ``codec.decode``
