@@ -1,6 +1,6 @@
 """Protobuf's wire format: varints, and the tags of pprof's messages.
 
-A tag stands in front of each field and holds the field's number and its wire type. Messages and fields are named
+A tag precedes each field and holds the field's number and its wire type. Messages and fields are named
 as in google/pprof's profile.proto; SCALARS are a message's fields that hold one number. All tags fit one byte.
 """
 

@@ -163,7 +163,7 @@ class BlockBuilder:
 
     @property
     def is_full(self) -> bool:
-        """Whether the block has reached its limit of entries."""
+        """True once the block has reached its limit of entries."""
         return self._matrices.entries >= self._limits.block_entries
 
     def add(self, meta: Meta, data: bytes) -> None:

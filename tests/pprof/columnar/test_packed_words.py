@@ -1,4 +1,4 @@
-"""What is packed into words is unpacked from them."""
+"""Packed words round-trip."""
 
 import numpy as np
 from hypothesis import given

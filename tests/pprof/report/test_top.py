@@ -1,4 +1,4 @@
-"""The report against the real ``go tool pprof -top``: the same text, to the last blank."""
+"""The report equals that of ``go tool pprof -top``, to the last blank."""
 
 import tempfile
 from dataclasses import replace
@@ -27,66 +27,68 @@ from tests.support.profiles import (
     stack,
 )
 
-MANNERS: dict[str, tuple[list[str], dict[str, Any]]] = {
-    "as it is": ([], {}),
+VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    "default": ([], {}),
     "everything": (["-nodefraction=0"], {"fraction": 0}),
     "by cum": (["-cum", "-nodecount=7"], {"by_cum": True, "count": 7}),
     "first sample type": (["-sample_index=0", "-nodecount=3"], {"sample_type": "0", "count": 3}),
 }
 
 
-def report(data: bytes, **options: Any) -> list[str]:
+def format_report(data: bytes, **options: Any) -> list[str]:
     return "".join(f"{line}\n" for line in build_top_report(decode(data), **options).lines()).split("\n")
 
 
-def report_of_go(go_pprof: GoPprof, source: Path | bytes, *flags: str) -> list[str]:
+def format_report_with_go(go_pprof: GoPprof, source: Path | bytes, *flags: str) -> list[str]:
     if isinstance(source, bytes):
         with tempfile.NamedTemporaryFile(dir=go_pprof.directory, suffix=".pb.gz") as file:
             file.write(source)
             file.flush()
-            return report_of_go(go_pprof, Path(file.name), *flags)
+            return format_report_with_go(go_pprof, Path(file.name), *flags)
     return go_pprof("-top", *flags, source).check().stdout.decode(errors="replace").split("\n")
 
 
 def of(*samples: tuple[str, int], **changes: Any) -> Profile:
-    """A profile of stacks, as in ``("main work leaf", 7)``, root first."""
+    """Return a profile of these stacks and values, as in ``("main work leaf", 7)``, root first."""
     return replace(
         Profile(tuple(Sample(stack(*reversed(names.split())), (1, value)) for names, value in samples)), **changes
     )
 
 
-def names(found: TopReport) -> dict[str, tuple[int, int]]:
-    return {row.name: (row.flat, row.cum) for row in found.rows}
+def list_values(report: TopReport) -> dict[str, tuple[int, int]]:
+    return {row.name: (row.flat, row.cum) for row in report.rows}
 
 
-# The real one
+# Comparison with pprof
 
 
 @pytest.mark.parametrize(
-    "kind", ["cpu", "heap", "goroutine", "mutex", "block", "threadcreate", "python", "unsymbolized"]
+    "profile_type", ["cpu", "heap", "goroutine", "mutex", "block", "threadcreate", "python", "unsymbolized"]
 )
-def test_reports_of_real_profiles_are_those_of_pprof(go_pprof: GoPprof, kind: str) -> None:
-    """All kinds of Go, with and without symbols, and CPU and heap of Python."""
+def test_reports_of_real_profiles_equal_those_of_pprof(go_pprof: GoPprof, profile_type: str) -> None:
+    """All profile types of Go, with and without symbols, and CPU and heap of Python."""
     sources = [
-        *DATA.glob(f"shop-0.0.1/{kind}-1.pb.gz"),
-        *DATA.glob(f"*/*-{kind}.pb.gz"),
-        *DATA.glob(f"{kind}/*.pb*"),
+        *DATA.glob(f"shop-0.0.1/{profile_type}-1.pb.gz"),
+        *DATA.glob(f"*/*-{profile_type}.pb.gz"),
+        *DATA.glob(f"{profile_type}/*.pb*"),
     ]
     assert sources
     for source in sources:
-        for flags, options in MANNERS.values() if kind in ("cpu", "heap") else [MANNERS["as it is"]]:
-            assert report(source.read_bytes(), **options) == report_of_go(go_pprof, source, *flags), source.name
+        for flags, options in VARIANTS.values() if profile_type in ("cpu", "heap") else [VARIANTS["default"]]:
+            assert format_report(source.read_bytes(), **options) == format_report_with_go(
+                go_pprof, source, *flags
+            ), source.name
 
 
-def test_reports_of_the_corpus_are_those_of_pprof(go_pprof: GoPprof) -> None:
+def test_reports_of_the_corpus_equal_those_of_pprof(go_pprof: GoPprof) -> None:
     """Profiles of the Go compiler: deep recursion, inlining and generic functions."""
     sources = sorted(CORPUS.glob("*.pb.gz"))[::75]
     if not sources:
-        pytest.skip("the corpus of Go CPU profiles is not beside this repository (shared/corpus)")
+        pytest.skip("the corpus of Go CPU profiles is missing: see tests/support/paths.py")
     for source in sources:
-        assert report(source.read_bytes(), count=40) == report_of_go(go_pprof, source, "-nodecount=40"), (
-            source.name
-        )
+        assert format_report(source.read_bytes(), count=40) == format_report_with_go(
+            go_pprof, source, "-nodecount=40"
+        ), source.name
 
 
 INNER, MIDDLE, OUTER = (Line(Function(name, name, b"x.go", 3), 7) for name in (b"inner", b"middle", b"outer"))
@@ -164,9 +166,9 @@ CRAFTED = {
 
 
 @pytest.mark.parametrize("case", CRAFTED)
-def test_reports_of_crafted_profiles_are_those_of_pprof(go_pprof: GoPprof, case: str) -> None:
+def test_reports_of_crafted_profiles_equal_those_of_pprof(go_pprof: GoPprof, case: str) -> None:
     data = encode(CRAFTED[case])
-    assert report(data, fraction=0.01, count=30) == report_of_go(
+    assert format_report(data, fraction=0.01, count=30) == format_report_with_go(
         go_pprof, data, "-nodefraction=0.01", "-nodecount=30"
     )
 
@@ -189,54 +191,52 @@ def test_reports_of_crafted_profiles_are_those_of_pprof(go_pprof: GoPprof, case:
         "milligcu",
     ],
 )
-def test_values_are_written_as_by_pprof(go_pprof: GoPprof, unit: str) -> None:
-    """In the unit in which the smallest still shows, whatever unit the profile has."""
+def test_values_are_formatted_as_by_pprof(go_pprof: GoPprof, unit: str) -> None:
+    """The unit is one in which the smallest value is not rounded to 0."""
     for scale in (1, 10**10 + 977):
         content = of(("main a", 3 * scale), ("main b", 4000 * scale), ("main", 100_000 * scale))
         data = encode(replace(content, sample_types=((b"x", b"y"), (b"z", unit.encode()))))
-        assert report(data, fraction=0) == report_of_go(go_pprof, data, "-nodefraction=0")
+        assert format_report(data, fraction=0) == format_report_with_go(go_pprof, data, "-nodefraction=0")
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(profile_sets(columns=False, headers=False), st.sampled_from(sorted(MANNERS)))
+@given(profile_sets(columns=False, headers=False), st.sampled_from(sorted(VARIANTS)))
 @example([CRAFTED["inlined"]], "by cum")
-def test_reports_of_any_profiles_are_those_of_pprof(
-    go_pprof: GoPprof, profiles: list[Profile], manner: str
+def test_reports_of_any_profiles_equal_those_of_pprof(
+    go_pprof: GoPprof, profiles: list[Profile], variant: str
 ) -> None:
-    flags, options = MANNERS[manner]
+    flags, options = VARIANTS[variant]
     data = encode(profiles[0])
-    assert sorted(report(data, **options)) == sorted(report_of_go(go_pprof, data, *flags))
+    assert sorted(format_report(data, **options)) == sorted(format_report_with_go(go_pprof, data, *flags))
 
 
-# Without it
+# Without Go
 
 
-def test_recursion_counts_once(go_pprof: GoPprof) -> None:
-    """A function that stands in a stack several times has that sample once in its cumulative value."""
-    found = build_top_report(decode(encode(of(("main f f f", 500), ("main f g f", 20)))))
-    assert names(found) == {"main": (0, 520), "f": (520, 520), "g": (0, 20)}
+def test_recursion_counts_once() -> None:
+    """A function that is in a stack several times has that sample once in its cumulative value."""
+    report = build_top_report(decode(encode(of(("main f f f", 500), ("main f g f", 20)))))
+    assert list_values(report) == {"main": (0, 520), "f": (520, 520), "g": (0, 20)}
 
 
-def test_a_sample_type_is_called_by_name_or_number() -> None:
-    data = decode(encode(of(("main", 7))))
-    assert (
-        names(build_top_report(data))
-        == names(build_top_report(data, "cpu"))
-        == names(build_top_report(data, "1"))
-        == {"main": (7, 7)}
-    )
-    assert names(build_top_report(data, "samples")) == names(build_top_report(data, "0")) == {"main": (1, 1)}
+@pytest.mark.parametrize(
+    ("sample_type", "value"), [("", 7), ("cpu", 7), ("1", 7), ("samples", 1), ("0", 1)], ids=str
+)
+def test_a_sample_type_is_selected_by_name_or_number(sample_type: str, value: int) -> None:
+    report = build_top_report(decode(encode(of(("main", 7)))), sample_type)
+    assert list_values(report) == {"main": (value, value)}
 
 
 @pytest.mark.parametrize("wanted", ["brightness", "2", "-1", "²", "9" * 5000])
-def test_a_sample_type_that_is_not_there_is_invalid(wanted: str) -> None:
-    """The error names those that are."""
-    with pytest.raises(Invalid, match="samples, cpu"):
+def test_an_unknown_sample_type_is_rejected(wanted: str) -> None:
+    """The error names the known ones."""
+    with pytest.raises(Invalid, match="samples, cpu") as caught:
         build_top_report(decode(encode(of(("main", 7)))), wanted)
+    assert caught.value.code == "unknown_sample_type"
 
 
-def test_the_first_functions_are_kept() -> None:
-    """With a count the rows are the first of the whole report, with the same values."""
+def test_a_count_keeps_the_first_functions() -> None:
+    """The rows are the first of the whole report, with the same values."""
     data = decode((DATA / "shop-0.0.1" / "cpu-1.pb.gz").read_bytes())
     whole, part = build_top_report(data), build_top_report(data, count=5)
     assert [(row.name, row.flat, row.cum) for row in part.rows] == [
