@@ -26,12 +26,12 @@ def inflate(data: bytes, limits: Limits = Limits()) -> bytes:
     Memory stays a small part of ``limits.inflated_bytes`` until the message is known to fit.
 
     Raises:
-        Invalid: *data* is empty, damaged or compressed twice; the code is ``empty_profile``, ``invalid_gzip`` or
+        Invalid: *data* is empty, damaged or compressed twice; the code is ``empty_body``, ``invalid_gzip`` or
             ``compressed_twice``.
         TooLarge: the message has more than ``limits.inflated_bytes``.
     """
     if not data:
-        raise Invalid("the profile is empty: no bytes were sent", code="empty_profile")
+        raise Invalid("the profile is empty: no bytes were sent", code="empty_body")
     max_bytes = limits.inflated_bytes
     if data[:2] == _GZIP_MAGIC:
         data = _inflate_single(data, min(max_bytes, _MAX_BUFFERED_BYTES)) or _inflate_members(data, limits)

@@ -56,7 +56,7 @@ class Merger:
         Raises:
             Invalid: a profile is invalid, as in ``decode``, or its sample types or period type differ from those
             of the
-                profiles before it (codes ``sample_types_differ``, ``period_types_differ``); the text names both.
+                profiles before it (code ``sample_types_differ``); the text names both.
             TooLarge: a profile exceeds a limit.
         """
         self._added += 1
@@ -154,12 +154,9 @@ class Merger:
                 expected = signature
             if signature is not expected and signature != expected:
                 mismatches.add(i)
-                self._errors.append(self._describe_mismatch(profile.name, expected, signature))
+                difference = self.accumulator.describe_difference(expected, signature)
+                self._errors.append(Invalid(f"{profile.name}: {difference}", code="sample_types_differ"))
         return mismatches
-
-    def _describe_mismatch(self, name: str, expected: Signature, actual: Signature) -> Invalid:
-        code = "sample_types_differ" if expected[0] != actual[0] else "period_types_differ"
-        return Invalid(f"{name}: {self.accumulator.describe_difference(expected, actual)}", code=code)
 
     def _may_exceed_limits(self, signature: Signature) -> bool:
         """Return whether there may be too many sample types, or too long names."""

@@ -87,7 +87,7 @@ def _delimited(number: int, content: bytes) -> bytes:
 
 # What is wrong, by name: the bytes, the error's code, and what its text must contain.
 BAD: dict[str, tuple[bytes, str, str]] = {
-    "no bytes": (b"", "empty_profile", "no bytes were sent"),
+    "no bytes": (b"", "empty_body", "no bytes were sent"),
     "text": (b"hello, profiler", "invalid_protobuf", "not a pprof"),
     "a web page": (b"<!DOCTYPE html><html></html>", "invalid_protobuf", "not a pprof"),
     "zeros": (bytes(100), "invalid_protobuf", "not a pprof"),

@@ -314,9 +314,11 @@ class TestErrors:
 
     def test_different_period_types_are_rejected_with_both_names(self) -> None:
         other = profile(*LABELLED.samples, period_type=(b"wall", b"seconds"))
-        with pytest.raises(Invalid, match=r"^profile 2: .*cpu/nanoseconds.*wall/seconds") as caught:
+        with pytest.raises(
+            Invalid, match=r"^profile 2: period types differ: .*cpu/nanoseconds.*wall/seconds"
+        ) as caught:
             merge([encode(LABELLED), encode(other)])
-        assert caught.value.code == "period_types_differ"
+        assert caught.value.code == "sample_types_differ"
 
     def test_the_profile_that_an_error_names_is_left_out_and_all_others_are_merged(self) -> None:
         broken = encode(Profile(samples=(Sample(stack("x"), (1,)),)))  # one value for two types
@@ -423,8 +425,10 @@ class TestContent:
         assert_compact(merged)
 
     def test_the_order_of_the_values_of_a_key_keeps_samples_apart(self) -> None:
-        one, two = Label(b"k", b"1"), Label(b"k", b"2")
-        merged = merge([encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((one, two), (two, one))])
+        first, second = Label(b"k", b"1"), Label(b"k", b"2")
+        merged = merge(
+            [encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((first, second), (second, first))]
+        )
         assert len(canonical(merged).samples) == 2
 
     def test_a_column_keeps_lines_apart(self) -> None:
@@ -481,14 +485,16 @@ class TestContent:
         assert caught.value.code == "max_sample_types_exceeded"
 
     def test_values_wrap_at_64_bits_as_they_do_in_go(self) -> None:
-        most = profile(Sample(stack("f"), (2**63 - 1, 1)))
-        [values] = canonical(merge([encode(most)] * 3)).samples.values()
+        large = profile(Sample(stack("f"), (2**63 - 1, 1)))
+        [values] = canonical(merge([encode(large)] * 3)).samples.values()
         assert values == (3 * (2**63 - 1) - 2**64, 3)
 
     def test_the_program_itself_remains_the_first_mapping(self) -> None:
         program, library = Mapping(0x1000, 0x2000, 0, b"/bin/p"), Mapping(0x8000, 0x9000, 0, b"/lib/a.so")
-        one = profile(Sample((Location(program, 0x1001),), (1, 1)), Sample((Location(library, 0x8001),), (1, 1)))
-        message = decode(merge([encode(one), encode(one)])).message
+        content = profile(
+            Sample((Location(program, 0x1001),), (1, 1)), Sample((Location(library, 0x8001),), (1, 1))
+        )
+        message = decode(merge([encode(content)] * 2)).message
         assert message.string_table[message.mapping[0].filename] == b"/bin/p"
 
     def test_equal_profiles_give_equal_bytes(self) -> None:

@@ -142,7 +142,7 @@ def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
         make_meta(NOW + 5),
         make_meta(NOW + 9),
     ]
-    metas.sort(key=lambda one: one.position)
+    metas.sort(key=lambda meta: meta.position)
     members = Members.from_metas(metas[1:4])
     others = [
         metas[0],
@@ -151,7 +151,7 @@ def test_a_list_tells_members_from_others_of_the_same_time_or_type() -> None:
         make_meta(NOW + 5, type=ProfileType.HEAP),
         make_meta(NOW + 6),
     ]
-    assert members.member_ids([*others, *metas]) == [one.id for one in metas[1:4]]
+    assert members.member_ids([*others, *metas]) == [meta.id for meta in metas[1:4]]
     assert members.member_ids([replace(metas[3], type=ProfileType.HEAP)]) == []
     assert members.member_ids([]) == []
 
