@@ -1,8 +1,7 @@
 """API keys: authentication and authorization of requests.
 
 ``profbucket key create`` generates a key. The setting ``PROFBUCKET_KEYS`` lists the keys that the collector
-accepts,
-each with a name, its SHA-256, its scopes and the services it is valid for::
+accepts, each with a name, its SHA-256, its scopes and the services it is valid for::
 
     [{"name": "shop-agents", "sha256": "9f86d0…", "scopes": ["write"], "services": ["shop-*"]}]
 
@@ -100,9 +99,9 @@ class ApiKeys:
 
 @dataclass(frozen=True, slots=True)
 class Authenticator:
-    """The check of each request: with ``keys``, one of them is required; without, the client must be local.
+    """The authentication of requests.
 
-    ``anonymous`` lifts the latter requirement: without ``keys``, any client is accepted.
+    With ``keys``, each request needs one of them. Without, the client must be local, unless ``anonymous`` is set.
     """
 
     keys: ApiKeys | None = None

@@ -44,7 +44,7 @@ class Config:
         storage_url = environ.get("STORAGE_URL", "")
         if not storage_url:
             raise Misconfigured(
-                "STORAGE_URL is not set; set it to the place of the profiles, as in file:///var/lib/profbucket"
+                "STORAGE_URL is not set; set it to the URL of the storage, as in file:///var/lib/profbucket"
             )
         keys = _parse_keys(environ.get("PROFBUCKET_KEYS", "").strip())
         anonymous = _parse_flag(environ, "PROFBUCKET_ANONYMOUS")

@@ -1,4 +1,4 @@
-"""The agent: profiles the Python program that it runs in and posts the profiles to a collector.
+"""The agent for Python programs: it profiles the program it runs in and posts the profiles to a collector.
 
 ::
 
@@ -45,7 +45,7 @@ def start(
     """Start profiling this program and the processes that it forks.
 
     Once in *every* seconds, at a random offset, the agent samples for *seconds*. ``cpu`` is CPU time per thread.
-    ``heap`` is the memory that tracemalloc knows, if it is tracing. ``wall`` is a profile of type ``other``: the
+    ``heap`` is the memory in use, if tracemalloc is tracing. ``wall`` is a profile of type ``other``: the
     wall time of each stack, running or blocked, and the number of threads in it. *key* is the API key; the
     default is a password in *url*, or ``PROFBUCKET_KEY``.
 

@@ -24,7 +24,7 @@ _VARINT, _LENGTH_DELIMITED = 0, 2  # wire types
 
 
 class Encoder:
-    """Builds one gzip-compressed pprof from samples. Each distinct frame becomes one location."""
+    """A pprof under construction. Each distinct frame becomes one location."""
 
     def __init__(self, sample_types: Sequence[ValueType], period_type: ValueType, period: int) -> None:
         self._strings: dict[str, int] = {"": 0}

@@ -83,11 +83,11 @@ class _CpuClock:
 
 
 class Sampler:
-    """Samples all threads except the *ignored* ones; used from one thread.
+    """A sampler of all threads except the *ignored* ones. It is used from one thread.
 
     CPU time is measured by each thread's own clock, so that idle threads have none. It is attributed to the
-    place of the thread when it is next seen running, that is, when its clock advances. Native code counts as the
-    Python function that called it. *pause* sleeps for some seconds.
+    place of the thread when it is next seen running, which means that its clock advances. Native code counts as
+    the Python function that called it. *pause* sleeps for some seconds.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ _LARGE_LOCK = threading.Lock()
 
 
 class Collector:
-    """The validation of uploaded profiles, which are written to *storage*.
+    """The entry point of uploaded profiles, which it validates and writes to *storage*.
 
     *clock* returns nanoseconds since 1970.
     """

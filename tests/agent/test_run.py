@@ -48,10 +48,9 @@ def test_a_program_is_profiled_with_its_own_arguments_output_and_exit_code(
     done = program(run(stub, sys.executable, "app.py", "--url", "-x"), cwd=tmp_path)
     assert (done.returncode, done.text) == (7, "['app.py', '--url', '-x'] __main__\n")
     assert done.stderr == ""
-    [cpu] = [post for post in stub.posts if post.type == "cpu"]
-    assert "service=shop" in cpu.path
-    assert "labels=version%3D1" in cpu.path
-    assert "__main__.work" in functions(cpu.body)
+    posts = [post for post in stub.posts if post.type == "cpu"]  # more than one if the machine is busy
+    assert all("service=shop" in post.path and "labels=version%3D1" in post.path for post in posts)
+    assert any("__main__.work" in functions(post.body) for post in posts)
 
 
 def test_a_module_is_run_with_m(stub: FaultyCollector, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_shop_retries_server_errors(shop: Path, stub: Stub) -> None:
 
 @pytest.mark.parametrize("status", [400, 429])
 def test_shop_does_not_retry_client_errors(shop: Path, stub: Stub, status: int) -> None:
-    """It exits after one request, with the text of the response, even for 429."""
+    """Exits after one request, with the text of the response, even for 429."""
     stub.statuses = [status]
     done = post(shop, stub)
     assert (done.returncode, len(stub.bodies)) == (1, 1)
