@@ -12,7 +12,8 @@ export function sanitize(name: string): string {
 // Returns the package, module or library of a function. Frames are colored by it.
 export function packageOf(name: string): string {
   if (name.startsWith("[")) return name;
-  if (name.lastIndexOf("::") > 0) return name.slice(0, name.indexOf("::"));
+  const colons = name.indexOf("::");
+  if (colons > 0) return name.slice(0, colons);
   const slash = name.lastIndexOf("/");
   const dot = name.indexOf(".", slash + 1);
   return dot > 0 ? name.slice(0, dot) : name;

@@ -59,9 +59,12 @@ describe("packages", () => {
   });
 
   test("the runtime and the kernel are gray", () => {
-    assert.deepEqual([color(4), color(5)], [color(3), color(3)]);
-    assert.ok(parse(color(3)).saturation < 20);
-    assert.ok(parse(color(6)).saturation > 40);
+    for (const dark of [false, true]) {
+      const color = colorByPackage(tree, names, dark);
+      assert.deepEqual([color(4), color(5)], [color(3), color(3)]);
+      assert.ok(parse(color(3)).saturation < 20);
+      assert.ok(parse(color(6)).saturation > 40);
+    }
   });
 
   test("a package has its color in any profile", () => {
@@ -113,6 +116,11 @@ describe("changes", () => {
     const hues = (safe: boolean): number[] => [-1, 1].map((change) => parse(changeColor(change, safe, false)).hue);
     assert.deepEqual(hues(false), [142, 6]);
     assert.deepEqual(hues(true), [214, 30]);
+  });
+
+  test("safe colors are equally strong in both directions", () => {
+    const strengths = [-1, 1].map((change) => parse(changeColor(change, true, false)).saturation);
+    assert.equal(strengths[0], strengths[1]);
   });
 
   test("the larger the change, the more color", () => {

@@ -68,8 +68,9 @@ function draw(
   viewport: Partial<Viewport> = {},
   style: Partial<FrameStyle> = {},
   tree: Tree = treeOf(),
+  canvas = new FakeCanvas(),
 ): FakeCanvas {
-  const canvas = new FakeCanvas();
+  canvas.rects = [];
   const view = { ...VIEWPORT, ...viewport };
   drawFlameGraph(canvas as unknown as HTMLCanvasElement, tree, view, { ...STYLE, ...style });
   const [background, ...rects] = canvas.rects;
@@ -165,8 +166,17 @@ describe("frames", () => {
   });
 
   test("frames without width are not drawn", () => {
-    const tree = treeOf({ parent: [-1, 0, 0], function: [-1, 0, 1], values: [[5, 5, 0]] });
-    assert.deepEqual([...framesOf(draw({}, {}, tree)).keys()], [0, 1]);
+    const tree = treeOf({ parent: [-1, 0, 0, 0], function: [-1, 0, 1, -2], values: [[10, 5, 0, 5]] });
+    assert.deepEqual([...framesOf(draw({}, {}, tree)).keys()], [0, 1, 3]);
+  });
+
+  test("frames up to three pixels have no gap", () => {
+    const tree = treeOf({ parent: [-1, 0, 0, 0], function: [-1, 0, 1, 2], values: [[1000, 4, 3, 2]] });
+    const frames = framesOf(draw({}, {}, tree));
+    assert.deepEqual(
+      [1, 2, 3].map((node) => Math.round(frames.get(node)!.width!)),
+      [3, 3, 2],
+    );
   });
 
   test("the canvas has the pixels of the screen", () => {
@@ -174,6 +184,19 @@ describe("frames", () => {
     const canvas = draw();
     assert.deepEqual([canvas.width, canvas.height, canvas.transform], [2000, 400, [2, 0, 0, 2, 0, 0]]);
     assert.equal(framesOf(canvas).get(MAIN)!.width, 899);
+    Object.assign(globalThis, { devicePixelRatio: 1.5 });
+    const { width, height } = draw({ width: 333, height: 111 });
+    assert.deepEqual([width, height], [500, 167]);
+  });
+
+  test("the canvas is resized only if its size changes, because that clears it", () => {
+    const canvas = draw();
+    draw({ height: 100 }, {}, treeOf(), canvas);
+    assert.deepEqual([canvas.width, canvas.height], [1000, 100]);
+    draw({ width: 500, height: 100 }, {}, treeOf(), canvas);
+    assert.deepEqual([canvas.width, canvas.height], [500, 100]);
+    Object.defineProperty(canvas, "width", { set: () => assert.fail("resized"), get: () => 500 });
+    draw({ width: 500, height: 100 }, {}, treeOf(), canvas);
   });
 });
 
@@ -212,6 +235,11 @@ test("matching frames stand out", () => {
   assert.deepEqual(fills.get("main"), ["dimmed", 1]);
   assert.deepEqual(fills.get("all"), ["dimmed", 1]);
   assert.equal(canvas.globalAlpha, 1);
+  const first = draw({}, { matches: Uint8Array.from([1, 0, 0, 0, 0]) });
+  assert.equal(
+    first.rects.findIndex(({ fill }) => fill === "match"),
+    MAIN,
+  );
 });
 
 test("a name is shortened to what fits", () => {

@@ -28,6 +28,7 @@ test("ticks show what their step needs", () => {
   assert.equal(formatTick(NOON + 60, 60), "12:01");
   assert.equal(formatTick(NOON, 3600), "12:00");
   assert.equal(formatTick(NOON + DAY / 2, 3600), "11-24");
+  assert.equal(formatTick(NOON + DAY / 2, 60), "11-24");
   assert.equal(formatTick(NOON + DAY / 2, 30), "00:00:00");
   assert.equal(formatTick(NOON + DAY / 2, DAY), "2026-11-24");
 });
@@ -40,6 +41,16 @@ test("ticks are round and at most as many as asked for", () => {
   assert.equal(tickStep(10, 0), 10);
   assert.equal(tickStep(DAY * 10, 10), DAY);
   assert.equal(tickStep(DAY * 25, 10), 3 * DAY);
+});
+
+test("ticks are at steps that people count time in", () => {
+  const steps = new Set(Array.from({ length: DAY }, (_, i) => tickStep(i + 1, 1)));
+  const minutes = [1, 2, 5, 10, 15, 30];
+  const hours = [1, 2, 3, 6, 12, 24];
+  assert.deepEqual(
+    [...steps],
+    [...minutes, ...minutes.map((minute) => 60 * minute), ...hours.map((hour) => 3600 * hour)],
+  );
 });
 
 test("presets end now and are in ascending order", () => {

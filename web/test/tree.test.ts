@@ -34,6 +34,8 @@ describe("layout", () => {
   test("other is last even if it is the widest", () => {
     const values = [[100, 90, 30, 5, 50, 10, 2, 5, 10]];
     assert.deepEqual([...treeOf({ ...NODES, values }).levels[2]!], [A, B, OTHER_NODE]);
+    const first = { parent: [-1, 0, 0, 0], function: [-1, OTHER, 0, 1], values: [[9, 5, 1, 3]] };
+    assert.deepEqual([...treeOf(first).levels[1]!], [3, 2, 1]);
   });
 
   test("a frame is as wide as its part of the root, and begins where its left sibling ends", () => {
@@ -49,6 +51,11 @@ describe("layout", () => {
     close(tree.left[A_LEAF]!, 0.5);
     close(tree.right[A_LEAF]!, 0.6);
     close(tree.right[A_A]!, 0.65);
+  });
+
+  test("children do not fill a parent that has a value of its own", () => {
+    const tree = treeOf({ parent: [-1, 0], function: [-1, 0], values: [[100, 40]] });
+    close(tree.right[1]!, 0.4);
   });
 
   test("self is the value without callees, by side", () => {

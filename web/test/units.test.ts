@@ -4,11 +4,13 @@ import { formatPercent, formatSigned, formatValue, fraction } from "../src/units
 
 const VALUES: [number, string, string][] = [
   [0, "nanoseconds", "0"],
+  [0.5, "nanoseconds", "0.50 ns"],
   [1, "nanoseconds", "1 ns"],
   [999, "nanoseconds", "999 ns"],
   [1500, "nanoseconds", "1.50 µs"],
   [1_000_000, "nanoseconds", "1 ms"],
   [123_456_789, "nanoseconds", "123.5 ms"],
+  [100_400_000, "nanoseconds", "100.4 ms"],
   [1_234_567_890, "nanoseconds", "1.23 s"],
   [90e9, "nanoseconds", "1.50 min"],
   [36e11, "nanoseconds", "1 h"],
@@ -17,6 +19,7 @@ const VALUES: [number, string, string][] = [
   [2, "milliseconds", "2 ms"],
   [0.5, "seconds", "500 ms"],
   [-1500, "nanoseconds", "−1.50 µs"],
+  [1000.25, "bytes", "1000 B"],
   [1023, "bytes", "1023 B"],
   [1024, "bytes", "1 kB"],
   [524_462, "bytes", "512.2 kB"],
@@ -44,6 +47,7 @@ test("values have the largest unit that leaves a number from 1, and up to four d
 
 test("signed values show their sign", () => {
   assert.equal(formatSigned(1500, "nanoseconds"), "+1.50 µs");
+  assert.equal(formatSigned(1, "nanoseconds"), "+1 ns");
   assert.equal(formatSigned(-1500, "nanoseconds"), "−1.50 µs");
   assert.equal(formatSigned(0, "nanoseconds"), "0");
 });
