@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import pytest
 
+from profbucket.api.app import _HTTP_ERROR_CODES
 from profbucket.errors import CODES, Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
 from profbucket.limits import Limits
 from tests.test_layering import project_sources
@@ -28,6 +29,12 @@ def test_every_code_in_the_source_is_listed() -> None:
     assert len(codes) > 20
     assert {code: place for code, place in codes.items() if code not in CODES} == {}
     assert {ProfbucketError.default_code, *(cls.default_code for cls in CLASSES)} <= CODES.keys()
+
+
+def test_every_listed_code_is_used() -> None:
+    used = {code for code, _ in code_literals()} | {ProfbucketError.default_code}
+    used |= {cls.default_code for cls in CLASSES} | {*_HTTP_ERROR_CODES.values(), "bad_request"}
+    assert sorted(CODES.keys() - used) == []
 
 
 def test_codes_are_snake_case_and_not_those_of_limits() -> None:

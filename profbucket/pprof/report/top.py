@@ -7,6 +7,7 @@ from itertools import chain
 from posixpath import basename
 
 from profbucket.errors import Invalid
+from profbucket.model.numbers import parse_count
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import Profile
 from profbucket.pprof.report.function_names import format_function_name
@@ -115,8 +116,8 @@ def find_sample_type(message: profile_pb2.Profile, wanted: str) -> int:
     if not wanted:
         default = _text(message, message.default_sample_type)
         return names.index(default) if default and default in names else len(names) - 1
-    if wanted.isascii() and wanted.isdigit() and int(wanted[:9]) < len(names):
-        return int(wanted)
+    if (number := parse_count(wanted, most=len(names) - 1)) is not None:
+        return number
     for name in (wanted, wanted.removeprefix("inuse_")):  # Go's heap profiles once called them without the prefix
         if name in names:
             return names.index(name)
