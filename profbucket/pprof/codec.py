@@ -35,8 +35,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> Profile:
     """Decode and validate a pprof, gzip or raw.
 
     Raises:
-        Invalid: *data* is not a valid pprof; the code is ``empty_body``, ``invalid_gzip``,
-        ``compressed_twice``,
+        Invalid: *data* is not a valid pprof; the code is ``empty_body``, ``invalid_gzip``, ``compressed_twice``,
             ``invalid_protobuf`` or ``invalid_profile``.
         TooLarge: it exceeds one of *limits*.
     """

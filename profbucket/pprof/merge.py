@@ -54,9 +54,8 @@ class Merger:
         error names is left out, and all others are merged.
 
         Raises:
-            Invalid: a profile is invalid, as in ``decode``, or its sample types or period type differ from those
-            of the
-                profiles before it (code ``sample_types_differ``); the text names both.
+            Invalid: a profile is invalid, as in ``decode``, or its sample types or period type differ from
+                those of the profiles before it (code ``sample_types_differ``); the text names both.
             TooLarge: a profile exceeds a limit.
         """
         self._added += 1

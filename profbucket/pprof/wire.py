@@ -1,7 +1,7 @@
 """Protobuf's wire format: varints, and the tags of pprof's messages.
 
-A tag precedes each field and holds the field's number and its wire type. Messages and fields are named
-as in google/pprof's profile.proto; SCALARS are a message's fields that hold one number. All tags fit one byte.
+A tag precedes each field and holds the field's number and its wire type. Messages and fields are named as in
+google/pprof's profile.proto; SCALARS are the fields of a message that hold one number. All tags fit one byte.
 """
 
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types

@@ -1,7 +1,6 @@
 """Read split profiles as a batch.
 
-Whatever breaks the format raises ``NeedsProtobuf`` with the numbers of the profiles; protobuf then says what is
-wrong.
+A profile in an uncommon layout, or an invalid one, raises ``NeedsProtobuf``: protobuf normalizes or rejects it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
