@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.canonical import canonical
+from tests.support.canonical import canonicalize
 from tests.support.paths import DATA, ROOT
 from tests.support.serving import send, served
 
@@ -51,7 +51,7 @@ def test_compact_makes_blocks(tmp_path: Path) -> None:
     assert len(blocks) == 1
     with served(storage_url, tmp_path / "log", target="merge") as merge:
         after = send(f"{merge}/?{FIND}")
-        assert (before[0], canonical(before[1])) == (after[0], canonical(after[1]))
+        assert (before[0], canonicalize(before[1])) == (after[0], canonicalize(after[1]))
         assert send(f"{merge}/", b"")[0] == 405
 
 

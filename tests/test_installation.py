@@ -13,7 +13,7 @@ from profbucket.cli.http_client import HttpClient
 from profbucket.model.meta import Query
 from profbucket.times import LATEST
 from tests.support.cache import cached
-from tests.support.canonical import canonical
+from tests.support.canonical import canonicalize
 from tests.support.command_line import clean_environment, profbucket
 from tests.support.go_tool import Run, run
 from tests.support.paths import DATA, ROOT
@@ -110,7 +110,7 @@ class TestBase:
         assert "base" in call("services").text.splitlines()
         assert len(call("find", *query, *ALWAYS, "--label", "version=~[0-9]", "--json").text.splitlines()) == 3
         merged = call("merge", *query, *ALWAYS).stdout
-        assert canonical(merged).samples == canonical(call("merge", *ids).stdout).samples
+        assert canonicalize(merged).samples == canonicalize(call("merge", *ids).stdout).samples
 
     def test_targets_can_be_scraped(self, program: str, collector: str, tmp_path: Path) -> None:
         targets = tmp_path / "targets.json"
@@ -182,7 +182,7 @@ class TestServer:
                 assert urllib3.request("GET", f"{url}{path}", timeout=TIMEOUT_SECONDS).status == 200
         merged = tmp_path / "merged.pb.gz"
         self.call(packages, target, "merge", *map(str, CPU), "-o", str(merged)).check()
-        assert canonical(answer.data).samples == canonical(merged.read_bytes()).samples
+        assert canonicalize(answer.data).samples == canonicalize(merged.read_bytes()).samples
 
     @pytest.mark.parametrize(
         ("storage", "extra"),

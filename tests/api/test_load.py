@@ -14,7 +14,7 @@ import pytest
 from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
 from profbucket.pprof import deflate, profile_pb2
-from tests.support.memory_limit import jail
+from tests.support.memory_limit import limit_memory
 from tests.support.serving import served
 
 MEMORY_BYTES = 512 << 20
@@ -51,7 +51,7 @@ def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_
     bodies = (pad(raw, BODY_BYTES), deflate(pad(raw, BODY_BYTES + len(raw) // 2)))
     assert min(map(len, bodies)) >= BODY_BYTES - 10
     with (
-        jail(MEMORY_BYTES, tmp_path / "bin") as inside,
+        limit_memory(MEMORY_BYTES, tmp_path / "bin") as inside,
         served(
             f"file://{tmp_path}/profiles",
             tmp_path / "log",
@@ -76,8 +76,8 @@ def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_
             answers = list(threads.map(post, range(POSTS)))
         with urlopen(f"{url}{PROFILES}?service=big&from=0") as response:
             found = json.load(response)["body"]
-        assert inside.killed() == 0
-        assert inside.peak() <= MEMORY_BYTES
+        assert inside.count_killed() == 0
+        assert inside.measure_peak() <= MEMORY_BYTES
     assert set(answers) <= {200, 503}
     accepted = [number for number, status in enumerate(answers) if status == 200]
     assert sorted(int(label["value"]) for profile in found for label in profile["labels"]) == accepted

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from profbucket.cli.main import COMMANDS
-from tests.support.canonical import canonical
+from tests.support.canonical import canonicalize
 from tests.support.command_line import PROGRAM, clean_environment, on_terminal, profbucket
 from tests.support.go_tool import GoPprof, Run, run
 from tests.support.paths import DATA
@@ -65,7 +65,8 @@ def test_pushed_profiles_can_be_found_fetched_merged_and_displayed(
     profbucket("merge", *CPU, "-o", expected).check()
     by_query = profbucket("merge", *query, *ALWAYS, *place).check().stdout
     by_ids = profbucket("merge", *ids, *place).check().stdout
-    assert canonical(by_query).samples == canonical(by_ids).samples == canonical(expected.read_bytes()).samples
+    samples = canonicalize(expected.read_bytes()).samples
+    assert canonicalize(by_query).samples == canonicalize(by_ids).samples == samples
 
     top = profbucket("top", *query, *ALWAYS, *place).check().text
     file = tmp_path / "by-query.pb.gz"
@@ -145,7 +146,7 @@ def test_merge_of_files_equals_pprofs(go_pprof: GoPprof, tmp_path: Path) -> None
     ours, theirs = tmp_path / "ours.pb.gz", tmp_path / "theirs.pb.gz"
     profbucket("merge", "-o", ours, *CPU).check()
     go_pprof("-proto", "-symbolize=none", "-output", theirs, *CPU).check()
-    assert canonical(ours.read_bytes()) == canonical(theirs.read_bytes())
+    assert canonicalize(ours.read_bytes()) == canonicalize(theirs.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_top_of_files_equals_pprofs(go_pprof: GoPprof, ours: list[str], theirs: 
 def test_a_dash_is_standard_input_and_output() -> None:
     with CPU[0].open("rb") as stream:
         process = subprocess.run([PROGRAM, "merge", "-", "-o", "-"], stdin=stream, capture_output=True, check=True)
-    assert canonical(process.stdout).samples == canonical(CPU[0].read_bytes()).samples
+    assert canonicalize(process.stdout).samples == canonicalize(CPU[0].read_bytes()).samples
 
 
 def test_a_failed_merge_names_the_file_and_writes_nothing(tmp_path: Path) -> None:

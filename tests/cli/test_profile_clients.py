@@ -30,7 +30,7 @@ from profbucket.model.labels import Labels, Matcher
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST
-from tests.support.canonical import canonical
+from tests.support.canonical import canonicalize
 from tests.support.paths import DATA
 from tests.support.profiles import Sample, encode, profile, stack
 from tests.support.serving import free_port, served
@@ -94,9 +94,9 @@ def test_find_selects_and_pages(client: ProfileClient) -> None:
 
 def test_merges_are_equal(client: ProfileClient) -> None:
     ids = [ProfileId.parse(meta.id) for meta in client.find(query(ProfileType.HEAP)).profiles]
-    merged = canonical(client.merge(query(ProfileType.HEAP)))
-    assert merged.samples == canonical(client.merge_ids(ids)).samples
-    assert merged.samples != canonical(client.delta(query(ProfileType.HEAP))).samples
+    merged = canonicalize(client.merge(query(ProfileType.HEAP)))
+    assert merged.samples == canonicalize(client.merge_ids(ids)).samples
+    assert merged.samples != canonicalize(client.delta(query(ProfileType.HEAP))).samples
 
 
 def test_services_are_listed(client: ProfileClient) -> None:

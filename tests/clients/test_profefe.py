@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from profbucket.pprof import decode
-from tests.support.canonical import Canonical, canonical
+from tests.support.canonical import Canonical, canonicalize
 from tests.support.go_tool import Go, GoPprof, run
 from tests.support.paths import DATA
 from tests.support.serving import served
@@ -100,7 +100,7 @@ def merge_with_go(go_pprof: GoPprof, directory: Path, sources: Sequence[Path | s
 
 def samples(data: bytes) -> object:
     """Return the samples of a pprof in canonical form, without those that are zero."""
-    profile: Canonical = canonical(data)
+    profile: Canonical = canonicalize(data)
     return {sample: values for sample, values in profile.samples.items() if any(values)}
 
 
@@ -300,7 +300,7 @@ def test_a_merge_equals_the_merge_of_the_files_by_pprof(
         client.post(service, profile_type, source.read_bytes(), number=str(number))
     fetched = client.get("profiles/merge", service=service, type=profile_type, **RANGE)
     assert fetched.status == 200, fetched.body
-    actual, expected = canonical(fetched.body), canonical(merge_with_go(go_pprof, tmp_path, sources))
+    actual, expected = canonicalize(fetched.body), canonicalize(merge_with_go(go_pprof, tmp_path, sources))
     assert samples(fetched.body) == samples((tmp_path / "go.pb.gz").read_bytes())
     for name in ("sample_types", "period_type", "period", "time_nanos", "duration_nanos"):
         assert getattr(actual.header, name) == getattr(expected.header, name)

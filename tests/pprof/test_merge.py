@@ -14,7 +14,7 @@ from profbucket.limits import Limits
 from profbucket.pprof import decode, inflate, profile_pb2
 from profbucket.pprof import merge as merging
 from profbucket.pprof.merge import Merger, merge
-from tests.support.canonical import Canonical, assert_compact, bases, canonical
+from tests.support.canonical import Canonical, assert_compact, canonicalize, list_mappings
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
 from tests.support.plain_merge import Merger as PlainMerger
@@ -30,7 +30,7 @@ from tests.support.profiles import (
     Style,
     encode,
     function,
-    gos_styles,
+    go_styles,
     profile,
     profile_sets,
     stack,
@@ -99,20 +99,20 @@ class TestAgainstGo:
         files = sorted(DATA.glob(pattern))
         files = files * 2 if len(files) == 1 else files
         merged = merge(read_files(files))
-        assert_same(canonical(merged), canonical(go_merge(files)))
+        assert_same(canonicalize(merged), canonicalize(go_merge(files)))
         assert_compact(merged)
 
     def test_the_whole_corpus_merges_as_in_go(self, go_merge: GoMerge, corpus: list[Path]) -> None:
         merged = merge(read_files(corpus))
-        assert_same(canonical(merged), canonical(go_merge(corpus)))
+        assert_same(canonicalize(merged), canonicalize(go_merge(corpus)))
         assert_compact(merged)
 
     def test_profiles_without_samples_add_their_duration_as_in_go(
         self, go_merge: GoMerge, corpus: list[Path]
     ) -> None:
-        empty = [file for file in corpus if not canonical(file.read_bytes()).samples]
+        empty = [file for file in corpus if not canonicalize(file.read_bytes()).samples]
         assert len(empty) == 29
-        assert_same(canonical(merge(read_files(empty))), canonical(go_merge(empty)))
+        assert_same(canonicalize(merge(read_files(empty))), canonicalize(go_merge(empty)))
 
     def test_profiles_of_other_encoders_merge_as_in_go(self, go_merge: GoMerge, tmp_path: Path) -> None:
         # Few examples: one run of Go takes as long as hundreds of merges.
@@ -125,20 +125,20 @@ class TestAgainstGo:
         )
         @given(profile_sets(columns=False, headers=False), st.data())
         def check(contents: list[Profile], data: st.DataObject) -> None:
-            profiles = [encode(content, data.draw(gos_styles)) for content in contents]
-            theirs = canonical(go_merge(write_files(tmp_path, profiles)))
+            profiles = [encode(content, data.draw(go_styles)) for content in contents]
+            theirs = canonicalize(go_merge(write_files(tmp_path, profiles)))
             # Go passes a single profile on unchanged, with zeros and repeated comments.
             header = replace(theirs.header, comments=tuple(dict.fromkeys(theirs.header.comments)))
             theirs = Canonical(header, {k: v for k, v in theirs.samples.items() if any(v)})
-            assert_same(canonical(merge(profiles)), theirs)
+            assert_same(canonicalize(merge(profiles)), theirs)
 
         check()
 
     def test_the_order_of_profiles_changes_nothing(self, go_merge: GoMerge, corpus: list[Path]) -> None:
         shuffled = random.Random(4).sample(corpus, len(corpus))
-        merged = canonical(merge(read_files(shuffled)))
-        assert_same(merged, canonical(go_merge(shuffled)))
-        assert_same(merged, canonical(merge(read_files(corpus))))
+        merged = canonicalize(merge(read_files(shuffled)))
+        assert_same(merged, canonicalize(go_merge(shuffled)))
+        assert_same(merged, canonicalize(merge(read_files(corpus))))
 
     def test_a_merge_of_merges_is_the_merge_of_all(self, go_merge: GoMerge, corpus: list[Path]) -> None:
         choice = random.Random(4)
@@ -146,7 +146,7 @@ class TestAgainstGo:
         for file in corpus:
             choice.choice(parts).append(file)
         two_steps = merge([merge(read_files(part)) for part in parts])
-        assert_same(canonical(two_steps), canonical(go_merge(corpus)))
+        assert_same(canonicalize(two_steps), canonicalize(go_merge(corpus)))
         assert_compact(two_steps)
 
 
@@ -162,9 +162,9 @@ class TestAgainstThePlainMerge:
             patch.setattr(merging, "_BATCH_BYTES", data.draw(st.sampled_from([1, 600, 1 << 20])))
             merged = merge(profiles, ["from a test"])
         plain = plain_merge(profiles, ["from a test"])
-        assert_same(canonical(merged), canonical(plain))
+        assert_same(canonicalize(merged), canonicalize(plain))
         assert_compact(merged)
-        assert bases(merged).items() <= bases(plain).items()
+        assert list_mappings(merged).items() <= list_mappings(plain).items()
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(profile_sets(), st.randoms(use_true_random=False))
@@ -172,12 +172,12 @@ class TestAgainstThePlainMerge:
         self, contents: list[Profile], choice: random.Random
     ) -> None:
         profiles = [encode(content) for content in contents]
-        samples = canonical(merge(profiles)).samples
+        samples = canonicalize(merge(profiles)).samples
         choice.shuffle(profiles)
-        assert canonical(merge(profiles)).samples == samples
+        assert canonicalize(merge(profiles)).samples == samples
         cut = choice.randrange(len(profiles) + 1)
         halves = [merge(half) for half in (profiles[:cut], profiles[cut:]) if half]
-        assert canonical(merge(halves)).samples == samples
+        assert canonicalize(merge(halves)).samples == samples
 
     @pytest.mark.parametrize("seed", range(6))
     def test_mutated_profiles_are_rejected_or_merged_alike(self, seed: int) -> None:
@@ -192,7 +192,7 @@ class TestAgainstThePlainMerge:
             ours, errors = merge_valid(Merger(), group)
             theirs, expected = merge_valid(PlainMerger(), group)
             assert sorted(errors) == sorted(expected)
-            assert (ours and canonical(ours)) == (theirs and canonical(theirs))
+            assert (ours and canonicalize(ours)) == (theirs and canonicalize(theirs))
             rejected += len(errors)
         assert rejected, "no mutation made a profile invalid"
 
@@ -302,7 +302,7 @@ class TestErrors:
     def test_sample_types_within_the_limits_are_merged(self) -> None:
         for types in ([(b"t%d" % i, b"u") for i in range(12)], [(b"t" * 150, b"u" * 150)], [(b"\xff" * 100, b"")]):
             data = encode(profile(Sample(stack("a"), (1,) * len(types)), sample_types=tuple(types)))
-            assert canonical(merge([data, data])).header.sample_types == tuple(types)
+            assert canonicalize(merge([data, data])).header.sample_types == tuple(types)
 
     def test_different_sample_types_are_rejected_with_both_names(self) -> None:
         merger = Merger()
@@ -329,7 +329,7 @@ class TestErrors:
             merger.result()
         with pytest.raises(Invalid, match=r"^d: "):
             merger.result()
-        assert canonical(merger.result()) == canonical(merge([encode(LABELLED)] * 2))
+        assert canonicalize(merger.result()) == canonicalize(merge([encode(LABELLED)] * 2))
 
     @pytest.mark.parametrize("packed", ["always", "never"])
     @pytest.mark.parametrize("value", [1, 2**40])
@@ -349,7 +349,7 @@ class TestErrors:
         merger.add(encode(self.OTHER), "good")
         with pytest.raises(Invalid, match=r"^bad: "):
             merger.result()
-        assert canonical(merger.result()).header.sample_types == ((b"inuse_space", b"bytes"),)
+        assert canonicalize(merger.result()).header.sample_types == ((b"inuse_space", b"bytes"),)
 
     @pytest.mark.parametrize("data", [b"", b"nonsense", b"\x1f\x8b", b"\x0a\xff\xff\xff\xff\x7f"])
     def test_bytes_that_are_no_profile_are_rejected_at_once_with_their_name(self, data: bytes) -> None:
@@ -373,7 +373,7 @@ class TestErrors:
         with pytest.raises(Invalid) as error:
             finish()
         assert str(error.value) == f"bad: {plainly.value}"
-        assert canonical(merger.result()) == canonical(encode(LABELLED))
+        assert canonicalize(merger.result()) == canonicalize(encode(LABELLED))
 
     def test_a_merge_needs_a_profile(self) -> None:
         with pytest.raises(Invalid) as caught:
@@ -395,7 +395,7 @@ class TestErrors:
 class TestContent:
     def test_a_stack_of_two_thousand_frames_is_kept(self) -> None:
         deep = profile(Sample(stack(*(f"f{i % 700}" for i in range(2000))), (1, 2)))
-        merged = canonical(merge([encode(deep), encode(deep, Style(packed="never"))]))
+        merged = canonicalize(merge([encode(deep), encode(deep, Style(packed="never"))]))
         [(key, values)] = merged.samples.items()
         assert [place.frames[0].name for place in key[0]] == [b"f%d" % (i % 700) for i in range(2000)]
         assert values == (2, 4)
@@ -408,20 +408,20 @@ class TestContent:
         merged = merge([encode(profile(Sample((location,), (1, 1)))) for location in locations])
         [location] = decode(merged).message.location
         assert (location.address, len(location.line)) == (0x1123, 0)
-        [(start, limit, *_)] = bases(merged).values()
+        [(start, limit, *_)] = list_mappings(merged).values()
         assert (start, limit) == (0x1000, 0x6000)
 
     def test_samples_that_add_up_to_zero_are_dropped_with_their_functions(self) -> None:
         plus = profile(Sample(stack("gone"), (3, -4)), Sample(stack("stays"), (1, 0)))
         minus = profile(Sample(stack("gone"), (-3, 4)))
         merged = merge([encode(plus), encode(minus)])
-        assert [place.frames[0].name for key in canonical(merged).samples for place in key[0]] == [b"stays"]
+        assert [place.frames[0].name for key in canonicalize(merged).samples for place in key[0]] == [b"stays"]
         assert b"gone" not in decode(merged).message.string_table
 
     def test_labels_keep_samples_apart_whatever_the_order_of_their_keys(self) -> None:
         a, b = Label(b"a", b"1"), Label(b"b", number=2, unit=b"bytes")
         merged = merge([encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((a, b), (b, a), (a,), ())])
-        assert sorted(values[0] for values in canonical(merged).samples.values()) == [1, 1, 2]
+        assert sorted(values[0] for values in canonicalize(merged).samples.values()) == [1, 1, 2]
         assert_compact(merged)
 
     def test_the_order_of_the_values_of_a_key_keeps_samples_apart(self) -> None:
@@ -429,19 +429,19 @@ class TestContent:
         merged = merge(
             [encode(profile(Sample(stack("f"), (1, 1), tags))) for tags in ((first, second), (second, first))]
         )
-        assert len(canonical(merged).samples) == 2
+        assert len(canonicalize(merged).samples) == 2
 
     def test_a_column_keeps_lines_apart(self) -> None:
         f = function("f")
         locations = [Location(lines=(Line(f, 3, column), Line(f, 9))) for column in (1, 2)]
         merged = merge([encode(profile(*(Sample((location,), (1, 1)) for location in locations)))])
-        assert len(canonical(merged).samples) == 2
+        assert len(canonicalize(merged).samples) == 2
 
     def test_one_line_and_a_list_of_lines_are_kept_apart(self) -> None:
         f, g = Function(b"f"), Function(b"g")
         shapes = [(), (Line(f),), (Line(g),), (Line(f), Line(f)), (Line(f), Line(g)), (Line(f), Line(g), Line(f))]
         content = profile(*(Sample((Location(lines=lines),), (i + 1, 0)) for i, lines in enumerate(shapes)))
-        merged = canonical(merge([encode(content)] * 2))
+        merged = canonicalize(merge([encode(content)] * 2))
         assert {tuple(n.name for n in key[0][0].frames): v[0] for key, v in merged.samples.items()} == {
             tuple(line.function.name for line in lines): 2 * (i + 1) for i, lines in enumerate(shapes)
         }
@@ -455,7 +455,7 @@ class TestContent:
         samples = [Sample((Location(lines=location_lines),), (i + 1, 0)) for i, location_lines in enumerate(lines)]
         content = profile(*samples)
         merged = merge([encode(content)] * 2)
-        assert_same(canonical(merged), canonical(plain_merge([encode(content)] * 2)))
+        assert_same(canonicalize(merged), canonicalize(plain_merge([encode(content)] * 2)))
         assert_compact(merged)
 
     def test_ids_of_three_bytes_are_read(self) -> None:
@@ -465,13 +465,13 @@ class TestContent:
         for ids in ((20_000, 34_000, 1), (16_383, 16_384, 16_385), (20_001,), (20_000, 20_001)):
             message.sample.add(location_id=ids, value=(1, 2))
         profiles = [message.SerializeToString(), encode(LABELLED)]
-        assert_same(canonical(merge(profiles)), canonical(plain_merge(profiles)))
+        assert_same(canonicalize(merge(profiles)), canonicalize(plain_merge(profiles)))
 
     @pytest.mark.parametrize("count", [1, 8, 9, 200])
     def test_a_sample_may_have_any_number_of_labels(self, count: int) -> None:
         labels = tuple(Label(b"k%d" % (i % 7), b"v%d" % i) for i in range(count))
         profiles = [encode(profile(Sample(stack("a"), (1, 2), labels), Sample(stack("a"), (3, 4))))] * 2
-        assert_same(canonical(merge(profiles)), canonical(plain_merge(profiles)))
+        assert_same(canonicalize(merge(profiles)), canonicalize(plain_merge(profiles)))
 
     def test_a_hundred_values_a_sample_are_merged_if_the_limit_allows_them(self) -> None:
         wide = profile(
@@ -486,7 +486,7 @@ class TestContent:
 
     def test_values_wrap_at_64_bits_as_they_do_in_go(self) -> None:
         large = profile(Sample(stack("f"), (2**63 - 1, 1)))
-        [values] = canonical(merge([encode(large)] * 3)).samples.values()
+        [values] = canonicalize(merge([encode(large)] * 3)).samples.values()
         assert values == (3 * (2**63 - 1) - 2**64, 3)
 
     def test_the_program_itself_remains_the_first_mapping(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from profbucket.limits import Limits
 from profbucket.pprof.merge import merge
 from profbucket.pprof.two_process_merge import merge_files
-from tests.support.canonical import assert_compact, canonical
+from tests.support.canonical import assert_compact, canonicalize
 from tests.support.paths import DATA
 from tests.support.profiles import Sample, Style, encode, profile, stack
 
@@ -46,7 +46,7 @@ def write_files(directory: Path, *profiles: bytes) -> list[Path]:
 def test_two_processes_merge_like_one(pattern: str, times: int) -> None:
     files = sorted(DATA.glob(pattern)) * times
     merged = run_program(files)
-    assert canonical(merged) == canonical(merge(file.read_bytes() for file in files))
+    assert canonicalize(merged) == canonicalize(merge(file.read_bytes() for file in files))
     assert_compact(merged)
 
 
@@ -54,10 +54,10 @@ def test_profiles_of_other_encoders_are_merged_by_two_processes_or_left_to_one(t
     content = profile(Sample(stack("a", "b"), (1, 2)), Sample(stack("a"), (3, -4)))
     formats = [Style(), Style(packed="always"), Style(ids="sparse"), Style(packed="never"), Style(gzip=False)]
     profiles = [encode(content, style) for style in formats]
-    assert canonical(run_program(write_files(tmp_path, *profiles))) == canonical(merge(profiles))
+    assert canonicalize(run_program(write_files(tmp_path, *profiles))) == canonicalize(merge(profiles))
     profiles.append(encode(content, Style(unknown_fields=True)))
     merged = run_program(write_files(tmp_path, *profiles))
-    assert not merged or canonical(merged) == canonical(merge(profiles))
+    assert not merged or canonicalize(merged) == canonicalize(merge(profiles))
 
 
 def test_the_merging_process_does_not_import_protobuf(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from tests.soak.profile_mutations import (
     real_traces,
 )
 from tests.soak.request_mutations import mutated_post
-from tests.support.canonical import canonical
+from tests.support.canonical import canonicalize
 
 MEMORY_BYTES = 700 << 20
 _COMMAND_TIMEOUT_SECONDS = 90.0
@@ -530,7 +530,7 @@ def _differ(name: str, first: Answer, second: Answer) -> tuple[bool, str]:
     subject = _route(name)
     if subject in ("merge", "delta", "ids"):
         try:
-            one, other = (canonical(answer.body) for answer in (first, second))
+            one, other = (canonicalize(answer.body) for answer in (first, second))
         except Exception as error:  # noqa: BLE001 - larger than what may be posted, or damaged
             return False, f"{type(error).__name__}: {error}"
         one, other = (replace(it, header=replace(it.header, comments=())) for it in (one, other))

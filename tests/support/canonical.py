@@ -1,7 +1,7 @@
-"""What a pprof says, apart from how it says it.
+"""The canonical form of a pprof: its content, whatever its encoding.
 
 Two encoders number, order and split the same content differently. The canonical form has no ids, no order among
-samples, no bases of mappings and no strings that nothing refers to, so that merges can be compared with ``==``.
+samples, no load addresses and no unused strings, so that merges can be compared with ``==``.
 """
 
 from collections import defaultdict
@@ -10,18 +10,20 @@ from typing import NamedTuple
 
 from profbucket.pprof import decode, profile_pb2
 
-_PAGE = 0x1000
+_PAGE_BYTES = 0x1000
 
 
-class Binary(NamedTuple):
+class CanonicalMapping(NamedTuple):
     """A mapping, wherever it was loaded."""
 
-    name: bytes  # build id, or else file
+    name: bytes  # build id or else file
     offset: int
     pages: int
 
 
-class Frame(NamedTuple):
+class CanonicalFrame(NamedTuple):
+    """A line of a location, with its function."""
+
     name: bytes
     system_name: bytes
     filename: bytes
@@ -30,17 +32,17 @@ class Frame(NamedTuple):
     column: int
 
 
-class Place(NamedTuple):
-    """A location; ``address`` counts from the start of its mapping."""
+class CanonicalLocation(NamedTuple):
+    """A location; ``address`` is relative to the start of its mapping."""
 
-    binary: Binary | None
+    mapping: CanonicalMapping | None
     address: int
-    frames: tuple[Frame, ...]
+    frames: tuple[CanonicalFrame, ...]
     is_folded: bool
 
 
-class Tag(NamedTuple):
-    """One value of a label."""
+class CanonicalLabel(NamedTuple):
+    """A label of a sample."""
 
     key: bytes
     text: bytes
@@ -48,11 +50,13 @@ class Tag(NamedTuple):
     unit: bytes
 
 
-_Sample = tuple[tuple[Place, ...], tuple[Tag, ...]]
+_SampleKey = tuple[tuple[CanonicalLocation, ...], tuple[CanonicalLabel, ...]]
 
 
 @dataclass(frozen=True)
 class Header:
+    """The fields of the profile itself."""
+
     sample_types: tuple[tuple[bytes, bytes], ...]
     period_type: tuple[bytes, bytes]
     period: int
@@ -67,96 +71,106 @@ class Header:
 
 @dataclass(frozen=True)
 class Canonical:
-    """All that a merge must preserve. Samples of the same stack and labels are added up; zeros stay."""
+    """All that a merge must preserve. Samples with the same stack and labels are added up; zeros are kept."""
 
     header: Header
-    samples: dict[_Sample, tuple[int, ...]]
+    samples: dict[_SampleKey, tuple[int, ...]]
 
 
-def canonical(data: bytes) -> Canonical:
-    """The canonical form of a pprof, gzip or raw, read with ids and references checked."""
+def canonicalize(data: bytes) -> Canonical:
+    """Return the canonical form of a valid pprof, gzip or raw."""
     message = decode(data).message
-    text = list(message.string_table)
-    places = _places(message, text)
-    sums: dict[_Sample, list[int]] = defaultdict(lambda: [0] * len(message.sample_type))
+    strings = list(message.string_table)
+    locations = _list_locations(message, strings)
+    sums: dict[_SampleKey, list[int]] = defaultdict(lambda: [0] * len(message.sample_type))
     for sample in message.sample:
-        values = sums[tuple(places[i] for i in sample.location_id), _tags(sample, text)]
+        values = sums[tuple(locations[i] for i in sample.location_id), _list_labels(sample, strings)]
         for i, value in enumerate(sample.value):
             values[i] += value
     header = Header(
-        sample_types=tuple((text[t.type], text[t.unit]) for t in message.sample_type),
-        period_type=(text[message.period_type.type], text[message.period_type.unit]),
+        sample_types=tuple((strings[t.type], strings[t.unit]) for t in message.sample_type),
+        period_type=(strings[message.period_type.type], strings[message.period_type.unit]),
         period=message.period,
         time_nanos=message.time_nanos,
         duration_nanos=message.duration_nanos,
-        comments=tuple(text[i] for i in message.comment),
-        drop_frames=text[message.drop_frames],
-        keep_frames=text[message.keep_frames],
-        default_sample_type=text[message.default_sample_type],
-        doc_url=text[message.doc_url],
+        comments=tuple(strings[i] for i in message.comment),
+        drop_frames=strings[message.drop_frames],
+        keep_frames=strings[message.keep_frames],
+        default_sample_type=strings[message.default_sample_type],
+        doc_url=strings[message.doc_url],
     )
     return Canonical(header, {sample: tuple(values) for sample, values in sums.items()})
 
 
-def bases(data: bytes) -> dict[Binary, tuple[int, int, bytes, bytes, tuple[bool, ...]]]:
-    """Start, limit, file, build id and flags of each mapping, of which there must be one a binary."""
+def list_mappings(data: bytes) -> dict[CanonicalMapping, tuple[int, int, bytes, bytes, tuple[bool, ...]]]:
+    """Return start, limit, file, build id and flags of each mapping; no two may have the same canonical form."""
     message = decode(data).message
-    text = list(message.string_table)
-    found: dict[Binary, tuple[int, int, bytes, bytes, tuple[bool, ...]]] = {}
+    strings = list(message.string_table)
+    mappings: dict[CanonicalMapping, tuple[int, int, bytes, bytes, tuple[bool, ...]]] = {}
     for m in message.mapping:
         flags = (m.has_functions, m.has_filenames, m.has_line_numbers, m.has_inline_frames)
-        base = (m.memory_start, m.memory_limit, text[m.filename], text[m.build_id], flags)
-        assert found.setdefault(_binary(m, text), base) is base, "two mappings of one binary"
-    return found
+        base = (m.memory_start, m.memory_limit, strings[m.filename], strings[m.build_id], flags)
+        assert mappings.setdefault(_to_mapping(m, strings), base) is base, "the same mapping twice"
+    return mappings
 
 
 def assert_compact(data: bytes) -> None:
-    """Nothing in *data* is there twice, unused or zero, as google/pprof leaves it after a merge."""
+    """Check that nothing in *data* is duplicate, unused or zero, as after a merge by google/pprof."""
     message = decode(data).message
-    text = list(message.string_table)
-    assert len(set(text)) == len(text), "a string twice"
-    places = _places(message, text)
-    # No mapping and an empty one are told apart here.
-    distinct = {(location.mapping_id, places[location.id]) for location in message.location}
-    assert len(distinct) == len(message.location), "a location twice"
-    functions = [(text[f.name], text[f.system_name], text[f.filename], f.start_line) for f in message.function]
-    assert len(set(functions)) == len(functions), "a function twice"
-    samples = [(tuple(s.location_id), _tags(s, text)) for s in message.sample]
-    assert len(set(samples)) == len(samples), "a sample twice"
+    strings = list(message.string_table)
+    assert len(set(strings)) == len(strings), "a duplicate string"
+    locations = _list_locations(message, strings)
+    # Here, no mapping differs from an empty one.
+    distinct = {(location.mapping_id, locations[location.id]) for location in message.location}
+    assert len(distinct) == len(message.location), "a duplicate location"
+    functions = _list_functions(message, strings)
+    assert len(set(functions.values())) == len(functions), "a duplicate function"
+    samples = [(tuple(s.location_id), _list_labels(s, strings)) for s in message.sample]
+    assert len(set(samples)) == len(samples), "a duplicate sample"
     assert all(any(s.value) for s in message.sample), "a sample of zeros"
-    assert {i for s in message.sample for i in s.location_id} == set(places), "a location that no sample uses"
-    used = {n.function_id for place in message.location for n in place.line}
-    assert used == {f.id for f in message.function}, "a function that no location uses"
+    assert {i for s in message.sample for i in s.location_id} == set(locations), "an unused location"
+    used = {n.function_id for location in message.location for n in location.line}
+    assert used == set(functions), "an unused function"
 
 
-def _places(message: profile_pb2.Profile, text: list[bytes]) -> dict[int, Place]:
-    functions = {
-        f.id: (text[f.name], text[f.system_name], text[f.filename], f.start_line) for f in message.function
+def _list_functions(
+    message: profile_pb2.Profile, strings: list[bytes]
+) -> dict[int, tuple[bytes, bytes, bytes, int]]:
+    """Return name, system name, file and start line by id."""
+    return {
+        f.id: (strings[f.name], strings[f.system_name], strings[f.filename], f.start_line)
+        for f in message.function
     }
-    mappings = {m.id: (_binary(m, text), m.memory_start) for m in message.mapping}
-    mappings[0] = (Binary(b"", 0, 0), 0)
-    places = {}
+
+
+def _list_locations(message: profile_pb2.Profile, strings: list[bytes]) -> dict[int, CanonicalLocation]:
+    functions = _list_functions(message, strings)
+    mappings = {m.id: (_to_mapping(m, strings), m.memory_start) for m in message.mapping}
+    mappings[0] = (CanonicalMapping(b"", 0, 0), 0)
+    locations = {}
     for location in message.location:
-        binary, start = mappings[location.mapping_id]
-        places[location.id] = Place(
-            # Go's tool gives a profile without mappings an empty one.
-            binary if binary != (b"", 0, 0) else None,
+        mapping, start = mappings[location.mapping_id]
+        locations[location.id] = CanonicalLocation(
+            # go tool pprof adds an empty mapping to a profile without mappings.
+            mapping if mapping != (b"", 0, 0) else None,
             (location.address - start) % 2**64,
-            tuple(Frame(*functions[n.function_id], n.line, n.column) for n in location.line),
+            tuple(CanonicalFrame(*functions[n.function_id], n.line, n.column) for n in location.line),
             location.is_folded,
         )
-    return places
+    return locations
 
 
-def _binary(m: profile_pb2.Mapping, text: list[bytes]) -> Binary:
-    return Binary(
-        text[m.build_id] or text[m.filename],
+def _to_mapping(m: profile_pb2.Mapping, strings: list[bytes]) -> CanonicalMapping:
+    return CanonicalMapping(
+        strings[m.build_id] or strings[m.filename],
         m.file_offset,
-        (m.memory_limit - m.memory_start + _PAGE - 1) % 2**64 // _PAGE,
+        (m.memory_limit - m.memory_start + _PAGE_BYTES - 1) % 2**64 // _PAGE_BYTES,
     )
 
 
-def _tags(sample: profile_pb2.Sample, text: list[bytes]) -> tuple[Tag, ...]:
-    """Text before numbers, keys in order, the values of a key as they came; a label that says nothing is none."""
-    tags = [Tag(text[n.key], text[n.str], n.num, text[n.num_unit]) for n in sample.label]
-    return tuple(sorted((t for t in tags if any(t[1:])), key=lambda t: (not t.text, t.key)))
+def _list_labels(sample: profile_pb2.Sample, strings: list[bytes]) -> tuple[CanonicalLabel, ...]:
+    """Return the labels that have a value: texts before numbers, keys sorted, values of a key in their order."""
+    labels = [CanonicalLabel(strings[n.key], strings[n.str], n.num, strings[n.num_unit]) for n in sample.label]
+    return tuple(
+        sorted((label for label in labels if any(label[1:])), key=lambda label: (not label.text, label.key))
+    )

@@ -1,9 +1,9 @@
-"""A bound on the memory of a process and of all that it starts, and how much they took at most.
+"""Limit the memory of a process and its children, and measure its peak.
 
-A control group (version 2 or 1) is a bound that kills, as a cloud's is. Making one takes rights that a container
-often has and a developer's account does not. Without it the kernel's high-water mark of each process is read at
-the end: it cannot miss a peak, as polling would. Limits of address space (``ulimit -v``) are no substitute: most
-of what threads and allocators reserve they never touch.
+A control group (version 2 or 1) kills processes that exceed its limit, as a cloud does. Creating one takes rights
+that a container often has and a developer's account lacks. Without one, only the peak is measured: the kernel's
+high-water mark of each process, read at the end, which unlike polling cannot miss a peak. A limit of address space
+(``ulimit -v``) is no substitute: threads and allocators reserve much memory that they never use.
 """
 
 import os
@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tests.support.serving import SCRIPTS
 
-_ROOT = Path("/sys/fs/cgroup")
-_ENTER = """#!/bin/sh
+_CGROUPS = Path("/sys/fs/cgroup")
+_SCRIPT = """#!/bin/sh
 echo $$ > '{pid}'
 echo $$ > '{procs}'
 exec '{program}' "$@"
@@ -23,44 +23,44 @@ exec '{program}' "$@"
 
 
 @dataclass(frozen=True, slots=True)
-class Jail:
-    """Programs in *scripts* run inside. *group* is ``None`` where nothing could be bounded."""
+class MemoryLimit:
+    """Programs in *scripts* run with limited memory; *group* is ``None`` if there is no limit."""
 
     scripts: Path
     group: Path | None
 
-    def killed(self) -> int:
-        """How many processes inside were killed for want of memory; 0 where nobody counts."""
+    def count_killed(self) -> int:
+        """Return how many processes were killed for exceeding the limit; 0 if the system does not count."""
         for name in ("memory.events", "memory.oom_control"):
             if self.group and (file := self.group / name).exists():
                 events = dict(line.split() for line in file.read_text().splitlines())
                 return int(events.get("oom_kill", 0))
         return 0
 
-    def peak(self) -> int:
-        """The most bytes that what runs inside has had in memory, each process at its own worst moment."""
-        return _peak(int((self.scripts / "pid").read_text()))
+    def measure_peak(self) -> int:
+        """Return the sum of the processes' peaks of memory, in bytes."""
+        return _measure_peak(int((self.scripts / "pid").read_text()))
 
 
 @contextmanager
-def jail(size: int, directory: Path) -> Iterator[Jail]:
-    """A bound of *size* bytes, where this account may set one, for functions-framework as it is in *directory*."""
+def limit_memory(size: int, directory: Path) -> Iterator[MemoryLimit]:
+    """Limit functions-framework, as started from *directory*, to *size* bytes, if this account may set limits."""
     directory.mkdir()
-    group = _make_group(size)
+    group = _create_group(size)
     procs = group / "cgroup.procs" if group else Path("/dev/null")
     name = "functions-framework"
     script = directory / name
-    script.write_text(_ENTER.format(pid=directory / "pid", procs=procs, program=SCRIPTS / name))
+    script.write_text(_SCRIPT.format(pid=directory / "pid", procs=procs, program=SCRIPTS / name))
     script.chmod(0o755)
     try:
-        yield Jail(directory, group)
+        yield MemoryLimit(directory, group)
     finally:
         if group:
             group.rmdir()
 
 
-def _make_group(size: int) -> Path | None:
-    for parent, limit in ((_ROOT, "memory.max"), (_ROOT / "memory", "memory.limit_in_bytes")):
+def _create_group(size: int) -> Path | None:
+    for parent, limit in ((_CGROUPS, "memory.max"), (_CGROUPS / "memory", "memory.limit_in_bytes")):
         group = parent / f"profbucket-test-{os.getpid()}"
         if not (parent / "cgroup.procs").exists():
             continue
@@ -70,15 +70,15 @@ def _make_group(size: int) -> Path | None:
             continue
         try:
             (group / limit).write_text(str(size))
-        except OSError:  # a group without a bound on memory
+        except OSError:  # the group cannot limit memory
             group.rmdir()
         else:
             return group
     return None
 
 
-def _peak(process_id: int) -> int:
+def _measure_peak(process_id: int) -> int:
     status = Path(f"/proc/{process_id}/status").read_text()
-    own = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
+    peak = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM"))
     children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
-    return own + sum(_peak(int(child)) for child in children.split())
+    return peak + sum(_measure_peak(int(child)) for child in children.split())

@@ -1,6 +1,6 @@
-"""The merge, once more, as plainly as Python can say it: what the real one is compared with.
+"""A plain implementation of the merge, with which the fast one is compared.
 
-It has no batches, no columns and no hashes of its own making, only dictionaries whose keys are the content itself.
+It has no batches, columns or hash tables of its own, only dictionaries whose keys are the content itself.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,20 +11,20 @@ from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import decode, encode
 
-_PAGE = 0x1000
+_PAGE_BYTES = 0x1000
 
 _Key = tuple[Any, ...]
 
 
 class Merger:
-    """Profiles added one by one; the contract is that of ``profbucket.pprof.merge.Merger``."""
+    """Merges profiles that are added one by one, with the contract of ``profbucket.pprof.merge.Merger``."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
         self._types: tuple[tuple[bytes, bytes], ...] | None = None
         self._period_type = (b"", b"")
         self._period = self._time = self._duration = 0
-        self._texts = {"drop_frames": b"", "keep_frames": b"", "default_sample_type": b"", "doc_url": b""}
+        self._header_strings = {"drop_frames": b"", "keep_frames": b"", "default_sample_type": b"", "doc_url": b""}
         self._comments: dict[bytes, None] = {}
         self._functions: dict[_Key, int] = {}
         self._mappings: dict[_Key, int] = {}
@@ -35,19 +35,18 @@ class Merger:
     def add(self, data: bytes) -> None:
         """Add one pprof, gzip or raw.
 
-        Raise ``Invalid`` (and add nothing) where it is none, or where its sample types are not those of the
-        profiles before; the text names both.
+        Raise ``Invalid``, and add nothing, if it is invalid or its sample types differ from those before.
         """
         profile = decode(data, self._limits).message
-        text = list(profile.string_table)
-        self._add_header(profile, text)
+        strings = list(profile.string_table)
+        self._add_header(profile, strings)
         functions = {
             f.id: self._intern(
-                self._functions, (text[f.name], text[f.system_name], text[f.filename], f.start_line)
+                self._functions, (strings[f.name], strings[f.system_name], strings[f.filename], f.start_line)
             )
             for f in profile.function
         }
-        mappings = {m.id: (self._add_mapping(m, text), m.memory_start) for m in profile.mapping}
+        mappings = {m.id: (self._add_mapping(m, strings), m.memory_start) for m in profile.mapping}
         mappings[0] = (-1, 0)
         locations = {}
         for location in profile.location:
@@ -58,41 +57,39 @@ class Merger:
         for sample in profile.sample:
             if any(sample.value):
                 stack = tuple(locations[number] for number in sample.location_id)
-                values = self._samples.setdefault((stack, _labels(sample, text)), [0] * len(sample.value))
+                values = self._samples.setdefault((stack, _list_labels(sample, strings)), [0] * len(sample.value))
                 for i, value in enumerate(sample.value):
-                    values[i] = _wrapped(values[i] + value)
+                    values[i] = _wrap_int64(values[i] + value)
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
-        """The merge as a gzip pprof, with *comments* before those of the profiles.
+        """Return the merge as a gzip pprof, with *comments* before those of the profiles.
 
-        Raise ``Invalid`` where nothing was added.
+        Raise ``Invalid`` if no profile was added.
         """
         if self._types is None:
             raise Invalid("nothing to merge", code="nothing_to_merge")
         return encode(_Builder(self).build(comments))
 
-    def _add_header(self, profile: profile_pb2.Profile, text: list[bytes]) -> None:
-        types = tuple((text[t.type], text[t.unit]) for t in profile.sample_type)
-        period_type = (text[profile.period_type.type], text[profile.period_type.unit])
+    def _add_header(self, profile: profile_pb2.Profile, strings: list[bytes]) -> None:
+        types = tuple((strings[t.type], strings[t.unit]) for t in profile.sample_type)
+        period_type = (strings[profile.period_type.type], strings[profile.period_type.unit])
         if self._types is None:
             self._types, self._period_type = types, period_type
         if types != self._types:
-            raise Invalid(f"sample types differ: {_named(self._types)} cannot be merged with {_named(types)}")
+            raise _differ("sample", self._types, types)
         if period_type != self._period_type:
-            raise Invalid(
-                f"period types differ: {_named([self._period_type])} cannot be merged with {_named([period_type])}"
-            )
+            raise _differ("period", [self._period_type], [period_type])
         self._period = max(self._period, profile.period)
         self._time = min(filter(None, (self._time, profile.time_nanos)), default=0)
-        self._duration = _wrapped(self._duration + profile.duration_nanos)
-        for name in self._texts:
-            self._texts[name] = self._texts[name] or text[getattr(profile, name)]
-        self._comments.update(dict.fromkeys(text[i] for i in profile.comment))
+        self._duration = _wrap_int64(self._duration + profile.duration_nanos)
+        for name in self._header_strings:
+            self._header_strings[name] = self._header_strings[name] or strings[getattr(profile, name)]
+        self._comments.update(dict.fromkeys(strings[i] for i in profile.comment))
 
-    def _add_mapping(self, mapping: profile_pb2.Mapping, text: list[bytes]) -> int:
-        file, build_id = text[mapping.filename], text[mapping.build_id]
-        size = (mapping.memory_limit - mapping.memory_start + _PAGE - 1) % 2**64 // _PAGE
-        number = self._intern(self._mappings, (size, mapping.file_offset, build_id or file))
+    def _add_mapping(self, mapping: profile_pb2.Mapping, strings: list[bytes]) -> int:
+        file, build_id = strings[mapping.filename], strings[mapping.build_id]
+        size = (mapping.memory_limit - mapping.memory_start + _PAGE_BYTES - 1) % 2**64 // _PAGE_BYTES
+        index = self._intern(self._mappings, (size, mapping.file_offset, build_id or file))
         flags = (
             mapping.has_functions,
             mapping.has_filenames,
@@ -100,14 +97,14 @@ class Merger:
             mapping.has_inline_frames,
         )
         base = (mapping.memory_start, mapping.memory_limit, mapping.file_offset, file, build_id, flags)
-        if number == len(self._bases):
+        if index == len(self._bases):
             self._bases.append(base)
         else:
-            # The lowest of all bases stands for all, and it is as symbolized as the least of them.
-            known = self._bases[number]
-            both = tuple(a and b for a, b in zip(known[5], flags, strict=True))
-            self._bases[number] = (*min(known[:5], base[:5]), both)
-        return number
+            # A merged mapping has the lowest load address, and a flag only if all have it.
+            known = self._bases[index]
+            common_flags = tuple(a and b for a, b in zip(known[5], flags, strict=True))
+            self._bases[index] = (*min(known[:5], base[:5]), common_flags)
+        return index
 
     @staticmethod
     def _intern(table: dict[_Key, int], key: _Key) -> int:
@@ -115,7 +112,7 @@ class Merger:
 
 
 class _Builder:
-    """Writes what a merger holds as a message, with nothing in it that no sample needs."""
+    """Builds the message of what a merger holds, without what no sample uses."""
 
     def __init__(self, merger: Merger) -> None:
         self._merger = merger
@@ -128,12 +125,12 @@ class _Builder:
 
     def build(self, comments: Sequence[str]) -> profile_pb2.Profile:
         merger, out = self._merger, self._out
-        for kind, unit in merger._types or ():
-            out.sample_type.add(type=self._string(kind), unit=self._string(unit))
+        for type_name, unit in merger._types or ():
+            out.sample_type.add(type=self._string(type_name), unit=self._string(unit))
         out.period_type.type = self._string(merger._period_type[0])
         out.period_type.unit = self._string(merger._period_type[1])
         out.period, out.time_nanos, out.duration_nanos = merger._period, merger._time, merger._duration
-        for name, value in merger._texts.items():
+        for name, value in merger._header_strings.items():
             setattr(out, name, self._string(value))
         for comment in dict.fromkeys([*(c.encode() for c in comments), *merger._comments]):
             out.comment.append(self._string(comment))
@@ -198,25 +195,30 @@ def merge(profiles: Iterable[bytes], comments: Sequence[str] = (), limits: Limit
     return merger.result(comments)
 
 
-def _labels(sample: profile_pb2.Sample, text: list[bytes]) -> tuple[tuple[bytes, bytes, int, bytes], ...]:
-    """The labels of *sample* in an order of their own; one without text, number and unit says nothing."""
+def _list_labels(sample: profile_pb2.Sample, strings: list[bytes]) -> tuple[tuple[bytes, bytes, int, bytes], ...]:
+    """Return the labels of *sample* in canonical order, without those that have neither text, number nor unit."""
     labels = [
-        # As google/pprof reads it: a label with a text has no number.
-        (text[n.key], text[n.str], *((0, b"") if text[n.str] else (n.num, text[n.num_unit])))
+        # As in google/pprof, a label with a text has no number.
+        (strings[n.key], strings[n.str], *((0, b"") if strings[n.str] else (n.num, strings[n.num_unit])))
         for n in sample.label
-        if text[n.str] or n.num or text[n.num_unit]
+        if strings[n.str] or n.num or strings[n.num_unit]
     ]
-    # The order among the values of one key is part of a profile, the order of keys is not.
+    # The order of keys does not tell samples apart; the order among the values of one key does.
     return tuple(sorted(labels, key=lambda label: (label[0], not label[1])))
 
 
-def _named(types: Iterable[tuple[bytes, bytes]]) -> str:
+def _differ(what: str, known: Iterable[tuple[bytes, bytes]], types: Iterable[tuple[bytes, bytes]]) -> Invalid:
+    difference = f"{_format_types(known)} cannot be merged with {_format_types(types)}"
+    return Invalid(f"{what} types differ: {difference}", code="sample_types_differ")
+
+
+def _format_types(types: Iterable[tuple[bytes, bytes]]) -> str:
     return (
         "["
-        + ", ".join(f"{kind.decode(errors='replace')}/{unit.decode(errors='replace')}" for kind, unit in types)
+        + ", ".join(f"{name.decode(errors='replace')}/{unit.decode(errors='replace')}" for name, unit in types)
         + "]"
     )
 
 
-def _wrapped(value: int) -> int:
+def _wrap_int64(value: int) -> int:
     return (value + 2**63) % 2**64 - 2**63

@@ -1,8 +1,7 @@
-"""Profiles as other encoders would write them: the content as a model, the manner as a :class:`Style`.
+"""Profiles as other encoders write them: a model of the content, and a :class:`Style` for the encoding.
 
-Every profile here is valid. The protobuf is written by hand, because the point is to differ from what a protobuf
-library does: fields in any order, repeated numbers packed or not or both, ids from the whole range, strings twice,
-fields that nobody knows.
+Every profile is valid. The protobuf is encoded by hand, to differ from what a protobuf library does: fields in any
+order, repeated numbers packed or not or both, ids from the whole range, duplicate strings, unknown fields.
 """
 
 import random
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from profbucket.pprof import deflate
+from profbucket.pprof.wire import delimited_tag, encode_varint, scalar_tag
 
 T = TypeVar("T")
 
@@ -83,18 +83,18 @@ class Profile:
 
 @dataclass(frozen=True)
 class Style:
-    """How an encoder writes; *seed* decides whatever is left open."""
+    """The style of an encoder; *seed* makes all other choices."""
 
     packed: str = "as Go"  # or "always", "never", "half": the first half packed, the others one by one
     ids: str = "dense"  # or "sparse", "reversed", "huge"
     shuffled_fields: bool = False
     shuffled_messages: bool = False
     unknown_fields: bool = False
-    repeated_scalars: bool = False  # a field that is written twice: the last counts
+    repeated_scalars: bool = False  # fields are written twice: the last value counts
     strings_twice: bool = False
-    empty_twice: bool = False  # also the empty string: Go takes a label's second one for a text
-    zeros: bool = False  # fields written although they are zero
-    long_varints: bool = False  # numbers in more bytes than they need
+    empty_twice: bool = False  # also the empty string, which Go takes for a text if it is a label's second one
+    zeros: bool = False  # fields are written even if they are 0
+    long_varints: bool = False  # varints have more bytes than they need
     gzip: bool = True
     seed: int = 0
 
@@ -104,7 +104,7 @@ def function(name: str, filename: str = "main.go", start_line: int = 1) -> Funct
 
 
 def stack(*names: str) -> tuple[Location, ...]:
-    """Symbolized frames without addresses, leaf first."""
+    """Return a stack of functions with these *names*, leaf first, without addresses."""
     return tuple(Location(lines=(Line(function(name), 10),)) for name in names)
 
 
@@ -113,20 +113,9 @@ def profile(*samples: Sample, **changes: Any) -> Profile:
 
 
 def encode(content: Profile, style: Style = Style()) -> bytes:
-    """*content* as a pprof, in the manner of *style*."""
+    """Return *content* as a pprof in this *style*."""
     raw = _Encoder(content, style).encode()
     return deflate(raw) if style.gzip else raw
-
-
-def varint(number: int) -> bytes:
-    """*number*, which is taken modulo 2**64, as protobuf writes it."""
-    number %= 2**64
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 class _Encoder:
@@ -136,12 +125,12 @@ class _Encoder:
         locations = dict.fromkeys([x for s in content.samples for x in s.stack] + list(content.unused))
         functions = dict.fromkeys(n.function for x in locations for n in x.lines)
         mappings = dict.fromkeys(x.mapping for x in locations if x.mapping)
-        self.location_ids = self.numbered(locations)
-        self.function_ids = self.numbered(functions)
-        self.mapping_ids = self.numbered(mappings)
+        self.location_ids = self.assign_ids(locations)
+        self.function_ids = self.assign_ids(functions)
+        self.mapping_ids = self.assign_ids(mappings)
         self.table: list[bytes] = [b""]
 
-    def numbered(self, items: Iterable[T]) -> dict[T, int]:
+    def assign_ids(self, items: Iterable[T]) -> dict[T, int]:
         keys = list(items)
         ids = {
             "dense": range(1, len(keys) + 1),
@@ -159,7 +148,7 @@ class _Encoder:
         return len(self.table) - 1
 
     def number(self, value: int) -> bytes:
-        out = varint(value)
+        out = encode_varint(value)
         if self.style.long_varints and len(out) < 9 and self.random.random() < 0.3:
             out = out[:-1] + bytes([out[-1] | 128]) + b"\x80" * self.random.randrange(8 - len(out) + 1) + b"\0"
         return out
@@ -167,40 +156,40 @@ class _Encoder:
     def scalar(self, field_number: int, value: int) -> list[bytes]:
         if not value and not self.style.zeros:
             return []
-        out = bytes([field_number << 3]) + self.number(value)
+        out = bytes([scalar_tag(field_number)]) + self.number(value)
         if self.style.repeated_scalars and self.random.random() < 0.3:
-            # One piece, so that no shuffling puts the wrong one last.
-            out = bytes([field_number << 3]) + self.number(self.random.randrange(1, 1000)) + out
+            # One piece, so that shuffling cannot put the wrong value last.
+            out = bytes([scalar_tag(field_number)]) + self.number(self.random.randrange(1, 1000)) + out
         return [out]
 
     def once(self, field_number: int, value: int) -> list[bytes]:
-        return [bytes([field_number << 3]) + varint(value)] if value or self.style.zeros else []
+        return [bytes([scalar_tag(field_number)]) + encode_varint(value)] if value or self.style.zeros else []
 
     def bytes_field(self, field_number: int, value: bytes) -> list[bytes]:
-        # Protobuf's own reader takes no padded lengths.
-        return [bytes([field_number << 3 | 2]) + varint(len(value)) + value]
+        # Protobuf rejects padded lengths.
+        return [bytes([delimited_tag(field_number)]) + encode_varint(len(value)) + value]
 
     def numbers(self, field_number: int, values: Sequence[int]) -> list[bytes]:
-        """A repeated number. Its pieces may be apart, but not in another order: all of it is one piece."""
+        """Return a repeated number as one piece, because its order must be kept."""
         n = len(values)
         cut = {"always": n, "never": 0, "half": n // 2, "as Go": n if n > 2 else 0}[self.style.packed]
         pieces = []
         if cut:
             pieces += self.bytes_field(field_number, b"".join(map(self.number, values[:cut])))
-        pieces += [bytes([field_number << 3]) + self.number(value) for value in values[cut:]]
+        pieces += [bytes([scalar_tag(field_number)]) + self.number(value) for value in values[cut:]]
         return [b"".join(pieces)]
 
-    def message(self, pieces: list[bytes], free: int = 0) -> bytes:
-        """Fields to one message; *free* is a field number that the format does not use here."""
+    def message(self, pieces: list[bytes], unused: int = 0) -> bytes:
+        """Return a message of these fields; *unused* is a field number that the format does not use there."""
         if self.style.shuffled_fields:
             self.random.shuffle(pieces)
-        if self.style.unknown_fields and free and self.random.random() < 0.5:
+        if self.style.unknown_fields and unused and self.random.random() < 0.5:
             unknown = self.random.choice(
                 [
-                    varint(free << 3) + varint(self.random.getrandbits(60)),
-                    varint(free << 3 | 1) + self.random.randbytes(8),
-                    varint(free << 3 | 2) + b"\x05\x22\x80\x0a\x08\x12",
-                    varint(free << 3 | 5) + b"\x0a\x12\x22\x2a",
+                    encode_varint(unused << 3) + encode_varint(self.random.getrandbits(60)),
+                    encode_varint(unused << 3 | 1) + self.random.randbytes(8),
+                    encode_varint(unused << 3 | 2) + b"\x05\x22\x80\x0a\x08\x12",
+                    encode_varint(unused << 3 | 5) + b"\x0a\x12\x22\x2a",
                 ]
             )
             pieces.insert(self.random.randrange(len(pieces) + 1), unknown)
@@ -209,14 +198,14 @@ class _Encoder:
     def encode(self) -> bytes:
         content, style = self.content, self.style
         groups = [
-            self.each(1, [self.value_type(*t) for t in content.sample_types]),
-            self.each(2, [self.sample(s) for s in content.samples]),
-            self.each(3, [self.mapping(m, i) for m, i in self.mapping_ids.items()], shuffle=False),
-            self.each(4, [self.location(x, i) for x, i in self.location_ids.items()]),
-            self.each(5, [self.function(f, i) for f, i in self.function_ids.items()]),
+            self.repeated(1, [self.value_type(*t) for t in content.sample_types]),
+            self.repeated(2, [self.sample(s) for s in content.samples]),
+            self.repeated(3, [self.mapping(m, i) for m, i in self.mapping_ids.items()], shuffle=False),
+            self.repeated(4, [self.location(x, i) for x, i in self.location_ids.items()]),
+            self.repeated(5, [self.function(f, i) for f, i in self.function_ids.items()]),
             self.scalar(7, self.string(content.drop_frames)),
             self.scalar(8, self.string(content.keep_frames)),
-            self.once(9, content.time_nanos),  # Go takes a second time for a second profile
+            self.once(9, content.time_nanos),  # Go takes a repeated time for a second profile
             self.scalar(10, content.duration_nanos),
             self.bytes_field(11, self.value_type(*content.period_type)),
             self.scalar(12, content.period),
@@ -224,22 +213,22 @@ class _Encoder:
             self.scalar(14, self.string(content.default_sample_type)),
             self.scalar(15, self.string(content.doc_url)),
         ]
-        # Last, when all strings are known, but written anywhere.
+        # Last, when all strings are known; shuffling may move it.
         groups.append([piece for text in self.table for piece in self.bytes_field(6, text)])
         if style.shuffled_fields:
             self.random.shuffle(groups)
         pieces = [piece for group in groups for piece in group]
         if style.shuffled_messages:
-            pieces = _riffled(groups, self.random)
-        return self.message(pieces if not style.shuffled_fields else [b"".join(pieces)], free=19)
+            pieces = _riffle(groups, self.random)
+        return self.message(pieces if not style.shuffled_fields else [b"".join(pieces)], unused=19)
 
-    def each(self, field_number: int, messages: list[bytes], *, shuffle: bool = True) -> list[bytes]:
+    def repeated(self, field_number: int, messages: list[bytes], *, shuffle: bool = True) -> list[bytes]:
         if shuffle and self.style.shuffled_messages and field_number in (4, 5):
             self.random.shuffle(messages)
         return [piece for message in messages for piece in self.bytes_field(field_number, message)]
 
-    def value_type(self, kind: bytes, unit: bytes) -> bytes:
-        return self.message([*self.scalar(1, self.string(kind)), *self.scalar(2, self.string(unit))], 3)
+    def value_type(self, name: bytes, unit: bytes) -> bytes:
+        return self.message([*self.scalar(1, self.string(name)), *self.scalar(2, self.string(unit))], 3)
 
     def sample(self, sample: Sample) -> bytes:
         pieces = []
@@ -277,12 +266,12 @@ class _Encoder:
         return self.message([p for i, value in enumerate(numbers) for p in self.scalar(i + 1, value)], 6)
 
 
-def _riffled(groups: list[list[bytes]], choice: random.Random) -> list[bytes]:
-    """All pieces of all groups, mixed, those of one group in their order."""
+def _riffle(groups: list[list[bytes]], choice: random.Random) -> list[bytes]:
+    """Return the pieces of all *groups* mixed, those of each group in their order."""
     turns = [i for i, group in enumerate(groups) for _ in group]
     choice.shuffle(turns)
-    each = [iter(group) for group in groups]
-    return [next(each[i]) for i in turns]
+    iterators = [iter(group) for group in groups]
+    return [next(iterators[i]) for i in turns]
 
 
 _NAMES = [b"main", b"runtime.mallocgc", b"f", b"g", b"", b"\xff\xfe not utf-8", "größe".encode(), b"[kernel]"]
@@ -296,7 +285,7 @@ functions = st.builds(
 
 @st.composite
 def mappings(draw: Callable[..., Any]) -> Mapping:
-    """One of few binaries at any of several bases, so that bases differ and binaries meet."""
+    """Generate one of a few mappings at one of a few load addresses, so that equal mappings occur."""
     file, build_id, size, offset = draw(
         st.sampled_from(
             [
@@ -339,7 +328,7 @@ labels = st.builds(Label, texts, text=st.sampled_from([b"a", b"b", b"\xff"])) | 
     Label, texts, number=st.integers(1, 9) | _INT64, unit=st.sampled_from([b"", b"bytes", b"ms"])
 )
 values = st.integers(-3, 1000) | st.integers(-(2**50), 2**50)
-gos_styles = st.builds(
+go_styles = st.builds(
     Style,
     packed=st.sampled_from(["as Go", "always", "never", "half"]),
     ids=st.sampled_from(["dense", "sparse", "reversed", "huge"]),
@@ -353,26 +342,30 @@ gos_styles = st.builds(
     gzip=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-styles = st.builds(replace, gos_styles, empty_twice=st.booleans())
+styles = st.builds(replace, go_styles, empty_twice=st.booleans())
 
 
 @st.composite
 def profile_sets(draw: Callable[..., Any], *, columns: bool = True, headers: bool = True) -> list[Profile]:
-    """Up to six profiles that can be merged and share much of their content.
+    """Generate up to six profiles that can be merged and share much of their content.
 
-    Without *columns* and *headers* they have nothing in which Go's merge differs from ours on purpose.
+    Without *columns* and *headers* they have nothing in which this merge differs from Go's on purpose.
     """
     width = draw(st.integers(1, 4))
     types = tuple((b"t%d" % i, draw(st.sampled_from([b"count", b"bytes", b"\xfe"]))) for i in range(width))
-    known = draw(st.lists(mappings(), max_size=4, unique_by=lambda m: (m.start, m.file, m.build_id, m.offset)))
-    places = draw(st.lists(locations(columns, known), min_size=1, max_size=8))
-    stacks = draw(st.lists(st.lists(st.sampled_from(places), max_size=6).map(tuple), min_size=1, max_size=6))
-    tags = draw(st.lists(st.lists(labels, max_size=3).map(tuple), min_size=1, max_size=3))
+    known_mappings = draw(
+        st.lists(mappings(), max_size=4, unique_by=lambda m: (m.start, m.file, m.build_id, m.offset))
+    )
+    known_locations = draw(st.lists(locations(columns, known_mappings), min_size=1, max_size=8))
+    stacks = draw(
+        st.lists(st.lists(st.sampled_from(known_locations), max_size=6).map(tuple), min_size=1, max_size=6)
+    )
+    label_sets = draw(st.lists(st.lists(labels, max_size=3).map(tuple), min_size=1, max_size=3))
     samples = st.builds(
         Sample,
         st.sampled_from(stacks),
         st.tuples(*[values] * width) | st.just((0,) * width),
-        st.sampled_from(tags),
+        st.sampled_from(label_sets),
     )
     header = {
         "period": st.integers(0, 2**40),
@@ -382,13 +375,13 @@ def profile_sets(draw: Callable[..., Any], *, columns: bool = True, headers: boo
     }
     if headers:
         header |= dict.fromkeys(("drop_frames", "keep_frames", "default_sample_type", "doc_url"), texts)
-    one = st.builds(
+    profiles = st.builds(
         Profile,
         st.lists(samples, max_size=8).map(tuple),
         sample_types=st.just(types),
         period_type=st.just((b"cpu", b"ns")),
-        unused=st.lists(st.sampled_from(places), max_size=2).map(tuple),
+        unused=st.lists(st.sampled_from(known_locations), max_size=2).map(tuple),
         **header,
     )
-    found: list[Profile] = draw(st.lists(one, min_size=1, max_size=6))
-    return found
+    drawn: list[Profile] = draw(st.lists(profiles, min_size=1, max_size=6))
+    return drawn

@@ -143,7 +143,7 @@ class VarintReader:
 
     @cached_property
     def _word_ranks(self) -> Ints:
-        """How many varints end before each word of ``_ends``, and last how many there are."""
+        """The number of varints that end before each word of ``_ends``, and last the number of all."""
         ranks = np.zeros(len(self._ends) + 1, np.int64)
         np.cumsum(np.bitwise_count(self._ends), out=ranks[1:])
         return ranks

@@ -26,7 +26,7 @@ from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
-from tests.support.canonical import canonical
+from tests.support.canonical import canonicalize
 from tests.support.go_tool import GoPprof
 from tests.support.storage.compaction_suite import MIDNIGHT, QUERIES, compact, post_profiles
 from tests.support.storage.examples import NOW, make_meta
@@ -51,7 +51,7 @@ def test_go_tool_pprof_opens_a_block_as_the_merge_of_its_members(
     (tmp_path / "a.block").write_bytes(data)
     go_pprof("-proto", f"-output={tmp_path / 'out'}", str(tmp_path / "a.block")).check()
     merged = Querier(storage).merge(QUERIES[0]).data
-    assert canonical((tmp_path / "out").read_bytes()).samples == canonical(merged).samples
+    assert canonicalize((tmp_path / "out").read_bytes()).samples == canonicalize(merged).samples
 
 
 @st.composite

@@ -14,7 +14,7 @@ from profbucket.limits import Limits
 from profbucket.pprof import decode
 from profbucket.pprof.report.flamegraph import OTHER, ROOT, build_flamegraph
 from profbucket.pprof.report.top import _collect_stacks, build_top_report, find_sample_type
-from tests.pprof.report.test_top import CRAFTED, of
+from tests.pprof.report.test_top import CRAFTED, has_distinct_names, of
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile_sets, stack
 
@@ -76,13 +76,7 @@ def list_reported(data: bytes, sample_type: str = "") -> dict[str, tuple[int, in
     return {row.name: (row.flat, row.cum) for row in build_top_report(decode(data), sample_type, fraction=0).rows}
 
 
-def has_distinct_names(profile: Profile) -> bool:
-    """Return whether all functions have different names: these tests use names as keys."""
-    message = decode(encode(profile)).message
-    nodes = _collect_stacks(message, find_sample_type(message, ""))[0]
-    return len({node.name.decode(errors="replace") for node in nodes}) == len(nodes)
-
-
+# These tests use names as keys.
 single_profiles = profile_sets().map(lambda profiles: profiles[0]).filter(has_distinct_names)
 
 

@@ -28,7 +28,7 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Bucket, ObjectRange, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
-from tests.support.canonical import Canonical, canonical
+from tests.support.canonical import Canonical, canonicalize
 from tests.support.profiles import Sample, encode, profile, stack
 
 CPU = ProfileType.CPU
@@ -102,7 +102,7 @@ def copy_uncompacted(storage: Storage) -> UncompactedStorage:
 def merge_canonically(storage: Storage, query: Query) -> Canonical | str:
     """Return a merge in canonical form, with its comments sorted; or its error."""
     try:
-        profile = canonical(Querier(storage).merge(query).data)
+        profile = canonicalize(Querier(storage).merge(query).data)
     except NotFound as error:
         return str(error)
     return replace(profile, header=replace(profile.header, comments=tuple(sorted(profile.header.comments))))
@@ -223,13 +223,13 @@ class CompactionSuite:
             storage.bucket.delete(ProfileId.parse(meta.id).object_key)
         assert_same_answers(storage, uncompacted)
         profile_id = ProfileId.parse(metas[7].id)
-        restored = canonical(Querier(storage).read(profile_id))
-        posted = canonical(uncompacted.read(profile_id))
+        restored = canonicalize(Querier(storage).read(profile_id))
+        posted = canonicalize(uncompacted.read(profile_id))
         assert restored.samples == posted.samples
         assert replace(restored.header, comments=()) == posted.header
         ids = [ProfileId.parse(metas[i].id) for i in (3, 9)]
         restored_merge, posted_merge = (
-            canonical(Querier(queried).merge_ids(ids).data) for queried in (storage, uncompacted)
+            canonicalize(Querier(queried).merge_ids(ids).data) for queried in (storage, uncompacted)
         )
         assert restored_merge == posted_merge
 
@@ -248,7 +248,7 @@ class CompactionSuite:
             assert response.status_code == (200 if url is None else 302)
             data = response.data if url is None else urllib3.request("GET", url).data
             expected = Querier(uncompacted).merge_ids([ProfileId.parse(metas[i].id) for i in rows])
-            assert canonical(data).samples == canonical(expected.data).samples
+            assert canonicalize(data).samples == canonicalize(expected.data).samples
 
     def test_profiles_with_different_sample_types_go_into_different_blocks(self, storage: Storage) -> None:
         post_profiles(storage, range(10))
@@ -353,7 +353,7 @@ class CompactionSuite:
         data = Querier(Storage(InterferingBucket(storage.bucket, interfere, number), storage.index)).read(
             profile_id
         )
-        assert canonical(data).samples == canonical(uncompacted.read(profile_id)).samples
+        assert canonicalize(data).samples == canonicalize(uncompacted.read(profile_id)).samples
         assert count_actions(interfered[0]) == {Action.MERGED: 1}
 
     def test_a_replaced_block_is_deleted_after_the_grace_period(self, storage: Storage) -> None:
