@@ -177,8 +177,8 @@ class Storm:
     def kill(self) -> None:
         """Wait for a moment and kill one of the processes."""
         self._posts.release(_POSTS_PER_KILL)
-        pause = self._random.choice((0.02, 0.1, 0.3, 0.6)) * self._random.random() * 2
-        time.sleep(pause if self.url.startswith("file:") else 3 * pause)
+        pauses = (0.02, 0.1, 0.3, 0.6) if self.url.startswith("file:") else (0.1, 0.5, 2.0, 5.0)
+        time.sleep(self._random.choice(pauses) * self._random.random() * 2)
         while True:
             roll = self._random.random()
             if roll < 0.2:
