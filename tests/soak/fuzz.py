@@ -16,6 +16,7 @@ import json
 import re
 import secrets
 import shutil
+import signal
 import sqlite3
 import sys
 import threading
@@ -680,6 +681,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep-going", action="store_true", help="go on after a failure, and list all")
     parser.add_argument("--out", type=Path, default=Path(gettempdir()) / "profbucket-fuzz-findings")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the processes
     found = fuzz(options.seconds, options.seed, options.out, only=options.round, keep_going=options.keep_going)
     return 1 if found else 0
 

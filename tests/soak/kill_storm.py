@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -453,6 +454,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", default=secrets.token_hex(4))
     parser.add_argument("--without-reindex", action="store_true", help="run only fsck during compactions")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the processes
     return run(options.kills, options.storage, options.seed, with_reindex=not options.without_reindex)
 
 
