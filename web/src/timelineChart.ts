@@ -71,7 +71,7 @@ export class TimelineChart {
   bandOf(range: TimeRange): { x: number; width: number } | null {
     const from = (parseTime(range.from) - this.start) / this.step;
     const to = (parseTime(range.to) + 1 - this.start) / this.step; // through the end of its last second
-    if (Number.isNaN(from) || Number.isNaN(to) || to < 0 || from > this.steps) return null;
+    if (Number.isNaN(from) || Number.isNaN(to) || to <= 0 || from >= this.steps) return null;
     const x = Math.max(LEFT, this.x(from));
     return { x, width: Math.max(1, Math.min(this.right, this.x(to)) - x) };
   }

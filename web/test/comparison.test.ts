@@ -26,6 +26,11 @@ describe("a comparison", () => {
     assert.equal(changes.diff, true);
   });
 
+  test("is of the only two versions", () => {
+    const changes = startComparison(DEFAULT_STATE, detailsOf({ version: ["1", "2"] }));
+    assert.deepEqual([changes.labels, changes.baseLabels], [[is("version", "2")], [is("version", "1")]]);
+  });
+
   test("keeps the grouping, and the versions go first", () => {
     const changes = startComparison({ ...DEFAULT_STATE, groupBy: "region" }, VERSIONS);
     assert.equal(changes.groupBy, "region");

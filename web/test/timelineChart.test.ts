@@ -55,8 +55,10 @@ describe("a band", () => {
   });
   test("is at least a pixel wide", () => assert.deepEqual(band("12:02:00", "12:02:00"), { x: 164, width: 1 }));
   test("is null out of sight", () => {
-    assert.equal(band("11:00:00", "11:59:58"), null);
-    assert.equal(band("12:10:01", "12:20:00"), null);
+    assert.equal(band("11:00:00", "11:59:59"), null);
+    assert.deepEqual(band("11:00:00", "12:00:00"), { x: 64, width: 1 });
+    assert.deepEqual(band("12:09:59", "12:20:00"), { x: chart.x(10 - 1 / 60), width: 1 });
+    assert.equal(band("12:10:00", "12:20:00"), null);
   });
   test("is null for a relative time", () => {
     assert.equal(chart.bandOf({ from: "now-5m", to: "2026-11-23T12:04:59" }), null);
@@ -71,6 +73,8 @@ test("ticks are round times within the range", () => {
     seconds.map((tick) => (tick - chart.start) / 60),
     [0, 2, 4, 6, 8],
   );
+  const narrow = new TimelineChart(seriesOf(VALUES), [], 64 + 360 + 8, 124);
+  assert.equal(narrow.ticks().step, 300);
   const later = new TimelineChart({ ...seriesOf(VALUES), start: "2026-11-23T12:01:30" }, [], 572, 124);
   assert.deepEqual(
     later.ticks().seconds.map((tick) => tick - later.start),
@@ -81,6 +85,9 @@ test("ticks are round times within the range", () => {
 describe("a path", () => {
   test("is a line for each run, down to zero on both sides, and a dash for a single step", () => {
     assert.equal(chart.pathOf(VALUES), "M139.0 106.0L189.0 56.0L239.0 6.0L289.0 106.0M372.3 81.0h33.3");
+  });
+  test("includes values below one", () => {
+    assert.equal(chart.pathOf([0, 0.8, 0.8]), "M89.0 106.0L139.0 96.0L189.0 96.0");
   });
   test("ends at the edges", () => {
     assert.equal(chartOf([8, 8, 8]).pathOf([8, 8, 8]).split("L").length, 3);
