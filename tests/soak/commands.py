@@ -63,6 +63,8 @@ class Commands:
         assert self._process.stdin
         assert not self._pid, f"{self._arguments} is still running"
         self._arguments, self._begin = arguments, time.monotonic()
+        for name in _OUTPUTS:  # a command may be killed before it opens them
+            (self._directory / name).write_bytes(b"")
         self._process.stdin.write(json.dumps([str(self._directory), arguments]).encode() + b"\n")
         self._process.stdin.flush()
         self._pid = int(self._line(None) or 0)
