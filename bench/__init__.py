@@ -1,1 +1,1 @@
-"""Measurements, side by side with their peers: ``make bench``."""
+"""Benchmarks, compared with peers: ``make bench``."""

@@ -1,4 +1,4 @@
-"""Run all benches, or those that are named, and print the table; with ``--write`` into bench/RESULTS.md."""
+"""Run all benchmarks, or those named, and print a table; with ``--write`` also write it to bench/RESULTS.md."""
 
 import compileall
 import datetime
@@ -9,12 +9,12 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.rows import BENCHES, ROUNDS, Row
+from bench.measure import BENCHES, ROUNDS, Row
 
-# A further module of rows is named here.
+# Modules that register benchmarks.
 _MODULES = (
-    "bench.merging",
-    "bench.starting",
+    "bench.merges",
+    "bench.imports",
     "bench.storage",
     "bench.http",
     "bench.week",
@@ -25,7 +25,7 @@ _RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
 def main() -> None:
-    # As it is deployed and installed, even where the environment keeps Python from writing bytecode.
+    # Deployed code has bytecode; the environment may keep Python from writing it.
     for package in ("profbucket", "storage_local", "functions"):
         compileall.compile_dir(_RESULTS.parents[1] / package, quiet=1)
     for module in _MODULES:
@@ -33,40 +33,42 @@ def main() -> None:
     arguments = sys.argv[1:]
     names = [name for name in arguments if not name.startswith("-")] or list(BENCHES)
     if unknown := set(names) - set(BENCHES):
-        sys.exit(f"no such bench: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}")
-    lines = [*_head(names)]
+        sys.exit(f"unknown benchmark {', '.join(sorted(unknown))}; known benchmarks: {', '.join(BENCHES)}")
+    lines = _format_head(names)
     for line in lines:
         print(line)
     for name in names:
-        lines.extend(map(_shown, BENCHES[name]()))
+        lines.extend(map(_print_row, BENCHES[name]()))
     if "--write" in arguments:
         _RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _shown(row: Row) -> str:
-    print(row.line(), flush=True)
-    return row.line()
+def _print_row(row: Row) -> str:
+    line = row.format()
+    print(line, flush=True)
+    return line
 
 
-def _head(names: list[str]) -> list[str]:
+def _format_head(names: list[str]) -> list[str]:
     now = datetime.datetime.now(datetime.UTC)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return [
         "# Measurements",
         "",
         f"`make bench ARGS='{' '.join(names)} --write'`, {now:%Y-%m-%d %H:%M} UTC, load before {load}. "
-        f"Medians of {ROUNDS} rounds in which ours and the peer took turns; a ratio above 1: ours is faster.",
+        f"Medians of {ROUNDS} rounds that alternate between profbucket and its peer; a ratio above 1 means that "
+        f"profbucket is faster.",
         "",
-        f"{_processor()}, {os.cpu_count()} processors; {platform.system()} {platform.release()}; "
+        f"{_processor_name()}, {os.cpu_count()} processors; {platform.system()} {platform.release()}; "
         f"Python {platform.python_version()}, numpy {version('numpy')}, "
         f"protobuf {version('protobuf')}.",
         "",
-        "| what | ours | peer | ratio | how |",
+        "| what | profbucket | peer | ratio | how |",
         "|---|---|---|---|---|",
     ]
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""What the agent costs: a Flask application under gunicorn and load, with it and without."""
+"""The cost of the agent: a Flask application under gunicorn and load, with the agent and without."""
 
 import os
 import statistics
@@ -11,58 +11,59 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.profiles import OUT
-from bench.rows import Measure, Row, bench
+from bench.measure import Measure, Row, bench
+from bench.profiles import OUTPUT
 from tests.support.serving import SCRIPTS, free_port, served
 
 ROUNDS = 7
-EVERY = 60.0  # seconds: the agent's own
+ROUND_SECONDS = 60.0  # the agent's period
+WARM_UP_SECONDS = 3.0
 _HERE = Path(__file__).parent
 
 
 @bench("agent")
 def agent() -> Iterator[Row]:
-    """Two servers, one under the agent, under the same load at the same time, for some of the agent's periods.
+    """Put two servers, one with the agent, under the same load at the same time, for some of the agent's periods.
 
-    Not in turns, because a turn is a minute: what else is done on the machine has to hit both.
+    They do not alternate: a round takes a minute, and other load on the machine must affect both.
     """
-    OUT.mkdir(exist_ok=True)
+    OUTPUT.mkdir(exist_ok=True)
     with (
-        served(f"file://{OUT / 'agent'}", OUT / "collector.log", PROFBUCKET_ANONYMOUS="1") as collector,
-        _serving(None) as without,
-        _serving(collector) as under,
+        served(f"file://{OUTPUT / 'agent'}", OUTPUT / "collector.log", PROFBUCKET_ANONYMOUS="1") as collector,
+        _serve(None) as without,
+        _serve(collector) as under,
     ):
-        _load([without, under], 3.0)
-        turns = [_load([under, without], EVERY) for _ in range(ROUNDS)]
+        _load([without, under], WARM_UP_SECONDS)
+        rounds = [_load([under, without], ROUND_SECONDS) for _ in range(ROUNDS)]
         memory = under.memory(), without.memory()
-    ours, theirs = ([pair[i] for pair in turns] for i in (0, 1))
-    rates = sorted(a.rate / b.rate for a, b in turns)
+    with_agent, without_agent = ([pair[i] for pair in rounds] for i in (0, 1))
+    rates = sorted(a.rate / b.rate for a, b in rounds)
     yield Row(
         "requests to Flask, with the agent",
-        Measure(statistics.median(one.seconds for one in ours), memory[0]),
-        Measure(statistics.median(one.seconds for one in theirs), memory[1]),
-        f"time of one, CPU-bound, gunicorn with a worker under load, {ROUNDS} minutes; peer: without, at the same "
-        f"time; throughput with it by that without: {_each(rates)}",
+        Measure(statistics.median(load.seconds for load in with_agent), memory[0]),
+        Measure(statistics.median(load.seconds for load in without_agent), memory[1]),
+        f"time of a CPU-bound request to one gunicorn worker, {ROUNDS} minutes; peer: without the agent, at the "
+        f"same time; ratios of throughput with the agent to without: {_format_ratios(rates)}",
     )
-    ratios = sorted(b.cpu / a.cpu for a, b in turns)
+    ratios = sorted(b.cpu_seconds / a.cpu_seconds for a, b in rounds)
     yield Row(
-        "- of it CPU time of the worker",
-        Measure(statistics.median(one.cpu for one in ours)),
-        Measure(statistics.median(one.cpu for one in theirs)),
-        f"the same minutes; what others do on the machine counts less; by minute: {_each(ratios)}",
+        "- CPU time of the worker",
+        Measure(statistics.median(load.cpu_seconds for load in with_agent)),
+        Measure(statistics.median(load.cpu_seconds for load in without_agent)),
+        f"the same minutes, less affected by other load; by minute: {_format_ratios(ratios)}",
     )
 
 
-def _each(ratios: list[float]) -> str:
-    return f"{', '.join(f'{one:.3f}' for one in ratios)}, median {statistics.median(ratios):.3f}"
+def _format_ratios(ratios: list[float]) -> str:
+    return f"{', '.join(f'{ratio:.3f}' for ratio in ratios)}, median {statistics.median(ratios):.3f}"
 
 
-class _Turn(NamedTuple):
-    """Seconds that a request took, and of CPU time, and how many there were in a second."""
+class _Load(NamedTuple):
+    """The result of a round of load on one server."""
 
-    seconds: float
-    cpu: float
-    rate: float
+    seconds: float  # of a request
+    cpu_seconds: float  # of a request
+    rate: float  # requests a second
 
 
 class _Server:
@@ -71,52 +72,52 @@ class _Server:
         self._process = process
 
     def memory(self) -> float:
-        """MB that the worker holds, of what is shared its part."""
-        [worker] = self._children()
+        """Return the proportional set size of the worker, in MB."""
+        [worker] = self._child_ids()
         lines = Path(f"/proc/{worker}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
-    def _children(self) -> list[int]:
+    def _child_ids(self) -> list[int]:
         text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text(encoding="utf-8")
-        return [int(one) for one in text.split()]
+        return list(map(int, text.split()))
 
-    def cpu(self) -> float:
-        """CPU seconds that the worker has spent."""
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of the worker."""
         ticks = 0
-        for process in self._children():
+        for process in self._child_ids():
             fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def _serving(collector: str | None) -> Iterator[_Server]:
+def _serve(collector: str | None) -> Iterator[_Server]:
     port = free_port()
     command = [str(SCRIPTS / "gunicorn"), "--workers=1", f"--bind=127.0.0.1:{port}", "bench.flask_app:app"]
     if collector:
         command = [str(SCRIPTS / "profbucket"), "run", "--url", collector, "--service", "bench", "--", *command]
-    with (OUT / "gunicorn.log").open("wb") as log:
+    with (OUTPUT / "gunicorn.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=_HERE.parent, stdout=log, stderr=log)
         try:
-            _wait(port)
+            _wait_until_ready(port)
             yield _Server(port, process)
         finally:
             process.terminate()
             process.wait(60)
 
 
-def _wait(port: int) -> None:
+def _wait_until_ready(port: int) -> None:
     for _ in range(300):
         try:
-            _ask(port)
+            _request(port)
         except OSError:
             time.sleep(0.1)
         else:
             return
-    raise RuntimeError(f"the application does not answer: {OUT / 'gunicorn.log'} says why")
+    raise RuntimeError(f"the application does not answer; see {OUTPUT / 'gunicorn.log'}")
 
 
-def _ask(port: int) -> None:
+def _request(port: int) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("GET", "/")
@@ -125,15 +126,15 @@ def _ask(port: int) -> None:
         connection.close()
 
 
-def _load(servers: Sequence[_Server], seconds: float) -> list[_Turn]:
-    """Keep all *servers* busy, with two clients each; what their requests took."""
+def _load(servers: Sequence[_Server], seconds: float) -> list[_Load]:
+    """Keep all *servers* busy with two clients each, and return the result for each server."""
     begin = time.monotonic()
-    before = [one.cpu() for one in servers]
+    before = [server.cpu_seconds() for server in servers]
     counts = [0] * len(servers)
 
     def client(number: int) -> None:
         while time.monotonic() < begin + seconds:
-            _ask(servers[number].port)
+            _request(servers[number].port)
             counts[number] += 1
 
     threads = [threading.Thread(target=client, args=(n,)) for n in range(len(servers)) for _ in range(2)]
@@ -141,6 +142,6 @@ def _load(servers: Sequence[_Server], seconds: float) -> list[_Turn]:
         thread.start()
     for thread in threads:
         thread.join()
-    passed = time.monotonic() - begin
-    spent = [one.cpu() - cpu for one, cpu in zip(servers, before, strict=True)]
-    return [_Turn(passed / n, cpu / n, n / passed) for n, cpu in zip(counts, spent, strict=True)]
+    elapsed = time.monotonic() - begin
+    spent = [server.cpu_seconds() - seconds for server, seconds in zip(servers, before, strict=True)]
+    return [_Load(elapsed / n, cpu / n, n / elapsed) for n, cpu in zip(counts, spent, strict=True)]

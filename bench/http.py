@@ -1,4 +1,4 @@
-"""Merges over HTTP, from the deployed storage with 20 ms added to each of its answers."""
+"""Merges over HTTP, from emulators of Cloud Storage and Firestore that answer 20 ms late."""
 
 import asyncio
 import re
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import urllib3
 
-from bench.profiles import OUT, corpus
-from bench.rows import Measure, Row, bench, in_turns
-from bench.storage import _emulators
+from bench.measure import Measure, Row, alternate, bench
+from bench.profiles import OUTPUT, list_corpus
+from bench.storage import run_emulators
 from profbucket.ingest.collector import Collector
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
@@ -24,14 +24,14 @@ from tests.support.serving import served
 from tests.support.storage.examples import NOW
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
-DELAY = 0.02  # seconds
+DELAY_SECONDS = 0.02
 
 
 @bench("http")
 def http() -> Iterator[Row]:
-    """100, 500 and 2,000 objects of the corpus."""
-    contents = [data for data in map(_read, corpus()) if decode(data).message.sample]
-    with _emulators() as (gcs, firestore):
+    """Merge 100, 500 and 2,000 objects of the corpus."""
+    contents = [data for data in map(_read, list_corpus()) if decode(data).message.sample]
+    with run_emulators() as (gcs, firestore):
         bucket, project = new_gcs_bucket(gcs), new_name()
         url = f"gs://{bucket}?project={project}"
         collector = Collector(open_storage(url))
@@ -48,27 +48,29 @@ def http() -> Iterator[Row]:
                 list(threads.map(post, range(count)))
         with (
             slow_gcs(gcs) as slow_bucket,
-            firestore_proxy(firestore, TrafficCounter(), Faults(late=1.0, delay=DELAY)) as slow_index,
+            firestore_proxy(firestore, TrafficCounter(), Faults(late=1.0, delay=DELAY_SECONDS)) as slow_index,
             served(
                 url,
-                OUT / "collector.log",
+                OUTPUT / "collector.log",
                 PROFBUCKET_ANONYMOUS="1",
                 STORAGE_EMULATOR_HOST=slow_bucket,
                 FIRESTORE_EMULATOR_HOST=slow_index,
             ) as served_at,
         ):
             for count in (100, 500, 2000):
-                question = f"{served_at}/api/0/profiles/merge?service=of-{count}&type=cpu&from=0"
+                merge_url = f"{served_at}/api/0/profiles/merge?service=of-{count}&type=cpu&from=0"
 
-                def ask(question: str = question) -> Measure:
+                def request_merge(url: str = merge_url) -> Measure:
                     begin = time.perf_counter()
-                    answer = urllib3.request("GET", question, timeout=120, retries=False)
+                    answer = urllib3.request("GET", url, timeout=120, retries=False)
                     assert answer.status == 200, answer.data
                     return Measure(time.perf_counter() - begin)
 
-                [ours] = in_turns(ask)
-                note = f"Firestore and Cloud Storage emulators, {DELAY * 1000:.0f} ms added to each request"
-                yield Row(f"merge of {count} objects over HTTP", ours, note=note)
+                [measure] = alternate(request_merge)
+                note = (
+                    f"Firestore and Cloud Storage emulators, {DELAY_SECONDS * 1000:.0f} ms added to each request"
+                )
+                yield Row(f"merge of {count} objects over HTTP", measure, note=note)
 
 
 def _read(file: str | Path) -> bytes:
@@ -76,33 +78,34 @@ def _read(file: str | Path) -> bytes:
 
 
 @contextmanager
-def slow_gcs(target: str, delay: float = DELAY) -> Iterator[str]:
-    """A Cloud Storage that answers downloads *delay* seconds late, with what the emulator at *target* holds.
+def slow_gcs(target: str, delay: float = DELAY_SECONDS) -> Iterator[str]:
+    """Serve the downloads of the emulator at *target*, *delay* seconds late, and yield the URL.
 
-    What was asked for once is remembered, so that the emulator takes no part of the processor from those measured.
+    Responses are cached, so that the emulator does not compete for the processor with what is measured.
     """
     loop = asyncio.new_event_loop()
-    known: dict[tuple[str, str], bytes] = {}  # by path and range
+    cache: dict[tuple[str, str], bytes] = {}  # by path and range
     pool = urllib3.PoolManager(maxsize=64)
 
-    def answer(path: str, part: str) -> bytes:
-        headers = {"Accept-Encoding": "identity"} | ({"Range": part} if part else {})
+    def fetch(path: str, byte_range: str) -> bytes:
+        headers = {"Accept-Encoding": "identity"} | ({"Range": byte_range} if byte_range else {})
         response = pool.request("GET", f"{target}{path}", headers=headers)
         hashes = response.headers.get("x-goog-hash", "")
         head = f"HTTP/1.1 {response.status} OK\r\nContent-Length: {len(response.data)}\r\n"
         head += f"X-Goog-Hash: {hashes}\r\n\r\n" if hashes else "\r\n"
-        known[path, part] = head.encode() + response.data
-        return known[path, part]
+        cache[path, byte_range] = head.encode() + response.data
+        return cache[path, byte_range]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 path = head.split(b" ", 2)[1].decode()
-                ranged = re.search(rb"(?i)\r\nrange: *([^\r]*)", head)
-                part = ranged[1].decode() if ranged else ""
-                late = asyncio.sleep(delay)
-                data = known.get((path, part)) or await asyncio.to_thread(answer, path, part)
-                await late
+                match = re.search(rb"(?i)\r\nrange: *([^\r]*)", head)
+                byte_range = match[1].decode() if match else ""
+                data = cache.get((path, byte_range))
+                if data is None:
+                    data = await asyncio.to_thread(fetch, path, byte_range)
+                await asyncio.sleep(delay)
                 writer.write(data)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -112,7 +115,7 @@ def slow_gcs(target: str, delay: float = DELAY) -> Iterator[str]:
     async def listen() -> asyncio.Server:
         return await asyncio.start_server(serve, "127.0.0.1", 0, backlog=256)
 
-    async def end() -> None:
+    async def stop() -> None:
         server.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
@@ -125,7 +128,7 @@ def slow_gcs(target: str, delay: float = DELAY) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        asyncio.run_coroutine_threadsafe(end(), loop).result()
+        asyncio.run_coroutine_threadsafe(stop(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -1,7 +1,7 @@
-"""The deployed storage, on emulators: what a write costs, what a find reads, how fast the index is rebuilt.
+"""Cloud storage on emulators: the cost of a write, what a find reads, how fast the index is rebuilt.
 
-Emulators share our processor, and Firestore's scans a collection for each query: rows about it count requests and
-documents, or our own CPU time; only those about the local storage tell a latency.
+Emulators share the processor, and Firestore's scans a collection for each query. Rows about it therefore count
+requests and documents, or the collector's CPU time; only rows about the local storage show latencies.
 """
 
 import cProfile
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import urllib3
 
-from bench.profiles import OUT, corpus
-from bench.rows import Measure, Row, bench
+from bench.measure import Measure, Row, bench
+from bench.profiles import OUTPUT, list_corpus
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.repair import reindex
 from profbucket.model.labels import Labels, parse_matchers
@@ -41,15 +41,18 @@ _POSTS = 1000
 _CLIENTS = 8
 _FAULTY_POSTS = 5000
 _OBJECTS = 10_000
-_SIX = Query("service-2", ProfileType.CPU, NOW, NOW + 5 * MINUTE, parse_matchers("version=0.0.1,pod=pod-3"))
+_QUERY_OF_SIX = Query(
+    "service-2", ProfileType.CPU, NOW, NOW + 5 * MINUTE, parse_matchers("version=0.0.1,pod=pod-3")
+)
 
 
 @contextmanager
-def _emulators() -> Iterator[tuple[str, str]]:
-    OUT.mkdir(exist_ok=True)
+def run_emulators() -> Iterator[tuple[str, str]]:
+    """Run emulators of Cloud Storage and Firestore, set the environment to use them, and yield their addresses."""
+    OUTPUT.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        gcs = stack.enter_context(gcs_emulator(OUT / "gcs.log"))
-        firestore = stack.enter_context(firestore_emulator(OUT / "firestore.log"))
+        gcs = stack.enter_context(gcs_emulator(OUTPUT / "gcs.log"))
+        firestore = stack.enter_context(firestore_emulator(OUTPUT / "firestore.log"))
         before = dict(os.environ)
         os.environ |= {"STORAGE_EMULATOR_HOST": gcs, "FIRESTORE_EMULATOR_HOST": firestore}
         try:
@@ -59,9 +62,9 @@ def _emulators() -> Iterator[tuple[str, str]]:
             os.environ.update(before)
 
 
-def _profiles(count: int) -> list[bytes]:
-    """CPU profiles of about 25 KB, each of its own time."""
-    file = min(corpus(), key=lambda file: abs(Path(file).stat().st_size - 25_000))
+def _make_profiles(count: int) -> list[bytes]:
+    """Return CPU profiles of about 25 KB with different times."""
+    file = min(list_corpus(), key=lambda file: abs(Path(file).stat().st_size - 25_000))
     message = decode(Path(file).read_bytes()).message
     profiles = []
     for number in range(count):
@@ -72,16 +75,16 @@ def _profiles(count: int) -> list[bytes]:
 
 @bench("write")
 def write() -> Iterator[Row]:
-    """One instance at 8 clients, over HTTP, and the same without HTTP under a profiler."""
-    profiles = _profiles(_POSTS)
+    """Post to one instance with 8 clients over HTTP, and profile the same without HTTP."""
+    profiles = _make_profiles(_POSTS)
     size = len(profiles[0])
-    with _emulators() as (gcs, _), tempfile.TemporaryDirectory() as directory:
-        for kind, url in (
+    with run_emulators() as (gcs, _), tempfile.TemporaryDirectory() as directory:
+        for scheme, url in (
             ("gs", f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"),
             ("file", f"file://{directory}/profiles"),
             ("memory", "memory:"),
         ):
-            log = OUT / "collector.log"
+            log = OUTPUT / "collector.log"
             with served(url, log, PROFBUCKET_ANONYMOUS="1", THREADS=str(_CLIENTS)) as collector:
                 pool = urllib3.PoolManager(maxsize=_CLIENTS, retries=False, timeout=60)
                 target = f"{collector}/api/0/profiles?service=api&type=cpu&labels=version%3D1"
@@ -92,22 +95,22 @@ def write() -> Iterator[Row]:
                     return time.perf_counter() - begin
 
                 post(profiles[0])
-                before, begin = _cpu(collector), time.perf_counter()
+                before, begin = _measure_cpu_seconds(collector), time.perf_counter()
                 with ThreadPoolExecutor(_CLIENTS) as threads:
                     times = list(threads.map(post, profiles))
-                seconds, cpu = time.perf_counter() - begin, _cpu(collector) - before
+                seconds, cpu = time.perf_counter() - begin, _measure_cpu_seconds(collector) - before
             yield Row(
-                f"POST to {kind}:, CPU",
+                f"POST to {scheme}:, CPU",
                 Measure(cpu / _POSTS),
                 note=f"{size} B, {_CLIENTS} clients: {_POSTS / seconds:.0f} posts/s, "
                 f"median {statistics.median(times) * 1000:.0f} ms",
             )
         storage = open_storage(f"gs://{new_gcs_bucket(gcs)}?project={new_name()}")
-        yield from _where(Collector(storage), profiles[:500])
+        yield from _profile_writes(Collector(storage), profiles[:500])
 
 
-def _where(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
-    """Where the CPU time of a write goes, by rooms."""
+def _profile_writes(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
+    """Measure the CPU time of a write, and of its parts."""
     collector.collect("api", ProfileType.CPU, Labels(), profiles[0])
     begin = time.process_time()
     for data in profiles[1:]:
@@ -116,7 +119,7 @@ def _where(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
     yield Row("collect to gs:, CPU", Measure(whole), note="one thread, without HTTP")
     profiler = cProfile.Profile(time.process_time)
     for number, data in enumerate(profiles):
-        # Other bytes than before, so that it is another profile.
+        # Different bytes, so that it is not a duplicate.
         message = decode(data).message
         message.time_nanos = NOW + 10**9 + number
         changed = encode(message)
@@ -126,18 +129,18 @@ def _where(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
     stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
     total = max(cumulative for _, _, _, cumulative, _ in stats.values())
     for file, function in (
-        ("pprof/wire.py", "decode"),
-        ("pprof/packing.py", "inflate"),
+        ("pprof/codec.py", "decode"),
+        ("pprof/compression.py", "inflate"),
         ("pprof/validate.py", "validate"),
         ("storage_gcs/bucket.py", "put"),
         ("storage_gcs/index.py", "add"),
     ):
         share = sum(v[3] for k, v in stats.items() if k[0].endswith(file) and k[2] == function) / total
-        yield Row(f"- of it {file} {function}", Measure(whole * share), note=f"{share:.0%}, under cProfile")
+        yield Row(f"- {file} {function}", Measure(whole * share), note=f"{share:.0%}, under cProfile")
 
 
-def _cpu(collector: str) -> float:
-    """CPU seconds of the process that serves at *collector* and of its children, from /proc."""
+def _measure_cpu_seconds(collector: str) -> float:
+    """Return the CPU time of the process that serves *collector* and of its children, from /proc."""
     port = int(collector.rsplit(":", 1)[1])
     inodes = {
         line.split()[9]
@@ -147,7 +150,7 @@ def _cpu(collector: str) -> float:
     ticks = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            links = {os.readlink(one) for one in (process / "fd").iterdir()}
+            links = {os.readlink(link) for link in (process / "fd").iterdir()}
             if any(f"socket:[{inode}]" in links for inode in inodes):
                 fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
                 ticks += int(fields[11]) + int(fields[12])
@@ -158,20 +161,20 @@ def _cpu(collector: str) -> float:
 
 @bench("find")
 def find() -> Iterator[Row]:
-    """The same six matches among more and more profiles of 200 series."""
+    """Find the same six matches among more and more profiles of 200 series."""
     sizes = (1_200, 10_000, 100_000)
     metas = make_history(sizes[-1], b"x")
     with tempfile.TemporaryDirectory() as directory:
         storage = open_storage(f"file://{directory}/profiles")
-        done, first = 0, None
+        done, first_measure = 0, None
         for size in sizes:
             with ThreadPoolExecutor(4) as threads:
                 list(threads.map(storage.index.add, metas[done:size]))
             done = size
-            ours = _median_find(storage, _SIX)
-            first = first or ours
-            yield Row(f"find 6 of {size:,}, local", ours, first, "peer: the first line")
-    with _emulators() as (_, firestore):
+            measure = _measure_find(storage, _QUERY_OF_SIX)
+            first_measure = first_measure or measure
+            yield Row(f"find 6 of {size:,}, local", measure, first_measure, "peer: the first line")
+    with run_emulators() as (_, firestore):
         project, counted, done = new_name(), TrafficCounter(), 0
         for size in sizes:
             load_entries(project, metas[done:size])
@@ -181,7 +184,7 @@ def find() -> Iterator[Row]:
                 storage = Storage(GcsBucket("none"), FirestoreIndex(project))
                 counted.reset()
                 begin = time.perf_counter()
-                found = list(storage.lookup.find(_SIX))
+                found = list(storage.lookup.find(_QUERY_OF_SIX))
                 seconds = time.perf_counter() - begin
                 os.environ["FIRESTORE_EMULATOR_HOST"] = firestore
             yield Row(
@@ -191,7 +194,7 @@ def find() -> Iterator[Row]:
             )
 
 
-def _median_find(storage: Storage, query: Query) -> Measure:
+def _measure_find(storage: Storage, query: Query) -> Measure:
     times = []
     for _ in range(301):
         begin = time.perf_counter()
@@ -202,14 +205,14 @@ def _median_find(storage: Storage, query: Query) -> Measure:
 
 @bench("reindex")
 def rebuild() -> Iterator[Row]:
-    """A bucket with 10,000 objects into an empty index; the emulator of Cloud Storage slows down with objects."""
+    """Index a bucket with 10,000 objects; the emulator of Cloud Storage gets slower the more objects it has."""
     data = random.Random(0).randbytes(500)
     metas = make_history(_OBJECTS, data)
-    with _emulators() as (gcs, _):
+    with run_emulators() as (gcs, _):
         bucket = GcsBucket(new_gcs_bucket(gcs))
         before = Storage(bucket, FirestoreIndex(new_name()))
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda one: before.write(one, data), metas))
+            list(threads.map(lambda meta: before.write(meta, data), metas))
         after = Storage(bucket, FirestoreIndex(new_name()))
         begin, cpu = time.perf_counter(), time.process_time()
         count = sum(1 for _ in reindex(after))
@@ -225,13 +228,13 @@ def rebuild() -> Iterator[Row]:
         )
         note = f"{count / seconds:.0f} objects/s, {cpu / count * 1000:.1f} ms CPU each; finds are equal: {equal}"
         yield Row(f"reindex of {count:,}", Measure(seconds), note=note)
-        yield Row("the same again", Measure(again), note=f"nothing to do: {count / again:.0f} objects/s")
+        yield Row("reindex once more", Measure(again), note=f"no changes: {count / again:.0f} objects/s")
 
 
 @bench("faults")
 def faults() -> Iterator[Row]:
-    """5,000 posts through proxies that refuse, reset, lose and delay."""
-    with _emulators() as (gcs, firestore), tempfile.TemporaryDirectory() as directory:
+    """Post 5,000 profiles through proxies that refuse, reset, lose and delay."""
+    with run_emulators() as (gcs, firestore), tempfile.TemporaryDirectory() as directory:
         begin = time.perf_counter()
         outcome = post_through_faults(gcs, firestore, Path(directory), _FAULTY_POSTS)
         found = [one.id for one in outcome.found]

@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, looking at a merge of 20,000 distinct stacks."""
+"""The page in Debian's Chromium with a merge of 20,000 distinct stacks."""
 
 import random
 import time
@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Page, Route, expect
 
-from bench.rows import Measure, Row, bench, median
+from bench.measure import Measure, Row, bench, take_median
 from profbucket.api import page as files
 from profbucket.ingest.collector import Collector
 from profbucket.model.labels import Labels
@@ -23,16 +23,16 @@ from tests.support.serving import served
 STACKS, DEPTH, FUNCTIONS, PROFILES = 20_000, 30, 3_000, 20
 ROUNDS = 7
 
-_ASK = """async () => {
+_SHOW_HOUR = """async () => {
     const drawn = new Promise(resolve => new PerformanceObserver(
         list => resolve(list.getEntriesByName("flame:draw")[0])).observe({ type: "measure" }));
     const begin = performance.now();
-    [...document.querySelectorAll(".presets button")].find(one => one.textContent === "1 h").click();
+    [...document.querySelectorAll(".presets button")].find(button => button.textContent === "1 h").click();
     const first = await drawn;
     return first.startTime + first.duration - begin;
 }"""
 
-# How long the longest frame is while it zooms, and the longest drawing of one.
+# The longest frame during a zoom, and the longest drawing of one.
 _ZOOM = """async () => {
     const canvas = document.querySelector(".flame canvas");
     const drawn = [];
@@ -45,72 +45,78 @@ _ZOOM = """async () => {
         longest = Math.max(longest, now - last);
         last = now;
     }
-    await new Promise(resolve => setTimeout(resolve, 50)); // an observer is told a little later
-    return { longest, drawn: Math.max(...drawn.map(one => one.duration)), count: drawn.length };
+    await new Promise(resolve => setTimeout(resolve, 50)); // observers are called with a delay
+    return { longest, drawn: Math.max(...drawn.map(entry => entry.duration)), count: drawn.length };
 }"""
 
 
 @bench("ui")
 def ui() -> Iterator[Row]:
-    """From a click to the first flame graph, and the frames of a zoom."""
+    """Measure from a click to the first flame graph, and the frames of a zoom."""
     own = sum(len(file.gzipped) for name, file in files.files().items() if not name.startswith("speedscope/"))
-    with _collector() as url, chromium() as browser:
-        what = f"{PROFILES} profiles with {STACKS:,} distinct stacks of {DEPTH} frames"
+    with _serve_profiles() as url, chromium() as browser:
+        content = f"{PROFILES} profiles with {STACKS:,} distinct stacks of {DEPTH} frames"
         context = browser.new_context(viewport=SIZE)
         page = context.new_page()
         firsts: list[Measure] = []
         for turn in range(ROUNDS + 1):
             page.goto(f"{url}/?service=wide&type=cpu&from=now-1s")
             expect(page.get_by_role("alert")).to_be_visible()
-            seconds = page.evaluate(_ASK) / 1000
+            seconds = page.evaluate(_SHOW_HOUR) / 1000
             if turn:
                 firsts.append(Measure(seconds))
         weight = f"the page weighs {own / 1000:.0f} KB, compressed"
-        yield Row("first flame graph after a click", median(firsts), note=f"{what}, functions-framework; {weight}")
+        yield Row(
+            "first flame graph after a click",
+            take_median(firsts),
+            note=f"{content}, functions-framework; {weight}",
+        )
         for nodes in (20_000, 50_000):
             page.route("**/flame?*", _with_nodes(nodes))
             page.goto(f"{url}/?service=wide&type=cpu&view=flame")
-            found = [_zoom(page, turn) for turn in range(ROUNDS + 1)][1:]
-            longest, drawn = (median([Measure(one[k] / 1000) for one in found]) for k in ("longest", "drawn"))
-            yield Row(f"longest frame of a zoom, {nodes:,} nodes", longest, note=f"of it {drawn} drawing")
+            zooms = [_zoom(page, turn) for turn in range(ROUNDS + 1)][1:]
+            longest, drawn = (
+                take_median([Measure(zoom[k] / 1000) for zoom in zooms]) for k in ("longest", "drawn")
+            )
+            yield Row(f"longest frame of a zoom, {nodes:,} nodes", longest, note=f"drawing: {drawn}")
 
 
 def _with_nodes(count: int) -> Callable[[Route], None]:
-    """Asks for *count* nodes in place of those that the page asks for."""
+    """Return a route handler that requests *count* nodes instead of the page's number."""
 
-    def ask(route: Route) -> None:
+    def rewrite(route: Route) -> None:
         route.continue_(url=route.request.url.replace("max_nodes=20000", f"max_nodes={count}"))
 
-    return ask
+    return rewrite
 
 
 def _zoom(page: Page, turn: int) -> dict[str, float]:
-    """Zoom to the widest frame some levels down, and in the next turn back to all."""
+    """Zoom to the widest frame some levels down, and in the next turn back to the root."""
     expect(page.locator(".graph")).to_have_attribute("aria-busy", "false")
     page.locator(".flame canvas").focus()
     page.keyboard.press("Home")
     for _ in range(0 if turn % 2 else 4):
         page.keyboard.press("ArrowDown")
-    found: dict[str, float] = page.evaluate(_ZOOM)
-    assert found["count"] > 3, found
-    return found
+    measures: dict[str, float] = page.evaluate(_ZOOM)
+    assert measures["count"] > 3, measures
+    return measures
 
 
 @contextmanager
-def _collector() -> Iterator[str]:
+def _serve_profiles() -> Iterator[str]:
     with TemporaryDirectory() as directory:
         storage = f"file://{directory}/profiles"
         collector = Collector(open_storage(storage))
         now = time.time_ns()
         for number in range(PROFILES):
             at = now - (number + 1) * 60 * SECOND
-            collector.collect("wide", ProfileType.CPU, Labels(), _profile(number), at)
+            collector.collect("wide", ProfileType.CPU, Labels(), _make_profile(number), at)
         with served(storage, Path(directory) / "log") as url:
             yield url
 
 
-def _profile(number: int) -> bytes:
-    """A share of all stacks, so that a merge of all profiles has each of them, and many in several."""
+def _make_profile(number: int) -> bytes:
+    """Return a profile with some of the stacks; all profiles together have each stack, many in several."""
     message = profile_pb2.Profile(
         string_table=[
             b"",
@@ -125,12 +131,12 @@ def _profile(number: int) -> bytes:
     )
     for stack in range(STACKS):
         if stack % PROFILES == number or stack % 7 == number % 7:
-            message.sample.add(location_id=reversed(_stack(stack)), value=[10_000_000])
+            message.sample.add(location_id=reversed(_make_stack(stack)), value=[10_000_000])
     return encode(message)
 
 
-def _stack(number: int) -> list[int]:
-    """Stacks part ways more often the deeper they are, as in programs."""
+def _make_stack(number: int) -> list[int]:
+    """Return location ids, root first; as in programs, stacks share their beginnings and diverge with depth."""
     frames = []
     for depth in range(DEPTH):
         ways = 1 + number % min(STACKS, 2 ** (1 + depth // 2))

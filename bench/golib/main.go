@@ -1,5 +1,5 @@
-// The program merges the files that it is given with google/pprof's library, once for each line it reads, and answers
-// with the nanoseconds that it took to parse, merge and encode them all.
+// The program merges the files named by its arguments with google/pprof's library, once for each line of input, and
+// prints how many nanoseconds it took to parse, merge and encode them.
 package main
 
 import (

@@ -1,4 +1,4 @@
-"""Rows of the table: what is measured, how often, and against whom."""
+"""Measure processes and calls, alternating with peers, and format the results as rows of a table."""
 
 import os
 import statistics
@@ -11,12 +11,12 @@ from pathlib import Path
 ROUNDS = 7
 
 
-# Started from a small process of its own: a process is charged for the memory of the one that it was forked from.
+# Starts the measured process from a small one: a process inherits the peak of memory of the one that forks it.
 _LAUNCHER = """
 import os, sys, time
 begin = time.perf_counter()
-nothing = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=nothing), 0)
+discard = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=discard), 0)
 cpu = usage.ru_utime + usage.ru_stime
 print(time.perf_counter() - begin, cpu, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
 """
@@ -24,37 +24,34 @@ print(time.perf_counter() - begin, cpu, os.waitstatus_to_exitcode(status), usage
 
 @dataclass(frozen=True)
 class Measure:
-    """Medians of some rounds: seconds; where they are known, those of all processors, and the peak in MB.
-
-    The peak is that of the largest process.
-    """
+    """Medians of some rounds."""
 
     seconds: float
-    peak: float | None = None
-    cpu: float | None = None
+    peak_mb: float | None = None  # of the largest process
+    cpu_seconds: float | None = None
 
     def __str__(self) -> str:
         text = f"{self.seconds * 1000:.0f} ms" if self.seconds >= 0.01 else f"{self.seconds * 1000:.1f} ms"
-        if self.cpu is not None:
-            text += f" ({self.cpu * 1000:.0f} CPU)"
-        return text if self.peak is None else f"{text}, {self.peak:.0f} MB"
+        if self.cpu_seconds is not None:
+            text += f" ({self.cpu_seconds * 1000:.0f} CPU)"
+        return text if self.peak_mb is None else f"{text}, {self.peak_mb:.0f} MB"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line: ours beside a peer, both measured in the same run; *note* says what was done, by which command."""
+    """One line of the table: profbucket and a peer, measured in the same run; *note* says how."""
 
     name: str
-    ours: Measure
+    measure: Measure
     peer: Measure | None = None
     note: str = ""
 
     @property
     def ratio(self) -> str:
-        return f"{self.peer.seconds / self.ours.seconds:.2f}" if self.peer else ""
+        return f"{self.peer.seconds / self.measure.seconds:.2f}" if self.peer else ""
 
-    def line(self) -> str:
-        return f"| {self.name} | {self.ours} | {self.peer or ''} | {self.ratio} | {self.note} |"
+    def format(self) -> str:
+        return f"| {self.name} | {self.measure} | {self.peer or ''} | {self.ratio} | {self.note} |"
 
 
 Bench = Callable[[], Iterable[Row]]
@@ -62,7 +59,7 @@ BENCHES: dict[str, Bench] = {}
 
 
 def bench(name: str) -> Callable[[Bench], Bench]:
-    """Register rows under *name*, by which ``make bench ARGS=name`` asks for them."""
+    """Register a benchmark, which ``make bench ARGS=name`` runs."""
 
     def register(function: Bench) -> Bench:
         BENCHES[name] = function
@@ -71,10 +68,10 @@ def bench(name: str) -> Callable[[Bench], Bench]:
     return register
 
 
-def process(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Measure:
-    """Run a process to its end: its time and its peak of memory. Raise ``RuntimeError`` if it fails.
+def run_process(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Measure:
+    """Run a process and return its time, its CPU time with that of its children, and its peak of memory.
 
-    The time of processors is that of its children, too.
+    Raise ``RuntimeError`` if it fails.
     """
     launched = subprocess.run(
         [sys.executable, "-S", "-c", _LAUNCHER, *arguments],
@@ -90,9 +87,9 @@ def process(arguments: Sequence[str], environment: Mapping[str, str] | None = No
     return Measure(float(seconds), int(peak) / 1024, float(cpu))
 
 
-def median(measures: Sequence[Measure]) -> Measure:
-    peaks = [m.peak for m in measures if m.peak is not None]
-    cpus = [m.cpu for m in measures if m.cpu is not None]
+def take_median(measures: Sequence[Measure]) -> Measure:
+    peaks = [m.peak_mb for m in measures if m.peak_mb is not None]
+    cpus = [m.cpu_seconds for m in measures if m.cpu_seconds is not None]
     return Measure(
         statistics.median(m.seconds for m in measures),
         statistics.median(peaks) if peaks else None,
@@ -100,20 +97,20 @@ def median(measures: Sequence[Measure]) -> Measure:
     )
 
 
-def in_turns(*runs: Callable[[], Measure], rounds: int = ROUNDS) -> list[Measure]:
-    """The median of each of *runs*, which take turns, so that a busy moment hits all; one round warms up."""
-    found: list[list[Measure]] = [[] for _ in runs]
+def alternate(*runs: Callable[[], Measure], rounds: int = ROUNDS) -> list[Measure]:
+    """Return the median of each of *runs*, which alternate, so that other load affects all; one round warms up."""
+    rounds_of_run: list[list[Measure]] = [[] for _ in runs]
     for turn in range(rounds + 1):
-        for run, measures in zip(runs, found, strict=True):
+        for run, measures in zip(runs, rounds_of_run, strict=True):
             measure = run()
             if turn:
                 measures.append(measure)
-    return [median(measures) for measures in found]
+    return [take_median(measures) for measures in rounds_of_run]
 
 
 @dataclass
 class Repeater:
-    """A process that does its work once for each line it is sent, and answers with the nanoseconds it took."""
+    """A process that repeats its work for each line of input, and prints how many nanoseconds it took."""
 
     arguments: Sequence[str]
     child: "subprocess.Popen[str]" = field(init=False)
@@ -132,10 +129,10 @@ class Repeater:
     def __call__(self) -> Measure:
         assert self.child.stdin
         assert self.child.stdout
-        before = self._cpu()
+        before = self._cpu_seconds()
         self.child.stdin.write("go\n")
         answer = self.child.stdout.readline()
-        cpu = self._cpu() - before
+        cpu = self._cpu_seconds() - before
         peak = None
         status = Path(f"/proc/{self.child.pid}/status")
         if status.exists():
@@ -143,7 +140,7 @@ class Repeater:
             peak = int(line.split()[1]) / 1024
         return Measure(int(answer) / 1e9, peak, cpu or None)
 
-    def _cpu(self) -> float:
-        """The seconds that its threads have had of all processors; 0 where the system does not say."""
+    def _cpu_seconds(self) -> float:
+        """Return the CPU time of its threads; 0 if the system does not report it."""
         threads = Path(f"/proc/{self.child.pid}/task").glob("*/schedstat")
         return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9

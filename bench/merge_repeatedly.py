@@ -1,4 +1,4 @@
-"""What bench/golib does, by our merge: ``python -m bench.once FILE…``."""
+"""Merge files for each line of input, as bench/golib does: ``python -m bench.merge_repeatedly FILE…``."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Merge the files that are listed in a file, one after the other: ``python -m bench.many LIST``."""
+"""Merge the files whose names are in a file, one after the other: ``python -m bench.merge_listed LIST``."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Print the names of those files that have samples: ``python -m bench.sampled FILE…``."""
+"""Print the names of the profiles that have samples: ``python -m bench.list_nonempty FILE…``."""
 
 import sys
 from pathlib import Path
