@@ -30,6 +30,7 @@ CODES: Mapping[str, str] = {
     "bad_request": "The request is not valid HTTP.",
     "incomplete_body": "The body is shorter than announced; the connection broke.",
     "too_many_posts_in_flight": "The bodies of concurrent posts leave no room for this one.",
+    "compaction_failed": "Some profiles or blocks could not be compacted; the log has the reasons.",
     "compaction_in_progress": "Compaction kept replacing what the request reads.",
     # Parameters.
     "missing_parameter": "A required parameter is missing or empty.",

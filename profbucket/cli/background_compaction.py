@@ -93,10 +93,15 @@ class BackgroundCompaction:
         os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
         steps, messages = process.communicate()
         *problems, summary = messages.strip().split("\n")
-        if process.returncode == 0:
+        if process.returncode and self._stopped.is_set():
+            return
+        if not process.returncode or not summary.startswith(
+            "profbucket: "
+        ):  # else these are one error's traceback
             for problem in problems:
                 _log.error("compaction: %s", problem)
+        if process.returncode == 0:
             _log.log(logging.INFO if steps else logging.DEBUG, "compaction: %s", summary)
-        elif not self._stopped.is_set():
+        else:
             reason = summary.removeprefix("profbucket: ") or f"exited with code {process.returncode}"
             _log.error("compaction failed: %s", reason)

@@ -1,9 +1,12 @@
 """Compaction: profiles of the head become blocks, blocks become larger blocks, replaced objects are deleted.
 
-Compaction changes no answer. A block is one object, which is put first; then one transaction of the index adds
-the block and removes what it replaces. A run that is cut off leaves at most an object that is not in the index,
-which a later run deletes. Each attempt uses its own object key, so of two concurrent attempts at the same members
-only one commits.
+Compaction changes no answer. A block is read back first, as its readers will; then its object is put, and one
+transaction of the index adds the block and removes what it replaces. A run that is cut off leaves at most an
+object that is not in the index, which a later run deletes. Each attempt uses its own object key, so of two
+concurrent attempts at the same members only one commits.
+
+A block that cannot be read back is split. What cannot be compacted stays as it is; an error is logged, and the
+run goes on with the next service and profile type.
 """
 
 import logging
@@ -16,11 +19,19 @@ from enum import StrEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from profbucket.errors import Invalid, NotFound
+from profbucket.errors import (
+    Invalid,
+    Misconfigured,
+    NotFound,
+    ProfbucketError,
+    StoragePermissionError,
+    Unavailable,
+)
 from profbucket.limits import Limits
+from profbucket.maintenance.read_back import read_back
 from profbucket.model import blocks
 from profbucket.model.blocks import Block
-from profbucket.model.ids import ProfileId, block_prefix
+from profbucket.model.ids import ProfileId, block_prefix, profile_digest
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
@@ -28,10 +39,10 @@ from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, ObjectRange, Selection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND, format_time
+from profbucket.times import LATEST, SECOND
 
 if TYPE_CHECKING:
-    from profbucket.pprof.block.build import BuiltBlock
+    from profbucket.pprof.block.build import BlockContent, BuiltBlock
 
 _log = logging.getLogger(__name__)
 
@@ -74,13 +85,16 @@ class Compactor:
         self._clock = clock
         self._timer = timer
         self.complete = True  # whether the last run had time for everything
+        self.failed = 0  # errors of the last run, each of which was logged
 
     def run(self, seconds: float | None = None, service: str | None = None) -> Iterator[Step]:
         """Compact one *service* or all, and yield each step once it is done.
 
         No step begins after that many *seconds*; the next run continues. Services and profile types take turns, in
-        random order, so that a large one does not delay the others.
+        random order, so that a large one does not delay the others. An error ends only the work on its own service
+        and profile type.
         """
+        self.failed = 0
         deadline = None if seconds is None else self._timer() + seconds
         services = self._index.services() if service is None else [service]
         tasks = [
@@ -99,10 +113,22 @@ class Compactor:
         self.complete = not queue
 
     def _run_task(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
-        """Do all steps for one service and profile type."""
-        yield from self._compact_head(service, profile_type)
-        yield from self._merge_blocks(service, profile_type)
-        yield from self._delete_unneeded(service, profile_type)
+        """Do all steps for one service and profile type, as far as its stored data permit."""
+        for steps in (self._compact_head, self._merge_blocks, self._delete_unneeded):
+            try:
+                yield from steps(service, profile_type)
+            except (Unavailable, StoragePermissionError, Misconfigured) as error:
+                self._log_failure("cannot compact service %s, type %s: %s", service, profile_type, error)
+                return
+            except ProfbucketError as error:
+                self._log_failure("cannot compact service %s, type %s: %s", service, profile_type, error)
+            except Exception:  # noqa: BLE001 - unforeseen damage must not keep the others from being compacted
+                _log.exception("cannot compact service %s, type %s", service, profile_type)
+                self.failed += 1
+
+    def _log_failure(self, message: str, *args: object) -> None:
+        _log.error(message, *args)
+        self.failed += 1
 
     def _compact_head(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
         """Turn the head of each finished short period into blocks."""
@@ -128,12 +154,7 @@ class Compactor:
             if compacted_ids:
                 self._index.remove(compacted_ids)
                 yield Step(Action.DEDUPLICATED, entries[0].id, len(compacted_ids))
-            remaining: Sequence[Meta] = [meta for meta in entries if meta.id not in compacted_ids]
-            while remaining:
-                step, remaining = self._build_block(remaining)
-                if step is None:
-                    break
-                yield step
+            yield from self._build_blocks([meta for meta in entries if meta.id not in compacted_ids])
 
     def _find_compacted(self, service: str, profile_type: ProfileType, entries: Sequence[Meta]) -> set[str]:
         """Return the ids of those *entries* that are in a block: the profiles were posted again."""
@@ -141,24 +162,69 @@ class Compactor:
         member_lists = self._lookup.read_current_members(overlapping)
         return {profile_id for members in member_lists if members for profile_id in members.member_ids(entries)}
 
-    def _build_block(self, entries: Sequence[Meta]) -> tuple[Step | None, Sequence[Meta]]:
-        """Build a block of the first of *entries* and all that fit it; return the step and the entries left."""
+    def _build_blocks(self, entries: Sequence[Meta]) -> Iterator[Step]:
+        """Compact *entries* into as few blocks as possible. Profiles that do not fit into any stay in the head."""
+        remaining = entries
+        while remaining:
+            built, left_out = self._build_block(remaining)
+            if built is None:
+                return
+            compacted_ids = {meta.id for meta in built.members.metas()}
+            members = [meta for meta in remaining if meta.id in compacted_ids]
+            remaining = [meta for meta in remaining if meta.id not in compacted_ids and meta.id not in left_out]
+            block = built.to_block(self._policy.short, self._clock())
+            try:
+                read_back(block, built.data, self._limits)
+            except ProfbucketError as error:
+                if len(members) == 1:
+                    self._log_not_compacted(members[0], error)
+                else:
+                    _log.info(
+                        "%d profiles from %s on do not fit into one block: %s", len(members), members[0].id, error
+                    )
+                    middle = len(members) // 2
+                    yield from self._build_blocks(members[:middle])
+                    yield from self._build_blocks(members[middle:])
+            else:
+                committed = self._write(block, built.data, compacted_ids, ())
+                yield Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
+                if not committed:
+                    return
+
+    def _build_block(self, entries: Sequence[Meta]) -> "tuple[BuiltBlock | None, Collection[str]]":
+        """Build a block of the first of *entries* and all that fit it.
+
+        Return it, unless it would be empty, and the ids of the profiles that cannot be in any block.
+        """
         from profbucket.pprof.block.build import BlockBuilder
 
         builder = BlockBuilder(self._limits)
+        left_out = set()
         ranges = [ObjectRange(ProfileId.parse(meta.id).object_key) for meta in entries]
         for meta, data in zip(entries, self._bucket.get_many(ranges), strict=True):
-            if data is not None:  # otherwise it has expired, and so will its entry
+            if data is None:  # it has expired, and so will its entry
+                left_out.add(meta.id)
+            elif (error := _find_mismatch(meta, data)) is not None:
+                self._log_not_compacted(meta, error)
+                left_out.add(meta.id)
+            else:
                 builder.add(meta, data)
             if builder.is_full:
                 break
         built = builder.build()
-        if built is None:
-            return None, ()
-        ids = {meta.id for meta in built.members.metas()}
-        block, committed = self._write(built, self._policy.short, ids, ())
-        step = Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
-        return step, [meta for meta in entries if meta.id not in ids] if committed else ()
+        for meta, invalid in builder.invalid:
+            self._log_not_compacted(meta, invalid)
+            left_out.add(meta.id)
+        return built, left_out
+
+    def _log_not_compacted(self, meta: Meta, error: object) -> None:
+        self._log_failure(
+            "service %s, type %s: the profile %s stays in the head, because it cannot be compacted: %s",
+            meta.service,
+            meta.type,
+            meta.id,
+            error,
+        )
 
     def _merge_blocks(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
         """Merge the blocks of each finished long period that measure the same."""
@@ -168,8 +234,18 @@ class Compactor:
         for (number, _), group in groupby(finished, lambda block: (block.first // period, block.measures)):
             within_period = [block for block in group if block.last < (number + 1) * period]
             for chunk in self._split_by_limits(within_period):
-                if len(chunk) > 1:
+                if self._may_merge(chunk):
                     yield from self._merge_chunk(chunk)
+
+    def _may_merge(self, chunk: Sequence[Block]) -> bool:
+        """Return whether *chunk* has several blocks, and one of them has not been tried yet.
+
+        A block of a short period that is older than one of a long period was left out when that was made.
+        """
+        tried_at = max((block.written_at for block in chunk if block.period >= self._policy.long), default=0)
+        return len(chunk) > 1 and any(
+            block.period < self._policy.long and block.written_at >= tried_at for block in chunk
+        )
 
     def _split_by_limits(self, blocks_to_merge: Sequence[Block]) -> Iterator[list[Block]]:
         """Split blocks into chunks that are each within the limits of one block."""
@@ -185,34 +261,64 @@ class Compactor:
             yield chunk
 
     def _merge_chunk(self, chunk: Sequence[Block]) -> Iterator[Step]:
-        from profbucket.pprof.block.build import BlockContent, merge_blocks
+        """Merge the blocks of *chunk*; those that cannot be read back as one are merged in halves, or stay."""
+        from profbucket.pprof.block.build import merge_blocks
 
-        contents = []
-        ranges = [ObjectRange(block.id) for block in chunk]
-        for block, data in zip(chunk, self._bucket.get_many(ranges), strict=True):
-            if data is not None:
-                contents.append(BlockContent(block, data, self._limits))
+        contents = self._read_blocks(chunk)
         if len(contents) < len(chunk):
             return  # one has expired, or was merged by a concurrent run
         try:
             built = merge_blocks(contents, self._limits)
-        except Invalid as error:
-            _log.error("cannot merge the blocks of %s: %s", format_time(chunk[0].first), error)
+            merged = built.to_block(self._policy.long, self._clock())
+            read_back(merged, built.data, self._limits)
+        except ProfbucketError as error:
+            parts = self._split_unmergeable(contents, error)
+            contents.clear()
+            for part in parts:
+                if len(part) > 1:
+                    yield from self._merge_chunk(part)
             return
-        block, committed = self._write(built, self._policy.long, (), [block.id for block in chunk])
-        yield Step(Action.MERGED if committed else Action.CONFLICT, block.id, block.count)
+        committed = self._write(merged, built.data, (), [block.id for block in chunk])
+        yield Step(Action.MERGED if committed else Action.CONFLICT, merged.id, merged.count)
 
-    def _write(
-        self, built: "BuiltBlock", period: int, members: Collection[str], replaced: Collection[str]
-    ) -> tuple[Block, bool]:
-        """Put and commit a block; return its record and whether it is in the index."""
-        block = built.to_block(period, self._clock())
-        self._bucket.put(block.id, built.data, blocks.to_metadata(block))
+    def _read_blocks(self, chunk: Sequence[Block]) -> "list[BlockContent]":
+        """Return the contents of the blocks in *chunk* that still have an object."""
+        from profbucket.pprof.block.build import BlockContent
+
+        contents = self._bucket.get_many([ObjectRange(block.id) for block in chunk])
+        return [
+            BlockContent(block, data, self._limits)
+            for block, data in zip(chunk, contents, strict=True)
+            if data is not None
+        ]
+
+    def _split_unmergeable(
+        self, contents: "Sequence[BlockContent]", error: ProfbucketError
+    ) -> Sequence[Sequence[Block]]:
+        """Return parts of the blocks *contents*, whose merge failed with *error*, to be merged instead."""
+        readable = []
+        for content in contents:
+            try:
+                read_back(content.block, content.data, self._limits)
+                readable.append(content.block)
+            except ProfbucketError as damage:
+                self._log_failure(
+                    "the block %s stays apart, because it cannot be read: %s", content.block.id, damage
+                )
+        if len(readable) < len(contents):
+            return [readable]
+        _log.info("%d blocks from %s on do not fit into one: %s", len(readable), readable[0].id, error)
+        middle = len(readable) // 2
+        return [readable[:middle], readable[middle:]]
+
+    def _write(self, block: Block, data: bytes, members: Collection[str], replaced: Collection[str]) -> bool:
+        """Put and commit *block*; return whether it is in the index."""
+        self._bucket.put(block.id, data, blocks.to_metadata(block))
         if 2 * (self._clock() - block.written_at) > self._policy.grace * SECOND:
-            return block, False  # too slow: another run may delete the object before the commit
+            return False  # too slow: another run may delete the object before the commit
         committed = self._index.commit(block, members, replaced)
         # A commit is also refused if an earlier attempt of the same call succeeded and its answer was lost.
-        return block, committed or self._lookup.has_block(block)
+        return committed or self._lookup.has_block(block)
 
     def _delete_unneeded(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
         """Delete the objects of blocks that no reader can need any more."""
@@ -251,3 +357,11 @@ class Compactor:
         """Return the end of the last period, in seconds, that has been over for long enough; in nanoseconds."""
         now = self._clock() - self._policy.wait * SECOND
         return max(now // (period * SECOND) * period * SECOND, 0)
+
+
+def _find_mismatch(meta: Meta, data: bytes) -> str | None:
+    """Return how the entry *meta* and the object *data* differ: only what agrees with its id is compacted."""
+    digest = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)
+    if ProfileId(meta.service, meta.type, meta.created_at, digest) == ProfileId.parse(meta.id):
+        return None
+    return "its entry or its object is damaged: they do not match its id"

@@ -59,6 +59,16 @@ def test_a_problem_of_a_successful_run_is_logged_as_an_error(records: Records) -
     ]
 
 
+def test_the_problems_of_a_partly_failed_run_are_logged(records: Records) -> None:
+    script = "echo cannot compact api >&2; echo '1 block; 1 errors, see above' >&2; exit 1"
+    with BackgroundCompaction(SELDOM_SECONDS, ENVIRONMENT, shell(script)):
+        logged = [records.get(timeout=TIMEOUT_SECONDS) for _ in range(2)]
+    assert [(record.levelname, record.getMessage()) for record in logged] == [
+        ("ERROR", "compaction: cannot compact api"),
+        ("ERROR", "compaction failed: 1 block; 1 errors, see above"),
+    ]
+
+
 def test_a_run_without_work_is_logged_at_debug_level(records: Records) -> None:
     with BackgroundCompaction(SELDOM_SECONDS, ENVIRONMENT, shell("echo 0 blocks >&2")):
         record = records.get(timeout=TIMEOUT_SECONDS)

@@ -3,6 +3,8 @@
 Profiles of each completed hour become one block, and the blocks of each
 completed day become one. The command may be interrupted, repeated, and run
 twice at the same time. Run it once an hour, for example from cron.
+
+What cannot be compacted stays as it is; the exit code is then 1.
 """
 
 import sys
@@ -22,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     )
 
 
-def run(arguments: Arguments) -> None:
+def run(arguments: Arguments) -> int:
     from profbucket.maintenance.compactor import Action, Compactor
     from profbucket.storage.open import open_storage
 
@@ -33,8 +35,10 @@ def run(arguments: Arguments) -> None:
         counts[step.action] += 1
         print(f"{step.action} {step.profiles or ''} {step.object_key}".replace("  ", " "))
     incomplete = "" if compactor.complete else "; stopped by --seconds, run it again"
+    failed = f"; {compactor.failed} errors, see above" if compactor.failed else ""
     print(
         f"{counts[Action.COMPACTED]} blocks made from profiles, {counts[Action.MERGED]} made from blocks,"
-        f" {counts[Action.DELETED]} objects deleted{incomplete}",
+        f" {counts[Action.DELETED]} objects deleted{incomplete}{failed}",
         file=sys.stderr,
     )
+    return 1 if compactor.failed else 0

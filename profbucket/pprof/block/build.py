@@ -1,7 +1,6 @@
 """Build and read blocks; ``profbucket/model/blocks.py`` describes their parts."""
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,7 +149,8 @@ class BuiltBlock:
 class BlockBuilder:
     """Builds a block of profiles, which must be added in the order of their positions.
 
-    Invalid profiles, and those whose sample types differ from the first one's, are left out.
+    Invalid profiles, and those whose sample types differ from the first one's, are left out. ``invalid`` are the
+    former, with their errors.
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -158,6 +158,7 @@ class BlockBuilder:
         self._merger = Merger(limits, self._add_batch)
         self._pending: dict[str, Meta] = {}
         self._metas: list[Meta] = []
+        self.invalid: list[tuple[Meta, ProfbucketError]] = []
         self._matrices = _MatrixBuilder()
         self._series: dict[str, int] = {}
 
@@ -168,8 +169,10 @@ class BlockBuilder:
 
     def add(self, meta: Meta, data: bytes) -> None:
         self._pending[meta.id] = meta
-        with suppress(ProfbucketError):  # the profile that the error names never reaches _add_batch
+        try:
             self._merger.add(data, meta.id)
+        except ProfbucketError as error:
+            self._leave_out(error)
 
     def build(self) -> BuiltBlock | None:
         """Return the block, or ``None`` if all profiles were left out."""
@@ -177,11 +180,16 @@ class BlockBuilder:
             try:
                 self._merger.flush()
                 break
-            except ProfbucketError:
-                continue
+            except ProfbucketError as error:
+                self._leave_out(error)
         if not self._metas:
             return None
         return self._matrices.build(self._merger.accumulator, Members.from_metas(self._metas))
+
+    def _leave_out(self, error: ProfbucketError) -> None:
+        """Record the *error* of a profile, with whose id it begins; the profile never reaches _add_batch."""
+        if error.code != "sample_types_differ":
+            self.invalid.append((self._pending[str(error).partition(": ")[0]], error))
 
     def _add_batch(self, batch: Batch, names: Sequence[str], indexes: Ints) -> None:
         """Record which samples, by their *indexes* in the merge, each profile of *batch* has."""

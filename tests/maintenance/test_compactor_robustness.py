@@ -1,0 +1,201 @@
+"""What cannot be compacted: it stays as it is, is logged, and keeps nothing else from being compacted."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from profbucket.api.app import create_app
+from profbucket.api.routes import Role
+from profbucket.config import Config
+from profbucket.errors import TooLarge
+from profbucket.limits import Limits
+from profbucket.maintenance import compactor
+from profbucket.maintenance.compactor import Action, Compactor, Step
+from profbucket.maintenance.read_back import read_back
+from profbucket.model.blocks import Block, Members
+from profbucket.model.ids import ProfileId
+from profbucket.model.labels import Labels
+from profbucket.pprof.block.build import BlockContent
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.ports import Selection
+from profbucket.storage.store import Storage
+from profbucket.times import SECOND
+from tests.support.storage.compaction_suite import (
+    ALL_TIME,
+    CPU,
+    HOUR,
+    MIDNIGHT,
+    QUERIES,
+    assert_same_answers,
+    compact,
+    copy_uncompacted,
+    count_actions,
+    post_profiles,
+)
+
+TOMORROW = MIDNIGHT + 30 * HOUR
+
+
+@pytest.fixture
+def storage() -> Storage:
+    return Storage(MemoryBucket(), MemoryIndex())
+
+
+@pytest.fixture
+def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Members], bool]], None]:
+    """Let readers refuse the blocks whose members satisfy a condition."""
+
+    def refuse_if(condition: Callable[[Members], bool]) -> None:
+        def read_back_or_refuse(block: Block, data: bytes, limits: Limits) -> None:
+            read_back(block, data, limits)
+            if condition(BlockContent(block, data, limits).read_members()):
+                raise TooLarge("the block is too large")
+
+        monkeypatch.setattr(compactor, "read_back", read_back_or_refuse)
+
+    return refuse_if
+
+
+def run(storage: Storage, now: int = TOMORROW) -> tuple[list[Step], int]:
+    """Compact; return the steps and the number of errors."""
+    compactor = Compactor(storage, clock=lambda: now)
+    return list(compactor.run()), compactor.failed
+
+
+def test_an_hour_that_is_too_large_for_its_readers_becomes_several_blocks(
+    storage: Storage, refuse: Callable[[Callable[[Members], bool]], None]
+) -> None:
+    post_profiles(storage, range(0, 60, 6))
+    uncompacted = copy_uncompacted(storage)
+    refuse(lambda members: len(members) > 4)
+    steps, failed = run(storage, MIDNIGHT + 2 * HOUR)
+    assert failed == 0
+    assert [step.profiles for step in steps] == [2, 3, 2, 3]
+    assert_same_answers(storage, uncompacted)
+
+
+def test_hours_that_are_too_large_together_stay_apart_and_are_not_tried_again(
+    storage: Storage, refuse: Callable[[Callable[[Members], bool]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post_profiles(storage, range(0, 300, 30))
+    uncompacted = copy_uncompacted(storage)
+    refuse(lambda members: len(members) > 4)
+    run(storage, MIDNIGHT + 20 * HOUR)
+    steps, failed = run(storage)
+    assert failed == 0
+    assert [step.profiles for step in steps] == [4, 4]
+    assert_same_answers(storage, uncompacted)
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryBucket, "get_many", None)  # reading a block again raises an error
+        assert run(storage) == ([], 0)
+    post_profiles(storage, [1])
+    uncompacted = copy_uncompacted(storage)
+    steps, failed = run(storage, TOMORROW + HOUR)
+    assert (count_actions(steps), failed) == ({Action.COMPACTED: 1}, 0)
+    assert_same_answers(storage, uncompacted)
+
+
+def test_a_profile_that_no_reader_could_read_from_a_block_stays_in_the_head(
+    storage: Storage,
+    refuse: Callable[[Callable[[Members], bool]], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metas = post_profiles(storage, range(0, 60, 6))
+    uncompacted = copy_uncompacted(storage)
+    refuse(lambda members: metas[4].id in {meta.id for meta in members.metas()})
+    steps, failed = run(storage)
+    assert failed == 1
+    assert sum(step.profiles for step in steps if step.action is Action.COMPACTED) == 9
+    assert list(storage.index.find(Selection("api", CPU, *ALL_TIME))) == [metas[4]]
+    [error] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert all(text in error for text in ("service api", "type cpu", metas[4].id))
+    assert_same_answers(storage, uncompacted)
+
+
+def test_an_entry_that_does_not_match_its_id_is_not_compacted(storage: Storage) -> None:
+    """Only the index is damaged; the bucket must not be changed by what it says."""
+    metas = post_profiles(storage, range(0, 60, 10))
+    storage.index.remove([metas[2].id, metas[3].id])
+    storage.index.add(replace(metas[2], created_at=metas[2].created_at + SECOND))
+    storage.index.add(replace(metas[3], labels=Labels.from_pairs([("v", "9")])))
+    _, failed = run(storage)
+    assert failed == 2
+    assert {meta.id for meta in storage.index.find(Selection("api", CPU, *ALL_TIME))} == {metas[2].id, metas[3].id}
+
+
+def test_an_object_that_is_damaged_is_not_compacted(storage: Storage) -> None:
+    metas = post_profiles(storage, range(0, 60, 10))
+    keys = [ProfileId.parse(meta.id).object_key for meta in metas]
+    contents = [storage.bucket.get(key) for key in keys[:3]]
+    for key, data in ((keys[0], contents[1]), (keys[1], contents[0]), (keys[2], contents[2][:-9])):
+        metadata = storage.bucket.stat(key).metadata or {}
+        storage.bucket.delete(key)
+        storage.bucket.put(key, data, metadata)
+    steps, failed = run(storage)
+    assert failed == 3
+    assert [step.profiles for step in steps] == [3]
+
+
+@pytest.mark.parametrize("damage", ["member list", "merged", "cut", "metadata"])
+def test_a_damaged_block_keeps_only_itself_from_being_merged(
+    storage: Storage, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    post_profiles(storage, range(0, 300, 10))
+    post_profiles(storage, range(0, 300, 10), service="web")
+    compact(storage, MIDNIGHT + 20 * HOUR)
+    damaged = storage.index.blocks("api", CPU, *ALL_TIME)[2]
+    data, metadata = storage.bucket.get(damaged.id), dict(storage.bucket.stat(damaged.id).metadata or {})
+    if damage == "member list":
+        data = data[: damaged.ends[0]] + bytes(damaged.ends[1] - damaged.ends[0]) + data[damaged.ends[1] :]
+    elif damage == "merged":
+        data = bytes(damaged.ends[0]) + data[damaged.ends[0] :]
+    elif damage == "cut":
+        data = data[: damaged.ends[-1] // 2]
+    else:
+        metadata = {}
+    storage.bucket.delete(damaged.id)
+    storage.bucket.put(damaged.id, data, metadata)
+    post_profiles(storage, [7, 77], service="other")
+    _, failed = run(storage)
+    assert bool(failed) == (damage != "metadata")
+    assert all(damaged.id in record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
+    counts = [block.count for block in storage.index.blocks("api", CPU, *ALL_TIME)]
+    assert sorted(counts) == ([30] if damage == "metadata" else [6, 24])
+    assert [block.count for block in storage.index.blocks("web", CPU, *ALL_TIME)] == [30]
+    assert [block.count for block in storage.index.blocks("other", CPU, *ALL_TIME)] == [2]
+
+
+def test_a_failure_of_one_service_is_reported_after_all_others_were_compacted(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for service in ("api", "bad", "web"):
+        post_profiles(storage, range(0, 60, 10), service=service)
+
+    class FailingIndex:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(storage.index, name)
+
+        def find(self, selection: Any) -> Any:
+            if selection.service == "bad":
+                raise TypeError("cannot unpack a damaged row")
+            return storage.index.find(selection)
+
+    failing = Storage(storage.bucket, FailingIndex())
+    compactor = Compactor(failing, clock=lambda: MIDNIGHT + 2 * HOUR)
+    app = create_app(Config("memory:"), Role.COMPACT, compactor=compactor)
+    response = app.test_client().post("/")
+    assert response.status_code == 500
+    answer = response.get_json()
+    assert (answer["error_code"], answer["body"]["compacted"], answer["body"]["failed"]) == (
+        "compaction_failed",
+        2,
+        7,
+    )
+    assert all("service bad" in record.getMessage() for record in caplog.records)
+    healthy = create_app(Config("memory:"), Role.COMPACT, compactor=Compactor(storage, clock=lambda: MIDNIGHT))
+    answer = healthy.test_client().post("/").get_json()
+    assert (answer["code"], answer["body"]["failed"]) == (200, 0)
+    assert_same_answers(storage, copy_uncompacted(storage), QUERIES[:2])
