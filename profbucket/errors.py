@@ -18,6 +18,7 @@ CODES: Mapping[str, str] = {
     "misconfigured": "A setting is missing or invalid.",
     "unavailable": "The storage or the collector is unreachable or overloaded.",
     "storage_permission_denied": "The storage denies access to the collector.",
+    "damaged": "Stored data is damaged, and the answer would consist of nothing else.",
     # API keys.
     "local_only": "The collector has no API keys and serves only its own machine.",
     "missing_api_key": "The request carries no API key, and the collector requires one.",
@@ -177,6 +178,13 @@ class StoragePermissionError(ProfbucketError):
 
     default_code = "storage_permission_denied"
     status = 503
+
+
+class Damaged(ProfbucketError):
+    """Stored data is not what was written; the message names it and says what to do."""
+
+    default_code = "damaged"
+    status = 500
 
 
 def error_class(status: int, code: str) -> type[ProfbucketError] | None:

@@ -75,7 +75,11 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of profiles, oldest first. ``next`` is the page token of the next one, or ``None`` on the last."""
+    """A page of profiles, oldest first. ``next`` is the page token of the next one, or ``None`` on the last.
+
+    ``damaged`` are the ids of damaged objects whose profiles could not be listed.
+    """
 
     profiles: Sequence[Meta]
     next: str | None
+    damaged: Sequence[str] = ()

@@ -1,15 +1,16 @@
 """Steps that merge, merge by id and delta share: limits, sources, expired profiles, messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from profbucket.errors import NotFound
+from profbucket.errors import Damaged, Invalid, NotFound, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
 from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Query
 from profbucket.query.retry import retry_on_compaction
+from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Lookup, Source
 from profbucket.times import format_time
 
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """One gzip pprof, merged from ``merged`` of the ``found`` profiles; the objects of ``expired`` are gone."""
+    """One gzip pprof, merged from ``merged`` of the ``found`` profiles.
+
+    The objects of ``expired`` are gone, and those of ``damaged`` were left out. ``found`` and ``damaged`` include
+    those of which only the number is known.
+    """
 
     data: bytes
     filename: str
     found: int
     merged: int
     expired: int
+    damaged: int = 0
 
 
 class MergeGuard:
@@ -61,12 +67,66 @@ class MergeGuard:
             )
 
 
+class SourceMerge:
+    """The merge of sources into *merger*, without those that have expired or are damaged.
+
+    ``expired`` is the number of their profiles that have expired.
+    """
+
+    def __init__(self, merger: "Merger", lookup: Lookup, limits: Limits, damage: DamageReport) -> None:
+        self._merger = merger
+        self._lookup = lookup
+        self._limits = limits
+        self._damage = damage
+        self._sources: dict[str, Source] = {}  # those of which an error may still be raised, by id
+        self._unreadable: dict[str, ProfbucketError] = {}
+        self.expired = 0
+
+    def add(self, source: Source, data: bytes | Damaged | None) -> None:
+        """Add the profiles of *source*, as :meth:`Lookup.read_sources` yields them.
+
+        Raise ``Invalid`` if the sample types of one of the sources differ, ``TooLarge`` if one exceeds a limit.
+        """
+        if data is None:
+            self.expired += source.count
+        elif isinstance(data, Damaged):
+            self._damage.add(source.id, data, source.count)
+        else:
+            self._sources[source.id] = source
+            try:
+                add_source(self._merger, source, data, self._limits)
+            except Invalid as error:
+                self._note(error)
+
+    def finish(self) -> None:
+        """Merge what is still pending, and read unreadable blocks again. Raise as :meth:`add` does."""
+        self._settle()
+        unreadable = [self._sources[source_id] for source_id in self._unreadable]
+        self._unreadable.clear()
+        blocks = [source for source in unreadable if source.block]
+        for source, data in zip(blocks, self._lookup.read_sources(blocks), strict=True):
+            self.add(source, data)
+        self._settle()
+        for source in unreadable:
+            if source.id in self._unreadable or source.meta:
+                self._damage.add(source.id, self._unreadable.get(source.id, "is not a pprof"), source.count)
+
+    def _settle(self) -> None:
+        for error in self._merger.take_errors():
+            self._note(error)
+
+    def _note(self, error: ProfbucketError) -> None:
+        """Note that a source is unreadable, or raise *error* if that is not damage."""
+        source_id = str(error).partition(": ")[0]
+        if source_id not in self._sources or error.code == "sample_types_differ" or not isinstance(error, Invalid):
+            raise error
+        self._unreadable[source_id] = error
+
+
 def add_source(merger: "Merger", source: Source, data: bytes, limits: Limits) -> None:
-    """Add the profiles of *source*, whose bytes are *data*, to *merger*."""
-    if source.block is None:
-        merger.add(data)
-    elif source.part == MERGED:
-        merger.add(data, source.block.id)
+    """Add the profiles of *source*, whose bytes are *data*, to *merger*; errors begin with its id."""
+    if source.block is None or source.part == MERGED:
+        merger.add(data, source.id)
     else:
         from profbucket.pprof.block.build import BlockContent, add_rows
 

@@ -3,23 +3,29 @@
 Profiles in the head have index entries; a block lists its own members. An index returns both as of one moment. A
 profile that was posted again after it was compacted has an entry and is in a block: such duplicates are found by
 reading the member lists of the blocks that overlap the entries.
+
+What is damaged is read again, in case it was damaged on the way, and then left out and reported.
 """
 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from profbucket.errors import Damaged, Invalid, TooLarge
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
+from profbucket.storage.damage import DamageReport, check_profile
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
+_T = TypeVar("_T")
 _Matches = Callable[[Labels], bool]
 
 
@@ -48,8 +54,8 @@ class DataPoint(NamedTuple):
 class Source:
     """One read of a merge: a profile's object, or a part of a block.
 
-    It holds ``count`` profiles, created from ``first`` to ``last``; ``size`` is the bytes to read. ``block`` is
-    ``None`` for a single profile. A block contributes all its members, or these ``rows`` of its part ``part``.
+    It holds ``count`` profiles, created from ``first`` to ``last``; ``size`` is the bytes to read. A single profile
+    has its ``meta``. A ``block`` contributes all its members, or these ``rows`` of its part ``part``.
     """
 
     object_range: ObjectRange
@@ -57,16 +63,22 @@ class Source:
     last: int
     count: int
     size: int
+    meta: Meta | None = None
     block: Block | None = None
     part: int = MERGED
     rows: Sequence[int] = ()
+
+    @property
+    def id(self) -> str:
+        """The id of the profile or block."""
+        return self.meta.id if self.meta else self.object_range.key
 
 
 class Lookup:
     """The profiles in *bucket* that *index* finds.
 
-    Every method that reads blocks raises ``BlockReplaced`` if compaction replaced one of them in the meantime, and
-    ``TooLarge`` for a member list that inflates beyond *limits*.
+    Every method that reads blocks raises ``BlockReplaced`` if compaction replaced one of them in the meantime.
+    Profiles that cannot be found because a member list is damaged are added to a *damage* report, if one is given.
     """
 
     def __init__(self, bucket: Bucket, index: Index, limits: Limits = Limits()) -> None:
@@ -74,20 +86,21 @@ class Lookup:
         self._index = index
         self._limits = limits
 
-    def find(self, query: Query) -> Iterator[Meta]:
+    def find(self, query: Query, damage: DamageReport | None = None) -> Iterator[Meta]:
         """Yield the profiles that match *query*, oldest first, ordered by :attr:`Meta.position`."""
-        return (profile.meta for profile in self.locate(query))
+        return (profile.meta for profile in self.locate(query, damage))
 
-    def locate(self, query: Query) -> Iterator[LocatedProfile]:
+    def locate(self, query: Query, damage: DamageReport | None = None) -> Iterator[LocatedProfile]:
         """Yield the profiles that match *query*, with where they are stored, in the order of :meth:`find`."""
         blocks, entries = self._snapshot(query, query.limit)
         if query.after:
             created_after, _ = query.after
             blocks = [block for block in blocks if block.last >= created_after]
-        profiles = _merge_in_order(map(LocatedProfile, entries), blocks, self._matching_members(blocks, query))
+        members = self._matching_members(blocks, query, damage or DamageReport())
+        profiles = _merge_in_order(map(LocatedProfile, entries), blocks, members)
         yield from islice(profiles, query.limit)
 
-    def plan_merge(self, query: Query, max_profiles: int) -> list[Source]:
+    def plan_merge(self, query: Query, max_profiles: int, damage: DamageReport | None = None) -> list[Source]:
         """Return the reads for a merge of all profiles that match *query*, ordered by time.
 
         If the head alone has more than *max_profiles* matches, the list is cut off above that length.
@@ -95,7 +108,7 @@ class Lookup:
         blocks, entries = self._snapshot(query, max_profiles + 1)
         head = list(entries)
         if len(head) > max_profiles:
-            return [_source_of_object(meta) for meta in head]
+            return [source_of_object(meta) for meta in head]
         head_times = [meta.created_at for meta in head]
         sources, blocks_to_open = [], []
         for block in blocks:
@@ -107,13 +120,12 @@ class Lookup:
                 sources.append(_source_of_block(block))
         compacted_ids: set[str] = set()
         matches = _label_filter(query)
-        for block, members in zip(blocks_to_open, self.read_current_members(blocks_to_open), strict=True):
-            if members is None:
-                continue
+        readable = self._readable_members(blocks_to_open, damage or DamageReport())
+        for block, members in readable:
             compacted_ids.update(members.member_ids(head))
             if rows := _matching_rows(members, query, matches):
                 sources.append(_source_of_rows(block, members, rows))
-        sources += [_source_of_object(meta) for meta in head if meta.id not in compacted_ids]
+        sources += [source_of_object(meta) for meta in head if meta.id not in compacted_ids]
         return _order_by_time(sources)
 
     def plan_merge_of(self, profiles: Iterable[LocatedProfile]) -> list[Source]:
@@ -122,7 +134,7 @@ class Lookup:
         sources = []
         for profile in profiles:
             if profile.block is None:
-                sources.append(_source_of_object(profile.meta))
+                sources.append(source_of_object(profile.meta))
             else:
                 in_blocks.setdefault(profile.block.id, (profile.block, []))[1].append(profile)
         for block, members in in_blocks.values():
@@ -130,23 +142,28 @@ class Lookup:
             sources.append(_source_of_profiles(block, [member.row for member in members], min(times), max(times)))
         return _order_by_time(sources)
 
-    def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | None]:
-        """Yield the bytes of each of *sources*, in order; ``None`` for one that has expired."""
-        ranges = [source.object_range for source in sources]
-        for source, data in zip(sources, self._bucket.get_many(ranges), strict=True):
+    def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | Damaged | None]:
+        """Yield the bytes of each of *sources*, in order; ``None`` for one that has expired.
+
+        Those of a block are complete but not checked further: its readers do that.
+        """
+        checks = [partial(_check_source, source) for source in sources]
+        for source, data in zip(sources, self._read([source.object_range for source in sources], checks), strict=True):
             if data is None and source.block:
                 self._require_expired(source.block)
             yield data
 
-    def read_data_points(self, query: Query) -> Iterator[DataPoint]:
+    def read_profiles(self, metas: Sequence[Meta]) -> Iterator[bytes | Damaged | None]:
+        """Yield the bytes of each profile as posted, in order; ``None`` for one that has no object any more."""
+        return self.read_sources([source_of_object(meta) for meta in metas])
+
+    def read_data_points(self, query: Query, damage: DamageReport | None = None) -> Iterator[DataPoint]:
         """Yield the totals of the profiles that match *query*, in any order; no profile is opened."""
         blocks, entries = self._snapshot(query, None)
         head = list(entries)
         compacted_ids: set[str] = set()
         matches = _label_filter(query)
-        for members in self.read_current_members(blocks):
-            if members is None:
-                continue
+        for _, members in self._readable_members(blocks, damage or DamageReport()):
             compacted_ids.update(members.member_ids(head))
             for row in _matching_rows(members, query, matches):
                 sample_types = members.types[members.measured[row]]
@@ -158,35 +175,80 @@ class Lookup:
                 yield DataPoint(meta.created_at, meta.labels, sample_types, [total.value for total in meta.totals])
 
     def find_in_block(self, profile_id: ProfileId) -> Source | None:
-        """Return the read that gets a profile out of the block that holds it; ``None`` if no block does."""
+        """Return the read that gets a profile out of the block that holds it; ``None`` if no block does.
+
+        Raise ``Damaged`` if the only blocks that may hold it are damaged.
+        """
         created_at = profile_id.created_at
         blocks = self._index.blocks(profile_id.service, profile_id.type, created_at, created_at)
-        for block, members in zip(blocks, self.read_current_members(blocks), strict=True):
-            if members is not None:
-                names = members.names()
-                row = bisect_left(names, profile_id.name)
-                if row < len(names) and names[row] == profile_id.name:
-                    return _source_of_profiles(block, [row], created_at, created_at)
+        damage = DamageReport()
+        for block, members in self._readable_members(blocks, damage):
+            names = members.names()
+            row = bisect_left(names, profile_id.name)
+            if row < len(names) and names[row] == profile_id.name:
+                return _source_of_profiles(block, [row], created_at, created_at)
+        if damage.ids:
+            raise damage.error()
         return None
 
     def has_block(self, block: Block) -> bool:
         """Return whether the index has *block*: compaction has not replaced it."""
         return block in self._index.blocks(block.service, block.type, block.first, block.last)
 
-    def read_members(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """Yield the member list of each of *blocks*, in order; ``None`` if the object does not exist."""
-        from profbucket.pprof.block.container import decode_members  # imports protobuf
+    def read_members(self, blocks: Sequence[Block]) -> Iterator[Members | Damaged | None]:
+        """Yield the member list of each of *blocks*, in order; ``None`` if the object does not exist.
 
+        A list that is damaged is the error that says so.
+        """
         ranges = [ObjectRange(block.id, block.ends[MERGED], block.ends[METAS]) for block in blocks]
-        for data in self._bucket.get_many(ranges):
-            yield None if data is None else decode_members(data, self._limits)
+        return self._read(ranges, [partial(self._decode_members, block) for block in blocks])
 
-    def read_current_members(self, blocks: Sequence[Block]) -> Iterator[Members | None]:
-        """Yield the member list of each of *blocks*, all in the index; ``None`` for one that has expired."""
+    def read_current_members(self, blocks: Sequence[Block]) -> Iterator[Members | Damaged | None]:
+        """Yield as :meth:`read_members` for *blocks* that are all in the index; ``None`` for an expired one."""
         for block, members in zip(blocks, self.read_members(blocks), strict=True):
             if members is None:
                 self._require_expired(block)
             yield members
+
+    def _readable_members(
+        self, blocks: Sequence[Block], damage: DamageReport
+    ) -> Iterator[tuple[Block, Members]]:
+        """Yield those of *blocks* that have not expired, with their member lists; report the damaged ones."""
+        for block, members in zip(blocks, self.read_current_members(blocks), strict=True):
+            if isinstance(members, Damaged):
+                damage.add(block.id, members, block.count)
+            elif members is not None:
+                yield block, members
+
+    def _decode_members(self, block: Block, data: bytes) -> Members:
+        from profbucket.pprof.block.container import decode_members  # imports protobuf
+
+        try:
+            members = decode_members(data, self._limits)
+        except (Invalid, TooLarge) as error:
+            raise Damaged(f"the member list of {block.id}: {error}") from None
+        record = block.service, block.type, block.first, block.last, block.count, block.size
+        times = members.created_at
+        if record != (members.service, members.type, times[0], times[-1], len(members), sum(members.size)):
+            raise Damaged(f"the member list of {block.id} is that of another block")
+        return members
+
+    def _read(
+        self, ranges: Sequence[ObjectRange], parsers: Sequence[Callable[[bytes], _T]]
+    ) -> Iterator[_T | Damaged | None]:
+        """Yield the parsed bytes of each range, in order; ``None`` if the object does not exist.
+
+        A parser raises ``Damaged``: then the range is read again, and if that does not help, the error is yielded.
+        """
+        for object_range, parse, data in zip(ranges, parsers, self._bucket.get_many(ranges), strict=True):
+            try:
+                yield None if data is None else parse(data)
+            except Damaged:
+                [data] = self._bucket.get_many([object_range])
+                try:
+                    yield None if data is None else parse(data)
+                except Damaged as error:
+                    yield error
 
     def _require_expired(self, block: Block) -> None:
         """Raise ``BlockReplaced`` for a block without object, unless the index still has the block."""
@@ -203,10 +265,15 @@ class Lookup:
             Selection(query.service, query.type, query.start, query.end, series_ids, query.after, limit)
         )
 
-    def _matching_members(self, blocks: Sequence[Block], query: Query) -> Iterator[Iterator[LocatedProfile]]:
+    def _matching_members(
+        self, blocks: Sequence[Block], query: Query, damage: DamageReport
+    ) -> Iterator[Iterator[LocatedProfile]]:
         """Yield for each of *blocks* its members that match *query*, in order."""
         matches = _label_filter(query)
         for block, members in zip(blocks, self.read_current_members(blocks), strict=True):
+            if isinstance(members, Damaged):
+                damage.add(block.id, members, block.count)
+                members = None  # noqa: PLW2901 - has none that can be listed
             yield iter(()) if members is None else _locate_members(block, members, query, matches)
 
 
@@ -263,14 +330,15 @@ def _order_by_time(sources: Iterable[Source]) -> list[Source]:
     return sorted(sources, key=lambda source: (source.first, source.object_range.key))
 
 
-def _source_of_object(meta: Meta) -> Source:
+def source_of_object(meta: Meta) -> Source:
+    """Return the read of a profile's own object."""
     object_range = ObjectRange(ProfileId.parse(meta.id).object_key)
-    return Source(object_range, meta.created_at, meta.created_at, 1, meta.size)
+    return Source(object_range, meta.created_at, meta.created_at, 1, meta.size, meta)
 
 
 def _source_of_block(block: Block) -> Source:
     end = block.ends[MERGED]
-    return Source(ObjectRange(block.id, 0, end), block.first, block.last, block.count, end, block)
+    return Source(ObjectRange(block.id, 0, end), block.first, block.last, block.count, end, block=block)
 
 
 def _source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
@@ -283,9 +351,17 @@ def _source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Sour
         return _source_of_profiles(block, rows, first, last)
     end = block.ends[SERIES]
     object_range = ObjectRange(block.id, 0, end)
-    return Source(object_range, first, last, len(rows), end, block, SERIES, sorted(selected_series))
+    return Source(object_range, first, last, len(rows), end, block=block, part=SERIES, rows=sorted(selected_series))
 
 
 def _source_of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
     end = block.ends[-1]
-    return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block, PROFILES, rows)
+    return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block=block, part=PROFILES, rows=rows)
+
+
+def _check_source(source: Source, data: bytes) -> bytes:
+    if source.meta:
+        check_profile(source.meta, data)
+    elif len(data) != source.size:
+        raise Damaged(f"{source.id} is cut short: {len(data)} bytes instead of {source.size}")
+    return data

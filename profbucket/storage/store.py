@@ -4,13 +4,14 @@ from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Protocol
 
-from profbucket.errors import StoragePermissionError
+from profbucket.errors import Damaged, Invalid, StoragePermissionError
 from profbucket.limits import Limits
 from profbucket.model.ids import RESERVED, ProfileId
 from profbucket.model.meta import Meta
+from profbucket.storage.damage import check_profile, content_metadata
 from profbucket.storage.lookup import Lookup
-from profbucket.storage.metadata import to_metadata
-from profbucket.storage.ports import Bucket, Index, ObjectRange
+from profbucket.storage.metadata import from_metadata, to_metadata
+from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
 _SIGNED_URL_SECONDS = 600  # clients follow a redirect at once
 
@@ -37,12 +38,30 @@ class Storage:
 
     def write(self, meta: Meta, data: bytes) -> bool:
         """Store a profile and return whether it is new; see :class:`Writer`."""
-        self.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta))
+        self.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta) | content_metadata(data))
         return self.index.add(meta)
 
     def read(self, profile_id: ProfileId) -> bytes:
-        """Return the bytes of a profile as posted, or raise ``NotFound``."""
-        return self.bucket.get(profile_id.object_key)
+        """Return the bytes of a profile as posted, or raise ``NotFound`` or ``Damaged``."""
+        data = self.bucket.get(profile_id.object_key)
+        check_profile(self.read_meta(profile_id), data)
+        return data
+
+    def read_meta(self, profile_id: ProfileId) -> Meta:
+        """Return the meta of a profile that has an object, or raise ``NotFound``.
+
+        It is that of the object's metadata; if these are damaged, that of the entry. Raise ``Damaged`` without either.
+        """
+        try:
+            obj = self.bucket.stat(profile_id.object_key)
+            return from_metadata(obj.key, obj.size, obj.metadata or {})
+        except (Damaged, Invalid) as error:
+            created_at = profile_id.created_at
+            entries = self.index.find(Selection(profile_id.service, profile_id.type, created_at, created_at))
+            for meta in entries:
+                if meta.id == str(profile_id):
+                    return meta
+            raise Damaged(str(error)) from error
 
     def read_many(self, ids: Iterable[ProfileId]) -> Iterator[bytes | None]:
         """Yield the bytes of each profile as posted, in order; ``None`` for one that has expired."""
