@@ -172,6 +172,8 @@ class GcsBucket:
                     if "bucket does not exist" in error.text:
                         raise self._missing_bucket() from error
                     return None
+                if error.status == 416:
+                    return b""  # the object ends before the range
                 raise self._translate_refused(error, operation, _VIEW_ROLE) from error
 
     def _path(self, object_key: str) -> str:

@@ -18,9 +18,9 @@ from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 
 _T = TypeVar("_T")
 
-CALL_TIMEOUT_SECONDS = 15.0  # no attempt begins later
-WRITE_TIMEOUT_SECONDS = 6.0  # of one attempt: the call ends within 21 seconds
-QUERY_TIMEOUT_SECONDS = 15.0  # of one attempt: the call ends within 30 seconds
+CALL_TIMEOUT_SECONDS = 18.0  # no attempt begins later
+WRITE_TIMEOUT_SECONDS = 6.0  # of one attempt: the call ends within 24 seconds
+QUERY_TIMEOUT_SECONDS = 10.0  # of one attempt, less than for a call, which ends within 28 seconds
 
 _RETRYABLE_CODES = {
     grpc.StatusCode.UNAVAILABLE,

@@ -131,11 +131,14 @@ class S3Bucket:
                 except _client_error_class() as error:
                     if _error_code(error) in ("NoSuchKey", "404"):
                         return None
+                    if _error_code(error) in ("InvalidRange", "416"):
+                        return b""  # the object ends before the range
                     raise
                 with response["Body"] as body:
                     try:
                         reserve(response["ContentLength"])
                         data: bytes = body.read()
+                        _verify_length(response, data)
                     except _broken_body_classes():
                         if attempt + 1 == _ATTEMPTS:
                             raise
@@ -197,6 +200,14 @@ def _open_client(endpoint: str | None, region: str | None, style: str) -> Any:
 def _error_code(error: Any) -> str:
     code: str = error.response.get("Error", {}).get("Code", "")
     return code
+
+
+def _verify_length(response: Mapping[str, Any], data: bytes) -> None:
+    """Raise ``OSError`` unless *data* is as long as the header Content-Range of a part of an object says."""
+    if "ContentRange" in response:
+        begin, end = response["ContentRange"].removeprefix("bytes ").partition("/")[0].split("-")
+        if len(data) != int(end) - int(begin) + 1:
+            raise OSError(f"{len(data)} bytes, with Content-Range: {response['ContentRange']}")
 
 
 def _client_error_class() -> Any:

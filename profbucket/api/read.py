@@ -59,7 +59,10 @@ class ReadRoutes:
         parameters = Parameters(request.args)
         page = self._querier.find(self._queries.query(api_key, parameters, find_type(parameters)))
         current_record().counts = {"found": len(page.profiles)}
-        return json_response([meta_to_json(meta) for meta in page.profiles], next=page.next)
+        response = json_response(
+            [meta_to_json(meta) for meta in page.profiles], next=page.next, damaged=page.damaged or None
+        )
+        return _mark_damage(response, len(page.damaged))
 
     def merge(self) -> Response:
         """Merge the profiles that match into one pprof."""
@@ -102,7 +105,8 @@ class ReadRoutes:
             focus=parameters.get("focus") or None,
         )
         current_record().counts = graph["profiles"][0]
-        return compress(json_response(graph))
+        damaged = sum(merge["damaged"] for merge in graph["profiles"])
+        return _mark_damage(compress(json_response(graph)), damaged)
 
     def services(self) -> Response:
         """List the services that have profiles."""
@@ -128,7 +132,8 @@ class ReadRoutes:
         if len(label_names) > self._limits.labels:
             raise self._limits.invalid("labels", f"group_by has {len(label_names)} labels")
         step = parse_step(parameters.get("step"))
-        return compress(json_response(self._querier.timeline(query, label_names, step)))
+        timeline = self._querier.timeline(query, label_names, step)
+        return _mark_damage(compress(json_response(timeline)), timeline.get("damaged", 0))
 
     def symbolize(self, path: str = "") -> Response:
         """Return no symbols. pprof posts addresses without names here and fails on any other answer."""
@@ -139,6 +144,19 @@ class ReadRoutes:
 
     def _send(self, merged: MergeResult) -> Response:
         """Return a merge, or a redirect to a copy in the bucket if the merge is large."""
-        current_record().counts = {"found": merged.found, "merged": merged.merged, "expired": merged.expired}
+        current_record().counts = {
+            "found": merged.found,
+            "merged": merged.merged,
+            "expired": merged.expired,
+            "damaged": merged.damaged,
+        }
         link = self._querier.publish_if_large(merged.data, merged.filename)
-        return redirect(link) if link else download(merged.data, merged.filename)
+        response = redirect(link) if link else download(merged.data, merged.filename)
+        return _mark_damage(response, merged.damaged)
+
+
+def _mark_damage(response: Response, count: int) -> Response:
+    """Add the header that says how many profiles, or in a list how many objects, were left out as damaged."""
+    if count:
+        response.headers["X-Profbucket-Damaged"] = str(count)
+    return response

@@ -7,7 +7,7 @@ from flask import Response, request
 from isal import igzip
 
 
-def json_response(body: Any, status: int = 200, **fields: str | None) -> Response:
+def json_response(body: Any, status: int = 200, **fields: Any) -> Response:
     """Return the JSON envelope of *body*, with more *fields*; those that are ``None`` are left out."""
     envelope = {"code": status, "body": body, **fields}
     envelope = {name: value for name, value in envelope.items() if value is not None}

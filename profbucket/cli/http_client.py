@@ -189,7 +189,8 @@ def _format_exactly(nanoseconds: int) -> str:
 
 
 def _read_page(answer: Mapping[str, Any]) -> Page:
-    return Page([_read_meta({"body": item}) for item in answer["body"]], answer.get("next"))
+    profiles = [_read_meta({"body": item}) for item in answer["body"]]
+    return Page(profiles, answer.get("next"), answer.get("damaged", ()))
 
 
 def _read_meta(answer: Mapping[str, Any]) -> Meta:

@@ -20,6 +20,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from profbucket.errors import (
+    Damaged,
     Invalid,
     Misconfigured,
     NotFound,
@@ -31,10 +32,11 @@ from profbucket.limits import Limits
 from profbucket.maintenance.read_back import read_back
 from profbucket.model import blocks
 from profbucket.model.blocks import Block
-from profbucket.model.ids import ProfileId, block_prefix, profile_digest
+from profbucket.model.ids import block_prefix
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
+from profbucket.storage.damage import content_metadata
 from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, ObjectRange, Selection
@@ -151,6 +153,15 @@ class Compactor:
                 compacted_ids = self._find_compacted(service, profile_type, entries)
             except BlockReplaced:
                 return  # a concurrent run is merging these blocks
+            except Damaged as error:
+                self._log_failure(
+                    "cannot compact service %s, type %s from %s: %s",
+                    service,
+                    profile_type,
+                    format_time(begin),
+                    error,
+                )
+                continue  # what is in a block is unknown
             if compacted_ids:
                 self._index.remove(compacted_ids)
                 yield Step(Action.DEDUPLICATED, entries[0].id, len(compacted_ids))
@@ -159,8 +170,13 @@ class Compactor:
     def _find_compacted(self, service: str, profile_type: ProfileType, entries: Sequence[Meta]) -> set[str]:
         """Return the ids of those *entries* that are in a block: the profiles were posted again."""
         overlapping = self._index.blocks(service, profile_type, entries[0].created_at, entries[-1].created_at)
-        member_lists = self._lookup.read_current_members(overlapping)
-        return {profile_id for members in member_lists if members for profile_id in members.member_ids(entries)}
+        compacted_ids: set[str] = set()
+        for members in self._lookup.read_current_members(overlapping):
+            if isinstance(members, Damaged):
+                raise members
+            if members is not None:
+                compacted_ids.update(members.member_ids(entries))
+        return compacted_ids
 
     def _build_blocks(self, entries: Sequence[Meta]) -> Iterator[Step]:
         """Compact *entries* into as few blocks as possible. Profiles that do not fit into any stay in the head."""
@@ -200,12 +216,11 @@ class Compactor:
 
         builder = BlockBuilder(self._limits)
         left_out = set()
-        ranges = [ObjectRange(ProfileId.parse(meta.id).object_key) for meta in entries]
-        for meta, data in zip(entries, self._bucket.get_many(ranges), strict=True):
+        for meta, data in zip(entries, self._lookup.read_profiles(entries), strict=True):
             if data is None:  # it has expired, and so will its entry
                 left_out.add(meta.id)
-            elif (error := _find_mismatch(meta, data)) is not None:
-                self._log_not_compacted(meta, error)
+            elif isinstance(data, Damaged):
+                self._log_not_compacted(meta, data)
                 left_out.add(meta.id)
             else:
                 builder.add(meta, data)
@@ -313,7 +328,7 @@ class Compactor:
 
     def _write(self, block: Block, data: bytes, members: Collection[str], replaced: Collection[str]) -> bool:
         """Put and commit *block*; return whether it is in the index."""
-        self._bucket.put(block.id, data, blocks.to_metadata(block))
+        self._bucket.put(block.id, data, blocks.to_metadata(block) | content_metadata(data))
         if 2 * (self._clock() - block.written_at) > self._policy.grace * SECOND:
             return False  # too slow: another run may delete the object before the commit
         committed = self._index.commit(block, members, replaced)
@@ -357,11 +372,3 @@ class Compactor:
         """Return the end of the last period, in seconds, that has been over for long enough; in nanoseconds."""
         now = self._clock() - self._policy.wait * SECOND
         return max(now // (period * SECOND) * period * SECOND, 0)
-
-
-def _find_mismatch(meta: Meta, data: bytes) -> str | None:
-    """Return how the entry *meta* and the object *data* differ: only what agrees with its id is compacted."""
-    digest = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)
-    if ProfileId(meta.service, meta.type, meta.created_at, digest) == ProfileId.parse(meta.id):
-        return None
-    return "its entry or its object is damaged: they do not match its id"

@@ -8,7 +8,7 @@ committed ones are live, then those with more members.
 from collections.abc import Iterator, Sequence
 
 from profbucket.errors import Invalid, NotFound
-from profbucket.model.blocks import Block, from_metadata
+from profbucket.model.blocks import Block, Members, from_metadata
 from profbucket.model.ids import ProfileId, ProfileName, block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.listing import list_prefix, with_metadata
@@ -51,7 +51,7 @@ def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[B
         group.sort(key=lambda block: (block.id not in committed_ids, -block.count, block.written_at, block.id))
         taken: set[ProfileName] = set()
         for block, members in zip(group, storage.lookup.read_members(group), strict=True):
-            names = set(members.names()) if members else set()
+            names = set(members.names()) if isinstance(members, Members) else set()
             if names and taken.isdisjoint(names):
                 taken |= names
                 live.append(block)
@@ -62,7 +62,7 @@ def _is_uncommitted(storage: Storage, block: Block) -> bool:
     """Return whether *block*, not in the index, was never committed: all its members are in the head."""
     [members] = storage.lookup.read_members([block])
     head = storage.index.find(Selection(block.service, block.type, block.first, block.last))
-    return members is not None and len(members.member_ids(head)) == len(members)
+    return isinstance(members, Members) and len(members.member_ids(head)) == len(members)
 
 
 def _group_overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
@@ -95,6 +95,6 @@ class BlockMembership:
         while self._upcoming_firsts and self._upcoming_firsts[-1] <= created_at:
             self._upcoming_firsts.pop()
             block, members = next(self._upcoming)
-            self._open.append((block.last, set(members.names()) if members else set()))
+            self._open.append((block.last, set(members.names()) if isinstance(members, Members) else set()))
         self._open = [(last, names) for last, names in self._open if last >= created_at]
         return any(profile_id.name in names for _, names in self._open)

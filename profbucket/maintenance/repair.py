@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
-from profbucket.model.blocks import Block
+from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, profile_prefix, unescape_service
 from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
@@ -122,7 +122,7 @@ def _check_block(storage: Storage, finding: Finding, block: Block, repair: bool)
         index.remove([block.id])
     if repair and finding.state in (State.MISSING_ENTRY, State.MISMATCH):
         [members] = storage.lookup.read_members([block])
-        for labels in members.labels if members else ():
+        for labels in members.labels if isinstance(members, Members) else ():
             index.add_series(
                 Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
             )

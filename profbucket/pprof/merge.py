@@ -130,6 +130,12 @@ class Merger:
             if self._observer:
                 self._observer(batch, [profile.name for profile in profiles], indexes)
 
+    def take_errors(self) -> list[ProfbucketError]:
+        """Merge what is pending; return, instead of raising, the errors of the profiles that were left out."""
+        self.flush()
+        errors, self._errors = self._errors, []
+        return errors
+
     def _raise_error(self) -> None:
         if self._errors:
             raise self._errors.pop(0)

@@ -9,18 +9,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from profbucket.errors import Invalid, NotFound
+from profbucket.errors import Damaged, Invalid, NotFound
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Meta, Query
 from profbucket.query.merging import (
     MergeGuard,
     MergeResult,
+    describe_losses,
     describe_selectors,
     nothing_found,
     read_from_block,
 )
 from profbucket.query.retry import retry_on_compaction
+from profbucket.storage.damage import DamageReport
 from profbucket.storage.store import Storage
 from profbucket.times import format_time
 
@@ -49,11 +51,12 @@ def compute_delta(storage: Storage, query: Query, guard: MergeGuard, limits: Lim
     """
     series_by_id: dict[str, _Series] = {}
     found = first = last = 0
-    for meta in _until_deadline(storage.lookup.find(query), guard):
+    damage = DamageReport()
+    for meta in _until_deadline(storage.lookup.find(query, damage), guard):
         first, last, found = first or meta.created_at, meta.created_at, found + 1
         series_by_id.setdefault(meta.series, _Series()).add(meta)
     if not found:
-        raise nothing_found(query)
+        raise damage.error() if damage.ids else nothing_found(query)
     all_series = series_by_id.values()
     if not any(series.has_counters for series in all_series):
         raise Invalid(
@@ -76,9 +79,9 @@ def compute_delta(storage: Storage, query: Query, guard: MergeGuard, limits: Lim
     if singles := sum(series.first is series.last for series in all_series):
         comment += f", {singles} with one profile left out"
     contents = _until_deadline(_read_terms(storage, terms, limits), guard)
-    data, merged = _merge_terms(contents, len(terms), comment, limits)
+    data, merged, expired = _merge_terms(contents, comment, limits, damage)
     filename = f"{escape_service(query.service)}-{query.type}-delta.pb.gz"
-    return MergeResult(data, filename, found, merged, len(terms) - merged)
+    return MergeResult(data, filename, found, merged, expired, damage.profiles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,34 +147,50 @@ def _until_deadline(items: Iterable[_Item], guard: MergeGuard) -> Iterator[_Item
         yield item
 
 
-def _read_terms(storage: Storage, terms: Sequence[_Term], limits: Limits) -> Iterator[tuple[_Term, bytes | None]]:
-    """Yield each term with the bytes of its profile; ``None`` if that has expired and is in no block."""
-    ids = [ProfileId.parse(term.meta.id) for term in terms]
-    for term, profile_id, data in zip(terms, ids, storage.read_many(ids), strict=True):
-        yield term, read_from_block(storage.lookup, profile_id, limits) if data is None else data
+_Content = bytes | Damaged | None  # of a profile; None if it has expired and is in no block
+
+
+def _read_terms(storage: Storage, terms: Sequence[_Term], limits: Limits) -> Iterator[tuple[_Term, _Content]]:
+    """Yield each term with the content of its profile."""
+    contents = storage.lookup.read_profiles([term.meta for term in terms])
+    for term, data in zip(terms, contents, strict=True):
+        content: _Content = data
+        if data is None:
+            try:
+                content = read_from_block(storage.lookup, ProfileId.parse(term.meta.id), limits)
+            except Damaged as error:
+                content = error
+        yield term, content
 
 
 def _merge_terms(
-    contents: Iterable[tuple[_Term, bytes | None]], count: int, comment: str, limits: Limits
-) -> tuple[bytes, int]:
-    """Merge the terms that have not expired; return the pprof, and how many of the *count* terms are in it."""
+    contents: Iterable[tuple[_Term, _Content]], comment: str, limits: Limits, damage: DamageReport
+) -> tuple[bytes, int, int]:
+    """Merge the terms that have neither expired nor are damaged.
+
+    Return the pprof, how many terms are in it, and how many are not because a profile has expired.
+    """
     from profbucket.pprof.merge import Merger
     from profbucket.pprof.scale import scale_profile
 
     merger = Merger(limits)
-    merged = 0
-    pending: list[tuple[_Term, bytes | None]] = []
+    merged = expired = 0
+    pending: list[tuple[_Term, _Content]] = []
     for term, content in contents:
+        if isinstance(content, Damaged):
+            damage.add(term.meta.id, content)
         pending.append((term, content))
         if term.counter_factor < 0:
             continue  # both are merged, or neither
-        if all(data is not None for _, data in pending):
-            for pending_term, data in pending:
-                factors, duration = pending_term.factors(), pending_term.duration_nanos
-                merger.add(scale_profile(data or b"", factors, duration, limits), pending_term.meta.id)
+        readable = [(term, data) for term, data in pending if isinstance(data, bytes)]
+        if len(readable) == len(pending):
+            for readable_term, data in readable:
+                factors, duration = readable_term.factors(), readable_term.duration_nanos
+                merger.add(scale_profile(data, factors, duration, limits), readable_term.meta.id)
             merged += len(pending)
+        elif any(data is None for _, data in pending):
+            expired += len(pending)
         pending.clear()
     if not merged:
-        raise NotFound(f"{comment}: the profiles to compare have expired")
-    expired = count - merged
-    return merger.result([comment + (f", {expired} had expired" if expired else "")]), merged
+        raise damage.error() if damage.ids else NotFound(f"{comment}: the profiles to compare have expired")
+    return merger.result([comment + describe_losses(expired, damage.profiles)]), merged, expired

@@ -38,7 +38,8 @@ def build_flame_graph(
 
     graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
     graph["profiles"] = [
-        {"found": merge.found, "merged": merge.merged, "expired": merge.expired} for merge in merges
+        {"found": merge.found, "merged": merge.merged, "expired": merge.expired, "damaged": merge.damaged}
+        for merge in merges
     ]
     return graph
 

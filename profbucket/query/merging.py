@@ -1,6 +1,6 @@
 """Steps that merge, merge by id and delta share: limits, sources, expired profiles, messages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class MergeResult:
     """One gzip pprof, merged from ``merged`` of the ``found`` profiles.
 
-    The objects of ``expired`` are gone, and those of ``damaged`` were left out. ``found`` and ``damaged`` include
-    those of which only the number is known.
+    The objects of ``expired`` are gone. ``damaged`` were left out because of damage, some perhaps before they were
+    found.
     """
 
     data: bytes
@@ -93,6 +93,8 @@ class SourceMerge:
             self._damage.add(source.id, data, source.count)
         else:
             self._sources[source.id] = source
+            if source.rows:
+                self._settle()  # so that an error is about this source
             try:
                 add_source(self._merger, source, data, self._limits)
             except Invalid as error:
@@ -130,21 +132,33 @@ def add_source(merger: "Merger", source: Source, data: bytes, limits: Limits) ->
     else:
         from profbucket.pprof.block.build import BlockContent, add_rows
 
-        add_rows(merger, BlockContent(source.block, data, limits), source.part, source.rows)
+        try:
+            add_rows(merger, BlockContent(source.block, data, limits), source.part, source.rows)
+        except ProfbucketError as error:
+            raise error.about(source.id) from None
 
 
 @retry_on_compaction
 def add_from_block(merger: "Merger", lookup: Lookup, profile_id: ProfileId, limits: Limits) -> None:
-    """Add a profile that has expired from the block that holds it, or raise ``NotFound``."""
+    """Add a profile that has expired from the block that holds it, or raise ``NotFound`` or ``Damaged``."""
     if source := lookup.find_in_block(profile_id):
+        damage = DamageReport()
+        merge = SourceMerge(merger, lookup, limits, damage)
         [data] = lookup.read_sources([source])
-        if data is not None:
-            return add_source(merger, source, data, limits)
+        merge.add(source, data)
+        merge.finish()
+        if damage.ids:
+            raise damage.error()
+        if not merge.expired:
+            return
     raise profile_not_found(profile_id)
 
 
 def read_from_block(lookup: Lookup, profile_id: ProfileId, limits: Limits) -> bytes | None:
-    """Return a profile that has expired as its block restores it; ``None`` if no block holds it."""
+    """Return a profile that has expired as its block restores it; ``None`` if no block holds it.
+
+    Raise ``Damaged`` if the block is damaged.
+    """
     from profbucket.pprof.merge import Merger
 
     merger = Merger(limits)
@@ -158,6 +172,12 @@ def read_from_block(lookup: Lookup, profile_id: ProfileId, limits: Limits) -> by
 def profile_not_found(profile_id: ProfileId) -> NotFound:
     """Return the error for a profile that does not exist."""
     return NotFound(f"no profile {profile_id}: it never existed, or has expired")
+
+
+def describe_losses(expired: int, damaged: int) -> str:
+    """Return the end of a merge's comment: the number of profiles that it lacks, or ``""``."""
+    expired_text = f", {expired} had expired" if expired else ""
+    return expired_text + (f", {damaged} left out because stored data is damaged" if damaged else "")
 
 
 def nothing_found(query: Query) -> NotFound:

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from profbucket.errors import Invalid, NotFound, NotMergeable
+from profbucket.errors import Damaged, Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Page, Query
@@ -14,8 +14,9 @@ from profbucket.query.delta import compute_delta, describe_counters
 from profbucket.query.merging import (
     MergeGuard,
     MergeResult,
+    SourceMerge,
     add_from_block,
-    add_source,
+    describe_losses,
     describe_query,
     describe_selectors,
     nothing_found,
@@ -23,10 +24,14 @@ from profbucket.query.merging import (
 )
 from profbucket.query.retry import retry_on_compaction
 from profbucket.query.timeline import build_timeline
-from profbucket.storage.lookup import Source
-from profbucket.storage.ports import ObjectRange, Series
+from profbucket.storage.damage import DamageReport
+from profbucket.storage.lookup import Source, source_of_object
+from profbucket.storage.ports import Series
 from profbucket.storage.store import Storage
 from profbucket.times import format_time
+
+if TYPE_CHECKING:
+    from profbucket.pprof.merge import Merger
 
 _Item = TypeVar("_Item")
 
@@ -36,7 +41,8 @@ DEFAULT_LIMIT = 1000  # profiles in one answer of find, if the query has no limi
 class Querier:
     """Read access to the profiles in *storage*, within *limits*. *timer* returns seconds.
 
-    All methods that read blocks retry if compaction replaces a block, and finally raise ``Unavailable``.
+    All methods that read blocks retry if compaction replaces a block, and finally raise ``Unavailable``. What is
+    damaged is left out and counted; an answer that would consist of damage alone is ``Damaged``.
     """
 
     def __init__(
@@ -68,11 +74,12 @@ class Querier:
         Raise ``NotFound`` if there are none.
         """
         limit = min(query.limit or DEFAULT_LIMIT, self._limits.find)
-        profiles = list(self._lookup.find(replace(query, limit=limit + 1)))
+        damage = DamageReport()
+        profiles = list(self._lookup.find(replace(query, limit=limit + 1), damage))
         if not profiles:
-            raise nothing_found(query)
+            raise damage.error() if damage.ids else nothing_found(query)
         has_more = len(profiles) > limit
-        return Page(profiles[:limit], profiles[limit - 1].id if has_more else None)
+        return Page(profiles[:limit], profiles[limit - 1].id if has_more else None, damage.ids)
 
     @retry_on_compaction
     def timeline(self, query: Query, group_by: Sequence[str] = (), step: int | None = None) -> dict[str, Any]:
@@ -84,15 +91,17 @@ class Querier:
             NotFound: There are no matches.
             TooMany: The range has too many steps.
         """
-        points = list(self._lookup.read_data_points(query))
+        damage = DamageReport()
+        points = list(self._lookup.read_data_points(query, damage))
         if not points:
-            raise nothing_found(query)
-        return build_timeline(points, query.start, query.end, group_by, step, limits=self._limits)
+            raise damage.error() if damage.ids else nothing_found(query)
+        timeline = build_timeline(points, query.start, query.end, group_by, step, limits=self._limits)
+        return {**timeline, "damaged": damage.profiles} if damage.ids else timeline
 
     def read(self, profile_id: ProfileId) -> bytes:
         """Return the bytes of a profile as posted, or, if it has expired, as its block restores it.
 
-        Raise ``NotFound`` if there is neither.
+        Raise ``NotFound`` if there is neither, ``Damaged`` if its bytes are not those that were posted.
         """
         data = self.read_posted(profile_id)
         return self.merge_ids([profile_id]).data if data is None else data
@@ -100,7 +109,7 @@ class Querier:
     def read_posted(self, profile_id: ProfileId) -> bytes | None:
         """Return the bytes of a profile as posted; ``None`` if it may be in a block: see :meth:`merge_ids`.
 
-        Raise ``NotFound`` if it does not exist and cannot be in a block.
+        Raise ``NotFound`` if it does not exist and cannot be in a block, and ``Damaged`` as :meth:`read` does.
         """
         try:
             return self._storage.read(profile_id)
@@ -177,64 +186,83 @@ class Querier:
         services = ",".join(sorted({profile_id.service for profile_id in ids}))
         from profbucket.pprof.merge import Merger
 
-        merger = Merger(self._limits)
+        merger, damage = Merger(self._limits), DamageReport()
         guard = MergeGuard(self._limits, "by id", "ask for fewer ids", self._timer)
-        sources = [
-            Source(ObjectRange(profile_id.object_key), profile_id.created_at, profile_id.created_at, 1, 0)
-            for profile_id in ids
-        ]
-        for profile_id, (source, data) in zip(ids, self._read(sources, guard), strict=True):
-            if data is not None:
-                add_source(merger, source, data, self._limits)
+        metas = []
+        for profile_id, meta in zip(ids, self._storage.read_metas(ids), strict=True):
+            if isinstance(meta, Damaged):
+                damage.add(str(profile_id), meta)
+            elif meta is not None:
+                metas.append(meta)
             else:
-                add_from_block(merger, self._lookup, profile_id, self._limits)
-        count = f"{len(ids)} profile{'s' if len(ids) > 1 else ''}"
+                self._add_from_block(merger, profile_id, damage)
+        merge = SourceMerge(merger, self._lookup, self._limits, damage)
+        for source, data in self._read([source_of_object(meta) for meta in metas], guard):
+            if data is None:
+                self._add_from_block(merger, ProfileId.parse(source.id), damage)
+            else:
+                merge.add(source, data)
+        merge.finish()
+        if damage.profiles == len(ids):
+            raise damage.error()
+        merged = len(ids) - damage.profiles
+        count = f"{merged} profile{'s' if merged > 1 else ''}"
         comment = f"service={services} type={profile_type} merged {count} by id"
-        comment += describe_counters(merger.sample_types(), len(ids))
+        comment += describe_losses(0, damage.profiles) + describe_counters(merger.sample_types(), merged)
         filename = f"{escape_service(ids[0].service)}-{profile_type}.pb.gz"
-        return MergeResult(merger.result([comment]), filename, len(ids), len(ids), 0)
+        return MergeResult(merger.result([comment]), filename, len(ids), merged, 0, damage.profiles)
+
+    def _add_from_block(self, merger: "Merger", profile_id: ProfileId, damage: DamageReport) -> None:
+        try:
+            add_from_block(merger, self._lookup, profile_id, self._limits)
+        except Damaged as error:
+            damage.add(str(profile_id), error)
 
     @retry_on_compaction
     def _merge(self, query: Query, guard: MergeGuard) -> MergeResult:
         # Imports numpy, which the function that only stores profiles does not need.
         from profbucket.pprof.merge import Merger
 
-        sources, found = self._plan_merge(query)
+        damage = DamageReport()
+        sources, found = self._plan_merge(query, damage)
         if not sources:
-            raise nothing_found(query)
+            raise damage.error() if damage.ids else nothing_found(query)
         planned = sum(source.count for source in sources)
         guard.check_size(len(sources), planned, sum(source.size for source in sources))
         merger = Merger(self._limits)
-        merged = 0
+        lost_in_plan = damage.profiles
+        merge = SourceMerge(merger, self._lookup, self._limits, damage)
         for source, data in self._read(sources, guard):
-            if data is not None:
-                add_source(merger, source, data, self._limits)
-                merged += source.count
+            merge.add(source, data)
+        merge.finish()
+        merged = planned - merge.expired - (damage.profiles - lost_in_plan)
         subject = describe_selectors(query)
         span = f"from {format_time(sources[0].first)} to {format_time(max(source.last for source in sources))}"
+        if not merged and damage.ids:
+            raise damage.error()
         if not merged:
             raise NotFound(f"{subject}: all {found} profiles {span} have expired")
         count = f"{merged}" if merged == found else f"{merged} of {found}"
         comment = f"{subject} merged {count} profile{'s' if found > 1 else ''} {span}"
-        expired = planned - merged
-        if expired:
-            comment += f", {expired} had expired"
+        comment += describe_losses(merge.expired, damage.profiles)
         comment += describe_counters(merger.sample_types(), merged)
         filename = f"{escape_service(query.service)}-{query.type}.pb.gz"
-        return MergeResult(merger.result([comment]), filename, found, merged, expired)
+        return MergeResult(merger.result([comment]), filename, found, merged, merge.expired, damage.profiles)
 
-    def _plan_merge(self, query: Query) -> tuple[list[Source], int]:
+    def _plan_merge(self, query: Query, damage: DamageReport) -> tuple[list[Source], int]:
         """Return the sources of a merge, and how many profiles match."""
         max_profiles = self._limits.merge
         if query.limit is None:
-            sources = self._lookup.plan_merge(query, max_profiles)
+            sources = self._lookup.plan_merge(query, max_profiles, damage)
             return sources, sum(source.count for source in sources)
         if query.limit > max_profiles:
             raise self._limits.too_many("merge", f"limit={query.limit} asks for too many profiles to merge")
-        profiles, found = pick_evenly(self._lookup.locate(replace(query, limit=None)), query.limit)
+        profiles, found = pick_evenly(self._lookup.locate(replace(query, limit=None), damage), query.limit)
         return self._lookup.plan_merge_of(profiles), found
 
-    def _read(self, sources: Sequence[Source], guard: MergeGuard) -> Iterator[tuple[Source, bytes | None]]:
+    def _read(
+        self, sources: Sequence[Source], guard: MergeGuard
+    ) -> Iterator[tuple[Source, bytes | Damaged | None]]:
         """Yield each source with its bytes, until the deadline."""
         total, done = sum(source.count for source in sources), 0
         for source, data in zip(sources, self._lookup.read_sources(sources), strict=True):

@@ -1,7 +1,6 @@
 """Damage to stored objects: checks that find it, and the report of what a query left out because of it."""
 
 import logging
-from collections.abc import Mapping
 from hashlib import sha256
 
 from profbucket.errors import Damaged
@@ -39,12 +38,12 @@ class DamageReport:
 
 def content_metadata(data: bytes) -> dict[str, str]:
     """Return the object metadata by which :func:`check_object` recognizes *data*: its digest and size."""
-    return {"digest": _digest(data), "size": str(len(data))}
+    return {"digest": _digest(data), "bytes": str(len(data))}
 
 
 def check_size(obj: Object) -> None:
     """Raise ``Damaged`` if an object does not have the size that it was written with, as far as that is known."""
-    written = (obj.metadata or {}).get("size", str(obj.size or 1))  # no object was written empty
+    written = (obj.metadata or {}).get("bytes", str(obj.size or 1))  # no object was written empty
     if written != str(obj.size):
         raise Damaged(f"{obj.key} has {obj.size} bytes; it was written with {written}")
 

@@ -54,8 +54,8 @@ class DataPoint(NamedTuple):
 class Source:
     """One read of a merge: a profile's object, or a part of a block.
 
-    It holds ``count`` profiles, created from ``first`` to ``last``; ``size`` is the bytes to read. A single profile
-    has its ``meta``. A ``block`` contributes all its members, or these ``rows`` of its part ``part``.
+    It holds ``count`` profiles, created from ``first`` to ``last``; ``size`` is the bytes to read. A
+    profile's object has a ``meta``. A ``block`` contributes all its members, or these ``rows`` of ``part``.
     """
 
     object_range: ObjectRange
@@ -148,7 +148,9 @@ class Lookup:
         Those of a block are complete but not checked further: its readers do that.
         """
         checks = [partial(_check_source, source) for source in sources]
-        for source, data in zip(sources, self._read([source.object_range for source in sources], checks), strict=True):
+        for source, data in zip(
+            sources, self._read([source.object_range for source in sources], checks), strict=True
+        ):
             if data is None and source.block:
                 self._require_expired(source.block)
             yield data
@@ -210,9 +212,7 @@ class Lookup:
                 self._require_expired(block)
             yield members
 
-    def _readable_members(
-        self, blocks: Sequence[Block], damage: DamageReport
-    ) -> Iterator[tuple[Block, Members]]:
+    def _readable_members(self, blocks: Sequence[Block], damage: DamageReport) -> Iterator[tuple[Block, Members]]:
         """Yield those of *blocks* that have not expired, with their member lists; report the damaged ones."""
         for block, members in zip(blocks, self.read_current_members(blocks), strict=True):
             if isinstance(members, Damaged):
@@ -241,14 +241,11 @@ class Lookup:
         A parser raises ``Damaged``: then the range is read again, and if that does not help, the error is yielded.
         """
         for object_range, parse, data in zip(ranges, parsers, self._bucket.get_many(ranges), strict=True):
-            try:
-                yield None if data is None else parse(data)
-            except Damaged:
-                [data] = self._bucket.get_many([object_range])
-                try:
-                    yield None if data is None else parse(data)
-                except Damaged as error:
-                    yield error
+            parsed = _parse(parse, data)
+            if isinstance(parsed, Damaged):
+                [data_again] = self._bucket.get_many([object_range])
+                parsed = _parse(parse, data_again)
+            yield parsed
 
     def _require_expired(self, block: Block) -> None:
         """Raise ``BlockReplaced`` for a block without object, unless the index still has the block."""
@@ -351,12 +348,24 @@ def _source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Sour
         return _source_of_profiles(block, rows, first, last)
     end = block.ends[SERIES]
     object_range = ObjectRange(block.id, 0, end)
-    return Source(object_range, first, last, len(rows), end, block=block, part=SERIES, rows=sorted(selected_series))
+    return Source(
+        object_range, first, last, len(rows), end, block=block, part=SERIES, rows=sorted(selected_series)
+    )
 
 
 def _source_of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
     end = block.ends[-1]
-    return Source(ObjectRange(block.id, 0, end), first, last, len(rows), end, block=block, part=PROFILES, rows=rows)
+    return Source(
+        ObjectRange(block.id, 0, end), first, last, len(rows), end, block=block, part=PROFILES, rows=rows
+    )
+
+
+def _parse(parse: Callable[[bytes], _T], data: bytes | None) -> _T | Damaged | None:
+    """Return what *parse* returns for *data* or raises; ``None`` for ``None``."""
+    try:
+        return None if data is None else parse(data)
+    except Damaged as error:
+        return error
 
 
 def _check_source(source: Source, data: bytes) -> bytes:

@@ -78,12 +78,13 @@ class Bucket(Protocol):
     def get_many(self, ranges: Sequence[ObjectRange]) -> Iterator[bytes | None]:
         """Yield the bytes of each of *ranges*, in order; ``None`` if the object does not exist.
 
+        Of an object that ends earlier they are fewer, or none.
         Prefetches within a memory bound. The first error is raised and ends the iteration.
         """
         ...
 
     def stat(self, object_key: str) -> Object:
-        """Return an object with its metadata, or raise ``NotFound``."""
+        """Return an object with its metadata, or raise ``NotFound``, or ``Damaged`` if they cannot be read."""
         ...
 
     def list(self, start: str, end: str) -> Iterator[Object]:

@@ -1,10 +1,11 @@
 """A storage: a bucket and an index, the order of writes, and the view that reads both."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Protocol
 
-from profbucket.errors import Damaged, Invalid, StoragePermissionError
+from profbucket.errors import Damaged, Invalid, NotFound, StoragePermissionError
 from profbucket.limits import Limits
 from profbucket.model.ids import RESERVED, ProfileId
 from profbucket.model.meta import Meta
@@ -13,6 +14,7 @@ from profbucket.storage.lookup import Lookup
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
+_STAT_WORKERS = 16
 _SIGNED_URL_SECONDS = 600  # clients follow a redirect at once
 
 
@@ -50,7 +52,7 @@ class Storage:
     def read_meta(self, profile_id: ProfileId) -> Meta:
         """Return the meta of a profile that has an object, or raise ``NotFound``.
 
-        It is that of the object's metadata; if these are damaged, that of the entry. Raise ``Damaged`` without either.
+        It is that of the object's metadata; if these are damaged, that of the entry; else raise ``Damaged``.
         """
         try:
             obj = self.bucket.stat(profile_id.object_key)
@@ -61,7 +63,21 @@ class Storage:
             for meta in entries:
                 if meta.id == str(profile_id):
                     return meta
-            raise Damaged(str(error)) from error
+            raise Damaged(f"the metadata of {profile_id.object_key} are damaged: {error}") from error
+
+    def read_metas(self, ids: Sequence[ProfileId]) -> Iterator[Meta | Damaged | None]:
+        """Yield what :meth:`read_meta` returns or raises for each profile, in order; ``None`` for no object."""
+
+        def read_meta(profile_id: ProfileId) -> Meta | Damaged | None:
+            try:
+                return self.read_meta(profile_id)
+            except NotFound:
+                return None
+            except Damaged as error:
+                return error
+
+        with ThreadPoolExecutor(min(_STAT_WORKERS, max(len(ids), 1)), "stat") as threads:
+            yield from threads.map(read_meta, ids)
 
     def read_many(self, ids: Iterable[ProfileId]) -> Iterator[bytes | None]:
         """Yield the bytes of each profile as posted, in order; ``None`` for one that has expired."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ import pytest
 
 from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 from profbucket.storage.ports import Bucket, ObjectRange, Selection
-from storage_gcs import FirestoreIndex, GcsBucket
+from storage_gcs import FirestoreIndex, GcsBucket, firestore
 from storage_s3 import S3Bucket
 from tests.support.storage.examples import ALL_TIME, make_meta
 
@@ -133,6 +133,31 @@ def test_an_object_with_a_wrong_checksum_is_fetched_again(monkeypatch: pytest.Mo
         assert open_gcs(url, monkeypatch).get("api/cpu/1") == b"data"
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        (206, b"234", {"Content-Range": "bytes 2-5/10"}),  # cut short
+        (206, b"0123", {"Content-Range": "bytes 0-3/10"}),
+        (206, b"234567", {"Content-Range": "bytes 2-7/10"}),
+        (206, b"2345", {}),
+        (206, b"2345", {"Content-Range": "bytes two-5/10"}),
+    ],
+)
+def test_a_part_that_is_not_the_requested_one_is_fetched_again(
+    monkeypatch: pytest.MonkeyPatch, damaged: Answer
+) -> None:
+    with run_server(damaged, (206, b"2345", {"Content-Range": "bytes 2-5/10"})) as url:
+        bucket = open_gcs(url, monkeypatch)
+        assert list(bucket.get_many([ObjectRange("api/cpu/1", 2, 6)])) == [b"2345"]
+
+
+def test_a_part_of_s3_that_is_cut_short_is_fetched_again(credentials: None) -> None:
+    whole = (206, b"2345", {"Content-Range": "bytes 2-5/10"})
+    with run_server((206, b"234", {"Content-Range": "bytes 2-5/10"}), whole) as url:
+        bucket = S3Bucket("bucket", url)
+        assert list(bucket.get_many([ObjectRange("api/cpu/1", 2, 6)])) == [b"2345"]
+
+
 def test_temporary_errors_are_retried(monkeypatch: pytest.MonkeyPatch, credentials: None) -> None:
     busy: Answer = (503, b"busy", {})
     for call, answer in (("get", b"data"), ("put", b"")):
@@ -163,14 +188,12 @@ def test_s3_is_unavailable_if_all_attempts_fail() -> None:
 
 
 @contextmanager
-def run_firestore(code: grpc.StatusCode, text: str) -> Iterator[str]:
+def run_firestore(answer: Callable[[bytes, Any], Iterator[bytes]]) -> Iterator[str]:
+    """Run a server that answers each call with *answer* of the request and its context; yield its address."""
+
     class Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
         def service(self, details: Any) -> Any:
-            def stream(request: bytes, context: Any) -> Iterator[bytes]:
-                context.abort(code, text)
-                yield b""
-
-            return grpc.unary_stream_rpc_method_handler(stream)
+            return grpc.unary_stream_rpc_method_handler(answer)
 
     with ThreadPoolExecutor(4) as threads:
         server = grpc.server(threads, [Handler()])
@@ -196,8 +219,34 @@ def run_firestore(code: grpc.StatusCode, text: str) -> Iterator[str]:
 def test_a_permanent_error_of_firestore_names_what_is_missing(
     monkeypatch: pytest.MonkeyPatch, code: grpc.StatusCode, error: type[Exception], sentence: str, call: str
 ) -> None:
-    with run_firestore(code, "details of the error") as host:
+    def refuse(_: bytes, context: Any) -> Iterator[bytes]:
+        context.abort(code, "details of the error")
+        yield b""
+
+    with run_firestore(refuse) as host:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
         index = FirestoreIndex("project")
         with pytest.raises(error, match=sentence):
             index.add(make_meta()) if call == "add" else list(index.find(Selection("api", None, *ALL_TIME)))
+
+
+def test_a_query_that_timed_out_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer takes longer than one attempt may."""
+    assert firestore.QUERY_TIMEOUT_SECONDS + 2 < firestore.CALL_TIMEOUT_SECONDS
+    assert firestore.QUERY_TIMEOUT_SECONDS + firestore.CALL_TIMEOUT_SECONDS < 30
+    monkeypatch.setattr(firestore, "QUERY_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(firestore, "CALL_TIMEOUT_SECONDS", 10.0)
+    attempts: list[bytes] = []
+    repeated = Event()
+
+    def answer_late(request: bytes, _: Any) -> Iterator[bytes]:
+        attempts.append(request)
+        if len(attempts) == 1:
+            repeated.wait(10)
+        repeated.set()
+        yield b""
+
+    with run_firestore(answer_late) as host:
+        monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", host)
+        assert list(FirestoreIndex("project").find(Selection("api", None, *ALL_TIME))) == []
+    assert len(attempts) == 2

@@ -258,6 +258,13 @@ class BucketSuite:
         assert list(bucket.get_many(object_ranges)) == [data[begin:end] for begin, end in ranges]
         assert list(bucket.get_many([ObjectRange("api/cpu/2", 5, 10)])) == [None]
 
+    def test_a_range_beyond_the_end_of_an_object_has_no_bytes(self, bucket: Bucket) -> None:
+        bucket.put("api/cpu/1", b"0123456789", {})
+        bucket.put("api/cpu/2", b"", {})
+        for key in ("api/cpu/1", "api/cpu/2"):
+            assert list(bucket.get_many([ObjectRange(key, 10, 20), ObjectRange(key, 17)])) == [b"", b""]
+        assert list(bucket.get_many([ObjectRange("api/cpu/2", 0, 5)])) == [b""]
+
     def test_get_many_of_no_ranges_yields_nothing(self, bucket: Bucket) -> None:
         assert list(bucket.get_many([])) == []
 

@@ -1,0 +1,220 @@
+"""Acceptance suite of reading damaged storages. Subclasses define the fixture ``storage``, an empty one."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from profbucket.errors import Damaged
+from profbucket.model.blocks import METAS
+from profbucket.model.ids import BLOCKS, ProfileId
+from profbucket.model.labels import parse_matchers
+from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import decode
+from profbucket.query.merging import MergeResult
+from profbucket.query.querier import Querier
+from profbucket.storage.ports import Selection
+from profbucket.storage.store import Storage
+from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
+
+CPU = ProfileType.CPU
+QUERY = Query("api", CPU, *ALL_TIME)
+
+
+def flip_bit(data: bytes) -> bytes:
+    """Return *data* with one bit changed, in the middle."""
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 16]) + data[middle + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "a flipped bit": flip_bit,
+    "cut short": lambda data: data[: len(data) // 2],
+    "emptied": lambda _: b"",
+    "zeroed": lambda data: bytes(len(data)),
+}
+
+
+def overwrite(storage: Storage, object_key: str, data: bytes) -> None:
+    """Replace the bytes of an object and keep its metadata, as a broken disk does."""
+    metadata = storage.bucket.stat(object_key).metadata or {}
+    storage.bucket.delete(object_key)
+    assert storage.bucket.put(object_key, data, metadata)
+
+
+def damage(storage: Storage, meta: Meta, how: Callable[[bytes], bytes]) -> None:
+    object_key = ProfileId.parse(meta.id).object_key
+    overwrite(storage, object_key, how(storage.bucket.get(object_key)))
+
+
+def damage_list(storage: Storage, object_key: str, how: Callable[[bytes], bytes]) -> None:
+    """Damage the member list of a block."""
+    metadata = storage.bucket.stat(object_key).metadata or {}
+    begin, end = map(int, metadata["ends"].split(",")[: METAS + 1])
+    data = storage.bucket.get(object_key)
+    damaged = how(data[begin:end]).ljust(end - begin, b"\0")
+    overwrite(storage, object_key, data[:begin] + damaged + data[end:])
+
+
+def block_keys(storage: Storage) -> list[str]:
+    return [obj.key for obj in storage.bucket.list(BLOCKS, f"{BLOCKS}~")]
+
+
+def own_stacks(data: bytes) -> set[int]:
+    """Return the numbers of the profiles in a merge of those that ``post_profiles`` stores."""
+    message = decode(data).message
+    names = [message.string_table[function.name] for function in message.function]
+    return {int(name.removeprefix(b"own-")) for name in names if name.startswith(b"own-")}
+
+
+def comment(data: bytes) -> str:
+    message = decode(data).message
+    return message.string_table[message.comment[0]].decode()
+
+
+class DamageSuite:
+    """Tests of ``storage`` with damaged objects."""
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    def test_a_damaged_profile_is_left_out_of_a_merge_counted_and_named(
+        self, storage: Storage, how: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        metas = post_profiles(storage, range(5))
+        damage(storage, metas[3], how)
+        querier = Querier(storage)
+        for result in (
+            querier.merge(QUERY),
+            querier.merge(replace(QUERY, matchers=parse_matchers("v!=7"))),
+            querier.merge(replace(QUERY, limit=5)),
+            querier.merge_ids([ProfileId.parse(meta.id) for meta in metas]),
+        ):
+            assert own_stacks(result.data) == {0, 1, 2, 4}
+            assert (result.found, result.merged, result.expired, result.damaged) == (5, 4, 0, 1)
+            assert "1 left out because stored data is damaged" in comment(result.data)
+        errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert len(errors) == 4
+        assert all(metas[3].id in message for message in errors)
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    def test_an_answer_of_damage_alone_is_an_error_with_its_ids(
+        self, storage: Storage, how: Callable[[bytes], bytes]
+    ) -> None:
+        metas = post_profiles(storage, range(2))
+        for meta in metas:
+            damage(storage, meta, how)
+        querier, ids = Querier(storage), [ProfileId.parse(meta.id) for meta in metas]
+        asks: list[Callable[[], MergeResult]] = [lambda: querier.merge(QUERY), lambda: querier.merge_ids(ids)]
+        for ask in asks:
+            with pytest.raises(Damaged) as error:
+                ask()
+            assert all(meta.id in str(error.value) for meta in metas)
+        with pytest.raises(Damaged, match=metas[0].id):
+            querier.read(ids[0])
+
+    def test_swapped_contents_are_damage(self, storage: Storage) -> None:
+        metas = post_profiles(storage, range(3))
+        keys = [ProfileId.parse(meta.id).object_key for meta in metas]
+        first, second = storage.bucket.get(keys[0]), storage.bucket.get(keys[1])
+        overwrite(storage, keys[0], second)
+        overwrite(storage, keys[1], first)
+        result = Querier(storage).merge(QUERY)
+        assert (own_stacks(result.data), result.damaged) == ({2}, 2)
+        with pytest.raises(Damaged, match=metas[1].id):
+            Querier(storage).read(ProfileId.parse(metas[1].id))
+        assert Querier(storage).read(ProfileId.parse(metas[2].id)) == storage.bucket.get(keys[2])
+
+    def test_a_profile_whose_metadata_are_lost_is_read_with_the_help_of_its_entry(self, storage: Storage) -> None:
+        [meta] = post_profiles(storage, [1])
+        object_key = ProfileId.parse(meta.id).object_key
+        data = storage.bucket.get(object_key)
+        storage.bucket.delete(object_key)
+        storage.bucket.put(object_key, data, {"labels": "%%%"})
+        assert Querier(storage).read(ProfileId.parse(meta.id)) == data
+        storage.index.remove([meta.id])
+        with pytest.raises(Damaged, match=object_key):
+            Querier(storage).read(ProfileId.parse(meta.id))
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    def test_a_damaged_member_list_hides_its_block_and_nothing_else(
+        self, storage: Storage, how: Callable[[bytes], bytes]
+    ) -> None:
+        """Profiles of two hours become a block each; a third hour stays in the head."""
+        metas = compacted(storage)
+        first, _ = block_keys(storage)
+        damage_list(storage, first, how)
+        querier = Querier(storage)
+        page = querier.find(QUERY)
+        assert ([meta.id for meta in page.profiles], page.damaged) == ([meta.id for meta in metas[3:]], [first])
+        labelled = querier.merge(replace(QUERY, matchers=parse_matchers("v!=7")))
+        assert own_stacks(labelled.data) == {60, 62, 64, 120, 122, 124}
+        assert (labelled.merged, labelled.damaged) == (6, 3)
+        whole = querier.merge(QUERY)  # needs no lists
+        assert (whole.merged, whole.damaged) == (9, 0)
+        timeline = querier.timeline(QUERY)
+        assert (sum(timeline["groups"][0]["profiles"]), timeline["damaged"]) == (6, 3)
+        with pytest.raises(Damaged, match=first):
+            querier.find(replace(QUERY, end=MIDNIGHT + HOUR - 1))
+        storage.bucket.delete(ProfileId.parse(metas[0].id).object_key)
+        with pytest.raises(Damaged, match=metas[0].id):
+            querier.read(ProfileId.parse(metas[0].id))
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    def test_a_damaged_merged_part_is_left_out_of_a_merge(
+        self, storage: Storage, how: Callable[[bytes], bytes]
+    ) -> None:
+        compacted(storage)
+        first, _ = block_keys(storage)
+        data = storage.bucket.get(first)
+        end = int((storage.bucket.stat(first).metadata or {})["ends"].split(",")[0])
+        overwrite(storage, first, how(data[:end]).ljust(end, b"\0") + data[end:])
+        for query in (QUERY, replace(QUERY, matchers=parse_matchers("v=1"))):
+            result = Querier(storage).merge(query)
+            assert own_stacks(result.data).isdisjoint({0, 2, 4})
+            assert result.merged + result.damaged == result.found
+            assert result.damaged == {QUERY: 3}.get(query, 1)
+
+    def test_a_block_that_is_cut_short_is_left_out(self, storage: Storage) -> None:
+        metas = compacted(storage)
+        first, _ = block_keys(storage)
+        for length in (0, 10):
+            overwrite(storage, first, storage.bucket.get(first)[:length])
+            result = Querier(storage).merge(QUERY)
+            assert (result.merged, result.damaged) == (6, 3)
+            assert Querier(storage).find(QUERY).damaged == [first]
+            for meta in metas[:3]:
+                assert Querier(storage).read(ProfileId.parse(meta.id))  # its own object still exists
+
+    def test_the_list_of_another_block_is_damage(self, storage: Storage) -> None:
+        compacted(storage)
+        first, second = block_keys(storage)
+        overwrite(storage, first, storage.bucket.get(second))
+        assert Querier(storage).find(QUERY).damaged == [first]
+
+    def test_damage_does_not_end_a_compaction(self, storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+        """Damaged profiles stay in the head; a late post beside a damaged member list does, too."""
+        compacted(storage)
+        first, _ = block_keys(storage)
+        damage_list(storage, first, flip_bit)
+        [late] = post_profiles(storage, [3])
+        others = post_profiles(storage, range(180, 184))
+        damage(storage, others[0], flip_bit)
+        compact(storage, MIDNIGHT + 5 * HOUR)
+        left = [meta.id for meta in storage.index.find(select("api"))]
+        assert left == [late.id, others[0].id]
+        messages = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert any(first in message for message in messages)
+        assert any(others[0].id in message for message in messages)
+
+
+def select(service: str) -> Selection:
+    return Selection(service, None, *ALL_TIME)
+
+
+def compacted(storage: Storage) -> Sequence[Meta]:
+    """Store nine profiles, three an hour; those of the first two hours become a block each."""
+    metas = post_profiles(storage, [0, 2, 4, 60, 62, 64, 120, 122, 124])
+    compact(storage, MIDNIGHT + 2 * HOUR + 30 * 60 * 10**9)
+    assert len(block_keys(storage)) == 2
+    return metas
