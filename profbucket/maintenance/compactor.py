@@ -41,7 +41,7 @@ from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, ObjectRange, Selection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND
+from profbucket.times import LATEST, SECOND, format_time
 
 if TYPE_CHECKING:
     from profbucket.pprof.block.build import BlockContent, BuiltBlock

@@ -56,10 +56,10 @@ def check_object(obj: Object, data: bytes) -> None:
 
 
 def check_profile(meta: Meta, data: bytes) -> None:
-    """Raise ``Damaged`` if *data* is not the profile of *meta*, whose id ends with a digest of both."""
-    name = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)
-    if name != ProfileId.parse(meta.id).digest:
-        raise Damaged(f"{meta.id} does not have the bytes and labels that it was posted with")
+    """Raise ``Damaged`` unless *data* and *meta* belong together: the id of *meta* ends with a digest of both."""
+    digest = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)
+    if str(ProfileId(meta.service, meta.type, meta.created_at, digest)) != meta.id:
+        raise Damaged(f"{meta.id} does not match its id: its object or its entry is damaged")
 
 
 def _digest(data: bytes) -> str:

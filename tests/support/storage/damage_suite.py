@@ -193,7 +193,7 @@ class DamageSuite:
         assert Querier(storage).find(QUERY).damaged == [first]
 
     def test_damage_does_not_end_a_compaction(self, storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
-        """Damaged profiles stay in the head; a late post beside a damaged member list does, too."""
+        """Damaged profiles stay in the head; so do late posts in the range of a damaged member list."""
         compacted(storage)
         first, _ = block_keys(storage)
         damage_list(storage, first, flip_bit)
