@@ -1,4 +1,4 @@
-"""What cannot be compacted: it stays as it is, is logged, and keeps nothing else from being compacted."""
+"""Profiles and blocks that cannot be compacted: they stay, are logged, and do not stop the compaction of others."""
 
 import logging
 from collections.abc import Callable
