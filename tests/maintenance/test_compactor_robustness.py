@@ -1,4 +1,4 @@
-"""Profiles and blocks that cannot be compacted: they stay, are logged, and do not stop the compaction of others."""
+"""Profiles and blocks that cannot be compacted stay, are logged, and do not stop the compaction of others."""
 
 import logging
 from collections.abc import Callable
