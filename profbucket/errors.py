@@ -19,6 +19,7 @@ CODES: Mapping[str, str] = {
     "unavailable": "The storage or the collector is unreachable or overloaded.",
     "storage_permission_denied": "The storage denies access to the collector.",
     "damaged": "Stored data is damaged, and the answer would consist of nothing else.",
+    "damaged_index": "The index is damaged; profbucket reindex makes a new one from the bucket.",
     # API keys.
     "local_only": "The collector has no API keys and serves only its own machine.",
     "missing_api_key": "The request carries no API key, and the collector requires one.",

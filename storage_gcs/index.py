@@ -142,6 +142,9 @@ class FirestoreIndex:
                 request.writes.add().delete = name
             self._calls.get().commit(request, "remove entries", _REMOVE_ROLE)
 
+    def replace_damaged(self) -> str | None:
+        return None  # damaged documents can be deleted one by one
+
     def _document_names(self, ids: Iterable[str]) -> list[str]:
         """Return the document names of profiles and blocks with these ids, sorted."""
         from storage_gcs.queries import BLOCKS, ENTRIES

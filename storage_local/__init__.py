@@ -8,7 +8,7 @@ from profbucket.errors import Misconfigured
 from storage_local.bucket import LocalBucket
 from storage_local.index import LocalIndex
 
-__all__ = ["LocalBucket", "LocalIndex", "open_index", "open_url"]
+__all__ = ["LocalBucket", "LocalIndex", "check_exists", "open_index", "open_url"]
 
 
 def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:
@@ -19,6 +19,18 @@ def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:
         StoragePermissionError: The directory may not be written.
         Unavailable: The directory cannot be used.
     """
+    directory = _parse_url(url)
+    return LocalBucket(directory), LocalIndex(directory / ".index.sqlite")
+
+
+def check_exists(url: str) -> None:
+    """Raise ``Misconfigured`` if the directory of a URL as in :func:`open_url` does not exist."""
+    directory = _parse_url(url)
+    if not directory.is_dir():
+        raise Misconfigured(f"STORAGE_URL={url!r}: there is no directory {str(directory)!r}; check the path")
+
+
+def _parse_url(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc or not parts.path.startswith("/"):
         raise Misconfigured(f"STORAGE_URL={url!r} has no absolute path; write file:///absolute/directory")
@@ -27,8 +39,7 @@ def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:
     path = os.fsdecode(unquote_to_bytes(parts.path))
     if "\0" in path:
         raise Misconfigured(f"STORAGE_URL={url!r} has a zero byte in its path; remove %00")
-    directory = Path(path)
-    return LocalBucket(directory), LocalIndex(directory / ".index.sqlite")
+    return Path(path)
 
 
 def open_index(url: str) -> LocalIndex:

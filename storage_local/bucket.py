@@ -18,9 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from stat import S_ISREG
 
-from profbucket.errors import NotFound
+from profbucket.errors import Damaged, NotFound
 from profbucket.storage.ports import Object, ObjectRange
-from storage_local.files import lock_folder, translate_errors, write_durably
+from storage_local.files import RootFolder, lock_folder, translate_errors, write_durably
 
 _MAX_KEY_BYTES = 1024
 _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
@@ -28,27 +28,31 @@ _NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 class LocalBucket:
-    """The files below *directory*, which is created if it does not exist.
+    """The files below *directory*, which is created if it does not exist, once.
 
     All calls with a key raise ``ValueError`` for an invalid one, so that it never becomes a path.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        with translate_errors("create the storage directory"), lock_folder(directory):
-            pass
+        with translate_errors("create the storage directory"):
+            self._root = RootFolder(directory)
+            self._root.create()
 
     def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         path = self._path(object_key)
         # One writer a folder at a time. The file that a killed writer left is overwritten by the next.
-        with translate_errors(f"write the object {object_key!r}"), lock_folder(path.parent) as folder:
-            is_new = _file_size(path) is None
-            if is_new:
-                write_durably(path.with_name(".new"), data)
-                write_durably(_metadata_path(path), json.dumps(dict(metadata)).encode())
-                os.fsync(folder)  # after a crash, the object's name exists only together with its metadata
-                path.with_name(".new").rename(path)
-            os.fsync(folder)  # for an existing object, too: its writer may have died before this line
+        with translate_errors(f"write the object {object_key!r}"):
+            self._root.check()
+            with lock_folder(path.parent) as folder:
+                is_new = _file_size(path) is None
+                if is_new:
+                    write_durably(path.with_name(".new"), data)
+                    write_durably(_metadata_path(path), json.dumps(dict(metadata)).encode())
+                    os.fsync(folder)  # after a crash, the object's name exists only together with its metadata
+                    path.with_name(".new").rename(path)
+                os.fsync(folder)  # for an existing object, too: its writer may have died before this line
+            self._root.check()  # the volume may have been unmounted in the meantime
         return is_new
 
     def get(self, object_key: str) -> bytes:
@@ -68,18 +72,21 @@ class LocalBucket:
             existed = _file_size(path) is not None  # and so did its metadata
             metadata: dict[str, str] = {}  # of a file that was copied into the directory
             with suppress(FileNotFoundError):
-                metadata = json.loads(_metadata_path(path).read_bytes()) if existed else {}
+                metadata = _parse_metadata(object_key, _metadata_path(path).read_bytes()) if existed else {}
             size = _file_size(path)
         if not existed or size is None:  # deleted in the meantime, perhaps after its metadata were read
+            self._root.check()
             raise NotFound(f"no object {object_key!r}")
         return Object(object_key, size, metadata)
 
     def list(self, start: str, end: str) -> Iterator[Object]:
+        self._root.check()
         return self._walk("", start, end)
 
     def delete(self, object_key: str) -> None:
         path = self._path(object_key)
         with translate_errors(f"delete the object {object_key!r}"):
+            self._root.check()
             if _file_size(path) is None:
                 return
             with lock_folder(path.parent) as folder:
@@ -99,6 +106,7 @@ class LocalBucket:
                     file.seek(begin)
                     return file.read(-1 if end is None else end - begin)
             except _NOT_FOUND_ERRORS:
+                self._root.check()
                 raise NotFound(f"no object {object_range.key!r}") from None
 
     def _walk(self, folder: str, start: str, end: str) -> Iterator[Object]:
@@ -142,6 +150,16 @@ class LocalBucket:
 
 def _metadata_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
+
+
+def _parse_metadata(object_key: str, text: bytes) -> dict[str, str]:
+    try:
+        metadata = json.loads(text)
+        if not all(isinstance(value, str) for value in metadata.values()):
+            raise TypeError("they are not texts")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(f"the metadata of {object_key} are damaged: {error!r}"[:300]) from None
+    return dict(metadata)
 
 
 def _file_size(path: Path) -> int | None:

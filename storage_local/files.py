@@ -1,4 +1,4 @@
-"""Files that survive a crash: folder locks, durable writes, and translated errors."""
+"""Files that survive a crash: the root folder, folder locks, durable writes, and translated errors."""
 
 import errno
 import fcntl
@@ -6,8 +6,52 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from stat import S_ISDIR
 
 from profbucket.errors import StoragePermissionError, Unavailable
+
+
+class RootFolder:
+    """The folder at *path*, as it was when it was first seen.
+
+    If a volume is unmounted, the folder that it was mounted on has the same path. Nothing must be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._identity = self._identify()
+
+    def create(self) -> None:
+        """Create the folder if it does not exist."""
+        if self._identity is None:
+            with lock_folder(self.path):
+                self._identity = self._identify()
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``Unavailable`` if another folder has taken this one's place, or none."""
+        if self._identity is None:
+            self._identity = self._identify()
+        elif self._identify() != self._identity:
+            raise Unavailable(
+                f"the storage directory {str(self.path)!r} is not the one that was opened: mount its volume again,"
+                " or restart to use what is there now"
+            )
+
+    def is_read_only(self) -> bool:
+        """Return whether the folder is on a file system that is mounted read-only."""
+        with suppress(FileNotFoundError):
+            return bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
+        return False
+
+    def _identify(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return None
+        if not S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return status.st_dev, status.st_ino
 
 
 @contextmanager

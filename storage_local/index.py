@@ -2,22 +2,28 @@
 
 import json
 import os
+import re
 import sqlite3
 import weakref
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from heapq import merge
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from shutil import copyfile
+from tempfile import TemporaryDirectory
+from typing import Any, NoReturn
 
-from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
+from profbucket.errors import Damaged, Invalid, Misconfigured, StoragePermissionError, Unavailable
 from profbucket.model.blocks import Block
+from profbucket.model.ids import block_prefix, profile_prefix
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
-from storage_local.files import lock_folder, translate_errors
+from profbucket.times import format_stamp
+from storage_local.files import RootFolder, lock_folder, translate_errors
 
 _LOCK_TIMEOUT_SECONDS = 30.0
 _SCHEMA_VERSION = 2
@@ -131,19 +137,29 @@ AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.kind = series.kind)
 """
 
 
+_PARSE_ERRORS = (ValueError, TypeError, AttributeError, OverflowError, RecursionError, Invalid)
+
+# Of errors without a code of their own: a page of the schema was overwritten, or a text is not UTF-8.
+_DAMAGE_MESSAGE = re.compile("no such (table|column)|malformed|Could not decode")
+
+
 class LocalIndex:
     """The SQLite file at *path*, created if it does not exist. Raise ``Misconfigured`` for an unknown schema.
 
     Each call uses its own connection, so that threads do not wait for one another and a find reads a snapshot. An
     iteration that is in progress during a fork stays with the parent.
+
+    On a file system that is mounted read-only, the file is read without locks, or if it is missing, as empty.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        with _translate_errors():
+            self._folder = RootFolder(path.parent)
         self._idle: deque[tuple[int, sqlite3.Connection]] = deque()  # with the inode of the file
         weakref.finalize(self, _close_all, self._idle)
         _open_indexes.add(self)
-        with self._connection():
+        with suppress(Damaged), self._connection():  # a damaged file can be replaced
             pass
 
     def add(self, meta: Meta) -> bool:
@@ -208,13 +224,19 @@ class LocalIndex:
     def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
         with self._connection() as connection:
             rows = connection.execute(_SELECT_SERIES, {"service": service, "type": profile_type}).fetchall()
-        return [
-            Series(series_id, service, ProfileType(type_name), Labels.parse(labels))
-            for series_id, service, type_name, labels in rows
-        ]
+        try:
+            return [
+                Series(series_id, service, ProfileType(type_name), Labels.parse(labels))
+                for series_id, service, type_name, labels in rows
+            ]
+        except _PARSE_ERRORS as error:
+            _raise_damaged(f"a series: {error}")
 
     def services(self) -> list[str]:
         with self._connection() as connection:
+            for (type_name,) in connection.execute("SELECT DISTINCT type FROM kinds").fetchall():
+                if type_name not in tuple(ProfileType):
+                    _raise_damaged(f"there is no profile type {type_name!r:.40}")
             return [service for (service,) in connection.execute(_SELECT_SERVICES).fetchall()]
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -227,19 +249,70 @@ class LocalIndex:
             connection.execute(_DELETE_UNUSED_SERIES, (json.dumps(series_ids),))
             connection.execute("COMMIT")
 
+    def replace_damaged(self) -> str | None:
+        with _translate_errors(), lock_folder(self._path.parent) as folder:
+            self._folder.check()
+            _close_all(self._idle)
+            for number in count(1):
+                moved = self._path.with_name(f".damaged-{number}-{self._path.name.lstrip('.')}")
+                if not moved.exists():
+                    break
+            for suffix in ("-wal", "-shm", ""):  # without its log, the file would be a different one
+                with suppress(FileNotFoundError):
+                    self._path.with_name(self._path.name + suffix).rename(f"{moved}{suffix}")
+            os.fsync(folder)
+        return str(moved)
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with _translate_errors():
             process = os.getpid()
+            if self._folder.is_read_only():
+                with self._read_only_connection() as connection:
+                    yield connection
+                return
             inode, connection = self._take_connection()
             try:
                 yield connection
             finally:
                 if process == os.getpid():  # otherwise it belongs to the parent
-                    connection.rollback()  # ends the transaction of a find, or of a call that failed
+                    with suppress(sqlite3.Error):  # of a damaged file
+                        connection.rollback()  # ends the transaction of a find, or of a call that failed
                     self._idle.append((inode, connection))
+        self._folder.check()  # the volume may have been unmounted in the meantime
+
+    @contextmanager
+    def _read_only_connection(self) -> Iterator[sqlite3.Connection]:
+        """Yield a connection to a file that nobody can write, or to a copy of it with its log."""
+        log = self._path.with_name(f"{self._path.name}-wal")
+        with TemporaryDirectory(prefix="profbucket-") as folder:
+            if not self._path.exists():
+                connection = sqlite3.connect(":memory:", isolation_level=None)
+                connection.executescript(_CREATE)
+            elif (live := self._connect_live()) is not None:
+                connection = live
+            elif log.exists() and log.stat().st_size:
+                copy = Path(folder, "index.sqlite")
+                for suffix in ("", "-wal"):
+                    copyfile(f"{self._path}{suffix}", f"{copy}{suffix}")
+                connection = self._connect(f"{copy.as_uri()}?mode=rw")
+            else:
+                connection = self._connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1")
+            try:
+                connection.execute("PRAGMA query_only = 1")
+                yield connection
+            finally:
+                connection.close()
+
+    def _connect_live(self) -> sqlite3.Connection | None:
+        """Return a connection that shares the log of another process; ``None`` if no process has the file open."""
+        try:
+            return self._connect(f"{self._path.absolute().as_uri()}?mode=ro")
+        except sqlite3.OperationalError:
+            return None
 
     def _take_connection(self) -> tuple[int, sqlite3.Connection]:
+        self._folder.check()
         if not self._path.exists():
             self._create_file()
         inode = self._path.stat().st_ino
@@ -251,11 +324,11 @@ class LocalIndex:
             if connected_inode == inode:
                 return connected_inode, connection
             connection.close()  # the file was removed
-        return inode, self._connect()
+        return inode, self._connect(f"{self._path.absolute().as_uri()}?mode=rw")  # never creates an empty file
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            f"{self._path.absolute().as_uri()}?mode=rw",  # never creates an empty file
+            uri,
             uri=True,
             timeout=_LOCK_TIMEOUT_SECONDS,
             isolation_level=None,
@@ -264,6 +337,8 @@ class LocalIndex:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                _raise_damaged("the file has no schema")
             if version == 1:
                 version = _upgrade(connection)
             if version != _SCHEMA_VERSION:
@@ -314,14 +389,21 @@ def _read_blocks(
         "end": end,
         "from": max(start - MAX_BLOCK_NANOS, 0),
     }
-    return [
-        Block(
-            id_, service, ProfileType(type_name), period, first, last, count, size, tuple(json.loads(ends)), *rest
-        )
-        for id_, type_name, period, first, last, count, size, ends, *rest in connection.execute(
-            _SELECT_OVERLAPPING_BLOCKS, parameters
-        )
-    ]
+    rows = connection.execute(_SELECT_OVERLAPPING_BLOCKS, parameters).fetchall()
+    return [_parse_block(service, row) for row in rows]
+
+
+def _parse_block(service: str, row: tuple[Any, ...]) -> Block:
+    id_, type_name, period, first, last, members, size, ends, measures, written_at = row
+    try:
+        profile_type, parsed_ends = ProfileType(type_name), tuple(json.loads(ends))
+        numbers = (period, first, last, members, size, written_at, *parsed_ends)
+        prefix = f"{block_prefix(service, profile_type)}{format_stamp(first)}-"
+        if not all(isinstance(number, int) for number in numbers) or not id_.startswith(prefix):
+            raise ValueError("its columns do not match its id")
+    except _PARSE_ERRORS as error:
+        _raise_damaged(f"the record of block {id_!r:.120}: {error}")
+    return Block(id_, service, profile_type, period, first, last, members, size, parsed_ends, measures, written_at)
 
 
 def _read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterator[Meta]:
@@ -342,10 +424,17 @@ def _read_entries(connection: sqlite3.Connection, selection: Selection) -> Itera
     streams = [_read_pages(connection, select_entries, id_, after, selection.end) for (id_,) in ids]
     series_of_rows: dict[int, tuple[str, ProfileType, Labels]] = {}
     for created_at, profile_id, size, totals_json, series in islice(merge(*streams), selection.limit):
-        if series not in series_of_rows:
-            service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
-            series_of_rows[series] = service, ProfileType(type_name), Labels.parse(labels)
-        totals = tuple(Total(*total) for total in json.loads(totals_json))
+        try:
+            if series not in series_of_rows:
+                service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
+                series_of_rows[series] = service, ProfileType(type_name), Labels.parse(labels)
+            service, profile_type, _ = series_of_rows[series]
+            totals = tuple(Total(*total) for total in json.loads(totals_json))
+            prefix = f"{profile_prefix(service, profile_type)}{format_stamp(created_at)}-"
+            if not isinstance(size, int) or not profile_id.startswith(prefix):
+                raise ValueError("its columns do not match its id")
+        except _PARSE_ERRORS as error:
+            _raise_damaged(f"the entry {profile_id!r:.120}: {error}")
         yield Meta(profile_id, *series_of_rows[series], created_at, size, totals)
 
 
@@ -359,6 +448,8 @@ def _read_pages(
     """
     limit = 4
     while rows := connection.execute(select_entries, (id_, *after, end, limit)).fetchall():
+        if not all(isinstance(row[0], int) and isinstance(row[1], str) for row in rows):
+            _raise_damaged("an entry has no time or no id")  # and cannot be ordered
         yield from rows
         if len(rows) < limit:
             return
@@ -373,12 +464,24 @@ def _translate_errors() -> Iterator[None]:
             yield
         except sqlite3.Error as error:
             # The low byte is the primary result code, the high byte extends it.
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT) or (
+                code in (0, sqlite3.SQLITE_ERROR) and _DAMAGE_MESSAGE.search(str(error))
+            ):
+                _raise_damaged(str(error))
+            if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 raise StoragePermissionError(
                     f"cannot write the index: {error};"
                     f" give user {os.geteuid()} write access to its file and folder"
                 ) from error
             raise Unavailable(f"cannot use the index: {error}") from error
+
+
+def _raise_damaged(reason: str) -> NoReturn:
+    raise Damaged(
+        f"the index is damaged: {reason}; run profbucket reindex, which moves it aside and makes a new one",
+        code="damaged_index",
+    )
 
 
 def _close_all(idle: deque[tuple[int, sqlite3.Connection]]) -> None:

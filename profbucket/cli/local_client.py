@@ -13,11 +13,11 @@ from profbucket.storage.open import open_storage
 
 
 class LocalClient:
-    """The storage of *config*."""
+    """The storage of *config*; with *create*, a directory that does not exist is created."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, create: bool = False) -> None:
         self._limits = config.limits
-        storage = open_storage(config.storage_url, config.limits)
+        storage = open_storage(config.storage_url, config.limits, create=create)
         self._collector = Collector(storage, config.limits)
         self._querier = Querier(storage, config.limits)
 

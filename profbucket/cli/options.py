@@ -51,14 +51,17 @@ def add_key_option(parser: Parser) -> None:
     )
 
 
-def connect(arguments: Arguments) -> "ProfileClient":
-    """Return a client of the collector or the storage that the options of :func:`add_collector_options` name."""
+def connect(arguments: Arguments, *, create: bool = False) -> "ProfileClient":
+    """Return a client of the collector or the storage that the options of :func:`add_collector_options` name.
+
+    With *create*, a storage directory that does not exist is created.
+    """
     if arguments.storage:
         if arguments.url:
             raise UsageError("--url and --storage exclude each other")
         from profbucket.cli.local_client import LocalClient
 
-        return LocalClient(read_config(arguments.storage))
+        return LocalClient(read_config(arguments.storage), create=create)
     from profbucket.cli.http_client import HttpClient
 
     return HttpClient(arguments.url or environment_default("PROFBUCKET_URL", DEFAULT_URL) or "", arguments.key)

@@ -6,6 +6,7 @@ are walked side by side in the order of time, so that memory does not grow with 
 only read, so a walk that was cut off can be run again.
 """
 
+import logging
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from profbucket.errors import Invalid, NotFound
+from profbucket.errors import Damaged, Invalid, NotFound
 from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, profile_prefix, unescape_service
@@ -24,6 +25,8 @@ from profbucket.storage.metadata import from_metadata
 from profbucket.storage.ports import Bucket, Object, Selection, Series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
+
+_log = logging.getLogger(__name__)
 
 _WORKERS = 16
 _MAX_PENDING = 8 * _WORKERS  # findings that are being checked
@@ -59,8 +62,17 @@ def fsck(storage: Storage, service: str | None = None, since: int = 0) -> Iterat
 
 
 def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
-    """Yield the findings of :func:`fsck`, each after it was repaired. Collectors may write in the meantime."""
-    return _check_all(storage, service, since, repair=True)
+    """Yield the findings of :func:`fsck`, each after it was repaired. Collectors may write in the meantime.
+
+    If the index itself is damaged, it is moved aside, and a new one is made of all services.
+    """
+    try:
+        yield from _check_all(storage, service, since, repair=True)
+    except Damaged as error:
+        if error.code != "damaged_index" or (moved := storage.index.replace_damaged()) is None:
+            raise
+        _log.error("%s; it was moved to %s, and all services are indexed again", error, moved)
+        yield from _check_all(storage, None, 0, repair=True)
 
 
 def _check_all(storage: Storage, service: str | None, since: int, *, repair: bool) -> Iterator[Finding]:
@@ -108,7 +120,9 @@ def _check_profile(storage: Storage, finding: Finding, repair: bool) -> Finding:
     if repair:
         if finding.state is State.MISMATCH:
             index.remove([meta.id])
-        index.add(meta)
+        if not index.add(meta):  # an entry that no find reads, because it is damaged
+            index.remove([meta.id])
+            index.add(meta)
     return finding
 
 

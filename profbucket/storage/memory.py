@@ -127,6 +127,9 @@ class MemoryIndex:
                 self._entries.pop(entry_id, None)
                 self._blocks.pop(entry_id, None)
 
+    def replace_damaged(self) -> str | None:
+        return None
+
     def _overlapping(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         blocks = [
             block

@@ -28,17 +28,20 @@ INDEXES = {
 }
 
 
-def open_storage(url: str, limits: Limits = Limits()) -> Storage:
+def open_storage(url: str, limits: Limits = Limits(), *, create: bool = True) -> Storage:
     """Open the storage at *url*, such as ``file:///directory``; docs/configuration.md lists all forms.
 
     The option ``index=…`` replaces the bucket's own index. Raise ``Misconfigured`` for a URL that is invalid, or
-    that needs a library which is not installed.
+    that needs a library which is not installed, and without *create* for a directory that does not exist.
     """
     index_option = re.search(r"[?&]index=([^&]*)", url)
     if index_option:
         begin, end = index_option.span()
         url = url[:begin] + url[end:].replace("&", url[begin], 1)
-    opened: tuple[Bucket, Index | None] = _import_backend(url, BACKENDS, "STORAGE_URL=").open_url(url)
+    backend = _import_backend(url, BACKENDS, "STORAGE_URL=")
+    if not create and hasattr(backend, "check_exists"):
+        backend.check_exists(url)
+    opened: tuple[Bucket, Index | None] = backend.open_url(url)
     bucket, index = opened
     if index_option:
         index_url = unquote(index_option[1])

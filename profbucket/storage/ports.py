@@ -134,6 +134,8 @@ class Index(Protocol):
 
     Callers rely on two properties: once :meth:`add` or :meth:`commit` has returned, its effect is durable and
     visible to every later call, and :meth:`commit` is atomic.
+
+    Every call may raise ``Damaged`` with the code ``damaged_index``.
     """
 
     def add(self, meta: Meta) -> bool:
@@ -180,4 +182,11 @@ class Index(Protocol):
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove the entries of profiles and the records of blocks with these ids, as far as they exist."""
+        ...
+
+    def replace_damaged(self) -> str | None:
+        """Put an empty index in the place of a damaged one, and return where that is now.
+
+        Return ``None`` and change nothing if the backend cannot do that.
+        """
         ...

@@ -5,24 +5,33 @@ import json
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
-from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.errors import Damaged, Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import ProfileId
+from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import ObjectRange, Selection
 from profbucket.storage.store import Storage
 from storage_local import LocalBucket, LocalIndex, open_url
-from storage_local.files import lock_folder
+from storage_local.files import RootFolder, lock_folder
+from storage_local.index import _close_all
+from tests.support.paths import ROOT
 from tests.support.storage.bucket_suite import BucketSuite
-from tests.support.storage.compaction_suite import CompactionSuite
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, CompactionSuite
+from tests.support.storage.damage_suite import compacted, own_stacks
 from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta
 from tests.support.storage.index_suite import MIXED, SERIES, IndexSuite, add_all, select_all
 from tests.support.storage.storage_suite import StorageSuite, make_profile
@@ -147,16 +156,59 @@ class TestFiles:
         assert list(bucket.list("", "\x7f")) == []
         assert (tmp_path / ".index.sqlite").exists()
 
-    def test_a_directory_that_is_removed_is_created_again(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("replaced", [False, True], ids=["gone", "replaced"])
+    def test_nothing_is_written_or_found_where_another_directory_was(self, tmp_path: Path, replaced: bool) -> None:
+        """An unmounted volume leaves an empty directory of the same name."""
         storage = open_storage(f"file://{tmp_path}/storage")
         (first, first_data), (second, second_data) = make_profile(1), make_profile(2)
         storage.write(first, first_data)
         (tmp_path / "storage").rename(tmp_path / "away")
+        if replaced:
+            (tmp_path / "storage").mkdir()
+        calls: list[Callable[[], object]] = [
+            lambda: storage.write(second, second_data),
+            lambda: storage.index.add(second),
+            lambda: storage.index.remove([second.id]),
+            lambda: list(storage.index.find(select_all())),
+            lambda: storage.read(ProfileId.parse(first.id)),
+            lambda: storage.bucket.stat(ProfileId.parse(first.id).object_key),
+            lambda: list(storage.bucket.list("", "~")),
+            lambda: storage.bucket.delete(ProfileId.parse(first.id).object_key),
+        ]
+        for call in calls:
+            with pytest.raises(Unavailable, match="is not the one that was opened"):
+                call()
+        assert (tmp_path / "storage").exists() is replaced
+        if replaced:
+            assert list((tmp_path / "storage").iterdir()) == []
+            (tmp_path / "storage").rmdir()
+        (tmp_path / "away").rename(tmp_path / "storage")
         assert storage.write(second, second_data) is True
-        assert [meta.id for meta in storage.index.find(select_all())] == [second.id]
-        assert storage.read(ProfileId.parse(second.id)) == second_data
-        reopened = open_storage(f"file://{tmp_path}/storage")
-        assert [meta.id for meta in reopened.index.find(select_all())] == [second.id]
+        assert [meta.id for meta in storage.index.find(select_all())] == [first.id, second.id]
+
+    def test_a_write_during_which_the_directory_is_replaced_fails(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        storage = open_storage(f"file://{tmp_path}/storage")
+        meta, data = make_profile(1)
+        storage.write(meta, data)
+        check = RootFolder.check
+
+        def replace_after_check(folder: RootFolder) -> None:
+            check(folder)
+            monkeypatch.undo()
+            (tmp_path / "storage").rename(tmp_path / "away")
+
+        writes: list[Callable[[], object]] = [
+            lambda: storage.bucket.put("api/cpu/1", b"", {}),
+            lambda: storage.index.add(make_meta()),
+        ]
+        for write in writes:
+            monkeypatch.setattr(RootFolder, "check", replace_after_check)
+            with pytest.raises(Unavailable):
+                write()
+            rmtree(tmp_path / "storage", ignore_errors=True)
+            (tmp_path / "away").rename(tmp_path / "storage")
 
 
 class TestDurability:
@@ -248,8 +300,8 @@ class TestErrors:
     def test_a_file_that_is_not_a_database_is_left_alone(self, tmp_path: Path) -> None:
         path = tmp_path / ".index.sqlite"
         path.write_bytes(b"something else" * 1000)
-        with pytest.raises(Unavailable, match="cannot use the index: file is not a database"):
-            LocalIndex(path)
+        with pytest.raises(Damaged, match="file is not a database; run profbucket reindex"):
+            LocalIndex(path).services()
         assert path.read_bytes() == b"something else" * 1000
 
     def test_an_index_with_an_unknown_schema_is_left_alone(self, tmp_path: Path) -> None:
@@ -315,7 +367,159 @@ class TestErrors:
         assert make_meta(NOW) in list(index.find(select_all()))
 
 
+DAMAGED_ROWS = {
+    "an id that is a number": "UPDATE entries SET id = rowid",
+    "the id of another time": "UPDATE entries SET created_at = created_at + 1",
+    "a time beyond all clocks": "UPDATE entries SET created_at = 9223372036854775807",
+    "a size that is a text": "UPDATE entries SET size = 'x'",
+    "totals that are not JSON": "UPDATE entries SET totals = '[[['",
+    "totals that are a number": "UPDATE entries SET totals = '7'",
+    "totals that are deeply nested": f"UPDATE entries SET totals = '{'[' * 100_000}'",
+    "a text that is not UTF-8": "UPDATE entries SET totals = CAST(x'ff' AS TEXT)",
+    "malformed labels": "UPDATE series SET labels = '%'",
+    "a missing series": "PRAGMA foreign_keys = 0; DELETE FROM series",
+    "a missing table": "DROP TABLE entries",
+    "block ends that are not JSON": "UPDATE blocks SET ends = 'x'",
+    "the times of another block": "UPDATE blocks SET first = first - 1",
+    "a block size that is a text": "UPDATE blocks SET size = 'x'",
+}
+
+
+class TestDamagedIndex:
+    """A damaged index is an error that says what to do, and reindex makes a new one."""
+
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        storage = open_storage(f"file://{tmp_path}/storage")
+        compacted(storage)
+        return storage
+
+    def check_and_rebuild(self, storage: Storage, tmp_path: Path) -> None:
+        """Check that finds fail or are right, and that a reindex of one service rebuilds all of them."""
+        query = Query("api", CPU, *ALL_TIME)
+        asks: list[Callable[[Query], object]] = [Querier(storage).find, Querier(storage).merge]
+        for ask in asks:
+            with pytest.raises(Damaged, match="run profbucket reindex") as error:
+                ask(query)
+            assert error.value.code == "damaged_index"
+        reopened = open_storage(f"file://{tmp_path}/storage")
+        with pytest.raises(Damaged, match="run profbucket reindex"):
+            list(fsck(reopened))
+        list(reindex(reopened, "api", MIDNIGHT + HOUR))
+        for opened in (reopened, storage):
+            assert own_stacks(Querier(opened).merge(query).data) == {0, 2, 4, 60, 62, 64, 120, 122, 124}
+            assert len(Querier(opened).find(query).profiles) == 9
+        assert {finding.state for finding in fsck(reopened)} == {State.OK}
+        assert open_storage(f"file://{tmp_path}/storage").index.services() == ["api"]
+        moved = list((tmp_path / "storage").glob(".damaged-1-index.sqlite*"))
+        assert moved
+        assert not any(obj.key.startswith(".") for obj in storage.bucket.list("", "~"))
+
+    @pytest.mark.parametrize("statement", DAMAGED_ROWS.values(), ids=DAMAGED_ROWS)
+    def test_damaged_rows(self, storage: Storage, tmp_path: Path, statement: str) -> None:
+        with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
+            connection.executescript(statement)
+        connection.close()
+        self.check_and_rebuild(storage, tmp_path)
+
+    @pytest.mark.parametrize(
+        "statement", ["UPDATE entries SET created_at = 'x'", "UPDATE kinds SET type = 'x'"], ids=["time", "type"]
+    )
+    def test_damaged_rows_that_no_find_reads_are_replaced(
+        self, storage: Storage, tmp_path: Path, statement: str
+    ) -> None:
+        with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
+            connection.executescript(statement)
+        connection.close()
+        list(reindex(storage))
+        assert len(Querier(storage).find(Query("api", CPU, *ALL_TIME)).profiles) == 9
+
+    @pytest.mark.parametrize("content", [b"", b"no database" * 1000, bytes(8192)], ids=["empty", "text", "zeros"])
+    def test_a_file_that_is_overwritten(self, storage: Storage, tmp_path: Path, content: bytes) -> None:
+        with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        with (tmp_path / "storage/.index.sqlite").open("r+b") as file:
+            file.write(content)
+            if not content:
+                file.truncate()
+        storage = open_storage(f"file://{tmp_path}/storage")
+        self.check_and_rebuild(storage, tmp_path)
+
+
+class TestReadOnly:
+    """A storage on a file system that is mounted read-only."""
+
+    SCRIPT = """
+import subprocess, sys
+from profbucket.errors import StoragePermissionError
+from profbucket.maintenance.repair import fsck
+from profbucket.model.meta import Query
+from profbucket.query.querier import Querier
+from profbucket.storage.open import open_storage
+from tests.support.storage.compaction_suite import ALL_TIME, CPU
+from tests.support.storage.damage_suite import own_stacks
+from tests.support.storage.storage_suite import make_profile
+
+directory, writer = sys.argv[1], sys.argv[2]
+if writer == "live":
+    live = open_storage(f"file://{directory}")
+    live.index.services()
+subprocess.run(["mount", "--bind", directory, directory + "-ro"], check=True)
+subprocess.run(["mount", "-o", "remount,bind,ro", directory + "-ro"], check=True)
+storage = open_storage(f"file://{directory}-ro", create=False)
+for _ in range(2):
+    print(sorted(own_stacks(Querier(storage).merge(Query("api", CPU, *ALL_TIME)).data)))
+print(sorted({str(finding.state) for finding in fsck(storage)}))
+try:
+    storage.write(*make_profile(1))
+except StoragePermissionError as error:
+    print("refused")
+"""
+
+    @pytest.mark.parametrize("writer", ["closed", "killed", "live", "without index"])
+    def test_it_can_be_read(self, tmp_path: Path, writer: str) -> None:
+        unshare = ["unshare", "-rm", sys.executable]
+        if subprocess.run([*unshare[:2], "true"], check=False, capture_output=True).returncode:
+            pytest.skip("no user namespaces")
+        storage = open_storage(f"file://{tmp_path}/storage")
+        compacted(storage)
+        (tmp_path / "storage-ro").mkdir()
+        index = tmp_path / "storage/.index.sqlite"
+        if writer == "killed":  # the log holds what was written last
+            files = {path.name: path.read_bytes() for path in index.parent.glob(f"{index.name}*")}
+            assert files[f"{index.name}-wal"]
+        with sqlite3.connect(index) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+        _close_all(storage.index._idle)  # type: ignore[attr-defined]
+        if writer == "killed":
+            for name, data in files.items():
+                if not name.endswith("-shm"):
+                    (index.parent / name).write_bytes(data)
+        if writer == "without index":
+            index.unlink()
+        run = subprocess.run(
+            [*unshare, "-c", self.SCRIPT, f"{tmp_path}/storage", writer],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if writer == "without index":
+            assert "nothing found" in run.stderr
+            return
+        assert run.stdout.splitlines() == ["[0, 2, 4, 60, 62, 64, 120, 122, 124]"] * 2 + ["['ok']", "refused"], (
+            run.stderr
+        )
+
+
 class TestOpening:
+    def test_a_command_that_reads_does_not_create_a_directory(self, tmp_path: Path) -> None:
+        with pytest.raises(Misconfigured, match="there is no directory"):
+            open_storage(f"file://{tmp_path}/typo", create=False)
+        assert list(tmp_path.iterdir()) == []
+
     def test_a_url_names_an_absolute_directory_which_is_created(self, tmp_path: Path) -> None:
         directory = tmp_path / "a dir" / "größe?#%41"
         url = f"file://{tmp_path}/a%20dir/gr%C3%B6%C3%9Fe%3F%23%2541"

@@ -29,7 +29,9 @@ def run(arguments: Arguments) -> int:
     from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    compactor = Compactor(open_storage(config.storage_url, config.limits), config.limits, config.periods)
+    compactor = Compactor(
+        open_storage(config.storage_url, config.limits, create=False), config.limits, config.periods
+    )
     counts = dict.fromkeys(Action, 0)
     for step in compactor.run(arguments.seconds, arguments.service):
         counts[step.action] += 1

@@ -25,7 +25,7 @@ def run(arguments: Arguments) -> int:
     from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits)
+    storage = open_storage(config.storage_url, config.limits, create=False)
     differences = print_findings("checking", repair.fsck(storage, arguments.service, parse_since(arguments.since)))
     return 1 if differences else 0
 

@@ -44,7 +44,7 @@ def run(arguments: Arguments) -> int:
     created_at = parse_time(arguments.created_at, time.time_ns()) if arguments.created_at else None
     labels = parse_labels(arguments.labels)
     profile_type = ProfileType(arguments.profile_type)
-    client = connect(arguments)
+    client = connect(arguments, create=True)
 
     def store(file: str) -> str:
         data = read_file(file)

@@ -19,5 +19,5 @@ def run(arguments: Arguments) -> None:
     from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits)
+    storage = open_storage(config.storage_url, config.limits, create=False)
     print_findings("reindexing", repair.reindex(storage, arguments.service, parse_since(arguments.since)))

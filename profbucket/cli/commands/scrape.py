@@ -40,7 +40,7 @@ def run(arguments: Arguments) -> int:
     limits = read_config().limits
     targets = parse_targets(arguments.targets.read_bytes(), limits)
     failed = 0
-    for outcome in scrape(targets, connect(arguments), limits, spread_seconds=arguments.spread):
+    for outcome in scrape(targets, connect(arguments, create=True), limits, spread_seconds=arguments.spread):
         for profile_id in outcome.stored:
             print(profile_id)
         for name, reason in outcome.failed.items():
