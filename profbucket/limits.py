@@ -30,6 +30,9 @@ class Limits:
     steps: int = 2000  # time steps in one response of the timeline
     groups: int = 100  # groups in one response of the timeline; the smallest ones beyond it are combined
     flame_nodes: int = 50_000  # frames of one flame graph
+    frames: int = (
+        10_000_000  # of all stacks of a report, inlined functions included; a frame takes 40 bytes or more
+    )
     answer_bytes: int = (
         8 << 20
     )  # a larger merge is a redirect to the bucket, if it signs links; functions send 10 MB

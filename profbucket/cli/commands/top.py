@@ -39,12 +39,14 @@ def run(arguments: Arguments) -> None:
     from profbucket.pprof import decode
     from profbucket.pprof.report.top import build_top_report
 
+    limits = read_config().limits
     report = build_top_report(
-        decode(read_merged(arguments), read_config().limits),
+        decode(read_merged(arguments), limits),
         arguments.sample_type,
         by_cum=arguments.sort == "cum",
         count=arguments.count,
         fraction=0.0 if arguments.all else _MIN_FRACTION,
+        limits=limits,
     )
     for line in report.lines():
         print(to_printable(line))

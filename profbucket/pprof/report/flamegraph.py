@@ -57,12 +57,16 @@ def build_flamegraph(
         the
             second profile lacks the sample type (``sample_types_differ``).
         TooLarge: a profile exceeds one of *limits*.
+        TooMany: the stacks have more than ``limits.frames`` frames.
     """
     messages = [_parse(data, limits) for data in profiles]
     sample_types = _list_sample_types(messages[0])
     selected = sample_types[find_sample_type(messages[0], sample_type)]
     functions = Functions()
-    parts = [collect_stacks(message, _find_column(message, selected), functions) for message in messages]
+    parts: list[tuple[Stacks, list[int]]] = []
+    for message in messages:
+        already = sum(len(stacks.frames) for stacks, _ in parts)
+        parts.append(collect_stacks(message, _find_column(message, selected), functions, limits, already=already))
     stacks, values = concatenate_stacks(parts)
     flat, cum = sum_by_function(stacks, values, len(functions))
     tree_stacks: dict[str, tuple[Stacks, Ints]] = {"nodes": (stacks, values)}

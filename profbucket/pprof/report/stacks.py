@@ -7,6 +7,7 @@ from itertools import chain
 
 import numpy as np
 
+from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, to_offsets
 from profbucket.pprof.report.function_names import format_function_name
@@ -27,6 +28,9 @@ class Functions:
     files: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     _numbers: dict[tuple[bytes, bytes, int], int] = field(default_factory=dict)
+    # Many functions may share one long file name or binary.
+    _shortened: dict[bytes, str] = field(default_factory=dict)
+    _binary_names: dict[bytes, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -36,9 +40,8 @@ class Functions:
         identity = (name, b"", 0) if name else (b"", binary, start_line)
         number = self._numbers.setdefault(identity, len(self.names))
         if number == len(self.names):
-            base = binary.rstrip(b"/").rpartition(b"/")[2]
-            self.names.append(shorten_name(name or (b"[" + base + b"]" if base else b"<unknown>")))
-            self.files.append(shorten_name(file))
+            self.names.append(self._shorten(name) if name else self._name_binary(binary))
+            self.files.append(self._shorten(file))
             self.lines.append(start_line or line)
         elif not start_line and line:
             self.lines[number] = min(self.lines[number] or line, line)
@@ -47,6 +50,19 @@ class Functions:
     def find(self, name: str) -> list[int]:
         """Return the numbers of the functions shown as *name*."""
         return [number for number, known in enumerate(self.names) if known == name]
+
+    def _shorten(self, name: bytes) -> str:
+        short = self._shortened.get(name)
+        if short is None:
+            short = self._shortened[name] = shorten_name(name)
+        return short
+
+    def _name_binary(self, path: bytes) -> str:
+        name = self._binary_names.get(path)
+        if name is None:
+            base = path.rstrip(b"/").rpartition(b"/")[2]
+            name = self._binary_names[path] = shorten_name(b"[" + base + b"]" if base else b"<unknown>")
+        return name
 
 
 def shorten_name(name: bytes) -> str:
@@ -78,21 +94,80 @@ class Stacks:
         return np.repeat(np.arange(len(self)), self.lengths)
 
 
-def collect_stacks(message: profile_pb2.Profile, column: int, functions: Functions) -> tuple[Stacks, list[int]]:
+def intern_strings(message: profile_pb2.Profile) -> list[bytes]:
+    """Return the string table with one object for equal strings.
+
+    Reading ``message.string_table[i]`` copies the string, so that many functions with one long name would take
+    its memory many times; comparing equal strings takes time unless they are the same object.
+    """
+    interned: dict[bytes, bytes] = {}
+    return [interned.setdefault(text, text) for text in message.string_table]
+
+
+def format_function_names(message: profile_pb2.Profile, strings: Sequence[bytes]) -> dict[int, bytes]:
+    """Return the name of each function as pprof shows it, by function id; *strings* are from `intern_strings`."""
+    formatted: dict[tuple[int, int], bytes] = {}
+    names = {}
+    for function in message.function:
+        key = function.name, function.system_name
+        if key not in formatted:
+            name = strings[function.name]
+            # Most names are kept as they are; without this, each would be formatted once per system name.
+            if not name or name == strings[function.system_name]:
+                key = function.system_name, function.system_name
+            if key not in formatted:
+                formatted[key] = format_function_name(strings[key[0]], strings[key[1]])
+        names[function.id] = formatted[key]
+    return names
+
+
+def count_frames(
+    stacks: Sequence[Sequence[int]], lengths: Mapping[int, int], limits: Limits, *, already: int = 0
+) -> int:
+    """Return the number of frames in *stacks* of locations, given the number in each location.
+
+    A location with N inlined functions that is N times in a stack is N² frames, so they are counted before they
+    are expanded. Raise ``TooMany`` if there are more than ``limits.frames`` with the *already* counted ones.
+    """
+    count = already
+    get = lengths.__getitem__
+    for stack in stacks:
+        count += sum(map(get, stack))
+        if count > limits.frames:
+            raise limits.too_many(
+                "frames",
+                f"the stacks have more than {limits.frames} frames; choose a shorter range, or select by labels",
+            )
+    return count
+
+
+def collect_stacks(
+    message: profile_pb2.Profile,
+    column: int,
+    functions: Functions,
+    limits: Limits = Limits(),
+    *,
+    already: int = 0,
+) -> tuple[Stacks, list[int]]:
     """Return the stacks of *message* whose value in sample type *column* is not 0, and these values.
 
-    Frames that the profile asks to drop are removed, as by pprof. New functions are added to *functions*.
+    Frames that the profile asks to drop are removed, as by pprof. New functions are added to *functions*. Raise
+    ``TooMany`` if there are more than ``limits.frames`` with the *already* collected ones.
     """
-    strings = message.string_table
-    names = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in message.function}
+    strings = intern_strings(message)
+    names = format_function_names(message, strings)
     lines = {location.id: [line.function_id for line in location.line] for location in message.location}
     pruned_stacks, pruned_lines = prune_frames(message, lines, names)
-    location_ids, frame_count, location_frames = _collect_locations(message, names, pruned_lines, functions)
+    location_ids, frame_count, location_frames = _collect_locations(
+        message, strings, names, pruned_lines, functions
+    )
     stacks, values = [], []
     for stack, sample in zip(pruned_stacks, message.sample, strict=True):
         if value := sample.value[column]:
             stacks.append(stack)
             values.append(value)
+    frames_by_location = dict(zip(location_ids.tolist(), frame_count.tolist(), strict=True))
+    count_frames(stacks, frames_by_location, limits, already=already)
     length = np.fromiter(map(len, stacks), np.int64, len(stacks))
     ids = np.fromiter(chain.from_iterable(stacks), np.uint64, int(length.sum()))
     # Reversed as a whole, each stack begins with its root; the order of stacks does not matter.
@@ -121,12 +196,12 @@ def concatenate_stacks(parts: Sequence[tuple[Stacks, list[int]]]) -> tuple[Stack
 
 def _collect_locations(
     message: profile_pb2.Profile,
+    strings: Sequence[bytes],
     names: Mapping[int, bytes],
     lines: Mapping[int, Sequence[int]],
     functions: Functions,
 ) -> tuple[Words, Ints, Ints]:
     """Return the ids of the locations, sorted, how many frames each has, and all frames, a caller first."""
-    strings = message.string_table
     by_id = {f.id: f for f in message.function}
     binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
     frames: list[int] = []

@@ -7,11 +7,12 @@ from itertools import chain
 from posixpath import basename
 
 from profbucket.errors import Invalid
+from profbucket.limits import Limits
 from profbucket.model.numbers import parse_count
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import Profile
-from profbucket.pprof.report.function_names import format_function_name
 from profbucket.pprof.report.prune import prune_frames
+from profbucket.pprof.report.stacks import count_frames, format_function_names, intern_strings
 from profbucket.pprof.report.units import convert, format_percentage, format_value
 
 _MIN_EDGE_FRACTION = 0.001  # calls with a smaller share of the total do not decide what is marked as inlined
@@ -61,17 +62,24 @@ class TopReport:
 
 
 def build_top_report(
-    profile: Profile, sample_type: str = "", *, by_cum: bool = False, count: int = 0, fraction: float = 0.005
+    profile: Profile,
+    sample_type: str = "",
+    *,
+    by_cum: bool = False,
+    count: int = 0,
+    fraction: float = 0.005,
+    limits: Limits = Limits(),
 ) -> TopReport:
     """Return the functions of *profile* by their values in *sample_type*, by default the profile's.
 
     A function that is in a stack several times counts once in ``cum``; one without symbols is called by its
     binary. The report omits functions whose share of the total is below *fraction*, and all but the first *count*,
-    unless that is 0. Raise ``Invalid`` (code ``unknown_sample_type``) if the profile has no such sample type.
+    unless that is 0. Raise ``Invalid`` (code ``unknown_sample_type``) if the profile has no such sample type, and
+    ``TooMany`` if its stacks have more than ``limits.frames`` frames.
     """
     message = profile.message
     column = find_sample_type(message, sample_type)
-    nodes, stacks = _collect_stacks(message, column)
+    nodes, stacks = _collect_stacks(message, column, limits)
     flat, cum = _sum_values(stacks, len(nodes))
     flat_total = sum(flat)
     nonzero = [number for number in range(len(nodes)) if flat[number] or cum[number]]
@@ -79,15 +87,18 @@ def build_top_report(
         kept = [number for number in nonzero if abs(cum[number]) >= cutoff]
     else:
         kept = nonzero
-    names = [node.name for node in nodes]
+    # One object for the nodes of each binary, of which there may be many, and whose path may be long.
+    by_binary: dict[bytes, bytes] = {}
+    names = [
+        node.function or by_binary.get(node.binary) or by_binary.setdefault(node.binary, node.name)
+        for node in nodes
+    ]
+    texts = {name: name.decode(errors="replace") for name in {names[number] for number in kept}}
     first, second = (cum, flat) if by_cum else (flat, cum)
     order = sorted(kept, key=lambda number: (-abs(first[number]), names[number], -abs(second[number])))
     order = order[: count or None]
     inlined = _find_inlined(stacks, frozenset(order), abs(int(flat_total * _MIN_EDGE_FRACTION)))
-    rows = [
-        TopRow(names[number].decode(errors="replace"), flat[number], cum[number], inlined.get(number, ""))
-        for number in order
-    ]
+    rows = [TopRow(texts[names[number]], flat[number], cum[number], inlined.get(number, "")) for number in order]
     total = _compute_total(message, column)
     profile_unit = _text(message, message.sample_type[column].unit)
     unit = _choose_unit(rows, total, profile_unit)
@@ -140,10 +151,12 @@ class _Node:
         return self.function or (b"[" + binary + b"]" if binary else b"<unknown>")
 
 
-def _collect_stacks(message: profile_pb2.Profile, column: int) -> tuple[list[_Node], list[tuple[_Stack, int]]]:
+def _collect_stacks(
+    message: profile_pb2.Profile, column: int, limits: Limits = Limits()
+) -> tuple[list[_Node], list[tuple[_Stack, int]]]:
     """Return all nodes, and stack and value of each sample whose value is not 0."""
-    strings = message.string_table
-    names = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in message.function}
+    strings = intern_strings(message)
+    names = format_function_names(message, strings)
     start_lines = {f.id: f.start_line for f in message.function}
     binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
     location_lines = {location.id: [line.function_id for line in location.line] for location in message.location}
@@ -159,11 +172,14 @@ def _collect_stacks(message: profile_pb2.Profile, column: int) -> tuple[list[_No
         location_nodes[location.id] = tuple(
             numbers.setdefault(node, len(numbers)) for node in nodes or [_Node(b"", binary)]
         )
-    stacks = [
-        ([location_nodes[location] for location in reversed(stack)], value)
+    selected = [
+        (stack, value)
         for stack, sample in zip(pruned_stacks, message.sample, strict=True)
         if (value := sample.value[column])
     ]
+    lengths = {location: len(nodes) for location, nodes in location_nodes.items()}
+    count_frames([stack for stack, _ in selected], lengths, limits)
+    stacks = [([location_nodes[location] for location in reversed(stack)], value) for stack, value in selected]
     return list(numbers), stacks
 
 
@@ -212,12 +228,14 @@ def _find_inlined(stacks: Iterable[tuple[_Stack, int]], kept: frozenset[int], cu
 
 def _compute_total(message: profile_pb2.Profile, column: int) -> int:
     """Return the sum of all absolute values; in a difference, only of those that were subtracted."""
-    strings = message.string_table
+    strings = list(message.string_table)
+    keys = {i for i, text in enumerate(strings) if text == b"pprof::base"}
+    texts = {i for i, text in enumerate(strings) if text == b"true"}
     total = base = 0
     for sample in message.sample:
         value = abs(sample.value[column])
         total += value
-        if any(strings[n.key] == b"pprof::base" and strings[n.str] == b"true" for n in sample.label):
+        if keys and any(label.key in keys and label.str in texts for label in sample.label):
             base += value
     return base or total
 
