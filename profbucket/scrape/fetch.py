@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -21,10 +21,18 @@ _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
 # Metadata services, from which cloud machines get their access tokens; all others have link-local addresses.
 _METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
-_METADATA_ADDRESSES = frozenset(
-    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
+_METADATA_NETWORKS = tuple(
+    map(
+        ip_network,
+        # fd00:ec2: instance metadata, credentials of containers and pods, DNS and time of EC2
+        ("fd00:ec2::/32", "fd20:ce::254", "fd00:c1::a9fe:a9fe", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
+    )
 )
-_NAT64 = IPv6Network("64:ff9b::/96")
+# IPv6 networks whose last 32 bits are an IPv4 address: mapped, compatible, translated (RFC 2765), NAT64.
+_IPV4_SUFFIX_NETWORKS = tuple(map(IPv6Network, ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+# Any prefix length of RFC 6052 may be in use within the local NAT64 network.
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")
+_ISATAP_INTERFACES = (0x0000_5EFE, 0x0200_5EFE)
 
 
 class ByteBudget:
@@ -137,18 +145,41 @@ def _guard(target: Target, resolve: Resolve) -> Resolve:
 
 
 def is_guarded(text: str) -> bool:
-    """Return whether an address is link-local, multicast or that of a cloud's metadata service."""
-    address: IPv4Address | IPv6Address = ip_address(text)
-    embedded: IPv4Address | None = None
+    """Return whether an address is link-local, multicast or that of a cloud's metadata service.
+
+    So is an IPv6 address that a translator or tunnel may turn into such an IPv4 address. A zone (``%eth0``) is
+    ignored.
+    """
+    address: IPv4Address | IPv6Address = ip_address(text.partition("%")[0])
+    candidates = [address]
     if isinstance(address, IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if address in _NAT64:
-            embedded = IPv4Address(int(address) & 0xFFFFFFFF)
+        candidates += _embedded_addresses(address)
     return any(
-        candidate.is_link_local or candidate.is_multicast or candidate in _METADATA_ADDRESSES
-        for candidate in (address, embedded)
-        if candidate is not None
+        candidate.is_link_local
+        or candidate.is_multicast
+        or any(candidate.version == network.version and candidate in network for network in _METADATA_NETWORKS)
+        for candidate in candidates
     )
+
+
+def _embedded_addresses(address: IPv6Address) -> Iterator[IPv4Address]:
+    """Yield the IPv4 addresses that *address* may be translated to."""
+    bits = int(address)
+    suffix = IPv4Address(bits & 0xFFFFFFFF)
+    if any(address in network for network in _IPV4_SUFFIX_NETWORKS):
+        yield suffix
+    if bits >> 32 & 0xFFFFFFFF in _ISATAP_INTERFACES:
+        yield suffix
+    if address.sixtofour:
+        yield address.sixtofour
+    if address.teredo:
+        yield from address.teredo
+    if address in _LOCAL_NAT64:
+        yield suffix
+        # Bits 64 to 71 are zero; the address is in front of them, behind them, or on both sides.
+        without_zeros = (bits >> 64) << 56 | bits & (1 << 56) - 1
+        for prefix_length in (48, 56, 64):
+            yield IPv4Address(without_zeros >> 120 - prefix_length - 32 & 0xFFFFFFFF)
 
 
 def _describe(error: Exception) -> str:

@@ -180,6 +180,25 @@ def test_a_profile_without_samples_is_empty_not_failed() -> None:
         "64:ff9b::a9fe:a9fe",
         "2002:a9fe:a9fe::",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fe80::1%eth0",
+        "::169.254.169.254",
+        "::100.100.100.200",
+        "::ffff:0:169.254.169.254",
+        "64:ff9b::100.100.100.200",
+        "64:ff9b:1:a9fe:a9:fe00::",
+        "64:ff9b:1:a9:fe:a9fe::",
+        "64:ff9b:1:0:a9:fea9:fe00::",
+        "64:ff9b:1::169.254.169.254",
+        "64:ff9b:1:ffff::169.254.169.254",
+        "2002:6464:64c8::",
+        "2001:0:a9fe:a9fe::",
+        "2001:0:808:808::5601:5601",
+        "2001:db8::5efe:169.254.169.254",
+        "2001:db8::200:5efe:169.254.169.254",
+        "ff02::1",
         "100.100.100.200",
         "224.0.0.1",
     ],
@@ -188,7 +207,22 @@ def test_guarded_addresses(address: str) -> None:
     assert is_guarded(address)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.5", "::1", "fd12::1", "8.8.8.8", "192.168.1.1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.5",
+        "::1",
+        "::",
+        "fd12::1",
+        "8.8.8.8",
+        "::ffff:10.0.0.5",
+        "64:ff9b::808:808",
+        "64:ff9b:1::808:808",
+        "2002:808:808::",
+        "2001:db8::a9fe:a9fe",
+    ],
+)
 def test_other_addresses_are_not_guarded(address: str) -> None:
     assert not is_guarded(address)
 
