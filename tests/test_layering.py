@@ -68,7 +68,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "profbucket.query": (*BASE, "model", "pprof", "storage"),
     "profbucket.maintenance": (*BASE, "model", "pprof", "storage"),
     "profbucket.scrape": (*BASE, "model", "timed_http"),
-    "profbucket.telemetry": (),
+    "profbucket.telemetry": ("model",),
     "profbucket.api": (
         *BASE,
         "__version__",

@@ -14,11 +14,10 @@ import atexit
 import logging
 import os
 import random
-import time
 from collections.abc import Mapping
 
 from profbucket.agent.heap import take_heap_profile
-from profbucket.agent.native import Event, get_ident, start_thread
+from profbucket.agent.native import Event, get_ident, monotonic, start_thread
 from profbucket.agent.sampling import PERIOD_NANOS, SWITCH_INTERVAL, Sampler
 from profbucket.agent.sending import Outbox
 from profbucket.agent.settings import Settings
@@ -26,6 +25,7 @@ from profbucket.agent.settings import Settings
 __all__ = ["start", "stop"]
 
 _EXIT_TIMEOUT_SECONDS = 2.0  # the longest delay of the program's exit
+_MIN_WAIT_SECONDS = 0.001  # so that no clock, however it jumps, makes a loop busy
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class _Agent:
             _log.warning("profiling is off: %s", error)
 
     def stop(self, timeout: float) -> None:
-        self._deadline = time.monotonic() + timeout
+        self._deadline = monotonic() + timeout
         self._stopping.set()
         self._outbox.done.wait(timeout)
 
@@ -124,13 +124,13 @@ class _Agent:
         self._idents.append(get_ident())
         settings = self.settings
         try:
-            due = time.monotonic()
+            due = monotonic()
             while not self._stopping.is_set:
                 start = due + self._random.uniform(0, settings.every - settings.seconds)
-                if self._stopping.wait(start - time.monotonic()):
+                if self._stopping.wait(max(start - monotonic(), 10 * _MIN_WAIT_SECONDS)):
                     break
                 self._take_profiles()
-                due = max(due + settings.every, time.monotonic() - settings.seconds)
+                due = max(due + settings.every, monotonic() - settings.seconds)
         except Exception:  # noqa: BLE001 # the program must not notice
             _log.exception("the agent stops: internal error")
         finally:
@@ -150,11 +150,11 @@ class _Agent:
     def _sample(self) -> Sampler:
         """Sample for the length of a profile, or until the agent stops."""
         sampler = Sampler(self._idents, self._stopping.wait, cpu=self.settings.cpu, wall=self.settings.wall)
-        now = due = time.monotonic()
+        now = due = monotonic()
         end = now + self.settings.seconds
         try:
-            while not self._stopping.wait(min(due, end) - now):
-                if (now := time.monotonic()) >= end:
+            while not self._stopping.wait(max(min(due, end) - now, _MIN_WAIT_SECONDS)):
+                if (now := monotonic()) >= end:
                     break
                 due = max(due, now - PERIOD_NANOS / 1e9) + sampler.sample()
             sampler.sample(last=True)

@@ -1,10 +1,10 @@
 """The heap profile, from tracemalloc."""
 
 import sys
-import time
 import tracemalloc
 
 from profbucket.agent.encoding import Encoder
+from profbucket.agent.native import time_ns
 
 
 def take_heap_profile() -> bytes | None:
@@ -15,7 +15,7 @@ def take_heap_profile() -> bytes | None:
     """
     if not tracemalloc.is_tracing():
         return None
-    taken_at = time.time_ns()
+    taken_at = time_ns()
     statistics = tracemalloc.take_snapshot().statistics("traceback")
     module_names = {
         file: name

@@ -1,12 +1,15 @@
-"""OS threads and locks, even if gevent has replaced those of the standard library.
+"""OS threads, locks and clocks, even if gevent or a test library has replaced those of the standard library.
 
-The agent's threads must be OS threads: a greenlet runs only when the profiled greenlet yields.
+The agent's threads must be OS threads: a greenlet runs only when the profiled greenlet yields. Its clocks must
+run: freezegun, for example, stops ``time.monotonic`` and all references to it in loaded modules.
 """
 
 import _thread
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 
@@ -18,6 +21,19 @@ def _original(name: str) -> Any:
 get_ident: Callable[[], int] = _original("get_ident")
 allocate_lock: Callable[[], Any] = _original("allocate_lock")
 _start_new_thread: Callable[..., int] = _original("start_new_thread")
+
+# Partial objects of another function: freezegun and mocks of the time module do not find them.
+monotonic: Callable[[], float] = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+monotonic_ns: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
+time_ns: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_REALTIME)
+thread_time_ns: Callable[[], int] = partial(time.clock_gettime_ns, time.CLOCK_THREAD_CPUTIME_ID)
+
+
+def sleep(seconds: float) -> None:
+    """Block the calling thread for *seconds*."""
+    lock = allocate_lock()
+    lock.acquire()
+    lock.acquire(timeout=max(0.0, seconds))
 
 
 def start_thread(call: Callable[[], None]) -> None:

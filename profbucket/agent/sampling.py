@@ -10,7 +10,7 @@ from itertools import chain, islice, tee
 from types import CodeType, FrameType
 
 from profbucket.agent.encoding import Encoder, Frame
-from profbucket.agent.native import get_ident
+from profbucket.agent.native import get_ident, monotonic_ns, thread_time_ns, time_ns
 
 PERIOD_NANOS = 10_000_000  # mean time between two CPU samples
 WALL_EVERY = 10  # every tenth sample includes the threads that do not run
@@ -107,9 +107,9 @@ class Sampler:
         self._wall: dict[Place, int] = {}  # nanoseconds
         self._present: dict[Place, int] = {}  # threads at the last wall sample
         self._sample_count = 0
-        self.started_at = time.time_ns()
-        self._own_cpu = time.thread_time_ns()
-        self._start = self._last = self._last_wall = time.monotonic_ns()
+        self.started_at = time_ns()
+        self._own_cpu = thread_time_ns()
+        self._start = self._last = self._last_wall = monotonic_ns()
         if cpu:
             self._add_clocks(_read_clock_ids(), 0)
 
@@ -121,7 +121,7 @@ class Sampler:
         self._sample_count += 1
         with_wall = self._samples_wall and (last or self._sample_count % WALL_EVERY == 0)
         running = self._running_threads() if self._samples_cpu else ()
-        frames, now = self._current_frames(), time.monotonic_ns()
+        frames, now = self._current_frames(), monotonic_ns()
         if with_wall:
             self._present.clear()
         for ident, frame in frames.items():
@@ -138,7 +138,7 @@ class Sampler:
         if self._samples_cpu:
             self._update_clocks(frames, now - self._last)
         self._last = now
-        before, self._own_cpu = self._own_cpu, time.thread_time_ns()
+        before, self._own_cpu = self._own_cpu, thread_time_ns()
         cost = self._own_cpu - before
         return max(PERIOD_NANOS * _RANDOM.uniform(0.8, 1.2), cost * _MIN_PAUSE_PER_COST) / 1e9
 
@@ -160,13 +160,13 @@ class Sampler:
 
     def _running_threads(self) -> Collection[int]:
         """Return the idents of the threads that are running."""
-        before = time.monotonic_ns()
+        before = monotonic_ns()
         advances = self._advance_clocks()
         if advances and not SWITCH_INTERVAL.is_lowered:
             # This thread got the GIL because another one blocked: a biased moment. Sample at a random one instead.
             SWITCH_INTERVAL.lower()
             self._pause(_RANDOM.random() * _JITTER_SECONDS)
-            before = time.monotonic_ns()
+            before = monotonic_ns()
             for ident, nanos in self._advance_clocks().items():
                 advances[ident] = advances.get(ident, 0) + nanos
         always = {ident for ident, nanos in advances.items() if 10 * nanos > 9 * (before - self._last)}
@@ -179,9 +179,9 @@ class Sampler:
         """Return the idents of the threads whose clocks advance during a short pause."""
         running: set[int] = set()
         for _ in range(_MAX_RUNNING_TESTS):
-            before = time.monotonic_ns()
+            before = monotonic_ns()
             self._pause(_RUNNING_TEST_SECONDS)
-            elapsed = time.monotonic_ns() - before
+            elapsed = monotonic_ns() - before
             advances = self._advance_clocks()
             if 5 * sum(advances.values()) < 4 * elapsed:
                 return ()  # the running thread has stopped in the meantime

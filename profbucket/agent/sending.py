@@ -2,13 +2,13 @@
 
 import logging
 import random
-import time
 from collections import deque
 from dataclasses import dataclass
 
-from profbucket.agent.native import AutoResetEvent, Event, allocate_lock
+from profbucket.agent.native import AutoResetEvent, Event, allocate_lock, monotonic, sleep
 from profbucket.agent.settings import Settings
 from profbucket.model.numbers import parse_count
+from profbucket.model.printable import to_printable
 from profbucket.timed_http import REQUEST_ERRORS, request
 
 MAX_QUEUE_BYTES = 4 << 20  # profiles of about an hour
@@ -87,11 +87,15 @@ class Outbox:
         try:
             failures = 0
             while (profile := self._next_profile()) is not None:
+                was_closing = self._closing.is_set
                 backoff_seconds = self._send(profile, failures)
                 failures = failures + 1 if backoff_seconds else 0
-                closing = bool(backoff_seconds) and self._closing.wait(backoff_seconds)
-                if closing and time.monotonic() + backoff_seconds > self._deadline:
+                if not was_closing:
+                    self._closing.wait(backoff_seconds)
+                elif monotonic() + backoff_seconds > self._deadline:
                     break
+                else:
+                    sleep(backoff_seconds)
             if self._queue:
                 _log.warning("%d profiles are lost because the program ended", len(self._queue))
         finally:
@@ -102,7 +106,7 @@ class Outbox:
         while True:
             with self._lock:
                 if self._queue:
-                    return self._queue[0] if time.monotonic() < self._deadline else None
+                    return self._queue[0] if monotonic() < self._deadline else None
             if self._closing.is_set:
                 return None
             self._wake.wait(3600)
@@ -114,7 +118,7 @@ class Outbox:
             with request(
                 "POST",
                 settings.upload_url(profile.profile_type),
-                seconds=min(_TIMEOUT_SECONDS, max(0.1, self._deadline - time.monotonic())),
+                seconds=min(_TIMEOUT_SECONDS, max(0.1, self._deadline - monotonic())),
                 body=profile.data,
                 headers={**settings.headers, "Content-Type": "application/octet-stream"},
             ) as response:
@@ -123,9 +127,9 @@ class Outbox:
                     retry_after = _parse_retry_after(response.headers.get("Retry-After", ""))
                     reason = f"HTTP status {status}"
         except REQUEST_ERRORS as error:
-            status, reason = 0, str(error) or type(error).__name__
+            status, reason = 0, to_printable(str(error)) or type(error).__name__
         except Exception as error:  # noqa: BLE001 # neither the program nor the next profile must fail
-            status, reason = 599, f"{type(error).__name__}: {error}"
+            status, reason = 599, f"{type(error).__name__}: {to_printable(str(error))}"
         if 200 <= status < 300:
             self._remove(profile, accepted=True)
             return 0.0

@@ -17,6 +17,7 @@ from typing import NoReturn
 from profbucket.cli.parser import Parser, UsageError
 from profbucket.cli.terminal import print_error
 from profbucket.errors import ProfbucketError, missing_extra
+from profbucket.model.printable import to_printable
 
 # Each command, by one or two words, and the first line of its help.
 COMMANDS: Mapping[str, str] = {
@@ -77,7 +78,10 @@ def _run(arguments: Sequence[str]) -> int:
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         return int(module.run(parsed) or 0)
     except UsageError as error:
-        print(f"{parser.format_usage()}Try '{parser.prog} --help'.\n\nError: {error}", file=sys.stderr)
+        print(
+            f"{parser.format_usage()}Try '{parser.prog} --help'.\n\nError: {to_printable(str(error))}",
+            file=sys.stderr,
+        )
         return 2
 
 

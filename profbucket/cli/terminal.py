@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from profbucket.model.printable import to_printable
+
 T = TypeVar("T")
 
 _PROGRESS_SECONDS = 0.1  # between two updates
@@ -24,9 +26,9 @@ def describe_error(error: Exception | str) -> str:
     return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror or str(error)
 
 
-def to_printable(text: str) -> str:
-    """Replace control characters in *text*: profiles are untrusted input, and stdout may be a terminal."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+def print_line(text: str) -> None:
+    """Print *text* on stdout, which may be a terminal: names from profiles and collectors are untrusted input."""
+    print(to_printable(text))
 
 
 def read_file(path: str) -> bytes:
@@ -59,6 +61,6 @@ def show_progress(
         if count == total or time.monotonic() - updated > _PROGRESS_SECONDS:
             updated = time.monotonic()
             share = f"{count}/{total}  {100 * count // total}%" if total else f"{count}  {describe(item)}"
-            print(f"\r{label}  {share}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{label}  {to_printable(share)}\x1b[K", end="", file=sys.stderr, flush=True)
         yield item
     print(f"\r{label}  done\x1b[K" if total is None else "", file=sys.stderr)

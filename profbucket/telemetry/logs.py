@@ -12,6 +12,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from profbucket.model.printable import to_printable
 from profbucket.telemetry.request import RequestRecord, current_record
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -81,7 +82,8 @@ class JsonFormatter(logging.Formatter):
             entry["logging.googleapis.com/trace_sampled"] = trace.sampled
             if trace.span_id:
                 entry["logging.googleapis.com/spanId"] = trace.span_id
-        return json.dumps(entry, ensure_ascii=False).encode(errors="backslashreplace").decode()
+        text = json.dumps(entry, ensure_ascii=False)
+        return text if text.isprintable() else _escape_unprintable(text)
 
 
 class PlainFormatter(logging.Formatter):
@@ -97,8 +99,10 @@ class PlainFormatter(logging.Formatter):
             fields = _fields(request_record)
             del fields["httpRequest"]
             text += "".join(f" {name}={value}" for name, value in fields.items())
-        text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-        return f"{text}\n{_redact(self.formatException(record.exc_info))}" if record.exc_info else text
+        lines = [text]
+        if record.exc_info:
+            lines += _redact(self.formatException(record.exc_info)).split("\n")
+        return "\n".join(map(to_printable, lines))
 
 
 def _fields(request_record: RequestRecord) -> dict[str, Any]:
@@ -124,6 +128,11 @@ def _fields(request_record: RequestRecord) -> dict[str, Any]:
         "sent": request_record.sent_bytes,
         "milliseconds": round(request_record.seconds * 1000, 3),
     }
+
+
+def _escape_unprintable(text: str) -> str:
+    """Escape in JSON what a terminal may obey, and surrogates, which are not valid UTF-8."""
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def _redact(text: str) -> str:

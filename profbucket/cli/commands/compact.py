@@ -11,6 +11,7 @@ import sys
 
 from profbucket.cli.options import add_storage_option, read_config
 from profbucket.cli.parser import Arguments, Parser, integer
+from profbucket.cli.terminal import print_line
 
 
 def add_arguments(parser: Parser) -> None:
@@ -35,7 +36,7 @@ def run(arguments: Arguments) -> int:
     counts = dict.fromkeys(Action, 0)
     for step in compactor.run(arguments.seconds, arguments.service):
         counts[step.action] += 1
-        print(f"{step.action} {step.profiles or ''} {step.object_key}".replace("  ", " "))
+        print_line(f"{step.action} {step.profiles or ''} {step.object_key}".replace("  ", " "))
     incomplete = "" if compactor.complete else "; stopped by --seconds, run it again"
     failed = f"; {compactor.failed} errors, see above" if compactor.failed else ""
     print(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from profbucket.cli.options import add_collector_options, add_query_options, build_query, connect
 from profbucket.cli.parser import Arguments, Parser, integer
-from profbucket.cli.terminal import to_printable
+from profbucket.cli.terminal import print_line
 from profbucket.model.meta import Meta, meta_to_json
 from profbucket.times import format_time
 
@@ -32,7 +32,7 @@ def run(arguments: Arguments) -> None:
         else:
             lines = _format_table(page.profiles, header=query.after is None)
         for line in lines:
-            print(line)
+            print_line(line)
         remaining -= len(page.profiles)
         if page.next is None or remaining <= 0:
             break
@@ -44,7 +44,7 @@ def run(arguments: Arguments) -> None:
 def _format_table(profiles: Sequence[Meta], *, header: bool) -> Iterator[str]:
     rows = [("CREATED", "TYPE", "BYTES", "LABELS", "ID")] if header else []
     for meta in profiles:
-        labels = to_printable(",".join(f"{key}={value}" for key, value in meta.labels)) or "-"
+        labels = ",".join(f"{key}={value}" for key, value in meta.labels) or "-"
         rows.append((format_time(meta.created_at), str(meta.type), str(meta.size), labels, meta.id))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for created, profile_type, size, labels, profile_id in rows:

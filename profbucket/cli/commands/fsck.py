@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from profbucket.cli.options import add_index_options, parse_since, read_config
 from profbucket.cli.parser import Arguments, Parser
-from profbucket.cli.terminal import show_progress
+from profbucket.cli.terminal import print_line, show_progress
 
 if TYPE_CHECKING:
     from profbucket.maintenance.repair import Finding
@@ -38,7 +38,7 @@ def print_findings(label: str, findings: "Iterator[Finding]") -> int:
     for finding in show_progress(findings, label, describe=lambda finding: finding.object_key):
         counts[finding.state] += 1
         if finding.state is not State.OK:
-            print(f"{finding.state} {finding.object_key}")
+            print_line(f"{finding.state} {finding.object_key}")
     print(
         f"{sum(counts.values())} profiles: {counts[State.OK]} correct,"
         f" {counts[State.MISSING_ENTRY]} without an entry,"

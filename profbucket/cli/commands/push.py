@@ -18,7 +18,7 @@ from profbucket.cli.options import (
     parse_labels,
 )
 from profbucket.cli.parser import Arguments, Parser
-from profbucket.cli.terminal import describe_error, print_error, read_file, show_progress
+from profbucket.cli.terminal import describe_error, print_error, print_line, read_file, show_progress
 from profbucket.errors import ProfbucketError
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import FORMS, parse_time
@@ -55,7 +55,7 @@ def run(arguments: Arguments) -> int:
     failed = 0
     for file, outcome in _map_files(store, files):
         if isinstance(outcome, str):
-            print(outcome)
+            print_line(outcome)
         else:
             failed += 1
             message = outcome.strerror if isinstance(outcome, OSError) else None

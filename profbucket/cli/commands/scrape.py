@@ -10,7 +10,7 @@ from pathlib import Path
 
 from profbucket.cli.options import add_collector_options, connect, read_config
 from profbucket.cli.parser import Arguments, Parser
-from profbucket.cli.terminal import print_error
+from profbucket.cli.terminal import print_error, print_line
 
 _MAX_SPREAD_SECONDS = 3600
 
@@ -42,7 +42,7 @@ def run(arguments: Arguments) -> int:
     failed = 0
     for outcome in scrape(targets, connect(arguments, create=True), limits, spread_seconds=arguments.spread):
         for profile_id in outcome.stored:
-            print(profile_id)
+            print_line(profile_id)
         for name, reason in outcome.failed.items():
             failed += 1
             print_error(f"{name} of {outcome.target.url}: {reason}")

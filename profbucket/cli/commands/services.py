@@ -2,6 +2,7 @@
 
 from profbucket.cli.options import add_collector_options, connect
 from profbucket.cli.parser import Arguments, Parser
+from profbucket.cli.terminal import print_line
 
 
 def add_arguments(parser: Parser) -> None:
@@ -10,4 +11,4 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> None:
     for service in connect(arguments).services():
-        print(service)
+        print_line(service)

@@ -7,7 +7,7 @@ Name local FILEs, or the IDs of stored profiles, or select stored profiles with
 from profbucket.cli.options import read_config
 from profbucket.cli.parser import Arguments, Parser, integer
 from profbucket.cli.sources import add_source_options, read_merged
-from profbucket.cli.terminal import to_printable
+from profbucket.cli.terminal import print_line
 
 _MIN_FRACTION = 0.005  # of the total: pprof's default for what it shows
 
@@ -49,4 +49,4 @@ def run(arguments: Arguments) -> None:
         limits=limits,
     )
     for line in report.lines():
-        print(to_printable(line))
+        print_line(line)
