@@ -362,7 +362,7 @@ class Compactor:
         latest = self._clock() - self._policy.grace * SECOND
         try:
             block = blocks.from_metadata(obj.key, with_metadata(self._bucket, obj).metadata or {})
-        except (NotFound, Invalid):
+        except (NotFound, Invalid, Damaged):
             return False
         return block.written_at < latest and all(
             other.written_at < latest for other in indexed if other.overlaps(block.first, block.last)

@@ -5,12 +5,14 @@ off leaves a block that was never committed. A profile must not count twice, so 
 committed ones are live, then those with more members.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from profbucket.errors import Invalid, NotFound
+from profbucket.errors import Damaged, Invalid, NotFound
 from profbucket.model.blocks import Block, Members, from_metadata
-from profbucket.model.ids import ProfileId, ProfileName, block_prefix
+from profbucket.model.ids import ProfileId, ProfileName, block_prefix, parse_block_key
+from profbucket.model.meta import series_id
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.damage import check_size
 from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, Selection
 from profbucket.storage.store import Storage
@@ -18,22 +20,38 @@ from profbucket.storage.store import Storage
 
 def list_blocks(
     storage: Storage, service: str, profile_type: ProfileType, since: int
-) -> Iterator[tuple[Object, Block | None]]:
+) -> Iterator[tuple[Object, Block | Damaged | None]]:
     """Yield the objects under the block prefix, each with its block, or ``None`` if it is not a block.
 
-    Blocks that end before *since* are left out.
+    A block whose size or metadata are damaged is the error that says so. Blocks before *since* are left out.
     """
     prefix = block_prefix(service, profile_type)
     for obj in list_prefix(storage.bucket, prefix, max(since - MAX_BLOCK_NANOS, 0)):
         try:
-            block = from_metadata(obj.key, with_metadata(storage.bucket, obj).metadata or {})
+            block = _read_record(with_metadata(storage.bucket, obj))
         except NotFound:
             continue  # deleted in the meantime
-        except Invalid:
-            yield obj, None
+        except Damaged as error:
+            yield obj, error
             continue
-        if block.last >= since:
+        if block is None or block.last >= since:
             yield obj, block
+
+
+def _read_record(obj: Object) -> Block | None:
+    """Return the block in an object, or ``None`` if it has another key; raise ``Damaged``."""
+    try:
+        parse_block_key(obj.key)
+    except Invalid:
+        return None
+    try:
+        block = from_metadata(obj.key, obj.metadata or {})
+    except Invalid as error:
+        raise Damaged(str(error)) from None
+    check_size(obj)
+    if obj.size != block.ends[-1]:
+        raise Damaged(f"{obj.key} has {obj.size} bytes instead of {block.ends[-1]}")
+    return block
 
 
 def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[Block]) -> list[Block]:
@@ -82,19 +100,55 @@ def _group_overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:
 class BlockMembership:
     """The ids of the members of *blocks*, all of one service and profile type, ordered by position.
 
-    ``in`` must be asked in the order of time: only the member lists of the blocks at that time are in memory.
+    ``damaged`` are the blocks whose member lists are damaged, with the error, and ``without_series`` those with a
+    member of no series in *series_ids*, as far as lists have been read.
     """
 
-    def __init__(self, storage: Storage, blocks: Sequence[Block]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        blocks: Sequence[Block],
+        committed_ids: Collection[str] = (),
+        series_ids: Collection[str] = (),
+    ) -> None:
+        self.damaged: list[tuple[Block, Damaged]] = []
+        self.without_series: list[Block] = []
+        self._committed_ids = committed_ids
+        self._series_ids = series_ids
         self._upcoming = iter(zip(blocks, storage.lookup.read_members(blocks), strict=True))
         self._upcoming_firsts = [block.first for block in blocks][::-1]
-        self._open: list[tuple[int, set[ProfileName]]] = []  # last member's time, names
+        self._open: list[tuple[int, set[ProfileName] | None]] = []  # last member's time, names
 
-    def __contains__(self, profile_id: ProfileId) -> bool:
+    def contains(self, profile_id: ProfileId) -> bool | None:
+        """Return whether a profile is a member; ``None`` if the list that would tell is damaged.
+
+        Must be called in the order of time: only the member lists of the blocks at that time are in memory.
+        """
         created_at = profile_id.created_at
         while self._upcoming_firsts and self._upcoming_firsts[-1] <= created_at:
-            self._upcoming_firsts.pop()
-            block, members = next(self._upcoming)
-            self._open.append((block.last, set(members.names()) if isinstance(members, Members) else set()))
+            self._open_next()
         self._open = [(last, names) for last, names in self._open if last >= created_at]
-        return any(profile_id.name in names for _, names in self._open)
+        if any(names is not None and profile_id.name in names for _, names in self._open):
+            return True
+        return None if any(names is None for _, names in self._open) else False
+
+    def read_rest(self) -> None:
+        """Read all lists that have not been needed."""
+        while self._upcoming_firsts:
+            self._open_next()
+            self._open.clear()
+
+    def _open_next(self) -> None:
+        self._upcoming_firsts.pop()
+        block, members = next(self._upcoming)
+        names: set[ProfileName] | None = set()
+        if isinstance(members, Damaged):
+            self.damaged.append((block, members))
+            if block.id in self._committed_ids:  # its merged part counts, so its members must not count as well
+                names = None
+        elif members is not None:
+            names = set(members.names())
+            ids = (series_id(block.service, block.type, labels) for labels in members.labels)
+            if not all(id_ in self._series_ids for id_ in ids):
+                self.without_series.append(block)
+        self._open.append((block.last, names))

@@ -11,17 +11,28 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import count
 
-from profbucket.errors import Damaged, Invalid, NotFound
+from profbucket.errors import (
+    Damaged,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    ProfbucketError,
+    StoragePermissionError,
+    Unavailable,
+)
 from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
+from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block, Members
-from profbucket.model.ids import BLOCKS, RESERVED, ProfileId, profile_prefix, unescape_service
+from profbucket.model.ids import BLOCKS, QUARANTINE, RESERVED, ProfileId, profile_prefix, unescape_service
 from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
 from profbucket.storage.listing import list_prefix, with_metadata
-from profbucket.storage.metadata import from_metadata
+from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, Object, Selection, Series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
@@ -40,6 +51,10 @@ class State(StrEnum):
     MISSING_OBJECT = "missing_object"  # there is an entry, but no object
     MISMATCH = "mismatch"  # the entry differs from the object
     DUPLICATE = "duplicate"  # the entry's profiles are in a live block: posted again, or a block that was merged
+    MISSING_SERIES = "missing_series"  # a member of a block has labels that no series in the index has
+    DAMAGED = "damaged"  # the object is not what was written; fsck and reindex leave it alone
+    QUARANTINED = "quarantined"  # the damaged object was moved aside
+    RESTORED = "restored"  # metadata that were damaged were written again; the damaged object was copied aside
     UNKNOWN_OBJECT = "unknown_object"  # the object is not a profile or a block; it is left alone
 
 
@@ -53,12 +68,13 @@ class Finding:
     entry: Meta | Block | None = None
 
 
-def fsck(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
+def fsck(storage: Storage, service: str | None = None, since: int = 0, *, deep: bool = False) -> Iterator[Finding]:
     """Yield a finding for each profile and block, of one *service* or all, from the time *since*; change nothing.
 
-    Profiles that are in a block and have no entry are correct and not reported.
+    Profiles that are in a block and have no entry are correct and not reported. With *deep*, all objects are read
+    and compared with their digests, those of such profiles, too.
     """
-    return _check_all(storage, service, since, repair=False)
+    return _check_all(storage, service, since, deep=deep)
 
 
 def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
@@ -75,12 +91,51 @@ def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Ite
         yield from _check_all(storage, None, 0, repair=True)
 
 
-def _check_all(storage: Storage, service: str | None, since: int, *, repair: bool) -> Iterator[Finding]:
+def quarantine(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
+    """Move the objects that :func:`fsck` with *deep* finds damaged below ``_/quarantine/``, then reindex.
+
+    Yield a finding for each, and those of :func:`reindex`. A damaged block gives way to the profiles in it that
+    still have an object of their own.
+    """
+    for finding in fsck(storage, service, since, deep=True):
+        if finding.state is State.DAMAGED:
+            yield _move_aside(storage, finding)
+    yield from reindex(storage, service, since)
+
+
+def _move_aside(storage: Storage, finding: Finding) -> Finding:
+    bucket, object_key, entry = storage.bucket, finding.object_key, finding.entry
+    try:
+        data = bucket.get(object_key)
+        metadata = bucket.stat(object_key).metadata or {}
+    except NotFound:
+        return Finding(State.OK, object_key)  # expired in the meantime
+    except Damaged:
+        metadata = {}
+    for number in count():
+        copy_key = f"{QUARANTINE}{object_key}{f'~{number}' if number else ''}"
+        if bucket.put(copy_key, data, metadata) or bucket.get(copy_key) == data:
+            break
+    if isinstance(entry, Meta):
+        with suppress(Damaged):
+            check_profile(entry, data)
+            bucket.delete(object_key)
+            bucket.put(object_key, data, to_metadata(entry) | content_metadata(data))
+            return replace(finding, state=State.RESTORED)
+    if entry:
+        storage.index.remove([entry.id])
+    bucket.delete(object_key)
+    return replace(finding, state=State.QUARANTINED)
+
+
+def _check_all(
+    storage: Storage, service: str | None, since: int, *, repair: bool = False, deep: bool = False
+) -> Iterator[Finding]:
     pending: deque[Future[Finding]] = deque()
     threads = ThreadPoolExecutor(_WORKERS, "repair")
     try:
-        for finding in _walk(storage, service, since):
-            pending.append(threads.submit(_check, storage, finding, repair))
+        for finding in _walk(storage, service, since, deep):
+            pending.append(threads.submit(_check, storage, finding, repair, deep))
             if len(pending) == _MAX_PENDING:
                 yield pending.popleft().result()
         while pending:
@@ -89,41 +144,80 @@ def _check_all(storage: Storage, service: str | None, since: int, *, repair: boo
         threads.shutdown(cancel_futures=True)
 
 
-def _check(storage: Storage, finding: Finding, repair: bool) -> Finding:
+def _check(storage: Storage, finding: Finding, repair: bool, deep: bool) -> Finding:
     """Check *finding* again, because the walk saw object and entry at different times, and repair it."""
-    if finding.state in (State.OK, State.UNKNOWN_OBJECT):
+    if finding.state in (State.UNKNOWN_OBJECT, State.DAMAGED) or (finding.state is State.OK and not deep):
         return finding
     if isinstance(finding.entry, Block):
+        if deep and finding.state is not State.MISSING_OBJECT and not _is_block_intact(storage, finding.entry):
+            return replace(finding, state=State.DAMAGED)
         return _check_block(storage, finding, finding.entry, repair)
     if finding.state is State.DUPLICATE and finding.entry:
         if repair:
             storage.index.remove([finding.entry.id])
         return finding
-    return _check_profile(storage, finding, repair)
+    return _check_profile(storage, finding, repair, deep)
 
 
-def _check_profile(storage: Storage, finding: Finding, repair: bool) -> Finding:
+def _check_profile(storage: Storage, finding: Finding, repair: bool, deep: bool) -> Finding:
     bucket, index = storage.bucket, storage.index
     try:
         obj = with_metadata(bucket, finding.object) if finding.object else bucket.stat(finding.object_key)
-        meta = from_metadata(obj.key, obj.size, obj.metadata or {})
+        meta = _read_meta(storage, obj, deep=deep or finding.state is State.MISMATCH)
     except NotFound:
         if finding.entry is None:
             return Finding(State.OK, finding.object_key)  # expired since the walk: neither exists
         if repair:
             index.remove([finding.entry.id])
         return finding
-    except Invalid:
-        return Finding(State.UNKNOWN_OBJECT, finding.object_key)
+    except (Invalid, Damaged):
+        return replace(finding, state=State.DAMAGED)
     if finding.state is State.MISSING_OBJECT:
         return Finding(State.OK, finding.object_key)  # written after the bucket was listed
-    if repair:
+    if repair and finding.state is not State.OK:
         if finding.state is State.MISMATCH:
             index.remove([meta.id])
-        if not index.add(meta):  # an entry that no find reads, because it is damaged
+        if not index.add(meta) and not _has_entry(storage, meta):  # a damaged entry, which no find reads
             index.remove([meta.id])
             index.add(meta)
     return finding
+
+
+def _has_entry(storage: Storage, meta: Meta) -> bool:
+    entries = storage.index.find(Selection(meta.service, meta.type, meta.created_at, meta.created_at))
+    return any(entry.id == meta.id for entry in entries)
+
+
+def _read_meta(storage: Storage, obj: Object, *, deep: bool) -> Meta:
+    """Return the meta of a profile's object; raise ``NotFound``, ``Invalid``, or ``Damaged``.
+
+    The profile is read and checked if *deep*, and if it is older than the metadata that tell its size.
+    """
+    meta = from_metadata(obj.key, obj.size, obj.metadata or {})
+    check_size(obj)
+    if deep or "digest" not in (obj.metadata or {}):
+        [data] = storage.lookup.read_profiles([meta])
+        if data is None:
+            raise NotFound(f"no object {obj.key!r}")
+        if isinstance(data, Damaged):
+            raise data
+    return meta
+
+
+def _is_block_intact(storage: Storage, block: Block) -> bool:
+    """Return whether the object of *block* has the bytes that were written; also if it is gone."""
+    try:
+        obj, data = storage.bucket.stat(block.id), storage.bucket.get(block.id)
+        check_object(obj, data)
+        if "digest" not in (obj.metadata or {}):
+            read_back(block, data, storage.limits)
+    except NotFound:
+        return True
+    except ProfbucketError as error:
+        if isinstance(error, Unavailable | StoragePermissionError | Misconfigured):
+            raise
+        return False
+    return True
 
 
 def _check_block(storage: Storage, finding: Finding, block: Block, repair: bool) -> Finding:
@@ -132,23 +226,26 @@ def _check_block(storage: Storage, finding: Finding, block: Block, repair: bool)
         with suppress(NotFound):
             storage.bucket.stat(block.id)
             return Finding(State.OK, finding.object_key)  # written after the bucket was listed
-    if repair and finding.state is not State.MISSING_ENTRY:
+    if finding.state is State.OK:
+        return finding
+    if repair and finding.state not in (State.MISSING_ENTRY, State.MISSING_SERIES):
         index.remove([block.id])
-    if repair and finding.state in (State.MISSING_ENTRY, State.MISMATCH):
+    if repair and finding.state in (State.MISSING_ENTRY, State.MISSING_SERIES, State.MISMATCH):
         [members] = storage.lookup.read_members([block])
         for labels in members.labels if isinstance(members, Members) else ():
             index.add_series(
                 Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
             )
-        index.commit(block, (), ())
+        if finding.state is not State.MISSING_SERIES:
+            index.commit(block, (), ())
     return finding
 
 
-def _walk(storage: Storage, service: str | None, since: int) -> Iterator[Finding]:
+def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iterator[Finding]:
     services = {service} if service else {*_list_services(storage.bucket), *storage.index.services()}
     for name in sorted(services):
         for profile_type in sorted(ProfileType):
-            yield from _compare(storage, name, profile_type, since)
+            yield from _compare(storage, name, profile_type, since, deep)
 
 
 def _list_services(bucket: Bucket) -> Iterator[str]:
@@ -166,14 +263,37 @@ def _list_services(bucket: Bucket) -> Iterator[str]:
                     continue  # not written by profbucket
 
 
-def _compare(storage: Storage, service: str, profile_type: ProfileType, since: int) -> Iterator[Finding]:
+def _compare(
+    storage: Storage, service: str, profile_type: ProfileType, since: int, deep: bool
+) -> Iterator[Finding]:
     objects = list(list_blocks(storage, service, profile_type, since))
     yield from (Finding(State.UNKNOWN_OBJECT, obj.key, obj) for obj, block in objects if block is None)
-    blocks = [block for _, block in objects if block]
+    damaged_keys = {obj.key for obj, block in objects if isinstance(block, Damaged)}
+    blocks = [block for _, block in objects if isinstance(block, Block)]
     committed = storage.index.blocks(service, profile_type, since, LATEST)
+    # The index still knows what the metadata of a damaged object have lost, and some of its parts may be readable.
+    blocks += [block for block in committed if block.id in damaged_keys]
     live = select_live(storage, blocks, committed)
-    yield from _compare_blocks({block.id for block in blocks}, committed, live)
-    yield from _compare_profiles(storage, service, profile_type, since, BlockMembership(storage, live))
+    series_ids = {series.id for series in storage.index.series(service, profile_type)}
+    membership = BlockMembership(storage, live, {block.id for block in committed}, series_ids)
+    correct: dict[str, Block] = {}  # as far as their member lists can be read and have a series for all labels
+    for finding in _compare_blocks({block.id for block in blocks}, committed, live):
+        if finding.state is State.OK and isinstance(finding.entry, Block):
+            correct[finding.object_key] = finding.entry
+        else:
+            yield finding
+    yield from _compare_profiles(
+        storage, service, profile_type, since, membership, series_ids=series_ids, deep=deep
+    )
+    membership.read_rest()
+    damaged_keys.update(block.id for block, _ in membership.damaged)
+    records = {block.id: block for block in [*live, *committed]}
+    yield from (Finding(State.DAMAGED, key, None, records.get(key)) for key in sorted(damaged_keys))
+    without_series = {block.id for block in membership.without_series}
+    for object_key, block in correct.items():
+        if object_key not in damaged_keys:
+            state = State.MISSING_SERIES if object_key in without_series else State.OK
+            yield Finding(state, object_key, None, block)
 
 
 def _compare_blocks(
@@ -193,12 +313,18 @@ def _compare_blocks(
 
 
 def _compare_profiles(
-    storage: Storage, service: str, profile_type: ProfileType, since: int, compacted: BlockMembership
+    storage: Storage,
+    service: str,
+    profile_type: ProfileType,
+    since: int,
+    compacted: BlockMembership,
+    *,
+    series_ids: Collection[str],
+    deep: bool,
 ) -> Iterator[Finding]:
     """Walk objects and entries of one service and profile type side by side: keys sort as positions do."""
     objects = list_prefix(storage.bucket, profile_prefix(service, profile_type), since)
     entries = storage.index.find(Selection(service, profile_type, since, LATEST))
-    series_ids = {series.id for series in storage.index.series(service, profile_type)}
     obj, entry = next(objects, None), next(entries, None)
     while obj or entry:
         entry_key = ProfileId.parse(entry.id).object_key if entry else ""
@@ -206,13 +332,15 @@ def _compare_profiles(
             profile_id = _parse_key(obj.key)
             if profile_id is None:
                 yield Finding(State.UNKNOWN_OBJECT, obj.key, obj)
-            elif profile_id not in compacted:
+            elif compacted.contains(profile_id) is False:
                 yield Finding(State.MISSING_ENTRY, obj.key, obj)
+            elif deep:
+                yield Finding(State.OK, obj.key, obj)
             obj = next(objects, None)
             continue
         assert entry  # noqa: S101 - tells the type checker
         own_object = obj if obj and obj.key == entry_key else None
-        if ProfileId.parse(entry.id) in compacted:
+        if compacted.contains(ProfileId.parse(entry.id)):
             state = State.DUPLICATE
         elif own_object is None:
             state = State.MISSING_OBJECT
@@ -228,7 +356,7 @@ def _compare_entry(obj: Object, entry: Meta, series_ids: Collection[str]) -> Sta
             if from_metadata(obj.key, obj.size, obj.metadata) != entry:
                 return State.MISMATCH
         except Invalid:
-            return State.UNKNOWN_OBJECT
+            return State.DAMAGED
     elif obj.size != entry.size:
         return State.MISMATCH
     return State.OK if entry.series in series_ids else State.MISSING_ENTRY

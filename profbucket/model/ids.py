@@ -18,6 +18,7 @@ from profbucket.times import LATEST, format_stamp, parse_stamp
 
 RESERVED = "_"  # not the key of any service: the folder of all objects that are not profiles
 BLOCKS = f"{RESERVED}/blocks/"
+QUARANTINE = f"{RESERVED}/quarantine/"  # followed by the key that the damaged object had
 
 ProfileName = tuple[int, str]  # creation time and digest: unique within a service and type
 

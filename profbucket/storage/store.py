@@ -36,6 +36,7 @@ class Storage:
     def __init__(self, bucket: Bucket, index: Index, limits: Limits = Limits()) -> None:
         self.bucket = bucket
         self.index = index
+        self.limits = limits
         self.lookup = Lookup(bucket, index, limits)
 
     def write(self, meta: Meta, data: bytes) -> bool:

@@ -1,14 +1,31 @@
-"""Damaged objects on every backend."""
+"""Damaged objects on every backend, damaged files, and the commands."""
 
+import sqlite3
+import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from profbucket.maintenance.repair import State, fsck, quarantine, reindex
+from profbucket.model.ids import ProfileId
+from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from tests.support.storage.damage_suite import DamageSuite
+from tests.support.go_tool import run
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
+from tests.support.storage.damage_suite import (
+    QUERY,
+    DamageSuite,
+    block_keys,
+    compacted,
+    damage_list,
+    flip_bit,
+    select,
+    states,
+)
 from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
 
 
@@ -34,3 +51,91 @@ class TestS3(DamageSuite):
     @pytest.fixture
     def storage(self, s3: str, tmp_path: Path) -> Storage:
         return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
+
+
+DAMAGED_METADATA = {
+    "empty": b"",
+    "cut": b'{"labels": "v=',
+    "not UTF-8": b"\xff\xfe",
+    "zeros": bytes(100),
+    "deeply nested": b"[" * 100_000,
+    "a list": b"[]",
+    "a number": b"7",
+    "values that are no texts": b'{"labels": 7, "totals": null}',
+    "malformed labels": b'{"labels": "%", "totals": ""}',
+    "malformed totals": b'{"labels": "v=0", "totals": "x"}',
+    "labels of another profile": b'{"labels": "v=7", "totals": ""}',
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED_METADATA.values(), ids=DAMAGED_METADATA)
+@pytest.mark.parametrize("index", ["kept", "lost"])
+def test_damaged_metadata_are_named_and_stop_nothing(tmp_path: Path, text: bytes, index: str) -> None:
+    url = f"file://{tmp_path}/storage"
+    storage = open_storage(url)
+    metas = compacted(storage)
+    post_profiles(storage, [7], "web")
+    first, _ = block_keys(storage)
+    keys = [ProfileId.parse(metas[8].id).object_key, first]
+    for key in keys:
+        path = tmp_path / "storage" / key
+        path.with_name(f".{path.name}.json").write_bytes(text)
+    if index == "lost":
+        (tmp_path / "storage/.index.sqlite").unlink()
+        storage = open_storage(url)
+    for findings in (fsck(storage), reindex(storage), fsck(storage, deep=True)):
+        found = states(findings)
+    assert found[State.DAMAGED] == sorted(keys)
+    assert set(found) == {State.OK, State.DAMAGED}
+    compact(storage, MIDNIGHT + 5 * HOUR)
+    assert len(Querier(storage).find(replace(QUERY, service="web")).profiles) == 1
+    found_ids = {meta.id for meta in Querier(storage).find(QUERY).profiles}
+    assert found_ids == {meta.id for meta in (metas if index == "kept" else metas[:8])}
+    list(quarantine(storage))
+    assert set(states(fsck(storage, deep=True))) == {State.OK}
+    assert {meta.id for meta in Querier(storage).find(QUERY).profiles} == found_ids
+
+
+def test_the_commands_name_damage_and_move_it_aside(tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/storage"
+    storage = open_storage(url)
+    compacted(storage)
+    first, _ = block_keys(storage)
+    damage_list(storage, first, flip_bit)
+    program = str(Path(sysconfig.get_path("scripts")) / "profbucket")
+    options = ("--service", "api", "--from", "0")
+    found = run(program, "find", *options, "--storage", url)
+    assert (found.returncode, len(found.text.splitlines())) == (1, 1 + 6)
+    assert f"{first} is damaged" in found.stderr
+    for command in (("fsck", "--deep"), ("fsck",), ("reindex",)):
+        result = run(program, *command, "--storage", url)
+        assert (result.returncode, result.text) == (1, f"damaged {first}\n")
+        assert " 1 damaged," in result.stderr
+    assert run(program, "repair", "--storage", url).returncode == 2
+    repaired = run(program, "repair", "--quarantine", "--storage", url)
+    assert repaired.returncode == 0
+    assert f"quarantined {first}\n" in repaired.text
+    assert run(program, "fsck", "--deep", "--storage", url).check().text == ""
+    assert len(run(program, "find", *options, "--storage", url).check().text.splitlines()) == 1 + 9
+
+
+@pytest.mark.parametrize("backend", ["memory", "file"])
+def test_series_that_are_lost_are_named_and_restored_from_the_lists_of_blocks(
+    tmp_path: Path, backend: str
+) -> None:
+    storage = open_storage("memory:" if backend == "memory" else f"file://{tmp_path}/storage")
+    compacted(storage)
+    labels = {series.labels for series in storage.index.series("api", None)}
+    head = [meta.id for meta in storage.index.find(select("api"))]
+    storage.index.remove(head)
+    if isinstance(storage.index, MemoryIndex):
+        storage.index._series.clear()
+    else:
+        with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
+            connection.execute("DELETE FROM series")
+        connection.close()
+    keys = block_keys(storage)
+    assert states(fsck(storage))[State.MISSING_SERIES] == keys
+    assert states(reindex(storage))[State.MISSING_SERIES] == keys
+    assert {series.labels for series in storage.index.series("api", None)} == labels
+    assert set(states(fsck(storage))) == {State.OK}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from profbucket.cli.options import add_collector_options, add_query_options, build_query, connect
 from profbucket.cli.parser import Arguments, Parser, integer
-from profbucket.cli.terminal import print_line
+from profbucket.cli.terminal import print_error, print_line
 from profbucket.model.meta import Meta, meta_to_json
 from profbucket.times import format_time
 
@@ -21,10 +21,11 @@ def add_arguments(parser: Parser) -> None:
     add_collector_options(parser)
 
 
-def run(arguments: Arguments) -> None:
+def run(arguments: Arguments) -> int:
     query = build_query(arguments)
     client = connect(arguments)
     remaining = arguments.limit
+    damaged: set[str] = set()
     while True:
         page = client.find(replace(query, limit=remaining))
         if arguments.json:
@@ -33,12 +34,16 @@ def run(arguments: Arguments) -> None:
             lines = _format_table(page.profiles, header=query.after is None)
         for line in lines:
             print_line(line)
+        damaged.update(page.damaged)
         remaining -= len(page.profiles)
         if page.next is None or remaining <= 0:
             break
         query = replace(query, after=page.profiles[-1].position)
     if page.next is not None:
         print(f"profbucket: listed the first {arguments.limit}; raise --limit to list more", file=sys.stderr)
+    for object_id in sorted(damaged):
+        print_error(f"{object_id} is damaged; its profiles are not listed")
+    return 1 if damaged else 0
 
 
 def _format_table(profiles: Sequence[Meta], *, header: bool) -> Iterator[str]:

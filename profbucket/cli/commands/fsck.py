@@ -1,11 +1,12 @@
 """Compare the index with the bucket and list the differences.
 
-Nothing is changed; `profbucket reindex` repairs what this command lists. The
-exit code is 1 if there are differences.
+Nothing is changed; `profbucket reindex` repairs what this command lists, except
+damaged objects: `profbucket repair --quarantine` moves these aside. The exit
+code is 1 if there are differences.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from profbucket.cli.options import add_index_options, parse_since, read_config
@@ -13,11 +14,14 @@ from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_line, show_progress
 
 if TYPE_CHECKING:
-    from profbucket.maintenance.repair import Finding
+    from profbucket.maintenance.repair import Finding, State
 
 
 def add_arguments(parser: Parser) -> None:
     add_index_options(parser)
+    parser.options.add_argument(
+        "--deep", action="store_true", help="Read all objects and compare them with their digests."
+    )
 
 
 def run(arguments: Arguments) -> int:
@@ -26,12 +30,13 @@ def run(arguments: Arguments) -> int:
 
     config = read_config(arguments.storage)
     storage = open_storage(config.storage_url, config.limits, create=False)
-    differences = print_findings("checking", repair.fsck(storage, arguments.service, parse_since(arguments.since)))
-    return 1 if differences else 0
+    findings = repair.fsck(storage, arguments.service, parse_since(arguments.since), deep=arguments.deep)
+    counts = print_findings("checking", findings)
+    return 1 if sum(counts.values()) > counts[repair.State.OK] + counts[repair.State.UNKNOWN_OBJECT] else 0
 
 
-def print_findings(label: str, findings: "Iterator[Finding]") -> int:
-    """Print *findings* as they come, then a summary; return the number of differences."""
+def print_findings(label: str, findings: "Iterator[Finding]") -> "Mapping[State, int]":
+    """Print *findings* as they come, then a summary; return their number by state."""
     from profbucket.maintenance.repair import State
 
     counts = dict.fromkeys(State, 0)
@@ -44,7 +49,8 @@ def print_findings(label: str, findings: "Iterator[Finding]") -> int:
         f" {counts[State.MISSING_ENTRY]} without an entry,"
         f" {counts[State.MISSING_OBJECT]} entries without an object,"
         f" {counts[State.MISMATCH]} entries that differ, {counts[State.DUPLICATE]} also in a block,"
+        f" {counts[State.MISSING_SERIES]} blocks without a series, {counts[State.DAMAGED]} damaged,"
         f" {counts[State.UNKNOWN_OBJECT]} not profiles (left alone)",
         file=sys.stderr,
     )
-    return sum(counts.values()) - counts[State.OK] - counts[State.UNKNOWN_OBJECT]
+    return counts

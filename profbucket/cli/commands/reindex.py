@@ -3,6 +3,7 @@
 Adds entries for profiles that have none, removes entries whose profile is
 gone, and replaces entries that differ. Correct entries are only read, so that
 an interrupted run can be repeated. Collectors may keep writing meanwhile.
+Damaged objects are listed and left alone; the exit code is then 1.
 """
 
 from profbucket.cli.commands.fsck import print_findings
@@ -14,10 +15,12 @@ def add_arguments(parser: Parser) -> None:
     add_index_options(parser)
 
 
-def run(arguments: Arguments) -> None:
+def run(arguments: Arguments) -> int:
     from profbucket.maintenance import repair
     from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
     storage = open_storage(config.storage_url, config.limits, create=False)
-    print_findings("reindexing", repair.reindex(storage, arguments.service, parse_since(arguments.since)))
+    findings = repair.reindex(storage, arguments.service, parse_since(arguments.since))
+    counts = print_findings("reindexing", findings)
+    return 1 if counts[repair.State.DAMAGED] else 0

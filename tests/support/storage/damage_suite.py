@@ -1,14 +1,15 @@
 """Acceptance suite of reading damaged storages. Subclasses define the fixture ``storage``, an empty one."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from profbucket.errors import Damaged
+from profbucket.errors import Damaged, NotFound
+from profbucket.maintenance.repair import Finding, State, fsck, quarantine, reindex
 from profbucket.model.blocks import METAS
-from profbucket.model.ids import BLOCKS, ProfileId
+from profbucket.model.ids import BLOCKS, QUARANTINE, ProfileId
 from profbucket.model.labels import parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
@@ -206,6 +207,118 @@ class DamageSuite:
         messages = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert any(first in message for message in messages)
         assert any(others[0].id in message for message in messages)
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    def test_fsck_names_damaged_profiles_and_blocks(self, storage: Storage, how: Callable[[bytes], bytes]) -> None:
+        metas = compacted(storage)
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
+        _, second = block_keys(storage)
+        keys = [ProfileId.parse(metas[i].id).object_key for i in (1, 7)]  # in a block, in the head
+        for key in (*keys, second):
+            overwrite(storage, key, how(storage.bucket.get(key)))
+        found = states(fsck(storage, deep=True))
+        assert found[State.DAMAGED] == sorted([*keys, second])
+        assert set(found) == {State.OK, State.DAMAGED}
+        if len(how(bytes(100))) < 100:  # the listing of a bucket has sizes
+            assert set(states(fsck(storage))[State.DAMAGED]) >= {second}
+
+    def test_fsck_recognizes_damage_to_objects_without_digests(self, storage: Storage) -> None:
+        """Profiles and blocks of earlier versions have none in their metadata."""
+        metas = compacted(storage)
+        _, second = block_keys(storage)
+        keys = [ProfileId.parse(metas[7].id).object_key, second]
+        for key in keys:
+            data, metadata = storage.bucket.get(key), dict(storage.bucket.stat(key).metadata or {})
+            del metadata["digest"], metadata["bytes"]
+            storage.bucket.delete(key)
+            storage.bucket.put(key, data, metadata)
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
+        for key in keys:
+            overwrite(storage, key, flip_bit(storage.bucket.get(key)))
+        assert states(fsck(storage, deep=True))[State.DAMAGED] == sorted(keys)
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    def test_a_lost_index_is_rebuilt_as_far_as_objects_can_be_read(
+        self, storage: Storage, how: Callable[[bytes], bytes]
+    ) -> None:
+        """One block has a damaged list, and one profile of the head is damaged; another service has no damage."""
+        metas = compacted(storage)
+        others = post_profiles(storage, [7], "web")
+        first, _ = block_keys(storage)
+        damage_list(storage, first, how)
+        damage(storage, metas[8], how)
+        storage.index.remove([*(meta.id for meta in [*metas, *others]), *block_keys(storage)])
+        found = states(reindex(storage))
+        assert first in found[State.DAMAGED]
+        page = Querier(storage).find(QUERY)
+        readable = [meta for meta in page.profiles if meta.id != metas[8].id]
+        assert readable == list(metas[:8])  # those of the first block have objects of their own
+        assert len(Querier(storage).find(replace(QUERY, service="web")).profiles) == 1
+        result = Querier(storage).merge(QUERY)
+        assert own_stacks(result.data) == {0, 2, 4, 60, 62, 64, 120, 122}
+
+    @pytest.mark.parametrize("how", [DAMAGES["cut short"], DAMAGES["emptied"]], ids=["cut short", "emptied"])
+    @pytest.mark.parametrize("entry", ["kept", "lost"])
+    def test_reindex_never_stores_the_size_of_a_damaged_profile(
+        self, storage: Storage, how: Callable[[bytes], bytes], entry: str
+    ) -> None:
+        [meta, _] = post_profiles(storage, [1, 2])
+        damage(storage, meta, how)
+        if entry == "lost":
+            storage.index.remove([meta.id])
+        found = states(reindex(storage))
+        assert found[State.DAMAGED] == [ProfileId.parse(meta.id).object_key]
+        sizes = [found.size for found in storage.index.find(select("api")) if found.id == meta.id]
+        assert sizes == ([meta.size] if entry == "kept" else [])
+
+    def test_quarantine_moves_damaged_objects_aside(self, storage: Storage) -> None:
+        metas = compacted(storage)
+        first, second = block_keys(storage)
+        damage_list(storage, first, flip_bit)
+        damage(storage, metas[3], flip_bit)  # is in the second block, too
+        damage(storage, metas[8], flip_bit)
+        keys = [first, *(ProfileId.parse(metas[i].id).object_key for i in (3, 8))]
+        contents = {key: (storage.bucket.get(key), storage.bucket.stat(key).metadata) for key in keys}
+        found = states(quarantine(storage))
+        assert found[State.QUARANTINED] == sorted(keys)
+        for key, (data, metadata) in contents.items():
+            assert storage.bucket.get(f"{QUARANTINE}{key}") == data
+            assert storage.bucket.stat(f"{QUARANTINE}{key}").metadata == metadata
+            with pytest.raises(NotFound):
+                storage.bucket.get(key)
+        assert block_keys(storage) == [second]
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
+        page = Querier(storage).find(QUERY)
+        assert (page.profiles, page.damaged) == (list(metas[:8]), [])
+        result = Querier(storage).merge(QUERY)
+        assert (own_stacks(result.data), result.damaged) == ({0, 2, 4, 60, 62, 64, 120, 122}, 0)
+        compact(storage, MIDNIGHT + 5 * HOUR)
+        assert own_stacks(Querier(storage).merge(QUERY).data) == {0, 2, 4, 60, 62, 64, 120, 122}
+
+    def test_lost_metadata_are_restored_from_the_entry(self, storage: Storage) -> None:
+        [meta, lost] = post_profiles(storage, [1, 2])
+        for each in (meta, lost):
+            object_key = ProfileId.parse(each.id).object_key
+            data = storage.bucket.get(object_key)
+            storage.bucket.delete(object_key)
+            storage.bucket.put(object_key, data, {})
+        storage.index.remove([lost.id])
+        assert states(fsck(storage, deep=True)) == {
+            State.DAMAGED: sorted(ProfileId.parse(each.id).object_key for each in (meta, lost))
+        }
+        found = states(quarantine(storage))
+        assert found[State.RESTORED] == [ProfileId.parse(meta.id).object_key]
+        assert found[State.QUARANTINED] == [ProfileId.parse(lost.id).object_key]
+        assert states(fsck(storage, deep=True)) == {State.OK: [ProfileId.parse(meta.id).object_key]}
+        assert Querier(storage).find(QUERY).profiles == [meta]
+
+
+def states(findings: Iterable[Finding]) -> dict[State, list[str]]:
+    """Return the sorted keys of *findings* by state."""
+    keys: dict[State, list[str]] = {}
+    for finding in findings:
+        keys.setdefault(finding.state, []).append(finding.object_key)
+    return {state: sorted(set(of_state)) for state, of_state in keys.items()}
 
 
 def select(service: str) -> Selection:

@@ -1,0 +1,29 @@
+"""Move damaged objects aside, and rebuild the index without them.
+
+Reads all objects, as `profbucket fsck --deep` does. Those that are damaged are
+moved below _/quarantine/ in the bucket, under the same keys, and nothing else
+is deleted. Profiles of a damaged block that still have an object of their own
+are indexed again.
+"""
+
+from profbucket.cli.commands.fsck import print_findings
+from profbucket.cli.options import add_index_options, parse_since, read_config
+from profbucket.cli.parser import Arguments, Parser, UsageError
+
+
+def add_arguments(parser: Parser) -> None:
+    add_index_options(parser)
+    parser.options.add_argument("--quarantine", action="store_true", help="Required: move damaged objects aside.")
+
+
+def run(arguments: Arguments) -> int:
+    from profbucket.maintenance import repair
+    from profbucket.storage.open import open_storage
+
+    if not arguments.quarantine:
+        raise UsageError("pass --quarantine; to list the damage only, run profbucket fsck --deep")
+    config = read_config(arguments.storage)
+    storage = open_storage(config.storage_url, config.limits, create=False)
+    findings = repair.quarantine(storage, arguments.service, parse_since(arguments.since))
+    counts = print_findings("repairing", findings)
+    return 1 if counts[repair.State.DAMAGED] else 0
