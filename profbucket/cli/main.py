@@ -30,7 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "merge": "Merge profiles into one.",
     "push": "Store profiles and print their ids.",
     "reindex": "Rebuild the index from the bucket.",
-    "repair": "Move damaged objects aside.",
+    "repair": "Move damaged objects aside, and rebuild the index without them.",
     "run": "Run a Python program under the profiling agent.",
     "scrape": "Fetch profiles from /debug/pprof endpoints once, and store them.",
     "serve": "Run a collector until Ctrl-C.",
