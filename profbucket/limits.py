@@ -26,13 +26,12 @@ class Limits:
     find: int = 10_000  # profiles in one response of find
     merge: int = 10_000  # profiles in one merge
     merge_bytes: int = 1 << 30  # objects of one merge, as stored
+    merge_memory_bytes: int = 1 << 30  # of distinct stacks and strings, estimated; encoding takes as much again
     merge_seconds: int = 55  # pprof times out after 65 seconds without a response
     steps: int = 2000  # time steps in one response of the timeline
     groups: int = 100  # groups in one response of the timeline; the smallest ones beyond it are combined
     flame_nodes: int = 50_000  # frames of one flame graph
-    frames: int = (
-        10_000_000  # of all stacks of a report, inlined functions included; a frame takes 40 bytes or more
-    )
+    frames: int = 10_000_000  # in all stacks of a report, with inlined functions; each takes 40 bytes or more
     answer_bytes: int = (
         8 << 20
     )  # a larger merge is a redirect to the bucket, if it signs links; functions send 10 MB

@@ -96,7 +96,9 @@ class Merger:
         self.flush()
         self._find_mismatches(batch, [PendingProfile(name, b"", is_validated=True)])
         self._raise_error()
-        return self.accumulator.add(batch, keep_zeros=keep_zeros)
+        indexes = self.accumulator.add(batch, keep_zeros=keep_zeros)
+        self._check_memory()
+        return indexes
 
     def sample_types(self) -> list[str]:
         """Return the names of the sample types merged so far, such as ``alloc_space``."""
@@ -127,6 +129,7 @@ class Merger:
             batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
         if batch:
             indexes = self.accumulator.add(batch)
+            self._check_memory()
             if self._observer:
                 self._observer(batch, [profile.name for profile in profiles], indexes)
 
@@ -135,6 +138,18 @@ class Merger:
         self.flush()
         errors, self._errors = self._errors, []
         return errors
+
+    def _check_memory(self) -> None:
+        """Raise ``TooMany`` if the distinct content takes too much memory, however small it was when stored."""
+        if self._observer:  # the builder of a block, which has limits of its own
+            return
+        estimate = self.accumulator.estimate_bytes()
+        if estimate > self._limits.merge_memory_bytes:
+            raise self._limits.too_many(
+                "merge_memory_bytes",
+                f"the distinct stacks and strings of the merge take {estimate} bytes; choose a shorter range, or"
+                " select by labels",
+            )
 
     def _raise_error(self) -> None:
         if self._errors:

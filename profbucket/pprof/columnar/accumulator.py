@@ -1,6 +1,8 @@
 """The content of a merge: each string, function, mapping, location, stack and set of labels once."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +23,9 @@ from profbucket.pprof.columnar.string_table import StringTable
 _PAGE_BYTES = 0x1000
 _MAX_INLINE_LINES = 2
 _MIN_CAPACITY = 1024  # samples
+# Memory of an interned item besides its bytes: an entry of a dict, its key's header and its number.
+_ITEM_BYTES = 150
+_ROW_BYTES = 100  # of a RowTable, whose arrays and slots are up to twice as large as needed
 
 _MappingBase = tuple[int, int, int, bytes, bytes]
 
@@ -56,6 +61,8 @@ class Accumulator:
         # 0, pack_label(…) or pack_label_list(…); then the locations of the stack
         self.samples = SequenceTable(np.uint32)
         self.values = np.empty((0, 0), np.int64)  # by sample and sample type; there may be unused rows at the end
+        self._measured = [0, 0, 0, 0]  # items of the four tables of bytes that are in _measured_bytes
+        self._measured_bytes = 0
 
     def add(self, batch: Batch, *, keep_zeros: bool = False) -> Ints:
         """Add a batch whose signatures all equal ``signature``, if that is set.
@@ -68,6 +75,16 @@ class Accumulator:
         function = self._intern_functions(batch.functions)
         location = self._intern_locations(batch.locations, batch.mappings, mapping, function)
         return self._add_samples(batch.samples, location, keep_zeros)
+
+    def estimate_bytes(self) -> int:
+        """Return about how much memory the content takes. A call takes time for what is new since the last one."""
+        tables: tuple[dict[bytes, Any], ...] = (self.strings, self.samples, self.line_lists, self.label_lists)
+        for i, table in enumerate(tables):
+            new_count = len(table) - self._measured[i]
+            self._measured_bytes += sum(map(len, islice(reversed(table), new_count))) + _ITEM_BYTES * new_count
+            self._measured[i] = len(table)
+        rows = sum(map(len, (self.functions, self.mappings, self.locations, self.labels)))
+        return self._measured_bytes + _ROW_BYTES * rows + self.values.nbytes
 
     def string(self, index: int) -> bytes:
         """Return the string with this index."""
