@@ -30,6 +30,7 @@ class Limits:
     merge_seconds: int = 55  # pprof times out after 65 seconds without a response
     steps: int = 2000  # time steps in one response of the timeline
     groups: int = 100  # groups in one response of the timeline; the smallest ones beyond it are combined
+    timeline_numbers: int = 5_000_000  # groups x steps x sample types in one response of the timeline
     flame_nodes: int = 50_000  # frames of one flame graph
     frames: int = 10_000_000  # in all stacks of a report, with inlined functions; each takes 40 bytes or more
     answer_bytes: int = (

@@ -1,8 +1,8 @@
 """Totals of profiles over time, per step and group of labels."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from profbucket.errors import Invalid
@@ -49,7 +49,7 @@ def build_timeline(
     number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
     those with the fewest profiles are combined into one without labels, and ``others`` is their number.
 
-    Raise ``TooMany`` if the range has too many steps.
+    Raise ``TooMany`` if the range has too many steps, or the result too many numbers.
     """
     first = start or min(point.created_at for point in points)
     step = step or _default_step((end - first) // SECOND)
@@ -67,23 +67,28 @@ def build_timeline(
         group = group_of_labels.get(labels)
         if group is None:
             key = tuple(labels.get(name) or "" for name in group_by)
-            group = group_of_labels[labels] = groups.setdefault(key, _Group(key, [0] * count, {}))
+            group = group_of_labels[labels] = groups.setdefault(key, _Group(key))
         position = created_at // step_nanos - first_step
-        group.profiles[position] += 1
+        group.profiles[position] = group.profiles.get(position, 0) + 1
         for sample_type, value in zip(sample_types, values, strict=True):
             column = columns.setdefault(sample_type, len(columns))
-            sums = group.sums.get(column)
-            if sums is None:
-                sums = group.sums[column] = [0] * count
-            sums[position] += value
-    empty = [0] * count
+            sums = group.sums.setdefault(column, {})
+            sums[position] = sums.get(position, 0) + value
+    combined = _combine_smallest([groups[key] for key in sorted(groups)], limits.groups)
+    numbers = len(combined) * count * (1 + len(columns))
+    if numbers > limits.timeline_numbers:
+        raise limits.too_many(
+            "timeline_numbers",
+            f"{len(combined)} groups, {count} steps and {len(columns)} sample types make {numbers} numbers; choose"
+            " a longer step, or group by fewer labels",
+        )
     bodies = []
-    for group in _combine_smallest([groups[key] for key in sorted(groups)], limits.groups):
+    for group in combined:
         labels_of_group = zip(group_by, group.key, strict=True) if not group.others else ()
         body: dict[str, Any] = {
             "labels": [{"key": key, "value": value} for key, value in labels_of_group],
-            "profiles": group.profiles,
-            "values": [group.sums.get(column, empty) for column in range(len(columns))],
+            "profiles": _to_list(group.profiles, count),
+            "values": [_to_list(group.sums.get(column, {}), count) for column in range(len(columns))],
         }
         bodies.append({**body, "others": group.others} if group.others else body)
     return {
@@ -98,12 +103,13 @@ def build_timeline(
 class _Group:
     """The number of profiles per step, and for each column, a sample type, the sums per step.
 
-    ``others`` is the number of groups that were combined into this one.
+    Steps without profiles have no item: there may be many more groups than are returned. ``others`` is the number
+    of groups that were combined into this one.
     """
 
     key: _GroupKey
-    profiles: list[int]
-    sums: dict[int, list[int]]
+    profiles: dict[int, int] = field(default_factory=dict)
+    sums: dict[int, dict[int, int]] = field(default_factory=dict)
     others: int = 0
 
 
@@ -111,16 +117,24 @@ def _combine_smallest(groups: list[_Group], max_groups: int) -> list[_Group]:
     """Return *groups*, or, if there are too many, the largest of them and one group of all others."""
     if len(groups) <= max_groups:
         return groups
-    by_size = sorted(groups, key=lambda group: -sum(group.profiles))
+    by_size = sorted(groups, key=lambda group: -sum(group.profiles.values()))
     kept, rest = set(map(id, by_size[: max_groups - 1])), by_size[max_groups - 1 :]
-    profiles = _add_up([group.profiles for group in rest])
+    profiles = _add_up(group.profiles for group in rest)
     columns = {column for group in rest for column in group.sums}
-    sums = {column: _add_up([group.sums[column] for group in rest if column in group.sums]) for column in columns}
+    sums = {column: _add_up(group.sums.get(column, {}) for group in rest) for column in columns}
     return [*(group for group in groups if id(group) in kept), _Group((), profiles, sums, len(rest))]
 
 
-def _add_up(series: Sequence[Sequence[int]]) -> list[int]:
-    return list(map(sum, zip(*series, strict=True)))
+def _add_up(series: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    sums: dict[int, int] = {}
+    for values in series:
+        for position, value in values.items():
+            sums[position] = sums.get(position, 0) + value
+    return sums
+
+
+def _to_list(values: Mapping[int, int], count: int) -> list[int]:
+    return [values.get(position, 0) for position in range(count)]
 
 
 def _default_step(seconds: int) -> int:

@@ -1,5 +1,6 @@
 """Timelines: exact sums, in dense lists, within limits."""
 
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -113,3 +114,30 @@ def test_an_invalid_step_is_rejected(text: str) -> None:
     with pytest.raises(Invalid) as error:
         parse_step(text)
     assert error.value.code == "invalid_step"
+
+
+def test_groups_beyond_the_limit_take_no_memory_per_step() -> None:
+    """5,000 groups of 2,000 steps would take 240 MB."""
+    points = [make_point(number % 1000, f"v={number}", 1, 2) for number in range(5000)]
+    tracemalloc.start()
+    try:
+        body = build_timeline(points, 0, 1999 * SECOND, ("v",), 1)
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(body["groups"]) == 100
+    assert sum(sum(group["profiles"]) for group in body["groups"]) == 5000
+    assert memory < 40 << 20
+
+
+def test_many_sample_types_are_limited_before_the_lists_are_made() -> None:
+    points = [DataPoint(SECOND, Labels(), [(f"type-{number}", "count")], [1]) for number in range(20_000)]
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooMany) as caught:
+            build_timeline(points, 0, 1999 * SECOND, (), 1)
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "max_timeline_numbers_exceeded"
+    assert memory < 40 << 20
