@@ -1,9 +1,10 @@
 """Times as whole nanoseconds since 1970 in UTC, as in pprof; a float would lose digits."""
 
 import re
+import time
 from datetime import UTC, date, datetime
 
-from profbucket.errors import Invalid
+from profbucket.errors import Invalid, Unavailable
 
 SECOND = 10**9
 LATEST = 2**63 - 1  # April 2262: the largest value of pprof's time_nanos and of Firestore's integers
@@ -64,6 +65,14 @@ def _check_range(text: str, time: int) -> int:
 
 def _invalid(text: str, reason: str) -> Invalid:
     return Invalid(f"invalid time {text[:80]!r}; {reason}", code="invalid_time")
+
+
+def read_clock() -> int:
+    """Return the time; raise ``Unavailable`` if the machine's clock is not from 1970 to 2262."""
+    nanoseconds = time.time_ns()
+    if not 0 <= nanoseconds <= LATEST:
+        raise Unavailable(f"the clock of this machine is wrong: it says {nanoseconds} ns since 1970; set it")
+    return nanoseconds
 
 
 def format_time(time: int) -> str:

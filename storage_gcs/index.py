@@ -120,10 +120,11 @@ class FirestoreIndex:
             self._series_seen_at[series.id] = now
 
     def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
-        from storage_gcs.queries import read_series, select_series
+        from storage_gcs.queries import read_document, read_series, select_series
 
         return [
-            read_series(document) for document in self._calls.get().query(select_series(service, profile_type))
+            read_document(document, read_series)
+            for document in self._calls.get().query(select_series(service, profile_type))
         ]
 
     def services(self) -> list[str]:
@@ -168,11 +169,11 @@ class FirestoreIndex:
 
     def _parse_blocks(self, documents: Iterable[Any], start: int, end: int) -> list[Block]:
         """Return the blocks in *documents* that overlap the range and have not expired, ordered by position."""
-        from storage_gcs.queries import read_block
+        from storage_gcs.queries import read_block, read_document
 
         oldest = time.time() - self._block_retention if self._block_retention else 0
         blocks = [
-            read_block(document.fields)
+            read_document(document, read_block)
             for document in documents
             if document.fields["stored_at"].timestamp_value.seconds >= oldest
         ]
@@ -225,7 +226,7 @@ class FirestoreIndex:
     def _read_pages(
         self, selection: Selection, series: Sequence[str] | None, page_entries: int, read_time: Any
     ) -> Iterator[Meta]:
-        from storage_gcs.queries import read_entry, select_entries
+        from storage_gcs.queries import read_document, read_entry, select_entries
 
         oldest = time.time() - self._retention if self._retention else 0
         after, remaining = selection.after, selection.limit
@@ -237,7 +238,7 @@ class FirestoreIndex:
                 request.read_time.CopyFrom(read_time)
             page = self._calls.get().query(request)
             for document in page:
-                meta = read_entry(document.fields)
+                meta = read_document(document, read_entry)
                 after = meta.position
                 if (
                     meta.service == selection.service  # a query by series does not filter by these two

@@ -1,16 +1,19 @@
 """The queries of the index, and its documents. indexes.json lists the Firestore indexes that the queries need."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
+from profbucket.errors import Damaged, Invalid
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
 from storage_gcs.firestore import RunQueryRequest
+
+_T = TypeVar("_T")
 
 ENTRIES = "entries"
 SERIES = "series"
@@ -92,8 +95,20 @@ def write_entry(fields: Any, meta: Meta, stored_at: int) -> None:
     fields["stored_at"].timestamp_value.seconds = stored_at
 
 
-def read_entry(fields: Any) -> Meta:
+def read_document(document: Any, read: Callable[[Any], _T]) -> _T:
+    """Return what *read* returns for *document*; raise ``Damaged`` if it has other fields."""
+    try:
+        return read(document)
+    except (ValueError, TypeError, OverflowError, RecursionError, Invalid) as error:
+        raise Damaged(
+            f"the document {document.name} is damaged: {error}; delete it and run profbucket reindex",
+            code="damaged_index",
+        ) from None
+
+
+def read_entry(document: Any) -> Meta:
     """Return the entry that :func:`write_entry` wrote."""
+    fields = document.fields
     return Meta(
         id=fields["id"].string_value,
         service=fields["service"].string_value,
@@ -115,8 +130,9 @@ def write_block(fields: Any, block: Block, stored_at: int) -> None:
     fields["stored_at"].timestamp_value.seconds = stored_at
 
 
-def read_block(fields: Any) -> Block:
+def read_block(document: Any) -> Block:
     """Return the block that :func:`write_block` wrote."""
+    fields = document.fields
     return Block(
         type=ProfileType(fields["type"].string_value),
         ends=tuple(json.loads(fields["ends"].string_value)),

@@ -462,6 +462,8 @@ def _translate_errors() -> Iterator[None]:
     with translate_errors("open the index"):
         try:
             yield
+        except OverflowError as error:  # a number beyond 64 bits
+            raise Unavailable(f"cannot use the index: {error}") from error
         except sqlite3.Error as error:
             # The low byte is the primary result code, the high byte extends it.
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profbucket.errors import Invalid
-from profbucket.times import LATEST, SECOND, format_stamp, format_time, parse_stamp, parse_time
+from profbucket.errors import Invalid, Unavailable
+from profbucket.times import LATEST, SECOND, format_stamp, format_time, parse_stamp, parse_time, read_clock
 
 NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
 AT = 1_795_387_867 * SECOND
@@ -236,3 +236,10 @@ def test_any_text_is_a_stamp_or_a_value_error(text: str) -> None:
 def test_invalid_stamps(stamp: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_stamp(stamp)
+
+
+@pytest.mark.parametrize("nanoseconds", [-1, LATEST + 1, 2**64, 10**40])
+def test_a_clock_that_is_out_of_range_is_an_error(monkeypatch: pytest.MonkeyPatch, nanoseconds: int) -> None:
+    monkeypatch.setattr("time.time_ns", lambda: nanoseconds)
+    with pytest.raises(Unavailable, match="the clock of this machine is wrong"):
+        read_clock()

@@ -4,7 +4,6 @@ The API is that of profefe (github.com/profefe/profefe), with additions; docs/ap
 """
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,6 +29,7 @@ from profbucket.query.querier import Querier
 from profbucket.telemetry.logs import log_request
 from profbucket.telemetry.metrics import Metrics
 from profbucket.telemetry.request import RequestRecord, current_record, record_requests
+from profbucket.times import read_clock
 
 RETRY_AFTER_SECONDS = 5  # an agent's own back-off starts lower
 
@@ -49,7 +49,7 @@ def create_app(
     collector: Collector | None = None,
     querier: Querier | None = None,
     compactor: Compactor | None = None,
-    clock: Callable[[], int] = time.time_ns,
+    clock: Callable[[], int] = read_clock,
 ) -> Flask:
     """Return the application that answers the routes of *role*.
 

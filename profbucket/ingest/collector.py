@@ -1,7 +1,6 @@
 """Ingestion of one profile: validate, determine its time, write."""
 
 import threading
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,6 +15,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.pprof.compression import inflate
 from profbucket.storage.store import Writer
+from profbucket.times import LATEST, read_clock
 
 # A decoded profile takes up to thirty times its size, so that larger ones are validated one at a time. That
 # costs no throughput: protobuf holds the GIL anyway.
@@ -29,9 +29,7 @@ class Collector:
     *clock* returns nanoseconds since 1970.
     """
 
-    def __init__(
-        self, storage: Writer, limits: Limits = Limits(), clock: Callable[[], int] = time.time_ns
-    ) -> None:
+    def __init__(self, storage: Writer, limits: Limits = Limits(), clock: Callable[[], int] = read_clock) -> None:
         self._storage = storage
         self._limits = limits
         self._clock = clock
@@ -54,6 +52,8 @@ class Collector:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
         own_time, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
         taken_at = own_time or created_at or self._clock()
+        if not 0 <= taken_at <= LATEST:
+            raise Invalid(f"the time of the profile, {taken_at} ns, is not from 1970 to 2262", code="invalid_time")
         digest = ids.profile_digest(service, profile_type, labels, taken_at, data)
         meta = Meta(
             id=str(ids.ProfileId(service, profile_type, taken_at, digest)),

@@ -41,7 +41,7 @@ from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, ObjectRange, Selection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND, format_time
+from profbucket.times import LATEST, SECOND, format_time, read_clock
 
 if TYPE_CHECKING:
     from profbucket.pprof.block.build import BlockContent, BuiltBlock
@@ -76,7 +76,7 @@ class Compactor:
         storage: Storage,
         limits: Limits = Limits(),
         policy: CompactionPolicy = CompactionPolicy(),
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = read_clock,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bucket = storage.bucket

@@ -28,7 +28,7 @@ from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Source, source_of_object
 from profbucket.storage.ports import Series
 from profbucket.storage.store import Storage
-from profbucket.times import format_time
+from profbucket.times import LATEST, format_time
 
 if TYPE_CHECKING:
     from profbucket.pprof.merge import Merger
@@ -62,10 +62,18 @@ class Querier:
 
     def series(self, service: str) -> list[Series]:
         """Return the series of *service*, or raise ``NotFound``."""
-        series = self._storage.index.series(service, None)
+        series = self._storage.index.series(service, None) or self._derive_series(service)
         if not series:
             raise NotFound(f"nothing found: service={service} has no profiles")
         return series
+
+    @retry_on_compaction
+    def _derive_series(self, service: str) -> list[Series]:
+        """Return the series that the profiles of *service* belong to: those in the index may have been lost."""
+        if service not in self._storage.index.services():
+            return []
+        metas = self._lookup.find(Query(service, None, 0, LATEST))
+        return list({meta.series: Series(meta.series, service, meta.type, meta.labels) for meta in metas}.values())
 
     @retry_on_compaction
     def find(self, query: Query) -> Page:

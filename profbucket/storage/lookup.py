@@ -10,7 +10,7 @@ What is damaged is read again, in case it was damaged on the way, and then left 
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
@@ -253,14 +253,17 @@ class Lookup:
             raise BlockReplaced(block.id)
 
     def _snapshot(self, query: Query, limit: int | None) -> tuple[list[Block], Iterator[Meta]]:
-        series_ids = None
-        if query.matchers:
-            matches = _label_filter(query)
-            candidates = self._index.series(query.service, query.type)
+        selection = Selection(query.service, query.type, query.start, query.end, None, query.after, limit)
+        if not query.matchers:
+            return self._index.snapshot(selection)
+        matches = _label_filter(query)
+        candidates = self._index.series(query.service, query.type)
+        if candidates:
             series_ids = {series.id for series in candidates if matches(series.labels)}
-        return self._index.snapshot(
-            Selection(query.service, query.type, query.start, query.end, series_ids, query.after, limit)
-        )
+            return self._index.snapshot(replace(selection, series=series_ids))
+        # The series may have been lost; the entries have labels, too.
+        blocks, entries = self._index.snapshot(replace(selection, limit=None))
+        return blocks, islice((meta for meta in entries if matches(meta.labels)), limit)
 
     def _matching_members(
         self, blocks: Sequence[Block], query: Query, damage: DamageReport

@@ -4,17 +4,24 @@ import sqlite3
 import sysconfig
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from profbucket.errors import Damaged
 from profbucket.maintenance.repair import State, fsck, quarantine, reindex
 from profbucket.model.ids import ProfileId
+from profbucket.model.labels import parse_matchers
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
+from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
+from storage_gcs.queries import write_entry
+from tests.storage.test_firestore import remove_series
 from tests.support.go_tool import run
+from tests.support.proxies import Faults, TrafficCounter, gcs_proxy
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
 from tests.support.storage.damage_suite import (
     QUERY,
@@ -26,6 +33,7 @@ from tests.support.storage.damage_suite import (
     select,
     states,
 )
+from tests.support.storage.examples import ALL_TIME, make_meta
 from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
 
 
@@ -119,23 +127,77 @@ def test_the_commands_name_damage_and_move_it_aside(tmp_path: Path) -> None:
     assert len(run(program, "find", *options, "--storage", url).check().text.splitlines()) == 1 + 9
 
 
-@pytest.mark.parametrize("backend", ["memory", "file"])
-def test_series_that_are_lost_are_named_and_restored_from_the_lists_of_blocks(
-    tmp_path: Path, backend: str
+@pytest.mark.parametrize("backend", ["memory", "file", "gcs"])
+def test_series_that_are_lost_are_named_and_restored_and_are_not_needed_to_read(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: str
 ) -> None:
-    storage = open_storage("memory:" if backend == "memory" else f"file://{tmp_path}/storage")
+    if backend == "gcs":
+        project = new_name()
+        bucket = GcsBucket(new_gcs_bucket(request.getfixturevalue("gcs")))
+        request.getfixturevalue("firestore")
+        storage = Storage(bucket, FirestoreIndex(project))
+    else:
+        storage = open_storage("memory:" if backend == "memory" else f"file://{tmp_path}/storage")
     compacted(storage)
+    querier = Querier(storage)
     labels = {series.labels for series in storage.index.series("api", None)}
-    head = [meta.id for meta in storage.index.find(select("api"))]
-    storage.index.remove(head)
+    head = list(storage.index.find(select("api")))
+    keys = block_keys(storage)
+    missing = {State.MISSING_SERIES: keys}
     if isinstance(storage.index, MemoryIndex):
         storage.index._series.clear()
+    elif isinstance(storage.index, FirestoreIndex):
+        for series in storage.index.series("api", None):
+            remove_series(project, series.id)
     else:
+        storage.index.remove([meta.id for meta in head])
         with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
             connection.execute("DELETE FROM series")
         connection.close()
-    keys = block_keys(storage)
-    assert states(fsck(storage))[State.MISSING_SERIES] == keys
-    assert states(reindex(storage))[State.MISSING_SERIES] == keys
+    if backend != "file":  # where an entry without a series is damage to the index
+        missing[State.MISSING_ENTRY] = [ProfileId.parse(meta.id).object_key for meta in head]
+        query = replace(QUERY, matchers=parse_matchers("v=1"))
+        assert len(querier.find(query).profiles) == 3
+        assert querier.merge(query).merged == 3
+        assert [meta.id for meta in querier.find(replace(query, limit=1)).profiles] == [
+            meta.id for meta in querier.find(query).profiles[:1]
+        ]
+    assert {series.labels for series in querier.series("api")} == labels
+    if backend == "gcs":
+        storage = Storage(bucket, FirestoreIndex(project))  # as another process opens it
+    found = states(fsck(storage))
+    assert {state: found.get(state) for state in missing} == missing
+    list(reindex(storage))
     assert {series.labels for series in storage.index.series("api", None)} == labels
     assert set(states(fsck(storage))) == {State.OK}
+
+
+def test_a_damaged_document_of_firestore_is_named(firestore: str) -> None:
+    index = FirestoreIndex(new_name())
+    meta = make_meta()
+    index.add(meta)
+    index.remove([meta.id])
+
+    def write(fields: Any) -> None:
+        write_entry(fields, meta, 1)
+        fields["totals"].string_value = "[["
+
+    index._create("entries", "damaged", write)
+    with pytest.raises(Damaged, match="entries/damaged is damaged") as error:
+        list(index.find(Selection("api", None, *ALL_TIME, series=[meta.series])))
+    assert error.value.code == "damaged_index"
+
+
+def test_parts_that_arrive_short_are_read_again(gcs: str, firestore: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the answers with an object's content are cut short, and look complete."""
+    bucket, project = new_gcs_bucket(gcs), new_name()
+    compacted(Storage(GcsBucket(bucket), FirestoreIndex(project)))
+    with gcs_proxy(gcs, TrafficCounter(), Faults(short=0.3, cut=0.2)) as url:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
+        querier = Querier(Storage(GcsBucket(bucket), FirestoreIndex(project)))
+        for matchers in ("", "v!=7", "v=1"):
+            query = replace(QUERY, matchers=parse_matchers(matchers))
+            page, merge = querier.find(query), querier.merge(query)
+            count = 3 if matchers == "v=1" else 9
+            assert (len(page.profiles), list(page.damaged)) == (count, [])
+            assert (merge.merged, merge.damaged) == (count, 0)
