@@ -2,11 +2,15 @@
 
 The heap, block and mutex profiles of ``net/http/pprof`` hold counters, which grow from the start of the process,
 and gauges. A delta takes the increase of each counter and the last value of each gauge. A counter that is lower
-than before was reset by a restart: its new value is all increase.
+than before was reset by a restart: its new value is all increase. A restart after which the total is soon higher
+again is found by a stack whose counter is lower.
+
+Processes that share all labels are one series; their counters cannot be told apart, and each time a lower one
+follows a higher one is counted as a restart.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from profbucket.errors import Damaged, Invalid, NotFound
@@ -163,6 +167,17 @@ def _read_terms(storage: Storage, terms: Sequence[_Term], limits: Limits) -> Ite
         yield term, content
 
 
+def _has_negative_counter(data: bytes, limits: Limits) -> bool:
+    from profbucket.pprof import decode
+
+    # Two profiles that are within the limits may exceed them together.
+    limits = replace(limits, entries=2 * limits.entries, inflated_bytes=2 * limits.inflated_bytes)
+    message = decode(data, limits).message
+    names = [message.string_table[sample_type.type] for sample_type in message.sample_type]
+    columns = [column for column, name in enumerate(names) if name.decode(errors="replace") in CUMULATIVE]
+    return any(sample.value[column] < 0 for sample in message.sample for column in columns)
+
+
 def _merge_terms(
     contents: Iterable[tuple[_Term, _Content]], comment: str, limits: Limits, damage: DamageReport
 ) -> tuple[bytes, int, int]:
@@ -174,7 +189,7 @@ def _merge_terms(
     from profbucket.pprof.scale import scale_profile
 
     merger = Merger(limits)
-    merged = expired = 0
+    merged = expired = hidden_restarts = 0
     pending: list[tuple[_Term, _Content]] = []
     for term, content in contents:
         if isinstance(content, Damaged):
@@ -184,13 +199,26 @@ def _merge_terms(
             continue  # both are merged, or neither
         readable = [(term, data) for term, data in pending if isinstance(data, bytes)]
         if len(readable) == len(pending):
-            for readable_term, data in readable:
-                factors, duration = readable_term.factors(), readable_term.duration_nanos
-                merger.add(scale_profile(data, factors, duration, limits), readable_term.meta.id)
+            scaled = [
+                (scale_profile(data, term.factors(), term.duration_nanos, limits), term.meta.id)
+                for term, data in readable
+            ]
+            if len(scaled) > 1:
+                pair = Merger(limits)
+                for data, name in scaled:
+                    pair.add(data, name)
+                # A stack whose counter fell shows a restart even if the total is higher than before.
+                if _has_negative_counter(pair.result(), limits):
+                    hidden_restarts += 1
+                    scaled = scaled[1:]
+            for data, name in scaled:
+                merger.add(data, name)
             merged += len(pending)
         elif any(data is None for _, data in pending):
             expired += len(pending)
         pending.clear()
     if not merged:
         raise damage.error() if damage.ids else NotFound(f"{comment}: the profiles to compare have expired")
+    if hidden_restarts:
+        comment += f", {hidden_restarts} restarts found by stack"
     return merger.result([comment + describe_losses(expired, damage.profiles)]), merged, expired

@@ -310,3 +310,36 @@ def test_an_expired_profile_that_is_in_a_block_is_compared(stored: StoredProfile
     assert stored.storage.index.blocks("api", ProfileType.HEAP, 0, LATEST)
     assert stored.delta() == delta
     assert stored.comment() == comment
+
+
+def test_a_restart_hidden_behind_a_higher_total_is_found_by_stack(stored: StoredProfiles) -> None:
+    stored.put({b"a": (100, 1000, 5, 50)}, 0)
+    stored.put({b"b": (300, 3000, 7, 70)}, 60)
+    assert stored.delta() == {b"b": (300, 3000, 7, 70)}
+    assert "1 restarts found by stack" in stored.comment()
+
+
+_COUNTERS = st.dictionaries(
+    st.sampled_from([b"a", b"b", b"c"]),
+    st.tuples(*[st.integers(0, 50)] * 4).filter(any),
+    min_size=1,
+)
+
+
+@given(st.lists(st.tuples(_COUNTERS, st.sampled_from("ab")), min_size=2, max_size=8))
+def test_no_delta_has_negative_counters(profiles: list[tuple[Values, str]]) -> None:
+    stored = StoredProfiles()
+    for at, (values, instance) in enumerate(profiles):
+        stored.put(values, at, instance)
+    try:
+        delta = stored.delta()
+    except NotFound:
+        return
+    assert all(value >= 0 for values in delta.values() for value in values)
+
+
+def test_the_delta_of_unchanged_counters_is_empty(stored: StoredProfiles) -> None:
+    types = (b"contentions", b"delay")
+    stored.put({b"a": (3, 30)}, 0, sample_types=types)
+    stored.put({b"a": (3, 30)}, 60, sample_types=types)
+    assert stored.delta() == {}
