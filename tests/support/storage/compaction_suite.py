@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from typing import Any
 
@@ -38,8 +39,12 @@ MIDNIGHT = 1_795_392_000 * SECOND  # 2026-11-23T00:00:00Z
 ALL_TIME = (0, LATEST)
 
 
+@cache
 def make_cpu_profile(number: int, **changes: Any) -> bytes:
-    """Return a profile with a stack that all have, one that every third has, and one of its own."""
+    """Return a profile with a stack that all have, one that every third has, and one of its own.
+
+    The bytes are cached: a repeated post has equal bytes, which compressing again need not yield.
+    """
     samples = [
         Sample(stack("leaf", "all"), (1, 10_000_000)),
         Sample(stack("leaf", f"mod-{number % 3}"), (10, 100_000_000)),
