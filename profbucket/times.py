@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from profbucket.errors import Invalid, Unavailable
 
@@ -82,8 +83,16 @@ def format_time(time: int) -> str:
 
 def format_stamp(time: int) -> str:
     """Return *time* as a text that sorts by time, for names: ``20261122T225107.123456789Z``."""
-    seconds, nanos = divmod(time, SECOND)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y%m%dT%H%M%S}.{nanos:09d}Z"
+    minutes, nanos = divmod(time, 60 * SECOND)
+    seconds, nanos = divmod(nanos, SECOND)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{_format_day(days)}T{hours:02d}{minutes:02d}{seconds:02d}.{nanos:09d}Z"
+
+
+@lru_cache(1024)
+def _format_day(days: int) -> str:
+    return f"{datetime.fromtimestamp(days * 86400, UTC):%Y%m%d}"
 
 
 def parse_stamp(stamp: str) -> int:

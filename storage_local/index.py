@@ -423,14 +423,16 @@ def _read_entries(connection: sqlite3.Connection, selection: Selection) -> Itera
     ids = connection.execute(select_ids, parameters).fetchall()
     streams = [_read_pages(connection, select_entries, id_, after, selection.end) for (id_,) in ids]
     series_of_rows: dict[int, tuple[str, ProfileType, Labels]] = {}
+    prefixes: dict[int, str] = {}  # of ids, by series
     for created_at, profile_id, size, totals_json, series in islice(merge(*streams), selection.limit):
         try:
             if series not in series_of_rows:
                 service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
-                series_of_rows[series] = service, ProfileType(type_name), Labels.parse(labels)
-            service, profile_type, _ = series_of_rows[series]
+                profile_type = ProfileType(type_name)
+                series_of_rows[series] = service, profile_type, Labels.parse(labels)
+                prefixes[series] = profile_prefix(service, profile_type)
             totals = tuple(Total(*total) for total in json.loads(totals_json))
-            prefix = f"{profile_prefix(service, profile_type)}{format_stamp(created_at)}-"
+            prefix = f"{prefixes[series]}{format_stamp(created_at)}-"
             if not isinstance(size, int) or not profile_id.startswith(prefix):
                 raise ValueError("its columns do not match its id")
         except _PARSE_ERRORS as error:

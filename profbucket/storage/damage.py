@@ -4,9 +4,10 @@ import logging
 from hashlib import sha256
 
 from profbucket.errors import Damaged
-from profbucket.model.ids import ProfileId, profile_digest
+from profbucket.model.ids import profile_digest
 from profbucket.model.meta import Meta
 from profbucket.storage.ports import Object
+from profbucket.times import format_stamp
 
 _LISTED_IDS = 10  # in an error message
 
@@ -58,7 +59,7 @@ def check_object(obj: Object, data: bytes) -> None:
 def check_profile(meta: Meta, data: bytes) -> None:
     """Raise ``Damaged`` unless *data* and *meta* belong together: the id of *meta* ends with a digest of both."""
     digest = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)
-    if str(ProfileId(meta.service, meta.type, meta.created_at, digest)) != meta.id:
+    if not meta.id.endswith(f"/{format_stamp(meta.created_at)}-{digest}"):
         raise Damaged(f"{meta.id} does not match its id: its object or its entry is damaged")
 
 
