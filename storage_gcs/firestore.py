@@ -7,12 +7,14 @@ and 31 µs (measured on one emulator): a find of thousands would spend most of i
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, TypeVar
 
 import grpc
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
+from google.protobuf.empty_pb2 import Empty
 
 from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 
@@ -38,6 +40,7 @@ _MISSING_DOCUMENT_MESSAGES = ("no document to update", "no entity to update")
 # The plain protobuf classes below the library's.
 CommitRequest: Any = type(types.CommitRequest.pb(types.CommitRequest()))
 RunQueryRequest: Any = type(types.RunQueryRequest.pb(types.RunQueryRequest()))
+_RollbackRequest: Any = type(types.RollbackRequest.pb(types.RollbackRequest()))
 _CommitResponse: Any = type(types.CommitResponse.pb(types.CommitResponse()))
 _RunQueryResponse: Any = type(types.RunQueryResponse.pb(types.RunQueryResponse()))
 
@@ -70,6 +73,11 @@ class Calls:
             request_serializer=CommitRequest.SerializeToString,
             response_deserializer=_CommitResponse.FromString,
         )
+        self._rollback = channel.unary_unary(
+            "/google.firestore.v1.Firestore/Rollback",
+            request_serializer=_RollbackRequest.SerializeToString,
+            response_deserializer=Empty.FromString,
+        )
         self._query = channel.unary_stream(
             "/google.firestore.v1.Firestore/RunQuery",
             request_serializer=RunQueryRequest.SerializeToString,
@@ -85,6 +93,38 @@ class Calls:
         self._call(
             lambda: self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata), operation, role
         )
+
+    def commit_if(
+        self, query: Any, condition: Callable[[list[Any]], bool], request: Any, operation: str, role: str
+    ) -> bool:
+        """Commit *request* if the documents that *query* selects satisfy *condition*; return whether they do.
+
+        Both are one transaction: Firestore locks what the query reads. Raise as :meth:`commit` does.
+        """
+        query.parent = self.documents
+        query.new_transaction.read_write.SetInParent()
+        request.database = self.name
+
+        def attempt() -> bool:
+            answers: list[Any] = list(self._query(query, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata))
+            request.transaction = next(answer.transaction for answer in answers if answer.transaction)
+            try:
+                if condition([answer.document for answer in answers if answer.HasField("document")]):
+                    self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata)
+                    return True
+            except grpc.RpcError:
+                self._release(request.transaction)
+                raise
+            self._release(request.transaction)
+            return False
+
+        return self._call(attempt, operation, role)
+
+    def _release(self, transaction: bytes) -> None:
+        """Release the locks of *transaction*, which Firestore would hold for a minute."""
+        request = _RollbackRequest(database=self.name, transaction=transaction)
+        with suppress(grpc.RpcError):  # it has ended already, or cannot be reached
+            self._rollback(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata)
 
     def query(self, request: Any) -> list[Any]:
         """Return all documents that *request* selects; it must bound their number itself."""

@@ -24,7 +24,7 @@ from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.per_process import PerProcess
-from profbucket.storage.ports import Selection, Series
+from profbucket.storage.ports import ExpectedBlocks, Selection, Series
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
@@ -84,24 +84,40 @@ class FirestoreIndex:
         documents, read_time = self._calls.get().query_with_read_time(request)
         return self._parse_blocks(documents, selection.start, selection.end), self._find(selection, read_time)
 
-    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+    def commit(
+        self,
+        block: Block | None,
+        members: Collection[str],
+        replaced: Collection[str],
+        expected: ExpectedBlocks | None = None,
+    ) -> bool:
         from storage_gcs.firestore import CommitRequest, DocumentExists, DocumentMissing
-        from storage_gcs.queries import BLOCKS, write_block
+        from storage_gcs.queries import BLOCKS, select_blocks, write_block
 
         calls, request = self._calls.get(), CommitRequest()
-        write = request.writes.add()
-        write.update.name = f"{calls.documents}/{BLOCKS}/{document_id(block.id)}"
-        write.current_document.exists = False
-        write_block(write.update.fields, block, int(time.time()))
-        for name in self._document_names({*members, *replaced}):
+        if block:
+            write = request.writes.add()
+            write.update.name = f"{calls.documents}/{BLOCKS}/{document_id(block.id)}"
+            write.current_document.exists = block.id in replaced
+            write_block(write.update.fields, block, int(time.time()))
+        overwritten = {block.id} if block else set()
+        for name in self._document_names({*members, *replaced} - overwritten):
             write = request.writes.add()
             write.delete = name
             write.current_document.exists = True
         try:
-            calls.commit(request, "commit a block", _REMOVE_ROLE)
+            if expected is None:
+                calls.commit(request, "commit a block", _REMOVE_ROLE)
+                return True
+            service, profile_type, start, end, ids = expected
+
+            def is_expected(documents: Iterable[Any]) -> bool:
+                return {other.id for other in self._parse_blocks(documents, start, end)} == ids
+
+            query = select_blocks(service, profile_type, start, end)
+            return calls.commit_if(query, is_expected, request, "commit a block", _REMOVE_ROLE)
         except (DocumentExists, DocumentMissing):
             return False
-        return True
 
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         from storage_gcs.queries import select_blocks

@@ -21,7 +21,7 @@ from profbucket.model.ids import block_prefix, profile_prefix
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
+from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series
 from profbucket.times import format_stamp
 from storage_local.files import RootFolder, lock_folder, translate_errors
 
@@ -196,16 +196,29 @@ class LocalIndex:
             yield _read_blocks(connection, selection.service, selection.type, selection.start, selection.end)
             yield from _read_entries(connection, selection)
 
-    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
-        row = {name: getattr(block, name) for name in _BLOCK_COLUMNS} | {"ends": json.dumps(block.ends)}
+    def commit(
+        self,
+        block: Block | None,
+        members: Collection[str],
+        replaced: Collection[str],
+        expected: ExpectedBlocks | None = None,
+    ) -> bool:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_INSERT_KIND, row)
-            complete = connection.execute(_INSERT_BLOCK, row).rowcount == 1
+            complete = expected is None or expected.ids == {
+                other.id
+                for other in _read_blocks(
+                    connection, expected.service, expected.type, expected.start, expected.end
+                )
+            }
             for statement, ids in ((_DELETE_ENTRIES, set(members)), (_DELETE_BLOCKS, set(replaced))):
                 complete = complete and connection.execute(statement, (json.dumps(list(ids)),)).rowcount == len(
                     ids
                 )
+            if complete and block:
+                row = {name: getattr(block, name) for name in _BLOCK_COLUMNS} | {"ends": json.dumps(block.ends)}
+                connection.execute(_INSERT_KIND, row)
+                complete = connection.execute(_INSERT_BLOCK, row).rowcount == 1
             connection.execute("COMMIT" if complete else "ROLLBACK")
         return complete
 

@@ -33,13 +33,14 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
 from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.metadata import from_metadata, to_metadata
-from profbucket.storage.ports import Bucket, Object, Selection, Series
+from profbucket.storage.ports import Bucket, ExpectedBlocks, Object, Selection, Series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
 
 _log = logging.getLogger(__name__)
 
 _WORKERS = 16
+_MAX_ATTEMPTS = 5  # to repair a block while compaction replaces those around it
 _MAX_PENDING = 8 * _WORKERS  # findings that are being checked
 
 
@@ -221,24 +222,60 @@ def _is_block_intact(storage: Storage, block: Block) -> bool:
 
 
 def _check_block(storage: Storage, finding: Finding, block: Block, repair: bool) -> Finding:
-    index = storage.index
     if finding.state is State.MISSING_OBJECT:
         with suppress(NotFound):
             storage.bucket.stat(block.id)
             return Finding(State.OK, finding.object_key)  # written after the bucket was listed
     if finding.state is State.OK:
         return finding
-    if repair and finding.state not in (State.MISSING_ENTRY, State.MISSING_SERIES):
-        index.remove([block.id])
-    if repair and finding.state in (State.MISSING_ENTRY, State.MISSING_SERIES, State.MISMATCH):
-        [members] = storage.lookup.read_members([block])
-        for labels in members.labels if isinstance(members, Members) else ():
-            index.add_series(
-                Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
-            )
-        if finding.state is not State.MISSING_SERIES:
-            index.commit(block, (), ())
+    if repair:
+        if finding.state in (State.MISSING_ENTRY, State.MISSING_SERIES, State.MISMATCH):
+            _add_series(storage, block)
+        if finding.state is not State.MISSING_SERIES and not _repair_block(storage, finding.state, block):
+            return replace(finding, state=State.OK)  # compaction has changed the blocks: nothing is left to repair
     return finding
+
+
+def _add_series(storage: Storage, block: Block) -> None:
+    [members] = storage.lookup.read_members([block])
+    for labels in members.labels if isinstance(members, Members) else ():
+        storage.index.add_series(
+            Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
+        )
+
+
+def _repair_block(storage: Storage, state: State, block: Block) -> bool:
+    """Add *block* to the index, replace it there, or remove it. Return whether that was still right.
+
+    Compaction may have replaced blocks since the walk read the index. So the decision is made again, from the
+    blocks that overlap now, and committed on condition that they are still those.
+    """
+    index = storage.index
+    for _ in range(_MAX_ATTEMPTS):
+        overlapping = index.blocks(block.service, block.type, block.first, block.last)
+        expected = ExpectedBlocks.among(overlapping, block.service, block.type, block.first, block.last)
+        others = [other for other in overlapping if other.id != block.id]
+        is_committed = block.id in expected.ids
+        if is_committed is (state is State.MISSING_ENTRY):
+            return False
+        if state is State.MISSING_ENTRY and _share_members(storage, block, others):
+            return False
+        if state is State.DUPLICATE and not _share_members(storage, block, others):
+            return False
+        added = None if state in (State.DUPLICATE, State.MISSING_OBJECT) else block
+        if index.commit(added, (), [block.id] if is_committed else (), expected):
+            return True
+    raise Unavailable(
+        f"compaction kept replacing the blocks that overlap {block.id}; run reindex again",
+        code="compaction_in_progress",
+    )
+
+
+def _share_members(storage: Storage, block: Block, others: Sequence[Block]) -> bool:
+    """Return whether one of *others* has a member of *block*, as far as their lists can be read."""
+    first, *rest = storage.lookup.read_members([block, *others])
+    names = set(first.names()) if isinstance(first, Members) else set()
+    return any(isinstance(members, Members) and not names.isdisjoint(members.names()) for members in rest)
 
 
 def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iterator[Finding]:
@@ -266,11 +303,12 @@ def _list_services(bucket: Bucket) -> Iterator[str]:
 def _compare(
     storage: Storage, service: str, profile_type: ProfileType, since: int, deep: bool
 ) -> Iterator[Finding]:
+    # The index first: a block that is replaced afterwards is still found, as its object is kept for a while.
+    committed = storage.index.blocks(service, profile_type, since, LATEST)
     objects = list(list_blocks(storage, service, profile_type, since))
     yield from (Finding(State.UNKNOWN_OBJECT, obj.key, obj) for obj, block in objects if block is None)
     damaged_keys = {obj.key for obj, block in objects if isinstance(block, Damaged)}
     blocks = [block for _, block in objects if isinstance(block, Block)]
-    committed = storage.index.blocks(service, profile_type, since, LATEST)
     # The index still knows what the metadata of a damaged object have lost, and some of its parts may be readable.
     blocks += [block for block in committed if block.id in damaged_keys]
     live = select_live(storage, blocks, committed)

@@ -7,7 +7,7 @@ from profbucket.errors import NotFound
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import Object, ObjectRange, Selection, Series
+from profbucket.storage.ports import ExpectedBlocks, Object, ObjectRange, Selection, Series
 
 
 class MemoryBucket:
@@ -88,16 +88,27 @@ class MemoryIndex:
         entries.sort(key=lambda meta: meta.position)
         return blocks, iter(entries[: selection.limit])
 
-    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+    def commit(
+        self,
+        block: Block | None,
+        members: Collection[str],
+        replaced: Collection[str],
+        expected: ExpectedBlocks | None = None,
+    ) -> bool:
         with self._lock:
+            if expected is not None:
+                overlapping = self._overlapping(expected.service, expected.type, expected.start, expected.end)
+                if {other.id for other in overlapping} != expected.ids:
+                    return False
             complete = self._entries.keys() >= set(members) and self._blocks.keys() >= set(replaced)
-            if block.id in self._blocks or not complete:
+            if not complete or (block and block.id in self._blocks and block.id not in replaced):
                 return False
-            self._blocks[block.id] = block
-            for profile_id in members:
+            for profile_id in set(members):
                 del self._entries[profile_id]
-            for block_id in replaced:
+            for block_id in set(replaced):
                 del self._blocks[block_id]
+            if block:
+                self._blocks[block.id] = block
             return True
 
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:

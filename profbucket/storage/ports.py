@@ -23,6 +23,7 @@ from profbucket.times import SECOND
 __all__ = [
     "MAX_BLOCK_NANOS",
     "Bucket",
+    "ExpectedBlocks",
     "Index",
     "NotFound",
     "Object",
@@ -129,6 +130,24 @@ class Selection:
     limit: int | None = None
 
 
+class ExpectedBlocks(NamedTuple):
+    """A precondition: of the blocks of *service* and *type*, exactly those with *ids* overlap *start* to *end*."""
+
+    service: str
+    type: ProfileType
+    start: int
+    end: int
+    ids: frozenset[str]
+
+    @classmethod
+    def among(
+        cls, blocks: Iterable[Block], service: str, profile_type: ProfileType, start: int, end: int
+    ) -> "ExpectedBlocks":
+        """Return the precondition that those of *blocks*, all of the service and type, that overlap are all."""
+        ids = frozenset(block.id for block in blocks if block.overlaps(start, end))
+        return cls(service, profile_type, start, end, ids)
+
+
 class Index(Protocol):
     """Entries of profiles, found by service, profile type, series and time; and the records of blocks.
 
@@ -154,10 +173,18 @@ class Index(Protocol):
         """
         ...
 
-    def commit(self, block: Block, members: Collection[str], replaced: Collection[str]) -> bool:
+    def commit(
+        self,
+        block: Block | None,
+        members: Collection[str],
+        replaced: Collection[str],
+        expected: ExpectedBlocks | None = None,
+    ) -> bool:
         """Add *block*, remove the entries *members* and the blocks *replaced*, by their ids, in one transaction.
 
-        Return ``False`` and change nothing if the block exists, or if one of the entries or blocks does not.
+        Without a *block* only remove. A block that is also in *replaced* is overwritten. Return ``False`` and
+        change nothing if the block exists, if one of the entries or blocks does not, or if the blocks are not as
+        *expected* before the change.
         """
         ...
 

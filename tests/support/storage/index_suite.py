@@ -1,6 +1,6 @@
 """Acceptance suite of every index. Subclasses define the fixture ``index``, an empty one."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import zip_longest
@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import Index, Selection, Series
+from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series
 from profbucket.times import LATEST, SECOND
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_block, make_meta
 
@@ -442,6 +443,62 @@ class IndexSuite:
         assert index.commit(block, members, replaced) is False
         blocks, entries = index.snapshot(select_all())
         assert (blocks, list(entries)) == ([old], metas[2:])
+
+    def test_a_commit_expects_the_blocks_that_overlap_a_range(self, index: Index) -> None:
+        hour = 3600 * SECOND
+        metas = [make_meta(NOW + number * hour) for number in range(6)]
+        add_all(index, metas)
+        early, late, heap = (
+            make_block(metas[:2]),
+            make_block(metas[3:5]),
+            make_block([make_meta(NOW, type=HEAP)]),
+        )
+        for block in (early, late, heap):
+            assert index.commit(block, [], [])
+
+        def commit(start: int, end: int, ids: Sequence[str], block: Block | None = None) -> bool:
+            expected = ExpectedBlocks("api", CPU, NOW + start * hour, NOW + end * hour, frozenset(ids))
+            return index.commit(block, [] if block else [metas[5].id], [], expected)
+
+        new = make_block([metas[2]])
+        for refused in ([], [late.id], [early.id, late.id], [early.id, heap.id], [new.id]):
+            assert commit(0, 2, refused, new) is False
+            assert commit(0, 2, refused) is False
+        assert index.blocks("api", CPU, *ALL_TIME) == [early, late]
+        assert list(index.find(select_all())) == metas
+        assert commit(0, 2, [early.id], new) is True
+        assert commit(0, 2, [early.id], make_block([metas[2]], name="again")) is False
+        assert commit(0, 2, [early.id, new.id]) is True
+        assert commit(2, 4, [late.id, new.id], make_block([metas[2]], name="third")) is True
+        assert list(index.find(select_all())) == metas[:5]
+        assert len(index.blocks("api", CPU, *ALL_TIME)) == 4
+
+    def test_a_commit_without_a_block_removes_and_one_that_replaces_itself_overwrites(self, index: Index) -> None:
+        metas = [make_meta(NOW + number) for number in range(4)]
+        add_all(index, metas)
+        block, other = make_block(metas[:2]), make_block(metas[2:])
+        assert index.commit(block, [], [])
+        assert index.commit(other, [], [])
+        changed = replace(block, size=block.size + 1)
+        assert index.commit(changed, [], []) is False
+        assert index.commit(changed, [metas[0].id], [block.id]) is True
+        assert index.commit(replace(changed, id=make_block(metas).id), [], [changed.id, "_/blocks/none"]) is False
+        assert index.blocks("api", CPU, *ALL_TIME) == [changed, other]
+        assert index.commit(None, [metas[1].id, metas[0].id], []) is False
+        assert index.commit(None, [metas[1].id], [changed.id]) is True
+        assert index.blocks("api", CPU, *ALL_TIME) == [other]
+        assert list(index.find(select_all())) == metas[2:]
+
+    def test_of_commits_that_expect_the_same_blocks_one_succeeds(self, index: Index) -> None:
+        for attempt in range(3):
+            meta = make_meta(NOW, data=b"%d" % attempt)
+            rivals = [make_block([meta], name=f"{attempt} {number}") for number in range(6)]
+            expected = ExpectedBlocks("api", CPU, NOW, NOW, frozenset())
+            with ThreadPoolExecutor(6) as threads:
+                committed = list(threads.map(lambda block: index.commit(block, [], [], expected), rivals))  # noqa: B023
+            assert committed.count(True) == 1
+            assert index.blocks("api", CPU, *ALL_TIME) == [rivals[committed.index(True)]]
+            index.remove([block.id for block in rivals])
 
     def test_a_commit_replaces_blocks_with_one(self, index: Index) -> None:
         metas = [make_meta(NOW + number) for number in range(4)]
