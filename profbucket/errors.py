@@ -63,6 +63,8 @@ CODES: Mapping[str, str] = {
     "empty_profile": "The profile has no samples.",
     "compressed_twice": "The profile is compressed more than once.",
     "invalid_gzip": "The gzip stream is damaged.",
+    "legacy_format": "The upload is a profile in a format older than pprof; go tool pprof -proto converts it.",
+    "concatenated_profiles": "The upload is several pprofs joined together.",
     "invalid_protobuf": "The upload is not protobuf, so not a pprof.",
     "invalid_profile": "The pprof is inconsistent.",
     "invalid_trace": "The upload is not a Go execution trace.",

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from profbucket.errors import Invalid, TooLarge, TooMany
 
-NAME_BYTES = 300  # names and units of a profile's sample types together; they are part of an object's metadata
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -18,6 +16,7 @@ class Limits:
     inflated_bytes: int = 256 << 20  # a profile after decompression
     entries: int = 4_000_000  # samples, locations, strings, labels … of one profile; four packed numbers are one
     sample_types: int = 12  # they and their totals are part of an object's metadata
+    name_bytes: int = 300  # names and units of a profile's sample types together
     labels: int = 64  # labels of a profile; label matchers of a request
     label_bytes: int = 1200  # all labels, percent-encoded: S3 allows 2 KB of metadata per object
     service_bytes: int = 200  # a service name, escaped: file systems allow 255 bytes per name

@@ -40,6 +40,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "limits",
         "pprof.codec",
         "pprof.compression",
+        "pprof.numbers",
         "pprof.precheck",
         "pprof.stream_pb2",
         "pprof.wire",

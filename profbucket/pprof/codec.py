@@ -9,6 +9,8 @@ from profbucket.limits import Limits
 from profbucket.model.meta import Total
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.compression import deflate, inflate
+from profbucket.pprof.foreign_format import describe_foreign_format
+from profbucket.pprof.numbers import normalize_time
 from profbucket.pprof.precheck import count_entries
 from profbucket.pprof.validate import validate
 
@@ -28,7 +30,7 @@ class Profile:
     @property
     def time_nanos(self) -> int:
         """When the profile was taken, by its own account, in nanoseconds since 1970; 0 if unknown."""
-        return self.message.time_nanos
+        return normalize_time(self.message.time_nanos)
 
 
 def decode(data: bytes, limits: Limits = Limits()) -> Profile:
@@ -36,20 +38,21 @@ def decode(data: bytes, limits: Limits = Limits()) -> Profile:
 
     Raises:
         Invalid: *data* is not a valid pprof; the code is ``empty_body``, ``invalid_gzip``, ``compressed_twice``,
-            ``invalid_protobuf`` or ``invalid_profile``.
+            ``invalid_protobuf``, ``invalid_profile``, ``legacy_format`` or ``concatenated_profiles``.
         TooLarge: it exceeds one of *limits*.
     """
     raw = inflate(data, limits)
-    if len(raw) > PRECHECK_BYTES:
-        count_entries(raw, limits)
     message = profile_pb2.Profile()
     try:
+        if len(raw) > PRECHECK_BYTES:
+            count_entries(raw, limits)
         message.ParseFromString(raw)
+        return Profile(message, validate(message, raw, limits))
     except DecodeError:
-        raise Invalid(
-            "not a pprof: the protobuf message is malformed or truncated", code="invalid_protobuf"
-        ) from None
-    return Profile(message, validate(message, raw, limits))
+        error = Invalid("not a pprof: the protobuf message is malformed or truncated", code="invalid_protobuf")
+    except Invalid as invalid:
+        error = invalid
+    raise describe_foreign_format(raw, list(message.string_table)) or error
 
 
 def encode(message: profile_pb2.Profile) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 from profbucket.errors import Invalid, ProfbucketError
-from profbucket.limits import NAME_BYTES, Limits
+from profbucket.limits import Limits
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints
 from profbucket.pprof.columnar.batch import Batch, Signature
@@ -183,7 +183,7 @@ class Merger:
         sample_types = signature[0]
         size = sum(len(self.accumulator.string(index)) for pair in sample_types for index in pair)
         # Bytes that are not UTF-8 take up to three times as many when they are replaced.
-        return len(sample_types) > self._limits.sample_types or 3 * size > NAME_BYTES
+        return len(sample_types) > self._limits.sample_types or 3 * size > self._limits.name_bytes
 
 
 def merge(profiles: Iterable[bytes], comments: Sequence[str] = (), limits: Limits = Limits()) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from profbucket.limits import Limits
 from profbucket.pprof.codec import decode, encode
+from profbucket.pprof.numbers import wrap_int64
 
 
 def scale_profile(
@@ -19,11 +20,7 @@ def scale_profile(
     column_factors = [factors.get(name.decode(errors="replace"), 0) for name in names]
     for sample in message.sample:
         sample.value[:] = [
-            _wrap_int64(value * factor) for value, factor in zip(sample.value, column_factors, strict=True)
+            wrap_int64(value * factor) for value, factor in zip(sample.value, column_factors, strict=True)
         ]
     message.duration_nanos = duration_nanos
     return encode(message)
-
-
-def _wrap_int64(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63

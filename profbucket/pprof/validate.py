@@ -7,9 +7,10 @@ from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from profbucket.errors import Invalid
-from profbucket.limits import NAME_BYTES, Limits
+from profbucket.limits import Limits
 from profbucket.model.meta import Total
 from profbucket.pprof import profile_pb2
+from profbucket.pprof.numbers import wrap_int64
 
 _SUMMED_SAMPLES = 10_000  # at once: the Python objects of a million samples would be larger than the message
 
@@ -21,12 +22,12 @@ class _HasId(Protocol):
 def validate(profile: profile_pb2.Profile, raw: bytes, limits: Limits) -> tuple[Total, ...]:
     """Check *profile*, parsed from *raw*, and return the sum of its samples for each sample type.
 
-    The rules are those of google/pprof's ``CheckValid``, and more: fields have the right wire type, times are not
-    negative, and strings are in range. A profile without samples is valid.
+    The rules are those of google/pprof's ``CheckValid``, and more: fields have the right wire type, and strings
+    are in range. A profile without samples is valid. Sums wrap in 64 bits.
 
     Raises:
         Invalid: code ``invalid_profile``; the text says what is wrong and where.
-        TooLarge: there are more sample types than ``limits.sample_types``.
+        TooLarge: there are more sample types than ``limits.sample_types``, or their names are too long.
     """
     _check_wire_types(profile, raw)
     strings = profile.string_table
@@ -36,25 +37,19 @@ def validate(profile: profile_pb2.Profile, raw: bytes, limits: Limits) -> tuple[
         raise _invalid("not a pprof: it has no sample types")
     if len(profile.sample_type) > limits.sample_types:
         raise limits.too_large("sample_types", f"the profile has {len(profile.sample_type)} sample types")
-    for name in ("time_nanos", "duration_nanos"):
-        if (value := getattr(profile, name)) < 0:
-            raise _invalid(f"{name} is negative: {value}")
-
     for place, indexes in _list_string_indexes(profile):
         if indexes and not (min(indexes) >= 0 and max(indexes) < len(strings)):
             index = next(i for i in indexes if not 0 <= i < len(strings))
             raise _invalid(f"{place}: string {index} is outside the string table, which has {len(strings)}")
-    mapping_ids = _collect_ids("mapping", profile.mapping)
+    _collect_ids("mapping", profile.mapping)
     function_ids = _collect_ids("function", profile.function)
     location_ids = _collect_ids("location", profile.location)
-    mapping_ids.add(0)  # means that the mapping is unknown
     for location in profile.location:
-        if location.mapping_id not in mapping_ids:
-            raise _invalid(f"location {location.id}: there is no mapping {location.mapping_id}")
+        # Unlike a function, the mapping of a location may be missing: pprof takes it as unknown.
         for line in location.line:
             if line.function_id not in function_ids:
                 raise _invalid(f"location {location.id}: there is no function {line.function_id}")
-    return _to_totals(profile, _sum_samples(profile, location_ids))
+    return _to_totals(profile, _sum_samples(profile, location_ids), limits)
 
 
 def _invalid(message: str) -> Invalid:
@@ -80,15 +75,14 @@ def _sum_samples(profile: profile_pb2.Profile, location_ids: set[int]) -> list[i
     return sums
 
 
-def _to_totals(profile: profile_pb2.Profile, sums: list[int]) -> tuple[Total, ...]:
+def _to_totals(profile: profile_pb2.Profile, sums: list[int], limits: Limits) -> tuple[Total, ...]:
     strings = profile.string_table
-    totals: list[Total] = []
-    for sample_type, value in zip(profile.sample_type, sums, strict=True):
-        if not -(2**63) <= value < 2**63:
-            raise _invalid(f"the values of sample type {len(totals)} add up to {value}, which is over 64 bits")
-        totals.append(Total(_to_text(strings[sample_type.type]), _to_text(strings[sample_type.unit]), value))
-    if sum(len(total.type.encode()) + len(total.unit.encode()) for total in totals) > NAME_BYTES:
-        raise _invalid(f"the names of the sample types have more than {NAME_BYTES} bytes")
+    totals = [
+        Total(_to_text(strings[sample_type.type]), _to_text(strings[sample_type.unit]), wrap_int64(value))
+        for sample_type, value in zip(profile.sample_type, sums, strict=True)
+    ]
+    if (size := sum(len(total.type.encode()) + len(total.unit.encode()) for total in totals)) > limits.name_bytes:
+        raise limits.too_large("name_bytes", f"the names of the sample types have {size} bytes")
     return tuple(totals)
 
 

@@ -244,7 +244,6 @@ def merge_valid(merger: Merger | PlainMerger, profiles: list[bytes]) -> tuple[by
 INVALID = [
     "p.location[0].id = 0",
     "p.location[1].id = p.location[0].id",
-    "p.location[0].mapping_id = 9",
     "p.location[0].line[0].function_id = 0",
     "p.location[0].line[0].function_id = 99",
     "p.function[0].id = 0",
@@ -271,11 +270,8 @@ INVALID = [
     "p.comment.append(999)",
     "p.drop_frames = 999",
     "p.default_sample_type = -1",
-    "p.time_nanos = -1",
-    "p.duration_nanos = -1",
     "p.ClearField('string_table')",
     "p.string_table[0] = b'x'",
-    "p.sample[0].value[0] = p.sample[1].value[0] = 2**63 - 1",
 ]
 
 
@@ -288,8 +284,8 @@ class TestErrors:
         ("types", "text"),
         [
             ([(b"t%d" % i, b"u") for i in range(13)], "the profile has 13 sample types"),
-            ([(b"t" * 150, b"u" * 151)], "the names of the sample types have more than 300 bytes"),
-            ([(b"\xff" * 101, b"")], "the names of the sample types have more than 300 bytes"),
+            ([(b"t" * 150, b"u" * 151)], "the names of the sample types have 301 bytes"),
+            ([(b"\xff" * 101, b"")], "the names of the sample types have 303 bytes"),
         ],
     )
     def test_limits_of_sample_types_hold_although_all_profiles_agree(
@@ -300,7 +296,11 @@ class TestErrors:
             merge([data, data])
 
     def test_sample_types_within_the_limits_are_merged(self) -> None:
-        for types in ([(b"t%d" % i, b"u") for i in range(12)], [(b"t" * 150, b"u" * 150)], [(b"\xff" * 100, b"")]):
+        for types in (
+            [(b"t%d" % i, b"u") for i in range(12)],
+            [(b"t" * 150, b"u" * 150)],
+            [(b"\xff" * 100, b"")],
+        ):
             data = encode(profile(Sample(stack("a"), (1,) * len(types)), sample_types=tuple(types)))
             assert canonicalize(merge([data, data])).header.sample_types == tuple(types)
 

@@ -10,6 +10,7 @@ from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import decode, encode
+from profbucket.pprof.numbers import MAX_INT64, normalize_time, wrap_int64
 
 _PAGE_BYTES = 0x1000
 
@@ -50,7 +51,7 @@ class Merger:
         mappings[0] = (-1, 0)
         locations = {}
         for location in profile.location:
-            mapping, start = mappings[location.mapping_id]
+            mapping, start = mappings.get(location.mapping_id, mappings[0])
             lines = tuple((functions[n.function_id], n.line, n.column) for n in location.line)
             address = (location.address - start) % 2**64
             locations[location.id] = self._intern(self._locations, (mapping, address, lines, location.is_folded))
@@ -59,7 +60,7 @@ class Merger:
                 stack = tuple(locations[number] for number in sample.location_id)
                 values = self._samples.setdefault((stack, _list_labels(sample, strings)), [0] * len(sample.value))
                 for i, value in enumerate(sample.value):
-                    values[i] = _wrap_int64(values[i] + value)
+                    values[i] = wrap_int64(values[i] + value)
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
         """Return the merge as a gzip pprof, with *comments* before those of the profiles.
@@ -80,8 +81,8 @@ class Merger:
         if period_type != self._period_type:
             raise _differ("period", [self._period_type], [period_type])
         self._period = max(self._period, profile.period)
-        self._time = min(filter(None, (self._time, profile.time_nanos)), default=0)
-        self._duration = _wrap_int64(self._duration + profile.duration_nanos)
+        self._time = min(filter(None, (self._time, normalize_time(profile.time_nanos))), default=0)
+        self._duration = min(self._duration + max(profile.duration_nanos, 0), MAX_INT64)
         for name in self._header_strings:
             self._header_strings[name] = self._header_strings[name] or strings[getattr(profile, name)]
         self._comments.update(dict.fromkeys(strings[i] for i in profile.comment))
@@ -218,7 +219,3 @@ def _format_types(types: Iterable[tuple[bytes, bytes]]) -> str:
         + ", ".join(f"{name.decode(errors='replace')}/{unit.decode(errors='replace')}" for name, unit in types)
         + "]"
     )
-
-
-def _wrap_int64(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63

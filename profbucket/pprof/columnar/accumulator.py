@@ -19,6 +19,7 @@ from profbucket.pprof.columnar.batch import (
 from profbucket.pprof.columnar.interning import RowTable, SequenceTable
 from profbucket.pprof.columnar.packed_words import LINE_LIST, pack_label, pack_label_list, pack_location, pack_pair
 from profbucket.pprof.columnar.string_table import StringTable
+from profbucket.pprof.numbers import MAX_INT64
 
 _PAGE_BYTES = 0x1000
 _MAX_INLINE_LINES = 2
@@ -111,7 +112,7 @@ class Accumulator:
         times = header.time_nanos[header.time_nanos > 0]
         if len(times):
             self.time_nanos = min(self.time_nanos or 2**63, int(times.min()))
-        self.duration_nanos = _wrap_int64(self.duration_nanos + sum(header.duration_nanos.tolist()))
+        self.duration_nanos = min(self.duration_nanos + sum(header.duration_nanos.tolist()), MAX_INT64)
         columns = (header.drop_frames, header.keep_frames, header.default_sample_type, header.doc_url)
         for i, column in enumerate(columns):
             nonempty = column[column > 0]
@@ -235,7 +236,3 @@ class Accumulator:
 
 def _to_words(numbers: Ints) -> Words:
     return numbers.view(np.uint64)
-
-
-def _wrap_int64(value: int) -> int:
-    return (value + 2**63) % 2**64 - 2**63

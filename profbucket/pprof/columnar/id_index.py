@@ -62,6 +62,22 @@ class IdIndex:
         check_rows(flatnonzero((self._known[known] != ids) | (self._sorted_keys[at] != keys)), profile)
         return self._order[at]
 
+    def find_known_rows(self, ids: Words, profile: Ints) -> Ints:
+        """Return the rows of the messages with these *ids*, -1 for unknown ones. Shape: that of *ids*.
+
+        ``profile[i]`` is the profile of ``ids[i]``.
+        """
+        if self._is_dense:
+            first = self._bounds[profile]
+            rows = ids - np.uint64(1)  # the id 0 wraps around and is too large
+            is_known = rows < (self._bounds[profile + 1] - first).view(np.uint64)
+            return np.where(is_known, first + rows.view(np.int64), -1)
+        known = np.minimum(np.searchsorted(self._known, ids), len(self._known) - 1)
+        keys = self._to_keys(known, profile)
+        at = np.minimum(np.searchsorted(self._sorted_keys, keys), len(self._sorted_keys) - 1)
+        is_known = (self._known[known] == ids) & (self._sorted_keys[at] == keys)
+        return np.where(is_known, self._order[at], -1)
+
     def find_dense_rows(
         self, ids: npt.NDArray[np.uint16], bounds: Ints, profile: Ints, first: Ints, count: Ints
     ) -> Ints | None:

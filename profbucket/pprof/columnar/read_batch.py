@@ -37,10 +37,10 @@ from profbucket.pprof.columnar.id_index import IdIndex, check_rows
 from profbucket.pprof.columnar.pending_profile import PendingProfile
 from profbucket.pprof.columnar.string_table import StringTable
 from profbucket.pprof.columnar.varint_reader import UncommonLayout
+from profbucket.pprof.numbers import MIN_TIME_NANOS
 
 # Values are read column by column: protobuf first decides whether a profile may have more sample types than this.
 _MAX_UNVALIDATED_SAMPLE_TYPES = 64
-_SAFE_TOTAL = float(2**62)  # totals below this in floating point are below 2**63
 
 
 def read_batch(
@@ -107,7 +107,6 @@ def _read(profiles: Sequence[PendingProfile]) -> Batch:
             header.sample_type_count,
             IdIndex(count, locations.location_profile, locations.location_id),
             strings,
-            is_validated,
         ),
     )
 
@@ -155,7 +154,6 @@ def _read_header(reader: GenericReader, strings: _StringIndexes, is_validated: B
         columns.append(column)
     drop_frames, keep_frames, default_sample_type, doc_url = strings.resolve(columns[:4], all_profiles)
     time_nanos, duration_nanos, period = (column.view(np.int64) for column in columns[4:])
-    check_rows(flatnonzero((time_nanos < 0) | (duration_nanos < 0)), all_profiles)
     comment_profile, comments = fields[-1]
     [comment] = strings.resolve([comments], comment_profile)
 
@@ -175,8 +173,8 @@ def _read_header(reader: GenericReader, strings: _StringIndexes, is_validated: B
         keep_frames=keep_frames,
         default_sample_type=default_sample_type,
         doc_url=doc_url,
-        time_nanos=time_nanos,
-        duration_nanos=duration_nanos,
+        time_nanos=np.where(time_nanos >= MIN_TIME_NANOS, time_nanos, 0),
+        duration_nanos=np.maximum(duration_nanos, 0),
         period=period,
         period_type=period_type,
         sample_type_count=sample_type_count,
@@ -237,7 +235,7 @@ def _resolve_locations(
 ) -> LocationColumns:
     mapping = np.full(len(locations.location_profile), -1, np.int64)
     has_mapping = flatnonzero(locations.location_mapping_id)
-    mapping[has_mapping] = mapping_ids.find_rows(
+    mapping[has_mapping] = mapping_ids.find_known_rows(
         locations.location_mapping_id[has_mapping], locations.location_profile[has_mapping]
     )
     return LocationColumns(
@@ -256,15 +254,12 @@ def _read_samples(
     sample_type_count: Ints,
     location_ids: IdIndex,
     strings: _StringIndexes,
-    is_validated: Bools,
 ) -> SampleColumns:
     try:
         reader = SampleReader(samples, sample_type_count)
     except NeedsProtobuf as error:
         reader = SampleReader(_normalize_samples(samples, error.profiles), sample_type_count)
     stack_first, stack_location = _read_stacks(reader, location_ids)
-    total = np.bincount(reader.profile, np.abs(reader.values.astype(float)).sum(axis=1), minlength=len(samples))
-    check_rows(flatnonzero((total > _SAFE_TOTAL) & ~is_validated), np.arange(len(samples)))
     key, text, number, unit = reader.label_columns
     label_key, label_text, label_unit = strings.resolve((key, text, unit), reader.profile[reader.label_row])
     return SampleColumns(

@@ -28,7 +28,7 @@ def split_profile(profile: PendingProfile, strings: StringTable, limits: Limits)
         if len(profile.raw) > PRECHECK_BYTES:
             count_entries(profile.raw, limits)
         message = stream_pb2.SplitProfile.FromString(profile.raw)
-    except DecodeError:
+    except (DecodeError, Invalid):
         split_validated(profile, strings, limits)
         return
     except ProfbucketError as error:
