@@ -27,6 +27,21 @@ _HOW_TO_SEND = (
 )
 
 
+# What proxies add to a request, in lower case, besides X-Forwarded-….
+_PROXY_HEADERS = frozenset(
+    {
+        "cf-connecting-ip",
+        "client-ip",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-real-ip",
+    }
+)
+
+
 class Scope(StrEnum):
     """A permission of an API key. No scope includes another."""
 
@@ -107,12 +122,20 @@ class Authenticator:
     keys: ApiKeys | None = None
     anonymous: bool = False
 
-    def authenticate(self, headers: Mapping[str, str], password: str | None, remote: str, host: str) -> ApiKey:
+    def authenticate(
+        self, headers: Mapping[str, str], password: str | None, remote: str, host: str, method: str = "GET"
+    ) -> ApiKey:
         """Return the API key of a request, or raise ``Unauthenticated`` if it is missing or unknown.
 
         *password* is that of HTTP Basic, *remote* the client's address and *host* the Host header.
         """
         if self.keys is None:
+            if method not in ("GET", "HEAD", "OPTIONS") and _is_cross_site(headers, host):
+                raise PermissionDenied(
+                    "a web page of another site sent this request, and the collector has no API keys; set "
+                    "PROFBUCKET_KEYS to accept it with a key",
+                    code="cross_site_request",
+                )
             if self.anonymous or _is_local(headers, remote, host):
                 return ANONYMOUS
             raise Unauthenticated(
@@ -170,12 +193,24 @@ def _is_string_list(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, str) and item for item in value)
 
 
+def _is_cross_site(headers: Mapping[str, str], host: str) -> bool:
+    """Return whether a web page of another origin sent a request: browsers say so, in these two headers."""
+    values = {name.lower(): value for name, value in headers.items()}
+    if values.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        return True
+    try:
+        return "origin" in values and urlsplit(values["origin"]).netloc.lower() != host.lower()
+    except ValueError:
+        return True
+
+
 def _is_local(headers: Mapping[str, str], remote: str, host: str) -> bool:
     """Return whether a request comes from this machine, and neither through a proxy nor from a web page.
 
     A page of another site, opened in a local browser, is excluded by its Host header.
     """
-    if "X-Forwarded-For" in headers or "Forwarded" in headers:
+    names = {name.lower() for name in headers}
+    if not names.isdisjoint(_PROXY_HEADERS) or any(name.startswith("x-forwarded-") for name in names):
         return False
     try:
         name = urlsplit(f"//{host}").hostname or ""

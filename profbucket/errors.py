@@ -14,6 +14,7 @@ CODES: Mapping[str, str] = {
     "not_found": "The profile, service or object does not exist.",
     "not_mergeable": "Profiles of this type cannot be merged.",
     "too_large": "The input exceeds a size limit.",
+    "unsupported_media": "The body is in a format that the collector cannot read.",
     "too_many": "The request asks for more than a limit allows.",
     "misconfigured": "A setting is missing or invalid.",
     "unavailable": "The storage or the collector is unreachable or overloaded.",
@@ -30,12 +31,17 @@ CODES: Mapping[str, str] = {
     "unknown_route": "There is no such path.",
     "method_not_allowed": "The path does not have this method.",
     "bad_request": "The request is not valid HTTP.",
+    "cross_site_request": "A web page of another site sent the request.",
+    "malformed_body": "The chunks of the body are malformed.",
+    "unsupported_content_encoding": "The Content-Encoding is unknown, or there are too many.",
+    "invalid_content_encoding": "The body is not what its Content-Encoding says.",
     "incomplete_body": "The body is shorter than announced; the connection broke.",
     "too_many_posts_in_flight": "The bodies of concurrent posts leave no room for this one.",
     "compaction_failed": "Some profiles or blocks could not be compacted; the log has the reasons.",
     "compaction_in_progress": "Compaction kept replacing what the request reads.",
     # Parameters.
     "missing_parameter": "A required parameter is missing or empty.",
+    "reserved_parameter": "A parameter of queries is given on a post, where it cannot be a label.",
     "repeated_parameter": "A parameter is given more than once.",
     "invalid_parameter": "A parameter has an invalid value.",
     "unknown_profile_type": "There is no such profile type.",
@@ -141,6 +147,13 @@ class TooLarge(ProfbucketError):
 
     default_code = "too_large"
     status = 413
+
+
+class UnsupportedMedia(ProfbucketError):
+    """The body is in a format that the collector cannot read."""
+
+    default_code = "unsupported_media"
+    status = 415
 
 
 class TooMany(ProfbucketError):

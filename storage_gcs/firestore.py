@@ -14,7 +14,6 @@ import grpc
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import firestore
 from google.cloud.firestore_v1 import types
-from google.protobuf.empty_pb2 import Empty
 
 from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 
@@ -76,7 +75,7 @@ class Calls:
         self._rollback = channel.unary_unary(
             "/google.firestore.v1.Firestore/Rollback",
             request_serializer=_RollbackRequest.SerializeToString,
-            response_deserializer=Empty.FromString,
+            response_deserializer=bytes,
         )
         self._query = channel.unary_stream(
             "/google.firestore.v1.Firestore/RunQuery",

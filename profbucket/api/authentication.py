@@ -13,7 +13,9 @@ def authenticate_request(authenticator: Authenticator, scope: Scope | None = Non
     """
     basic = request.authorization
     password = basic.password if basic is not None and basic.type == "basic" else None
-    api_key = authenticator.authenticate(dict(request.headers), password, request.remote_addr or "", request.host)
+    api_key = authenticator.authenticate(
+        dict(request.headers), password, request.remote_addr or "", request.host, request.method
+    )
     current_record().api_key = api_key.name
     if scope is not None:
         api_key.require(scope)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RESERVED_PARAMETERS = frozenset(
     {"service", "type", "labels", "created_at", "from", "to", "limit", "page", "seconds"}
 )
+# Those that only select stored profiles. On a post they would look like labels, and vanish.
+QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 # Parameters that are no labels on some routes.
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
 FLAME_PARAMETERS = BASE_PARAMETERS | {"sample_type", "max_nodes", "focus"}
@@ -48,6 +50,16 @@ class Parameters:
     def has(self, name: str) -> bool:
         """Return whether parameter *name* is present, even if it is empty."""
         return name in self._args
+
+    def refuse(self, names: Iterable[str]) -> None:
+        """Raise ``Invalid`` if one of *names* is present."""
+        for name in sorted(names):
+            if name in self._args:
+                raise Invalid(
+                    f"parameter {name!r} selects stored profiles and has no meaning here; pass a label of that "
+                    "name in labels=",
+                    code="reserved_parameter",
+                )
 
     def get(self, name: str) -> str:
         """Return the value of *name*, or ``""``."""

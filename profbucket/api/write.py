@@ -7,8 +7,9 @@ from flask import Response, request
 
 from profbucket.api.admission import Admission
 from profbucket.api.authentication import authenticate_request
+from profbucket.api.content_encoding import decode, parse_codings
 from profbucket.api.middleware import READ_CHUNK_BYTES
-from profbucket.api.params import Parameters
+from profbucket.api.params import QUERY_PARAMETERS, Parameters
 from profbucket.api.responses import json_response
 from profbucket.auth import Authenticator, Scope
 from profbucket.errors import Invalid
@@ -46,6 +47,7 @@ class WriteRoutes:
         """Store the profile in the body."""
         api_key = authenticate_request(self._authenticator, Scope.WRITE)
         parameters = Parameters(request.args)
+        parameters.refuse(QUERY_PARAMETERS)
         service = parameters.require("service")
         api_key.require(Scope.WRITE, service)
         profile_type = ProfileType.parse(parameters.require("type"))
@@ -53,8 +55,12 @@ class WriteRoutes:
         labels = Labels.from_pairs([*Labels.parse(parameters.get("labels")), *parameters.labels()])
         created_at = parameters.get("created_at")
         taken_at = parse_time(created_at, self._clock()) if created_at else None
-        with self._admission.reserve(self._body_size()):
-            meta = self._collector.collect(service, profile_type, labels, self._read_body(), taken_at)
+        codings = parse_codings(request.headers.get("Content-Encoding", ""))
+        with self._admission.reserve(self._body_size() + (self._limits.body_bytes if codings else 0)):
+            body = self._read_body()
+            for coding in reversed(codings):
+                body = b"".join(decode(coding, body, self._limits))
+            meta = self._collector.collect(service, profile_type, labels, body, taken_at)
         return json_response(meta_to_json(meta))
 
     def _body_size(self) -> int:
@@ -73,6 +79,9 @@ class WriteRoutes:
         except OSError as error:
             message = f"the body was cut off after {buffer.tell()} bytes: {type(error).__name__}"
             raise Invalid(message, code="incomplete_body") from None
+        except Exception as error:  # noqa: BLE001 - malformed chunks: each server has its own errors for them
+            message = f"the body is malformed after {buffer.tell()} bytes: {type(error).__name__}"
+            raise Invalid(message, code="malformed_body") from None
         current_record().received_bytes = size = buffer.tell()
         if size > limit:
             raise self._limits.too_large("body_bytes", f"the body has more than {limit} bytes")

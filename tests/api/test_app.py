@@ -197,14 +197,20 @@ class TestPost:
         assert (response.status_code, error_code(response)) == (400, "incomplete_body")
         assert f"after {len(pprof())} of the {len(pprof()) + 1} bytes" in error(response)
 
-    def test_a_body_with_malformed_chunks_is_an_error(self, api: Api) -> None:
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [(OSError("no more data"), b"incomplete_body"), (KeyError("chunk"), b"malformed_body")],
+    )
+    def test_a_body_that_cannot_be_read_is_an_error(self, api: Api, error: Exception, code: bytes) -> None:
+        """A server raises an error of its own for malformed chunks, also while the rest is drained."""
+
         class FailingStream(BytesIO):
             def read(self, size: int | None = -1, /) -> bytes:
-                raise OSError("no more data")
+                raise error
 
         response, status, _ = run_wsgi_app(api.app, post_environ(FailingStream()))
         assert status.startswith("400")
-        assert b"incomplete_body" in b"".join(response)
+        assert code in b"".join(response)
 
     def test_a_rejected_body_is_drained_up_to_a_limit(self) -> None:
         """A client that is still sending would not see the response."""

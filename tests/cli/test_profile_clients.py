@@ -48,7 +48,7 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     storage = (directory / "profiles").as_uri()
     client: ProfileClient
     if request.param == "local":
-        client = LocalClient(Config(storage, Limits(merge=2, label_bytes=100)))
+        client = LocalClient(Config(storage, Limits(merge=2, label_bytes=100)), create=True)
         fill(client)
         yield client
     else:

@@ -13,10 +13,7 @@ from tests.soak.wire import parse, serialize
 
 _KILLS = 8
 
-pending = pytest.mark.xfail(reason="issue 14 is being done", strict=False)
 
-
-@pending
 @pytest.mark.parametrize("kind", ["posts", "objects", "blocks", "metadata", "index"])
 def test_a_round_of_fuzzing_finds_nothing(tmp_path: Path, kind: str) -> None:
     with Fuzzer(tmp_path, "sample").running() as fuzzer:
@@ -24,7 +21,6 @@ def test_a_round_of_fuzzing_finds_nothing(tmp_path: Path, kind: str) -> None:
     assert not report.findings, report
 
 
-@pending
 def test_a_small_storm_of_kills_loses_nothing_and_counts_nothing_twice(tmp_path: Path) -> None:
     with Storm(tmp_path, f"file://{tmp_path}/profiles", "sample", {}).running() as storm:
         for number in range(_KILLS):

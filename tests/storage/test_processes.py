@@ -197,7 +197,7 @@ def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) ->
         outcome = worker.receive()
         assert_same_answers(open_storage(url), uncompacted, QUERIES[::5])
         blocks, head = open_storage(url).index.snapshot(Selection("api", ProfileType.CPU, *ALL_TIME))
-        objects = len(list(list_prefix(storage.bucket, "_/")))
+        objects = len(list(list_prefix(open_storage(url).bucket, "_/")))
         seen[len(list(head)), len(blocks), objects] += 1
         if outcome == "done":
             break
@@ -206,7 +206,7 @@ def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) ->
             compact(open_storage(url), now + 2 * HOUR)
             assert_same_answers(open_storage(url), uncompacted, QUERIES[::5])
             [block] = open_storage(url).index.blocks("api", ProfileType.CPU, *ALL_TIME)
-            assert [obj.key for obj in list_prefix(storage.bucket, "_/")] == [block.id]
+            assert [obj.key for obj in list_prefix(open_storage(url).bucket, "_/")] == [block.id]
         shutil.rmtree(memory / "storage")
         shutil.copytree(saved, memory / "storage")
     else:
