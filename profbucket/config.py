@@ -18,6 +18,10 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 _LARGEST_LIMITS = {"service_bytes": 240}  # file systems allow 255 bytes for a part of an object's key
 
+# Cloud Run, and so Cloud Functions, transmit 32 MB of a response with a Content-Length, which all responses of the
+# collector have, and 10 MB of one that is streamed.
+_CLOUD_RUN_RESPONSE_BYTES = 32_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -25,6 +29,7 @@ class Config:
 
     Without ``keys`` it serves only local clients or, with ``anonymous``, anyone. ``function_names`` may be the
     first part of a request's path on Cloud Functions. ``project`` is the Google Cloud project it runs in.
+    ``max_response_bytes`` is the largest response that the platform transmits, if it has a limit.
     """
 
     storage_url: str
@@ -37,6 +42,7 @@ class Config:
     build_time: str = ""
     log_level: str = "INFO"
     project: str = ""
+    max_response_bytes: int | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -65,6 +71,7 @@ class Config:
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
             log_level=_parse_log_level(environ),
             project=environ.get("GOOGLE_CLOUD_PROJECT", ""),
+            max_response_bytes=_CLOUD_RUN_RESPONSE_BYTES if environ.get("K_SERVICE") else None,
         )
 
 

@@ -59,6 +59,7 @@ class GcsBucket:
     def __init__(self, name: str, project: str | None = None) -> None:
         self._name = name
         self._client = PerProcess(partial(_open_client, name, project))
+        self._signing_credentials = PerProcess(self._open_signing_credentials)
 
     def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         from storage_gcs.http import Refused, checksum
@@ -133,31 +134,28 @@ class GcsBucket:
                 pass
 
     def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
-        role = "iam.serviceAccounts.signBlob, on its own account,"
-        with self._translate_errors(f"sign a URL of {object_key!r}", role):
+        operation = f"sign a URL of {object_key!r}"
+        with self._translate_errors(operation, _VIEW_ROLE):
             client = self._client.get()
-            credentials = client.credentials
-            if _is_anonymous(credentials):  # an emulator, which checks no signatures
+            if _is_anonymous(client.credentials):  # an emulator, which checks no signatures
                 return f"{_origin(client.bucket)}{self._path(object_key)}"
-            if not hasattr(credentials, "service_account_email"):
-                return None  # a user's own credentials cannot sign
-            signer = {}
-            if not hasattr(credentials, "signer"):
-                from google.auth.transport.requests import Request
+            from storage_gcs.signing import SigningDenied
 
-                if not credentials.valid:
-                    credentials.refresh(Request())
-                # An instance has no private key: Google's API signs.
-                signer = {
-                    "service_account_email": credentials.service_account_email,
-                    "access_token": credentials.token,
-                }
-            url: str = client.bucket.blob(object_key).generate_signed_url(
-                version="v4",
-                expiration=timedelta(seconds=seconds),
-                response_disposition=f'attachment; filename="{filename}"',
-                **signer,
-            )
+            credentials = self._signing_credentials.get()
+            if credentials is None:
+                return None  # a user's own credentials cannot sign
+            try:
+                url: str = client.bucket.blob(object_key).generate_signed_url(
+                    version="v4",
+                    expiration=timedelta(seconds=seconds),
+                    response_disposition=f'attachment; filename="{filename}"',
+                    credentials=credentials,
+                )
+            except SigningDenied as error:
+                raise StoragePermissionError(
+                    f"IAM denies permission to {operation}: grant iam.serviceAccounts.signBlob to the account"
+                    f" {credentials.signer_email} on itself; it answered: {str(error)[:200]}"
+                ) from error
             return url
 
     def _fetch(self, object_range: ObjectRange, reserve: Callable[[int], None]) -> bytes | None:
@@ -175,6 +173,11 @@ class GcsBucket:
                 if error.status == 416:
                     return b""  # the object ends before the range
                 raise self._translate_refused(error, operation, _VIEW_ROLE) from error
+
+    def _open_signing_credentials(self) -> Any:
+        from storage_gcs.signing import signing_credentials
+
+        return signing_credentials(self._client.get().credentials)
 
     def _path(self, object_key: str) -> str:
         return f"/storage/v1/b/{self._name}/o/{quote(object_key, safe='')}?alt=media"

@@ -5,6 +5,7 @@ The API is that of profefe (github.com/profefe/profefe), with additions; docs/ap
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from flask import Flask, Response, request
@@ -22,7 +23,7 @@ from profbucket.api.status import StatusRoutes
 from profbucket.api.write import WriteRoutes
 from profbucket.auth import Authenticator
 from profbucket.config import Config
-from profbucket.errors import ProfbucketError, Unavailable
+from profbucket.errors import ProfbucketError, TooMany, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
 from profbucket.query.querier import Querier
@@ -64,6 +65,8 @@ def create_app(
     _wrap(app, config, metrics)
     app.before_request(_record_route)
     app.register_error_handler(Exception, error_response)
+    if config.max_response_bytes is not None:
+        app.after_request(partial(_check_size, config.max_response_bytes))
 
     authenticator = Authenticator(config.keys, config.anonymous)
     routes = ROUTES[role]
@@ -134,6 +137,19 @@ def _wrap(app: Flask, config: Config, metrics: Metrics) -> None:
     wsgi_app = drain_body(app.wsgi_app, 2 * config.limits.body_bytes)
     wsgi_app = strip_function_name(wsgi_app, config.function_names)
     app.wsgi_app = record_requests(wsgi_app, report)  # type: ignore[method-assign,assignment]
+
+
+def _check_size(max_bytes: int, response: Response) -> Response:
+    """Return *response*, or an error in its place if the platform would not transmit it."""
+    size = response.content_length or 0
+    if size <= max_bytes:
+        return response
+    error = TooMany(
+        f"the response has {size} bytes, and the platform transmits {max_bytes}; narrow the request. Larger results"
+        " are links if the collector may store results in the bucket and sign URLs: see docs/operations.md",
+        code="response_too_large",
+    )
+    return error_response(error)
 
 
 def _record_route() -> None:

@@ -1,5 +1,6 @@
 """A storage: a bucket and an index, the order of writes, and the view that reads both."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -16,6 +17,8 @@ from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
 _STAT_WORKERS = 16
 _SIGNED_URL_SECONDS = 600  # clients follow a redirect at once
+
+_log = logging.getLogger(__name__)
 
 
 class Writer(Protocol):
@@ -85,19 +88,28 @@ class Storage:
         return self.bucket.get_many([ObjectRange(profile_id.object_key) for profile_id in ids])
 
     def sign_url(self, profile_id: ProfileId, filename: str) -> str | None:
-        """Return a signed URL of a profile's object; ``None`` if the bucket has no signed URLs."""
-        return self.bucket.sign_url(profile_id.object_key, filename, _SIGNED_URL_SECONDS)
+        """Return a signed URL of a profile's object.
+
+        Return ``None`` if the bucket has no signed URLs, or if the collector may not sign.
+        """
+        try:
+            return self.bucket.sign_url(profile_id.object_key, filename, _SIGNED_URL_SECONDS)
+        except StoragePermissionError as error:
+            _log.error("no link to a large profile: %s", error)
+            return None
 
     def publish_result(self, data: bytes, filename: str) -> str | None:
         """Put a result into the bucket and return a signed URL of it.
 
-        Return ``None`` if the bucket has no signed URLs, or if the collector may not write to it.
+        Return ``None`` if the bucket has no signed URLs, or if the collector may not sign or may not write to it:
+        the caller then answers with the data itself, as far as the platform allows its size.
         """
         object_key = f"{RESERVED}/results/{sha256(data).hexdigest()[:32]}.pb.gz"
-        url = self.bucket.sign_url(object_key, filename, _SIGNED_URL_SECONDS)
         try:
+            url = self.bucket.sign_url(object_key, filename, _SIGNED_URL_SECONDS)
             if url is not None:
                 self.bucket.put(object_key, data, {})
-        except StoragePermissionError:
-            return None  # the caller answers with the data itself, as far as the platform allows its size
+        except StoragePermissionError as error:
+            _log.error("no link to a large result: %s", error)
+            return None
         return url

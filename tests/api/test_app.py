@@ -551,6 +551,26 @@ class TestLimits:
             bucket.put(stored.key, api.storage.bucket.get(stored.key), stored.metadata or {})
         assert total(Api(Storage(bucket, api.storage.index), Limits(answer_bytes=10)).merge()) == 15
 
+    def test_without_permission_to_sign_the_response_is_direct_and_the_log_names_the_permission(
+        self, api: Api, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class CannotSign(MemoryBucket):
+            def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
+                raise StoragePermissionError("grant signBlob")
+
+        api = Api(Storage(CannotSign(), api.storage.index), Limits(answer_bytes=10))
+        profile_id = api.posted(pprof(9))
+        assert total(api.get(f"{PROFILES}/{profile_id}")) == 9
+        assert total(api.get(f"{PROFILES}/{profile_id}+{api.posted(pprof(1))}")) == 10
+        assert caplog.text.count("grant signBlob") == 2
+
+    def test_a_response_that_the_platform_does_not_transmit_is_an_error(self, api: Api) -> None:
+        config = Config("memory:", anonymous=True, max_response_bytes=600)
+        app = create_app(config, Role.QUERY, querier=Querier(api.storage))
+        response = app.test_client().get(f"{PROFILES}?service=api&type=cpu&from=0")
+        assert (response.status_code, error_code(response)) == (422, "response_too_large")
+        assert "the platform transmits 600" in error(response)
+
     def test_a_bucket_without_links_gives_a_direct_response(self, api: Api) -> None:
         assert total(Api(api.storage, Limits(answer_bytes=10)).merge()) == 15
 
