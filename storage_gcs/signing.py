@@ -24,7 +24,7 @@ class SigningDenied(Exception):
 
 
 class _IamSigner(crypt.Signer):  # type: ignore[misc,unused-ignore]
-    """Signatures by Google's API for *email*, authorized by *credentials*, which are refreshed when they expire."""
+    """Signatures by Google's API for *email*. Its *credentials* are refreshed when they expire."""
 
     key_id = None
 
@@ -38,9 +38,11 @@ class _IamSigner(crypt.Signer):  # type: ignore[misc,unused-ignore]
         body = json.dumps({"payload": b64encode(data).decode()}).encode()
         for attempt in range(_ATTEMPTS):
             if attempt:
-                time.sleep(random.uniform(0.1, 0.4) * 2**attempt)
+                time.sleep(random.uniform(0.1, 0.4) * 2**attempt)  # noqa: S311 - spreads retries
             headers = {"Content-Type": "application/json"}
-            self._credentials.before_request(self._request, "POST", self._url, headers)
+            self._credentials.before_request(  # type: ignore[no-untyped-call,unused-ignore]
+                self._request, "POST", self._url, headers
+            )
             response = self._request(self._url, "POST", body, headers, timeout=_TIMEOUT_SECONDS)
             if response.status not in _RETRYABLE_STATUSES:
                 break
@@ -48,7 +50,8 @@ class _IamSigner(crypt.Signer):  # type: ignore[misc,unused-ignore]
         if response.status in (401, 403):
             raise SigningDenied(text)
         if response.status != 200:
-            raise exceptions.TransportError(f"signBlob: HTTP status {response.status}: {text}")
+            message = f"signBlob: HTTP status {response.status}: {text}"
+            raise exceptions.TransportError(message)  # type: ignore[no-untyped-call,unused-ignore]
         return b64decode(json.loads(text)["signedBlob"])
 
 
@@ -61,8 +64,9 @@ def signing_credentials(credentials: Any) -> Any:
         return credentials
     if not getattr(credentials, "service_account_email", None) or not isinstance(credentials, Scoped):
         return None
-    scoped = credentials.with_scopes([SIGNING_SCOPE])
+    scoped = credentials.with_scopes([SIGNING_SCOPE])  # type: ignore[no-untyped-call,unused-ignore]
     request = Request()
     scoped.refresh(request)  # the metadata server tells the account's address
     email = scoped.service_account_email
-    return service_account.Credentials(_IamSigner(request, scoped, email), email, token_uri="")
+    signer = _IamSigner(request, scoped, email)
+    return service_account.Credentials(signer, email, token_uri="")  # type: ignore[no-untyped-call,unused-ignore]

@@ -145,8 +145,8 @@ def _check_size(max_bytes: int, response: Response) -> Response:
     if size <= max_bytes:
         return response
     error = TooMany(
-        f"the response has {size} bytes, and the platform transmits {max_bytes}; narrow the request. Larger results"
-        " are links if the collector may store results in the bucket and sign URLs: see docs/operations.md",
+        f"the response has {size} bytes, and the platform transmits {max_bytes}; narrow the request. Larger"
+        " results are links if the collector may store them in the bucket and sign URLs: see docs/operations.md",
         code="response_too_large",
     )
     return error_response(error)

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
+from profbucket.api.app import create_app
 from profbucket.api.routes import PROFILES, Role
+from profbucket.config import Config
 from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
@@ -21,7 +23,7 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier
-from profbucket.storage.memory import MemoryIndex
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage, Writer
 from profbucket.times import SECOND

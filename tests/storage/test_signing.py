@@ -1,4 +1,4 @@
-"""Signed links on an instance: its metadata server and Google's API IAM Credentials, both replaced by local servers."""
+"""Signed links on an instance, with local servers for its metadata server and the API IAM Credentials."""
 
 import base64
 import json
@@ -42,7 +42,7 @@ class Google:
     tokens: list[str] = field(default_factory=list)
     signing_tokens: list[str] = field(default_factory=list)
 
-    def answer(self, path: str, token: str) -> tuple[int, str, Any]:
+    def answer(self, path: str, token: str) -> tuple[int, str, Any]:  # noqa: PLR0911 - one for each answer
         """Return status, content type and body of the answer to a request with *token*."""
         url = urlsplit(path)
         if url.path.endswith(":signBlob"):
