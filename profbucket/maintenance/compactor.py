@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -31,15 +31,15 @@ from profbucket.errors import (
 from profbucket.limits import Limits
 from profbucket.maintenance.read_back import read_back
 from profbucket.model import blocks
-from profbucket.model.blocks import Block
-from profbucket.model.ids import block_prefix
+from profbucket.model.blocks import Block, Members
+from profbucket.model.ids import ProfileName, block_prefix
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import content_metadata
 from profbucket.storage.listing import list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
-from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, ObjectRange, Selection
+from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Object, ObjectRange, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_time, read_clock
 
@@ -149,8 +149,11 @@ class Compactor:
             after = entries[-1].position if entries else first.position
             if not entries:
                 continue  # a concurrent run compacted them
+            # All commits expect that no other run adds a block: its members may have been posted again since.
+            first_at, last_at = entries[0].created_at, entries[-1].created_at
+            known = self._index.blocks(service, profile_type, first_at, last_at)
             try:
-                compacted_ids = self._find_compacted(service, profile_type, entries)
+                compacted_ids = self._find_compacted(entries, known)
             except BlockReplaced:
                 return  # a concurrent run is merging these blocks
             except Damaged as error:
@@ -163,23 +166,27 @@ class Compactor:
                 )
                 continue  # what is in a block is unknown
             if compacted_ids:
-                self._index.remove(compacted_ids)
+                expected = ExpectedBlocks.among(known, service, profile_type, first_at, last_at)
+                if not self._index.commit(None, compacted_ids, (), expected):
+                    continue  # a concurrent run did the same, or merged the blocks
                 yield Step(Action.DEDUPLICATED, entries[0].id, len(compacted_ids))
-            yield from self._build_blocks([meta for meta in entries if meta.id not in compacted_ids])
+            yield from self._build_blocks([meta for meta in entries if meta.id not in compacted_ids], known)
 
-    def _find_compacted(self, service: str, profile_type: ProfileType, entries: Sequence[Meta]) -> set[str]:
-        """Return the ids of those *entries* that are in a block: the profiles were posted again."""
-        overlapping = self._index.blocks(service, profile_type, entries[0].created_at, entries[-1].created_at)
+    def _find_compacted(self, entries: Sequence[Meta], known: Sequence[Block]) -> set[str]:
+        """Return the ids of those *entries* that are in a block of *known*: the profiles were posted again."""
         compacted_ids: set[str] = set()
-        for members in self._lookup.read_current_members(overlapping):
+        for members in self._lookup.read_current_members(known):
             if isinstance(members, Damaged):
                 raise members
             if members is not None:
                 compacted_ids.update(members.member_ids(entries))
         return compacted_ids
 
-    def _build_blocks(self, entries: Sequence[Meta]) -> Iterator[Step]:
-        """Compact *entries* into as few blocks as possible. Profiles that do not fit into any stay in the head."""
+    def _build_blocks(self, entries: Sequence[Meta], known: list[Block]) -> Iterator[Step]:
+        """Compact *entries* into as few blocks as possible. Profiles that do not fit into any stay in the head.
+
+        *known* are the blocks that overlap the entries; those that are built are appended.
+        """
         remaining = entries
         while remaining:
             built, left_out = self._build_block(remaining)
@@ -199,13 +206,15 @@ class Compactor:
                         "%d profiles from %s on do not fit into one block: %s", len(members), members[0].id, error
                     )
                     middle = len(members) // 2
-                    yield from self._build_blocks(members[:middle])
-                    yield from self._build_blocks(members[middle:])
+                    yield from self._build_blocks(members[:middle], known)
+                    yield from self._build_blocks(members[middle:], known)
             else:
-                committed = self._write(block, built.data, compacted_ids, ())
+                expected = ExpectedBlocks.among(known, block.service, block.type, block.first, block.last)
+                committed = self._write(block, built.data, compacted_ids, (), expected)
                 yield Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
                 if not committed:
                     return
+                known.append(block)
 
     def _build_block(self, entries: Sequence[Meta]) -> "tuple[BuiltBlock | None, Collection[str]]":
         """Build a block of the first of *entries* and all that fit it.
@@ -326,12 +335,19 @@ class Compactor:
         middle = len(readable) // 2
         return [readable[:middle], readable[middle:]]
 
-    def _write(self, block: Block, data: bytes, members: Collection[str], replaced: Collection[str]) -> bool:
-        """Put and commit *block*; return whether it is in the index."""
+    def _write(
+        self,
+        block: Block,
+        data: bytes,
+        members: Collection[str],
+        replaced: Collection[str],
+        expected: ExpectedBlocks | None = None,
+    ) -> bool:
+        """Put and commit *block* as :meth:`Index.commit` does; return whether it is in the index."""
         self._bucket.put(block.id, data, blocks.to_metadata(block) | content_metadata(data))
         if 2 * (self._clock() - block.written_at) > self._policy.grace * SECOND:
             return False  # too slow: another run may delete the object before the commit
-        committed = self._index.commit(block, members, replaced)
+        committed = self._index.commit(block, members, replaced, expected)
         # A commit is also refused if an earlier attempt of the same call succeeded and its answer was lost.
         return committed or self._lookup.has_block(block)
 
@@ -339,10 +355,11 @@ class Compactor:
         """Delete the objects of blocks that no reader can need any more."""
         since = self._delete_since()
         indexed = None
+        names_by_id: dict[str, set[ProfileName]] = {}
         for obj in list_prefix(self._bucket, block_prefix(service, profile_type), since):
             if indexed is None:
                 indexed = self._index.blocks(service, profile_type, since, LATEST)
-            if not any(block.id == obj.key for block in indexed) and self._is_unneeded(obj, indexed):
+            if not any(block.id == obj.key for block in indexed) and self._is_unneeded(obj, indexed, names_by_id):
                 self._bucket.delete(obj.key)
                 yield Step(Action.DELETED, obj.key, 0)
 
@@ -354,21 +371,40 @@ class Compactor:
         now, long = self._finished_until(self._policy.short), self._policy.long * SECOND
         return 0 if now % long == 0 else max(now - MAX_BLOCK_NANOS - 2 * long, 0)
 
-    def _is_unneeded(self, obj: Object, indexed: Sequence[Block]) -> bool:
-        """Return whether a block that is not in the index was replaced, or abandoned, a grace period ago.
+    def _is_unneeded(
+        self, obj: Object, indexed: Sequence[Block], names_by_id: dict[str, set[ProfileName]]
+    ) -> bool:
+        """Return whether a block that is not in the index has been replaced for a grace period.
 
         Its replacement has the same members and so overlaps it: all overlapping blocks must be older than that.
+        *names_by_id* caches the members of blocks.
         """
         latest = self._clock() - self._policy.grace * SECOND
         try:
             block = blocks.from_metadata(obj.key, with_metadata(self._bucket, obj).metadata or {})
         except (NotFound, Invalid, Damaged):
             return False
-        return block.written_at < latest and all(
-            other.written_at < latest for other in indexed if other.overlaps(block.first, block.last)
-        )
+        overlapping = [other for other in indexed if other.overlaps(block.first, block.last)]
+        if block.written_at >= latest or any(other.written_at >= latest for other in overlapping):
+            return False
+        unread = [other for other in (block, *overlapping) if other.id not in names_by_id]
+        for other, members in zip(unread, self._lookup.read_members(unread), strict=True):
+            names_by_id[other.id] = set(members.names()) if isinstance(members, Members) else set()
+        return _is_replaced(names_by_id.pop(block.id), [names_by_id[other.id] for other in overlapping])
 
     def _finished_until(self, period: int) -> int:
         """Return the end of the last period, in seconds, that has been over for long enough; in nanoseconds."""
         now = self._clock() - self._policy.wait * SECOND
         return max(now // (period * SECOND) * period * SECOND, 0)
+
+
+def _is_replaced(names: Set[ProfileName], others: Sequence[Set[ProfileName]]) -> bool:
+    """Return whether a block with the members *names* is no longer needed: *others* are those in the index.
+
+    They must have all its members. A block that is not in the index, whose members are in no other, may be about
+    to be committed by a run whose clock is behind, or be the last copy, because the index was lost. One that has
+    exactly the members of several blocks may be about to replace them.
+    """
+    sharing = [other for other in others if not other.isdisjoint(names)]
+    union = set[ProfileName]().union(*sharing)
+    return bool(names) and names <= union and (len(sharing) == 1 or names != union)

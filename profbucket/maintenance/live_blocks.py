@@ -2,7 +2,9 @@
 
 Blocks in a bucket may share members: blocks that were merged are kept for a while, and a compaction that was cut
 off leaves a block that was never committed. A profile must not count twice, so of blocks that share members the
-committed ones are live, then those with more members.
+committed ones are live, then those with more members. A block that is not in the index, and has all members of
+committed ones and others that are in no block and not in the head, is live in their place: the index was lost, and
+some of its profiles were posted and compacted again.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -67,20 +69,29 @@ def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[B
             live += group
             continue
         group.sort(key=lambda block: (block.id not in committed_ids, -block.count, block.written_at, block.id))
-        taken: set[ProfileName] = set()
+        chosen: dict[Block, set[ProfileName]] = {}
         for block, members in zip(group, storage.lookup.read_members(group), strict=True):
             names = set(members.names()) if isinstance(members, Members) else set()
-            if names and taken.isdisjoint(names):
-                taken |= names
-                live.append(block)
+            sharing = [other for other, taken in chosen.items() if not taken.isdisjoint(names)]
+            if not names or any(not chosen[other] < names for other in sharing):
+                continue
+            if sharing and names <= set().union(*(chosen[other] for other in sharing), _read_head(storage, block)):
+                continue
+            chosen = {other: taken for other, taken in chosen.items() if other not in sharing} | {block: names}
+        live += chosen
     return sorted(live, key=lambda block: block.position)
 
 
 def _is_uncommitted(storage: Storage, block: Block) -> bool:
     """Return whether *block*, not in the index, was never committed: all its members are in the head."""
     [members] = storage.lookup.read_members([block])
-    head = storage.index.find(Selection(block.service, block.type, block.first, block.last))
-    return isinstance(members, Members) and len(members.member_ids(head)) == len(members)
+    return isinstance(members, Members) and _read_head(storage, block).issuperset(members.names())
+
+
+def _read_head(storage: Storage, block: Block) -> set[ProfileName]:
+    """Return the profiles that have an entry, as far as they may be members of *block*."""
+    entries = storage.index.find(Selection(block.service, block.type, block.first, block.last))
+    return {ProfileId.parse(meta.id).name for meta in entries}
 
 
 def _group_overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:

@@ -137,6 +137,8 @@ def _check_all(
     try:
         for finding in _walk(storage, service, since, deep):
             pending.append(threads.submit(_check, storage, finding, repair, deep))
+            if isinstance(finding.entry, Block):
+                pending[-1].exception()  # entries are removed only if a block in the index has their profiles
             if len(pending) == _MAX_PENDING:
                 yield pending.popleft().result()
         while pending:
@@ -154,10 +156,21 @@ def _check(storage: Storage, finding: Finding, repair: bool, deep: bool) -> Find
             return replace(finding, state=State.DAMAGED)
         return _check_block(storage, finding, finding.entry, repair)
     if finding.state is State.DUPLICATE and finding.entry:
-        if repair:
-            storage.index.remove([finding.entry.id])
+        if repair and not _remove_duplicate(storage, finding.entry):
+            return replace(finding, state=State.OK)  # the blocks have changed since the walk read the index
         return finding
     return _check_profile(storage, finding, repair, deep)
+
+
+def _remove_duplicate(storage: Storage, entry: Meta) -> bool:
+    """Remove *entry* if a block in the index has its profile; return whether it was removed."""
+    index, created_at = storage.index, entry.created_at
+    overlapping = index.blocks(entry.service, entry.type, created_at, created_at)
+    lists = storage.lookup.read_members(overlapping)
+    if not any(isinstance(members, Members) and members.member_ids([entry]) for members in lists):
+        return False
+    expected = ExpectedBlocks.among(overlapping, entry.service, entry.type, created_at, created_at)
+    return index.commit(None, [entry.id], (), expected)
 
 
 def _check_profile(storage: Storage, finding: Finding, repair: bool, deep: bool) -> Finding:
@@ -258,12 +271,14 @@ def _repair_block(storage: Storage, state: State, block: Block) -> bool:
         is_committed = block.id in expected.ids
         if is_committed is (state is State.MISSING_ENTRY):
             return False
-        if state is State.MISSING_ENTRY and _share_members(storage, block, others):
+        sharing = _find_sharing(storage, block, others)
+        if state is State.MISSING_ENTRY and not all(sharing.values()):
             return False
-        if state is State.DUPLICATE and not _share_members(storage, block, others):
+        if state is State.DUPLICATE and not sharing:
             return False
         added = None if state in (State.DUPLICATE, State.MISSING_OBJECT) else block
-        if index.commit(added, (), [block.id] if is_committed else (), expected):
+        replaced = [block.id] if is_committed else list(sharing)
+        if index.commit(added, (), replaced, expected):
             return True
     raise Unavailable(
         f"compaction kept replacing the blocks that overlap {block.id}; run reindex again",
@@ -271,11 +286,18 @@ def _repair_block(storage: Storage, state: State, block: Block) -> bool:
     )
 
 
-def _share_members(storage: Storage, block: Block, others: Sequence[Block]) -> bool:
-    """Return whether one of *others* has a member of *block*, as far as their lists can be read."""
+def _find_sharing(storage: Storage, block: Block, others: Sequence[Block]) -> dict[str, bool]:
+    """Return the ids of those of *others* that share a member with *block*, as far as their lists can be read.
+
+    The values say whether *block* has all their members, and more.
+    """
     first, *rest = storage.lookup.read_members([block, *others])
     names = set(first.names()) if isinstance(first, Members) else set()
-    return any(isinstance(members, Members) and not names.isdisjoint(members.names()) for members in rest)
+    return {
+        other.id: names > set(members.names())
+        for other, members in zip(others, rest, strict=True)
+        if isinstance(members, Members) and not names.isdisjoint(members.names())
+    }
 
 
 def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iterator[Finding]:

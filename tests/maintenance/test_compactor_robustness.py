@@ -15,6 +15,7 @@ from profbucket.limits import Limits
 from profbucket.maintenance import compactor
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.read_back import read_back
+from profbucket.maintenance.repair import reindex
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
@@ -199,3 +200,80 @@ def test_a_failure_of_one_service_is_reported_after_all_others_were_compacted(
     answer = healthy.test_client().post("/").get_json()
     assert (answer["code"], answer["body"]["failed"]) == (200, 0)
     assert_same_answers(storage, copy_uncompacted(storage), QUERIES[:2])
+
+
+def expire_profiles(storage: Storage) -> None:
+    for obj in list(storage.bucket.list("api/", "api0")):
+        storage.bucket.delete(obj.key)
+
+
+def test_blocks_survive_a_compaction_after_the_index_was_lost(storage: Storage) -> None:
+    """A collector goes on with an empty index, and compacts before reindex runs."""
+    post_profiles(storage, range(0, 180, 30))
+    uncompacted = copy_uncompacted(storage)
+    compact(storage, MIDNIGHT + 4 * HOUR)
+    expire_profiles(storage)
+    lost = Storage(storage.bucket, MemoryIndex())
+    post_profiles(lost, [400])
+    post_profiles(uncompacted, [400])
+    assert count_actions(compact(lost, MIDNIGHT + 9 * HOUR)) == {Action.COMPACTED: 1}
+    list(reindex(lost))
+    assert_same_answers(lost, uncompacted)
+
+
+def test_a_profile_posted_and_compacted_again_does_not_hide_the_block_that_it_was_in(storage: Storage) -> None:
+    post_profiles(storage, range(0, 60, 10))
+    uncompacted = copy_uncompacted(storage)
+    compact(storage, MIDNIGHT + 2 * HOUR)
+    expire_profiles(storage)
+    lost = Storage(storage.bucket, MemoryIndex())
+    post_profiles(lost, [10])
+    compact(lost, MIDNIGHT + 3 * HOUR)
+    expire_profiles(storage)
+    compact(lost, MIDNIGHT + 9 * HOUR)
+    list(reindex(lost))
+    assert_same_answers(lost, uncompacted)
+    assert [block.count for block in lost.index.blocks("api", CPU, *ALL_TIME)] == [6]
+
+
+class InterruptedIndex:
+    """An index that calls *interrupt* once, before the first commit."""
+
+    def __init__(self, index: Any, interrupt: Callable[[], None]) -> None:
+        self._index, self._interrupts = index, [interrupt]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._index, name)
+
+    def commit(self, *args: Any) -> Any:
+        while self._interrupts:
+            self._interrupts.pop()()
+        return self._index.commit(*args)
+
+
+def test_a_compaction_whose_clock_is_ahead_leaves_the_uncommitted_block_of_another(storage: Storage) -> None:
+    post_profiles(storage, range(0, 60, 10))
+    uncompacted = copy_uncompacted(storage)
+
+    def sweep() -> None:
+        entries = list(storage.index.find(Selection("api", CPU, *ALL_TIME)))
+        storage.index.remove([meta.id for meta in entries])  # so that there is nothing else to do
+        assert list(Compactor(storage, clock=lambda: MIDNIGHT + 99 * HOUR).run(service="api")) == []
+        for meta in entries:
+            storage.index.add(meta)
+
+    interrupted = Storage(storage.bucket, InterruptedIndex(storage.index, sweep))
+    compact(interrupted, MIDNIGHT + 2 * HOUR)
+    assert_same_answers(storage, uncompacted)
+
+
+def test_profiles_that_another_run_compacted_and_that_were_posted_again_count_once(storage: Storage) -> None:
+    post_profiles(storage, range(0, 60, 10))
+    uncompacted = copy_uncompacted(storage)
+
+    def compact_and_post_again() -> None:
+        compact(storage, MIDNIGHT + 3 * HOUR)
+        post_profiles(storage, range(0, 60, 10))
+
+    compact(Storage(storage.bucket, InterruptedIndex(storage.index, compact_and_post_again)), MIDNIGHT + 2 * HOUR)
+    assert_same_answers(storage, uncompacted)
