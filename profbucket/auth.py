@@ -9,6 +9,7 @@ A plain hash is enough because keys are 256 random bits, not chosen by people.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,18 +28,11 @@ _HOW_TO_SEND = (
 )
 
 
-# What proxies add to a request, in lower case, besides X-Forwarded-….
-_PROXY_HEADERS = frozenset(
-    {
-        "cf-connecting-ip",
-        "client-ip",
-        "forwarded",
-        "true-client-ip",
-        "via",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-real-ip",
-    }
+# Headers that proxies add: their hop, and the address, host or protocol of the client.
+_PROXY_HEADER = re.compile(
+    r"via|cdn-loop|cf-.+|(x-)?forwarded(-.+)?|x-(original|envoy|arr|azure|appengine|proxyuser|scheme)(-.+)?"
+    r"|(.+-)?(real|client|remote|connecting|originating|user|source|external)-?(ip|addr|address|host|port)",
+    re.IGNORECASE,
 )
 
 
@@ -129,13 +123,13 @@ class Authenticator:
 
         *password* is that of HTTP Basic, *remote* the client's address and *host* the Host header.
         """
+        if method not in ("GET", "HEAD", "OPTIONS") and _is_cross_site(headers, host):
+            # With keys too: browsers add a password that they remember to the requests of any page.
+            raise PermissionDenied(
+                "a web page of another site sent this request; only programs and the collector's page may post",
+                code="cross_site_request",
+            )
         if self.keys is None:
-            if method not in ("GET", "HEAD", "OPTIONS") and _is_cross_site(headers, host):
-                raise PermissionDenied(
-                    "a web page of another site sent this request, and the collector has no API keys; set "
-                    "PROFBUCKET_KEYS to accept it with a key",
-                    code="cross_site_request",
-                )
             if self.anonymous or _is_local(headers, remote, host):
                 return ANONYMOUS
             raise Unauthenticated(
@@ -209,8 +203,7 @@ def _is_local(headers: Mapping[str, str], remote: str, host: str) -> bool:
 
     A page of another site, opened in a local browser, is excluded by its Host header.
     """
-    names = {name.lower() for name in headers}
-    if not names.isdisjoint(_PROXY_HEADERS) or any(name.startswith("x-forwarded-") for name in names):
+    if any(_PROXY_HEADER.fullmatch(name) for name in headers):
         return False
     try:
         name = urlsplit(f"//{host}").hostname or ""

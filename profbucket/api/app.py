@@ -14,7 +14,9 @@ from werkzeug.routing import PathConverter
 
 from profbucket.api import page
 from profbucket.api.admission import Admission
+from profbucket.api.body import BodyReader
 from profbucket.api.compact import CompactRoutes
+from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.read import ReadRoutes
 from profbucket.api.responses import json_response
@@ -75,9 +77,10 @@ def create_app(
     views |= StatusRoutes(config, routes, authenticator, metrics).views()
     if "postProfile" in operations:
         admission = Admission(config.limits)
+        bodies = BodyReader(config.limits, admission)
         metrics.watch("posts_in_flight", "Posts being read, checked and written.", lambda: admission.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: admission.reserved_bytes)
-        views |= WriteRoutes(_required(collector, role), authenticator, config.limits, admission, clock).views()
+        views |= WriteRoutes(_required(collector, role), authenticator, bodies, clock).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
     if "compact" in operations:
@@ -108,6 +111,8 @@ def error_response(error: Exception) -> Response:
         headers["WWW-Authenticate"] = 'Basic realm="profbucket", charset="UTF-8"'
     if status == 405:
         headers.setdefault("Allow", "GET, HEAD, OPTIONS")
+    if status == 415:
+        headers["Accept-Encoding"] = ACCEPTED
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     # kube-profefe passes the message to a format function.

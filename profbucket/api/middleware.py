@@ -41,8 +41,6 @@ def drain_body(app: WSGIApplication, max_bytes: int) -> WSGIApplication:
 
 
 def _discard(read: Callable[[int], bytes], max_bytes: int) -> None:
-    with suppress(
-        Exception
-    ):  # the client has disconnected, or its framing is malformed: each server has its errors
+    with suppress(Exception):  # the client has disconnected or sends malformed chunks: each server has its errors
         while max_bytes > 0 and (chunk := read(min(max_bytes, READ_CHUNK_BYTES))):
             max_bytes -= len(chunk)

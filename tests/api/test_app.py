@@ -186,7 +186,7 @@ class TestPost:
     @pytest.mark.parametrize("chunked", [False, True])
     def test_a_body_over_the_limit_is_413_and_names_limit_and_setting(self, chunked: bool) -> None:
         api = Api(open_storage("memory:"), Limits(body_bytes=1000))
-        environ: dict[str, object] = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""} if chunked else {}
+        environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"} if chunked else {}
         response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=bytes(1001), environ_overrides=environ)
         assert (response.status_code, error_code(response)) == (413, "max_body_bytes_exceeded")
         assert "1000" in error(response)

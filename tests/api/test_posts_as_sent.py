@@ -8,7 +8,7 @@ from backports import zstd
 
 from profbucket.api.content_encoding import decode, parse_codings
 from profbucket.api.routes import PROFILES
-from profbucket.auth import Authenticator
+from profbucket.auth import ApiKeys, Authenticator, hash_secret
 from profbucket.errors import PermissionDenied, TooLarge, Unauthenticated, UnsupportedMedia
 from profbucket.limits import Limits
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -16,6 +16,7 @@ from profbucket.storage.store import Storage
 from tests.support.api import Api, body, pprof
 
 RAW = gzip.decompress(pprof())
+KEYS = ApiKeys.parse(f'[{{"name": "all", "sha256": "{hash_secret("secret").hex()}", "scopes": ["write"]}}]')
 COMPRESSORS = [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", zstd.compress)]
 
 
@@ -127,6 +128,9 @@ def test_parameters_of_queries_are_refused_on_a_post(api: Api, name: str) -> Non
         "X-Forwarded-Proto",
         "Cf-Connecting-Ip",
         "True-Client-Ip",
+        *("Cf-Ray", "Cdn-Loop", "Fastly-Client-Ip", "Fly-Client-Ip", "X-Envoy-External-Address", "X-Scheme"),
+        *("X-Original-Forwarded-For", "X-Remote-Addr", "X-Originating-Ip", "X-Proxyuser-Ip", "X-Azure-Clientip"),
+        *("X-Appengine-User-Ip", "Wl-Proxy-Client-Ip", "X-Forwarded"),
     ],
 )
 def test_a_local_proxy_does_not_open_a_collector_without_keys(header: str) -> None:
@@ -136,7 +140,16 @@ def test_a_local_proxy_does_not_open_a_collector_without_keys(header: str) -> No
         authenticator.authenticate({header: "x"}, None, "127.0.0.1", "localhost:10100")
 
 
-@pytest.mark.parametrize("anonymous", [False, True])
+@pytest.mark.parametrize("header", ["User-Agent", "Accept", "X-Api-Key", "X-Request-Id", "Cookie", "Traceparent"])
+def test_other_headers_do_not_look_like_those_of_a_proxy(header: str) -> None:
+    assert Authenticator().authenticate({header: "203.0.113.7"}, None, "127.0.0.1", "localhost:10100")
+
+
+@pytest.mark.parametrize(
+    "authenticator",
+    [Authenticator(), Authenticator(anonymous=True), Authenticator(KEYS)],
+    ids=["local", "anonymous", "keys"],
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -148,8 +161,9 @@ def test_a_local_proxy_does_not_open_a_collector_without_keys(header: str) -> No
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_a_page_of_another_site_cannot_post_without_a_key(headers: dict[str, str], anonymous: bool) -> None:
-    authenticator = Authenticator(anonymous=anonymous)
+def test_a_page_of_another_site_cannot_post(headers: dict[str, str], authenticator: Authenticator) -> None:
+    """Not even with a key: a browser adds a password that it remembers to the requests of any page."""
+    headers = {**headers, "X-Api-Key": "secret"}
     with pytest.raises(PermissionDenied) as error:
         authenticator.authenticate(headers, None, "127.0.0.1", "localhost:10100", "POST")
     assert error.value.code == "cross_site_request"
