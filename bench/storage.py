@@ -24,7 +24,7 @@ from profbucket.ingest.collector import Collector
 from profbucket.maintenance.repair import reindex
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Query
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.pprof import decode, encode
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
@@ -222,9 +222,7 @@ def rebuild() -> Iterator[Row]:
         again = time.perf_counter() - again
         equal = all(
             list(after.lookup.find(query)) == list(before.lookup.find(query))
-            for query in (
-                Query(f"service-{n}", kind, *ALL_TIME) for n in range(5) for kind in list(ProfileType)[:2]
-            )
+            for query in (Query(f"service-{n}", kind, *ALL_TIME) for n in range(5) for kind in COMMON_TYPES[:2])
         )
         note = f"{count / seconds:.0f} objects/s, {cpu / count * 1000:.1f} ms CPU each; finds are equal: {equal}"
         yield Row(f"reindex of {count:,}", Measure(seconds), note=note)

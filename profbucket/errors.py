@@ -45,7 +45,7 @@ CODES: Mapping[str, str] = {
     "reserved_parameter": "A parameter of queries is given on a post, where it cannot be a label.",
     "repeated_parameter": "A parameter is given more than once.",
     "invalid_parameter": "A parameter has an invalid value.",
-    "unknown_profile_type": "There is no such profile type.",
+    "invalid_profile_type": "The name of a profile type is malformed.",
     "invalid_time": "A time is malformed or out of range.",
     "invalid_time_range": "A time range ends before it starts.",
     "invalid_step": "The length of a time step is malformed.",

@@ -149,6 +149,13 @@ class FirestoreIndex:
         with ThreadPoolExecutor(2, "services") as threads:
             return sorted(set().union(*threads.map(self._services_in, (ENTRIES, BLOCKS))))
 
+    def profile_types(self, service: str) -> list[ProfileType]:
+        from storage_gcs.queries import BLOCKS, ENTRIES
+
+        with ThreadPoolExecutor(2, "types") as threads:
+            types_in = partial(self._types_in, service)
+            return sorted(set().union(*threads.map(types_in, (ENTRIES, BLOCKS))))
+
     def remove(self, ids: Iterable[str]) -> None:
         from storage_gcs.firestore import CommitRequest
 
@@ -182,6 +189,16 @@ class FirestoreIndex:
         ):
             services.append(documents[0].fields["service"].string_value)
         return services
+
+    def _types_in(self, service: str, collection: str) -> list[ProfileType]:
+        from storage_gcs.queries import read_document, read_type, select_next_type
+
+        profile_types: list[ProfileType] = []
+        while documents := self._calls.get().query(
+            select_next_type(collection, service, profile_types[-1] if profile_types else "")
+        ):
+            profile_types.append(read_document(documents[0], read_type))
+        return profile_types
 
     def _parse_blocks(self, documents: Iterable[Any], start: int, end: int) -> list[Block]:
         """Return the blocks in *documents* that overlap the range and have not expired, ordered by position."""

@@ -33,13 +33,8 @@ def select_entries(
 ) -> Any:
     """Select the first *limit* entries of *selection* after the position *after*, of *series* (at most 30)."""
     start = max(selection.start, after[0]) if after else selection.start
-    filters: list[_Filter]
-    if series is None:
-        profile_types = [selection.type] if selection.type else list(ProfileType)
-        filters = [("service", _EQUAL, selection.service), ("type", _IN, profile_types)]
-    else:
-        # A series has one service and type, so the query does not filter by them.
-        filters = [("series", _IN, series)]
+    # A series has one service and type: a query by series does not filter by them.
+    filters = _filters(selection.service, selection.type) if series is None else [("series", _IN, series)]
     filters += [("created_at", _GREATER_OR_EQUAL, start), ("created_at", _LESS_OR_EQUAL, selection.end)]
     request = _select(ENTRIES, _ENTRY_FIELDS, filters)
     query = request.structured_query
@@ -53,18 +48,13 @@ def select_entries(
 
 def select_series(service: str, profile_type: ProfileType | None) -> Any:
     """Select the series of *service*, and of *profile_type* if given."""
-    filters: list[_Filter] = [("service", _EQUAL, service)]
-    if profile_type:
-        filters.append(("type", _EQUAL, profile_type))
-    return _select(SERIES, ("service", "type", "labels"), filters)
+    return _select(SERIES, ("service", "type", "labels"), _filters(service, profile_type))
 
 
 def select_blocks(service: str, profile_type: ProfileType | None, start: int, end: int) -> Any:
     """Select the blocks that may overlap the range: they begin in it, or at most a block's length before."""
-    profile_types = [profile_type] if profile_type else list(ProfileType)
-    filters: list[_Filter] = [
-        ("service", _EQUAL, service),
-        ("type", _IN, profile_types),
+    filters = [
+        *_filters(service, profile_type),
         ("first", _GREATER_OR_EQUAL, max(start - MAX_BLOCK_NANOS, 0)),
         ("first", _LESS_OR_EQUAL, end),
     ]
@@ -77,6 +67,14 @@ def select_next_service(collection: str, after: str) -> Any:
     """Select one document of the first service greater than *after*: one read a service, whatever it stores."""
     request = _select(collection, ("service",), [("service", _GREATER, after)])
     _order_by(request.structured_query, "service", "type", *_ORDERS[collection])
+    request.structured_query.limit.value = 1
+    return request
+
+
+def select_next_type(collection: str, service: str, after: str) -> Any:
+    """Select one document of the first profile type of *service* greater than *after*."""
+    request = _select(collection, ("type",), [("service", _EQUAL, service), ("type", _GREATER, after)])
+    _order_by(request.structured_query, "type", *_ORDERS[collection])
     request.structured_query.limit.value = 1
     return request
 
@@ -106,13 +104,18 @@ def read_document(document: Any, read: Callable[[Any], _T]) -> _T:
         ) from None
 
 
+def read_type(document: Any) -> ProfileType:
+    """Return the profile type in an entry, a block or a series."""
+    return ProfileType(document.fields["type"].string_value)
+
+
 def read_entry(document: Any) -> Meta:
     """Return the entry that :func:`write_entry` wrote."""
     fields = document.fields
     return Meta(
         id=fields["id"].string_value,
         service=fields["service"].string_value,
-        type=ProfileType(fields["type"].string_value),
+        type=read_type(document),
         labels=_parse_labels(fields["labels"].string_value),
         created_at=fields["created_at"].integer_value,
         size=fields["size"].integer_value,
@@ -134,7 +137,7 @@ def read_block(document: Any) -> Block:
     """Return the block that :func:`write_block` wrote."""
     fields = document.fields
     return Block(
-        type=ProfileType(fields["type"].string_value),
+        type=read_type(document),
         ends=tuple(json.loads(fields["ends"].string_value)),
         **{name: fields[name].string_value for name in _BLOCK_TEXTS if name != "type"},
         **{name: fields[name].integer_value for name in _BLOCK_NUMBERS},
@@ -154,7 +157,7 @@ def read_series(document: Any) -> Series:
     return Series(
         id=document.name.rpartition("/")[2],
         service=fields["service"].string_value,
-        type=ProfileType(fields["type"].string_value),
+        type=read_type(document),
         labels=_parse_labels(fields["labels"].string_value),
     )
 
@@ -165,6 +168,13 @@ _Filter = tuple[str, int, Any]  # field, operator, value
 _EQUAL, _GREATER_OR_EQUAL, _LESS_OR_EQUAL, _GREATER, _IN = 5, 4, 2, 3, 8
 _AND = 1
 _ASCENDING = 1
+
+
+def _filters(service: str, profile_type: ProfileType | None) -> list[_Filter]:
+    filters: list[_Filter] = [("service", _EQUAL, service)]
+    if profile_type:
+        filters.append(("type", _EQUAL, profile_type))
+    return filters
 
 
 def _select(collection: str, fields: Sequence[str], filters: Sequence[_Filter]) -> Any:

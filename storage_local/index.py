@@ -105,11 +105,11 @@ _SELECT_SERIES = """
 SELECT name, service, type, labels FROM kinds JOIN series ON series.kind = kinds.id
 WHERE service = :service AND type = ifnull(:type, type)
 """
-_SELECT_SERVICES = """
-SELECT DISTINCT service FROM kinds
-WHERE EXISTS (SELECT 1 FROM entries WHERE kind = kinds.id) OR EXISTS (SELECT 1 FROM blocks WHERE kind = kinds.id)
-ORDER BY 1
+_HAS_PROFILES = """
+(EXISTS (SELECT 1 FROM entries WHERE kind = kinds.id) OR EXISTS (SELECT 1 FROM blocks WHERE kind = kinds.id))
 """
+_SELECT_SERVICES = f"SELECT DISTINCT service FROM kinds WHERE {_HAS_PROFILES} ORDER BY 1"  # noqa: S608
+_SELECT_TYPES = f"SELECT type FROM kinds WHERE service = ? AND {_HAS_PROFILES} ORDER BY 1"  # noqa: S608
 
 _INSERT_BLOCK = """
 INSERT INTO blocks (id, kind, first, last, period, count, size, ends, measures, written_at)
@@ -247,10 +247,12 @@ class LocalIndex:
 
     def services(self) -> list[str]:
         with self._connection() as connection:
-            for (type_name,) in connection.execute("SELECT DISTINCT type FROM kinds").fetchall():
-                if type_name not in tuple(ProfileType):
-                    _raise_damaged(f"there is no profile type {type_name!r:.40}")
+            _parse_types(connection.execute("SELECT DISTINCT type FROM kinds"))
             return [service for (service,) in connection.execute(_SELECT_SERVICES).fetchall()]
+
+    def profile_types(self, service: str) -> list[ProfileType]:
+        with self._connection() as connection:
+            return _parse_types(connection.execute(_SELECT_TYPES, (service,)))
 
     def remove(self, ids: Iterable[str]) -> None:
         ids_json = json.dumps(list(ids))
@@ -390,6 +392,13 @@ def _upgrade(connection: sqlite3.Connection) -> int:
         version = _SCHEMA_VERSION
     connection.execute("COMMIT")
     return int(version)
+
+
+def _parse_types(rows: Iterable[tuple[Any, ...]]) -> list[ProfileType]:
+    try:
+        return [ProfileType(type_name) for (type_name,) in rows]
+    except _PARSE_ERRORS as error:
+        _raise_damaged(f"a profile type: {error}")
 
 
 def _read_blocks(

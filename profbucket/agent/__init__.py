@@ -45,9 +45,9 @@ def start(
     """Start profiling this program and the processes that it forks.
 
     Once in *every* seconds, at a random offset, the agent samples for *seconds*. ``cpu`` is CPU time per thread.
-    ``heap`` is the memory in use, if tracemalloc is tracing. ``wall`` is a profile of type ``other``: the
-    wall time of each stack, running or blocked, and the number of threads in it. *key* is the API key; the
-    default is a password in *url*, or ``PROFBUCKET_KEY``.
+    ``heap`` is the memory in use, if tracemalloc is tracing. ``wall`` is the wall time
+    of each stack, running or blocked, and the number of threads in it. *key* is the API key; the default is a
+    password in *url*, or ``PROFBUCKET_KEY``.
 
     Raise ``Misconfigured`` or ``Invalid`` for invalid arguments. If the agent is running already, log a warning
     and change nothing.
@@ -143,7 +143,7 @@ class _Agent:
             if settings.cpu and (data := sampler.cpu_profile()):
                 self._outbox.put("cpu", data)
             if settings.wall and (data := sampler.wall_profile()):
-                self._outbox.put("other", data)
+                self._outbox.put("wall", data)
         if settings.heap and (data := take_heap_profile()):
             self._outbox.put("heap", data)
 

@@ -15,7 +15,7 @@ from profbucket import __version__
 from profbucket.api.routes import Route
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.query.flamegraph import DEFAULT_NODES
 from profbucket.query.querier import DEFAULT_LIMIT
 from profbucket.times import FORMS
@@ -44,7 +44,7 @@ def _values(config: Config) -> Json:
     return {
         "version": __version__,
         "time_forms": FORMS,
-        "profile_types": list(ProfileType),
+        "profile_types": ", ".join(COMMON_TYPES),
         "default_find_limit": DEFAULT_LIMIT,
         "default_flame_nodes": DEFAULT_NODES,
         **{f"max_{name}": value for name, value in asdict(config.limits).items()},

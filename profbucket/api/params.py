@@ -169,14 +169,13 @@ def find_type(parameters: Parameters) -> ProfileType | None:
 
 
 def mergeable_type(parameters: Parameters) -> ProfileType | None:
-    """Return the profile type to merge, or ``None`` if missing; raise ``NotMergeable`` for an unknown one."""
+    """Return the profile type to merge, or ``None`` if missing; raise ``NotMergeable`` for an invalid one."""
     text = parameters.get("type")
-    if text and text not in set(ProfileType):
-        raise NotMergeable(
-            f"profiles of type {text[:_SHOWN_CHARACTERS]!r} cannot be merged: unknown profile type",
-            code="unknown_profile_type",
-        )
-    return ProfileType(text) if text else None
+    try:
+        return ProfileType.parse(text) if text else None
+    except Invalid as error:
+        # As profefe, whose clients take 405 as "pprof cannot merge this".
+        raise NotMergeable(f"profiles of this type cannot be merged: {error}", code=error.code) from None
 
 
 def _check_range(start_name: str, start: int, end_name: str, end: int) -> None:

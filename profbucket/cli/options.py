@@ -2,12 +2,13 @@
 
 import sys
 import time
+from argparse import ArgumentTypeError
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from profbucket.cli.parser import Arguments, Parser, UsageError
 from profbucket.errors import Invalid
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.times import FORMS, format_time, parse_time
 
 # Everything else is imported on use: --help needs nothing, and a merge of files needs no HTTP.
@@ -81,10 +82,17 @@ def add_type_option(parser: Parser, *, required: bool = False) -> None:
         "--type",
         dest="profile_type",
         metavar="TYPE",
-        choices=list(map(str, ProfileType)),
+        type=_profile_type,
         required=required,
-        help=f"Profile type: {', '.join(ProfileType)}.",
+        help=f"Profile type: {', '.join(COMMON_TYPES)}, or another name.",
     )
+
+
+def _profile_type(text: str) -> ProfileType:
+    try:
+        return ProfileType.parse(text)
+    except Invalid as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 def add_query_options(parser: Parser, *, required: bool = False) -> None:
@@ -124,8 +132,7 @@ def build_query(arguments: Arguments) -> "Query":
     if start > end:
         raise Invalid(f"--from is after --to: {format_time(start)} is later than {format_time(end)}")
     matchers = tuple(Matcher.parse(condition) for condition in arguments.conditions)
-    profile_type = ProfileType(arguments.profile_type) if arguments.profile_type else None
-    return Query(arguments.service, profile_type, start, end, matchers)
+    return Query(arguments.service, arguments.profile_type, start, end, matchers)
 
 
 def add_label_option(parser: Parser, help_: str) -> None:

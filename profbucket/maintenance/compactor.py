@@ -14,6 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -37,7 +38,7 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import content_metadata
-from profbucket.storage.listing import list_prefix, with_metadata
+from profbucket.storage.listing import list_folders, list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
 from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Object, ObjectRange, Selection
 from profbucket.storage.store import Storage
@@ -99,20 +100,34 @@ class Compactor:
         self.failed = 0
         deadline = None if seconds is None else self._timer() + seconds
         services = self._index.services() if service is None else [service]
-        tasks = [
-            self._run_task(name, profile_type)
-            for name in services
-            for profile_type in ProfileType
-            if profile_type.is_pprof
-        ]
-        random.shuffle(tasks)
-        queue = deque(tasks)
+        random.shuffle(services)
+        queue: deque[str | Iterator[Step]] = deque(services)
         while queue and (deadline is None or self._timer() < deadline):
             task = queue.popleft()
-            if (step := next(task, None)) is not None:
+            if isinstance(task, str):
+                queue.extendleft(self._run_task(task, profile_type) for profile_type in self._list_types(task))
+            elif (step := next(task, None)) is not None:
                 yield step
                 queue.append(task)
         self.complete = not queue
+
+    def _list_types(self, service: str) -> list[ProfileType]:
+        """Return the profile types of *service* that have entries or objects of blocks, in random order."""
+        try:
+            profile_types = set(self._index.profile_types(service))
+            for folder in list_folders(self._bucket, block_prefix(service)):
+                with suppress(ValueError):  # not written by profbucket
+                    profile_types.add(ProfileType(folder))
+        except ProfbucketError as error:
+            self._log_failure("cannot list the profile types of service %s: %s", service, error)
+            return []
+        except Exception:  # noqa: BLE001 - as below
+            _log.exception("cannot list the profile types of service %s", service)
+            self.failed += 1
+            return []
+        mergeable = [profile_type for profile_type in profile_types if profile_type.is_pprof]
+        random.shuffle(mergeable)
+        return mergeable
 
     def _run_task(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
         """Do all steps for one service and profile type, as far as its stored data permit."""

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import count
+from itertools import chain, count
 
 from profbucket.errors import (
     Damaged,
@@ -27,11 +27,19 @@ from profbucket.errors import (
 from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
 from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block, Members
-from profbucket.model.ids import BLOCKS, QUARANTINE, RESERVED, ProfileId, profile_prefix, unescape_service
+from profbucket.model.ids import (
+    BLOCKS,
+    QUARANTINE,
+    RESERVED,
+    ProfileId,
+    block_prefix,
+    profile_prefix,
+    unescape_service,
+)
 from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
-from profbucket.storage.listing import list_prefix, with_metadata
+from profbucket.storage.listing import list_folders, list_prefix, with_metadata
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, ExpectedBlocks, Object, Selection, Series
 from profbucket.storage.store import Storage
@@ -303,23 +311,25 @@ def _find_sharing(storage: Storage, block: Block, others: Sequence[Block]) -> di
 def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iterator[Finding]:
     services = {service} if service else {*_list_services(storage.bucket), *storage.index.services()}
     for name in sorted(services):
-        for profile_type in sorted(ProfileType):
+        profile_types = {*_list_types(storage.bucket, name), *storage.index.profile_types(name)}
+        for profile_type in sorted(profile_types):
             yield from _compare(storage, name, profile_type, since, deep)
 
 
 def _list_services(bucket: Bucket) -> Iterator[str]:
-    """Yield the services that have objects, some twice. Only the first object of each is listed."""
-    for top in ("", BLOCKS):
-        start = top
-        while (first := next(bucket.list(start, f"{top}\x7f"), None)) is not None:
-            segment, slash, _ = first.key.removeprefix(top).partition("/")
-            # Skip all keys below the segment ("0" is the character after "/"), or a key that has no slash.
-            start = f"{top}{segment}0" if slash else f"{top}{segment} "
-            if slash and segment != RESERVED:
-                try:
-                    yield unescape_service(segment)
-                except ValueError:
-                    continue  # not written by profbucket
+    """Yield the services that have objects, some twice."""
+    for folder in chain(list_folders(bucket), list_folders(bucket, BLOCKS)):
+        with suppress(ValueError):  # not written by profbucket
+            if folder != RESERVED:
+                yield unescape_service(folder)
+
+
+def _list_types(bucket: Bucket, service: str) -> Iterator[ProfileType]:
+    """Yield the profile types of *service* that have objects, some twice."""
+    for prefix in (profile_prefix(service), block_prefix(service)):
+        for folder in list_folders(bucket, prefix):
+            with suppress(ValueError):  # not written by profbucket
+                yield ProfileType(folder)
 
 
 def _compare(

@@ -99,8 +99,8 @@ def profile_prefix(service: str, profile_type: ProfileType | None = None) -> str
     return folder if profile_type is None else f"{folder}{profile_type}/"
 
 
-def block_prefix(service: str, profile_type: ProfileType) -> str:
-    """Return the common prefix of the keys of all blocks of *service* and *profile_type*, and of no others."""
+def block_prefix(service: str, profile_type: ProfileType | None = None) -> str:
+    """Return the common prefix of the keys of all blocks of *service* (and *profile_type*), and of no others."""
     return f"{BLOCKS}{profile_prefix(service, profile_type)}"
 
 

@@ -1,21 +1,37 @@
 """Profile types; a module of its own because ``--help`` imports it and must start fast."""
 
-from enum import StrEnum
+import re
+from typing import ClassVar
 
 from profbucket.errors import Invalid
 
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
+_ANY = "unknown"  # in queries of kube-profefe; as the name of a type it would be ambiguous
 
-class ProfileType(StrEnum):
-    """The profile types of profefe's API."""
 
-    CPU = "cpu"
-    HEAP = "heap"
-    BLOCK = "block"
-    MUTEX = "mutex"
-    GOROUTINE = "goroutine"
-    THREADCREATE = "threadcreate"
-    OTHER = "other"
-    TRACE = "trace"  # a Go execution trace: stored and fetched, not pprof, never merged
+class ProfileType(str):
+    """The name of a profile type: a lower-case letter, then up to 62 letters, digits, ``-`` and ``_``.
+
+    All profiles of one service and type measure the same, so that they can be merged.
+    """
+
+    __slots__ = ()
+
+    CPU: ClassVar["ProfileType"]
+    HEAP: ClassVar["ProfileType"]
+    BLOCK: ClassVar["ProfileType"]
+    MUTEX: ClassVar["ProfileType"]
+    GOROUTINE: ClassVar["ProfileType"]
+    THREADCREATE: ClassVar["ProfileType"]
+    OTHER: ClassVar["ProfileType"]
+    TRACE: ClassVar["ProfileType"]  # a Go execution trace: stored and fetched, not pprof, never merged
+    WALL: ClassVar["ProfileType"]  # elapsed time, waiting included
+
+    def __new__(cls, name: str) -> "ProfileType":
+        """Raise ``ValueError`` if *name* is not that of a type."""
+        if not _NAME.fullmatch(name) or name == _ANY:
+            raise ValueError(f"{name[:80]!r} is not the name of a profile type")
+        return super().__new__(cls, name)
 
     @classmethod
     def parse(cls, text: str) -> "ProfileType":
@@ -24,9 +40,36 @@ class ProfileType(StrEnum):
             return cls(text)
         except ValueError:
             raise Invalid(
-                f"unknown profile type {text[:80]!r}; known types: {', '.join(cls)}", code="unknown_profile_type"
+                f"invalid profile type {text[:80]!r}; write {', '.join(COMMON_TYPES)}, or another name: "
+                f"a lower-case letter, then up to 62 lower-case letters, digits, '-' and '_', but not {_ANY!r}",
+                code="invalid_profile_type",
             ) from None
 
     @property
     def is_pprof(self) -> bool:
-        return self is not ProfileType.TRACE
+        return self != ProfileType.TRACE
+
+
+for _name in ("cpu", "heap", "block", "mutex", "goroutine", "threadcreate", "other", "trace", "wall"):
+    setattr(ProfileType, _name.upper(), ProfileType(_name))
+
+# Those of profefe and wall time, in the order of lists.
+COMMON_TYPES = (
+    ProfileType.CPU,
+    ProfileType.WALL,
+    ProfileType.HEAP,
+    ProfileType.BLOCK,
+    ProfileType.MUTEX,
+    ProfileType.GOROUTINE,
+    ProfileType.THREADCREATE,
+    ProfileType.OTHER,
+    ProfileType.TRACE,
+)
+
+
+def sort_types(profile_types: "set[ProfileType]") -> tuple[ProfileType, ...]:
+    """Return *profile_types* in the order of lists: the common ones, then the others by name."""
+    return (
+        *(candidate for candidate in COMMON_TYPES if candidate in profile_types),
+        *sorted(profile_types.difference(COMMON_TYPES)),
+    )

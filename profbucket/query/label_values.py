@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import ProfileType, sort_types
 from profbucket.storage.ports import Series
 
 _MAX_LABELS = 200
@@ -13,7 +13,7 @@ _MAX_VALUES = 1000  # of one label
 
 @dataclass(frozen=True, slots=True)
 class LabelValues:
-    """Profile types, and the values of each label, all sorted.
+    """Profile types, and the values of each label, both sorted.
 
     ``complete`` is false if there were too many labels or values to list.
     """
@@ -37,7 +37,7 @@ def list_label_values(all_series: Iterable[Series], profile_type: ProfileType | 
             for key, value in series.labels:
                 values.setdefault(key, set()).add(value)
     return LabelValues(
-        tuple(candidate for candidate in ProfileType if candidate in profile_types),
+        sort_types(profile_types),
         {key: sorted(values[key])[:_MAX_VALUES] for key in sorted(values)[:_MAX_LABELS]},
         len(values) <= _MAX_LABELS and all(len(of_label) <= _MAX_VALUES for of_label in values.values()),
     )

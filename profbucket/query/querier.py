@@ -9,7 +9,7 @@ from profbucket.errors import Damaged, Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Page, Query
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.query.delta import compute_delta, describe_counters
 from profbucket.query.merging import (
     MergeGuard,
@@ -296,6 +296,6 @@ def pick_evenly(items: Iterable[_Item], count: int) -> tuple[list[_Item], int]:
 
 def _require_mergeable(query: Query) -> None:
     if query.type is None or not query.type.is_pprof:
-        mergeable = ", ".join(profile_type for profile_type in ProfileType if profile_type.is_pprof)
+        mergeable = ", ".join(profile_type for profile_type in COMMON_TYPES if profile_type.is_pprof)
         which = "without a type" if query.type is None else f"of type {query.type}"
-        raise NotMergeable(f"profiles {which} cannot be merged; set type= to one of {mergeable}")
+        raise NotMergeable(f"profiles {which} cannot be merged; set type= to {mergeable} or another type")

@@ -24,7 +24,7 @@ PROFILE_TYPES: Mapping[str, ProfileType] = {
     "mutex": ProfileType.MUTEX,
     "goroutine": ProfileType.GOROUTINE,
     "threadcreate": ProfileType.THREADCREATE,
-    "allocs": ProfileType.OTHER,
+    "allocs": ProfileType("allocs"),
     "trace": ProfileType.TRACE,
 }
 TIMED_PROFILES = ("profile", "trace")  # their requests take ?seconds=N

@@ -1,4 +1,4 @@
-"""List the objects of one prefix, with their metadata."""
+"""List the objects and folders below a prefix."""
 
 from collections.abc import Iterator
 
@@ -13,6 +13,20 @@ def list_prefix(bucket: Bucket, prefix: str, since: int = 0) -> Iterator[Object]
     """
     start = f"{prefix}{format_stamp(since)}" if since else prefix
     return bucket.list(start, f"{prefix[:-1]}0")  # "0" is the character after "/"
+
+
+def list_folders(bucket: Bucket, prefix: str = "") -> Iterator[str]:
+    """Yield the names between *prefix* and the next ``/`` in the bucket's keys, in order.
+
+    Only the first object of each folder is listed.
+    """
+    start = prefix
+    while (first := next(bucket.list(start, f"{prefix}\x7f"), None)) is not None:
+        name, slash, _ = first.key.removeprefix(prefix).partition("/")
+        # Skip all keys below the folder ("0" is the character after "/"), or a key that has no slash.
+        start = f"{prefix}{name}0" if slash else f"{prefix}{name} "
+        if slash:
+            yield name
 
 
 def with_metadata(bucket: Bucket, obj: Object) -> Object:

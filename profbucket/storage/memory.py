@@ -132,6 +132,11 @@ class MemoryIndex:
             services = {meta.service for meta in self._entries.values()}
             return sorted(services | {block.service for block in self._blocks.values()})
 
+    def profile_types(self, service: str) -> list[ProfileType]:
+        with self._lock:
+            types = {meta.type for meta in self._entries.values() if meta.service == service}
+            return sorted(types | {block.type for block in self._blocks.values() if block.service == service})
+
     def remove(self, ids: Iterable[str]) -> None:
         with self._lock:
             for entry_id in ids:

@@ -207,6 +207,10 @@ class Index(Protocol):
         """Return the services that have entries or blocks, sorted."""
         ...
 
+    def profile_types(self, service: str) -> list[ProfileType]:
+        """Return the profile types of which *service* has entries or blocks, sorted."""
+        ...
+
     def remove(self, ids: Iterable[str]) -> None:
         """Remove the entries of profiles and the records of blocks with these ids, as far as they exist."""
         ...

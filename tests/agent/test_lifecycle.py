@@ -31,7 +31,7 @@ def functions(body: bytes) -> set[str]:
 def test_a_program_that_exits_sends_its_incomplete_profile(stub: FaultyCollector) -> None:
     """So that a program of less than a minute has a profile."""
     python(START + "agent.start(url, 'short', every=60, seconds=60)\n" + BURN + "burn(0.5)", stub.url).check()
-    assert {post.type for post in stub.posts} == {"cpu", "other"}
+    assert {post.type for post in stub.posts} == {"cpu", "wall"}
     assert "__main__.burn" in functions(next(post.body for post in stub.posts if post.type == "cpu"))
 
 

@@ -114,9 +114,9 @@ def test_a_rejected_profile_is_not_retried(
         outbox.put("cpu", profile(1))
         stub.wait_for(lambda posts: len(posts) == 1)
         stub.fault = ""
-        outbox.put("other", profile(2))
+        outbox.put("wall", profile(2))
         stub.wait_for(lambda posts: len(posts) == 2)
-    assert [post.type for post in stub.posts] == ["cpu", "other"]
+    assert [post.type for post in stub.posts] == ["cpu", "wall"]
     assert f"HTTP status {status}" in caplog.text
 
 
@@ -125,8 +125,8 @@ def test_a_profile_that_makes_the_collector_fail_does_not_block_the_others(stub:
     with sending(stub.url) as outbox:
         first = profile(1)
         outbox.put("cpu", first)
-        outbox.put("other", profile(2))
-        stub.wait_for(lambda posts: posts[-1:] != [] and posts[-1].type == "other")
+        outbox.put("wall", profile(2))
+        stub.wait_for(lambda posts: posts[-1:] != [] and posts[-1].type == "wall")
     assert sum(post.body == first for post in stub.posts) == 10
 
 

@@ -65,7 +65,7 @@ def test_total_cpu_time_matches_the_programs_clocks(
 def test_a_sleeping_thread_is_in_the_wall_profile(
     burnt: dict[str, float], collector: str, go_pprof: GoPprof
 ) -> None:
-    url = f"{collector}/merge?service=burn&type=other&from=now-1h"
+    url = f"{collector}/merge?service=burn&type=wall&from=now-1h"
     assert "__main__.asleep" in go_pprof("-top", "-cum", url).check().text
     threads = go_pprof("-top", "-cum", "-sample_index=threads", url).check().text
     assert "__main__.asleep" in threads

@@ -20,7 +20,7 @@ from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
 from profbucket.model.meta import Meta
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -111,7 +111,9 @@ class TestPost:
         assert response.data == TRACE
         assert response.headers["Content-Disposition"] == 'attachment; filename="api-trace.trace"'
 
-    @pytest.mark.parametrize("profile_type", [name for name in ProfileType if name != "trace"])
+    @pytest.mark.parametrize(
+        "profile_type", [*(name for name in COMMON_TYPES if name != "trace"), "alloc", "x", "a-b_1", "z" * 63]
+    )
     def test_every_profile_type_is_accepted(self, api: Api, profile_type: str) -> None:
         api.posted(pprof(), type=profile_type)
         assert len(api.found(type=profile_type)) == 1
@@ -121,8 +123,12 @@ class TestPost:
         [
             ({"service": ""}, "missing_parameter"),
             ({"type": ""}, "missing_parameter"),
-            ({"type": "unknown"}, "unknown_profile_type"),
-            ({"type": "CPU"}, "unknown_profile_type"),
+            ({"type": "unknown"}, "invalid_profile_type"),
+            ({"type": "CPU"}, "invalid_profile_type"),
+            ({"type": "1st"}, "invalid_profile_type"),
+            ({"type": "a/b"}, "invalid_profile_type"),
+            ({"type": "cpu\n"}, "invalid_profile_type"),
+            ({"type": "z" * 64}, "invalid_profile_type"),
             ({"labels": "version"}, "invalid_label"),
             ({"labels": "=1"}, "invalid_label"),
             ({"labels": "a=1,a=2"}, "invalid_label"),
@@ -347,10 +353,11 @@ class TestFind:
         assert "'service'" in error(api.find(service=""))
         assert "limit='ten'" in error(api.find(limit="ten"))
 
-    def test_an_unknown_type_is_an_error_that_names_it(self, api: Api) -> None:
-        response = api.find(type="cpuu")
-        assert (response.status_code, error_code(response)) == (400, "unknown_profile_type")
-        assert "'cpuu'" in error(response)
+    def test_an_invalid_type_is_an_error_that_names_it(self, api: Api) -> None:
+        response = api.find(type="CPU")
+        assert (response.status_code, error_code(response)) == (400, "invalid_profile_type")
+        assert "'CPU'" in error(response)
+        assert api.find(type="never-stored").status_code == 404
 
     def test_nothing_found_names_the_selection(self, api: Api) -> None:
         response = api.find(type="mutex", version="9%")
@@ -442,8 +449,8 @@ class TestMerge:
         [
             ("trace", "not_mergeable"),
             ("", "not_mergeable"),
-            ("unknown", "unknown_profile_type"),
-            ("nonsense", "unknown_profile_type"),
+            ("unknown", "invalid_profile_type"),
+            ("Nonsense", "invalid_profile_type"),
         ],
     )
     def test_a_type_that_cannot_be_merged_is_405(self, api: Api, profile_type: str, code: str) -> None:

@@ -190,7 +190,7 @@ def test_control_characters_in_a_profile_do_not_reach_the_terminal(tmp_path: Pat
     ("args", "code", "part"),
     [
         (["find"], 2, "--service"),
-        (["find", "--service", "s", "--type", "brightness"], 2, "brightness"),
+        (["find", "--service", "s", "--type", "Brightness"], 2, "Brightness"),
         (["find", "--service", "s", "--limit", "0"], 2, "at least 1"),
         (["find", "--service", "s", "--limit", "many"], 2, "many"),
         (["find", "--serv", "s"], 2, "--serv"),

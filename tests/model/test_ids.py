@@ -43,7 +43,7 @@ SERVICES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_siz
 IDS = st.builds(
     ProfileId,
     service=SERVICES,
-    type=st.sampled_from(ProfileType),
+    type=st.from_regex(r"[a-z][a-z0-9_-]{0,62}", fullmatch=True).filter("unknown".__ne__).map(ProfileType),
     created_at=st.integers(0, LATEST),
     digest=st.text("0123456789abcdef", min_size=16, max_size=16),
 )
@@ -199,7 +199,7 @@ class TestIds:
             GOOD.replace("api", "~61pi"),  # the same service, not in canonical form
             GOOD.replace("api", "%61pi"),
             GOOD.replace("api", "api//"),
-            GOOD.replace("cpu", "gpu"),
+            GOOD.replace("cpu", "a" * 64),
             GOOD.replace("cpu", "CPU"),
             GOOD.replace("cpu", "unknown"),
             GOOD.replace("abcdef", "ABCDEF"),

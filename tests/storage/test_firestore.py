@@ -84,6 +84,7 @@ def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -
         index.series("api", profile_type)
         index.blocks("api", profile_type, *ALL_TIME)
     index.services()
+    index.profile_types("api")
 
     composite: set[QueryShape] = set()
     single: set[QueryShape] = set()
@@ -178,9 +179,9 @@ def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: Counte
     post_profiles(storage, range(0, 240, 4))
     counted.traffic.reset()
     assert len(compact(storage, MIDNIGHT + 20 * HOUR)) == 4
-    # The service, all entries, the first of each hour, the blocks so far for each hour, before it is compacted and
-    # at its commit, and all blocks at the end.
-    assert counted.traffic.documents == 1 + 60 + 4 + 2 * (0 + 1 + 2 + 3) + 4
+    # The service, its type, all entries, the first of each hour, the blocks so far for each hour, before it is
+    # compacted and at its commit, and all blocks at the end.
+    assert counted.traffic.documents == 1 + 1 + 60 + 4 + 2 * (0 + 1 + 2 + 3) + 4
 
 
 def test_a_write_costs_one_document_once_its_series_is_known(counted: CountedIndex) -> None:

@@ -10,7 +10,7 @@ from profbucket.errors import Invalid
 from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.times import LATEST
 from tests.support.storage.examples import TRICKY_TEXTS, make_meta
@@ -23,7 +23,7 @@ TOTALS = st.lists(st.builds(Total, TEXT, TEXT, st.integers(-(2**70), 2**70)), ma
 
 @st.composite
 def metas(draw: st.DrawFn) -> Meta:
-    service, profile_type, labels = draw(NAMES), draw(st.sampled_from(ProfileType)), draw(LABELS)
+    service, profile_type, labels = draw(NAMES), draw(st.sampled_from(COMMON_TYPES)), draw(LABELS)
     created_at, size = draw(st.integers(0, LATEST)), draw(st.integers(0, 2**40))
     profile_id = ProfileId(
         service, profile_type, created_at, profile_digest(service, profile_type, labels, created_at, b"")

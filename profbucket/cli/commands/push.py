@@ -20,7 +20,6 @@ from profbucket.cli.options import (
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import describe_error, print_error, print_line, read_file, show_progress
 from profbucket.errors import ProfbucketError
-from profbucket.model.profile_type import ProfileType
 from profbucket.times import FORMS, parse_time
 
 _PARALLEL = 8  # files that are pushed at once
@@ -43,14 +42,13 @@ def run(arguments: Arguments) -> int:
     files = arguments.files
     created_at = parse_time(arguments.created_at, time.time_ns()) if arguments.created_at else None
     labels = parse_labels(arguments.labels)
-    profile_type = ProfileType(arguments.profile_type)
     client = connect(arguments, create=True)
 
     def store(file: str) -> str:
         data = read_file(file)
         # A time in every request, even if the profile contains one: a retry must store the same profile.
         taken_at = created_at or (time.time_ns() if file == "-" else os.stat(file).st_mtime_ns)
-        return client.collect(arguments.service, profile_type, labels, data, taken_at).id
+        return client.collect(arguments.service, arguments.profile_type, labels, data, taken_at).id
 
     failed = 0
     for file, outcome in _map_files(store, files):

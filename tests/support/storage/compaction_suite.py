@@ -392,7 +392,9 @@ class CompactionSuite:
         compactor = Compactor(storage, clock=lambda: MIDNIGHT + 30 * HOUR, timer=lambda: next(seconds))
         runs: list[int] = []
         while not runs or not compactor.complete:
-            runs.append(len(list(compactor.run(18))))  # 14 tasks that have nothing to do, and four more
+            runs.append(
+                len(list(compactor.run(8)))
+            )  # list the types of two services, end two tasks, and four more
             assert_same_answers(storage, uncompacted, QUERIES[:2])
         assert len(runs) > 1
         assert sum(runs) == 2 * (4 + 1)

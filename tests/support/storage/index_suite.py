@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
-from profbucket.model.profile_type import ProfileType
+from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series
 from profbucket.times import LATEST, SECOND
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_block, make_meta
 
 CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
+TYPES = (*COMMON_TYPES, ProfileType("alloc"), ProfileType("z-9_"), ProfileType("a" * 63))
 
 # Two services, three profile types, five label sets, repeated times: small enough to test all selections.
 MIXED = [
@@ -173,7 +174,7 @@ class IndexSuite:
         assert list(index.find(Selection("api", CPU, 0, LATEST, after=first.position))) == [last]
 
     def test_a_selection_has_one_profile_type_or_any(self, index: Index) -> None:
-        metas = [make_meta(NOW + number, type=profile_type) for number, profile_type in enumerate(ProfileType)]
+        metas = [make_meta(NOW + number, type=profile_type) for number, profile_type in enumerate(TYPES)]
         add_all(index, metas)
         for meta in metas:
             assert list(index.find(Selection("api", meta.type, *ALL_TIME))) == [meta]
@@ -297,6 +298,18 @@ class IndexSuite:
             ],
         )
         assert index.services() == sorted(services)
+
+    def test_the_types_of_entries_and_blocks_are_listed_sorted(self, index: Index) -> None:
+        assert index.profile_types("api") == []
+        removed = make_meta(type=ProfileType("removed"))
+        add_all(index, [removed, make_meta(service="other", type=ProfileType("elsewhere"))])
+        add_all(index, [make_meta(NOW + n, type=profile_type) for n, profile_type in enumerate(TYPES)])
+        member = make_meta(type=ProfileType("compacted"))
+        index.add(member)
+        assert index.commit(make_block([member]), [member.id], [])
+        index.remove([removed.id])
+        assert index.profile_types("api") == sorted([*TYPES, member.type])
+        assert all(isinstance(profile_type, ProfileType) for profile_type in index.profile_types("api"))
 
     def test_a_service_without_entries_is_not_listed(self, index: Index) -> None:
         removed, kept = make_meta(service="removed"), make_meta(service="kept")

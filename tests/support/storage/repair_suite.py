@@ -120,6 +120,6 @@ class RepairSuite:
         metas = write_numbered(storage, 4)
         for key in ("_/blocks/1", "alone", "service-0/cpu/x.pb.gz", "service-0/cpu/x", "~C3/cpu/1", "other/x/y"):
             storage.bucket.put(key, b"data", {})
-        assert count_states(reindex(storage)) == {State.OK: 4, State.UNKNOWN_OBJECT: 2}
+        assert count_states(reindex(storage)) == {State.OK: 4, State.UNKNOWN_OBJECT: 3}
         assert len(find_all(storage)) == len(metas)
         assert storage.bucket.get("service-0/cpu/x") == b"data"
