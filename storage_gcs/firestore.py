@@ -22,6 +22,8 @@ _T = TypeVar("_T")
 CALL_TIMEOUT_SECONDS = 18.0  # no attempt begins later
 WRITE_TIMEOUT_SECONDS = 6.0  # of one attempt: the call ends within 24 seconds
 QUERY_TIMEOUT_SECONDS = 10.0  # of one attempt, less than for a call, which ends within 28 seconds
+BLOCK_TIMEOUT_SECONDS = 30.0  # of one attempt to commit a block, which removes hundreds of documents
+BLOCK_CALL_TIMEOUT_SECONDS = 60.0  # no attempt to commit a block begins later
 
 _RETRYABLE_CODES = {
     grpc.StatusCode.UNAVAILABLE,
@@ -35,6 +37,10 @@ _RETRYABLE_CODES = {
 
 # The messages of the service and of its emulator for a missing document; a missing database has other messages.
 _MISSING_DOCUMENT_MESSAGES = ("no document to update", "no entity to update")
+
+_TOO_LARGE_MESSAGE = "transaction too big"
+_SMALLEST_WRITES = 2  # a block and its only member
+_MANY_WRITES = 50  # fewer time out only if Firestore is slow in any case
 
 # The plain protobuf classes below the library's.
 CommitRequest: Any = type(types.CommitRequest.pb(types.CommitRequest()))
@@ -50,6 +56,10 @@ class DocumentExists(Exception):
 
 class DocumentMissing(Exception):
     """The precondition failed that a document exists."""
+
+
+class TransactionTooLarge(Exception):
+    """Firestore refused a commit for its size, or did not finish it in time: it may still have happened."""
 
 
 class Calls:
@@ -93,31 +103,52 @@ class Calls:
             lambda: self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata), operation, role
         )
 
-    def commit_if(
+    def commit_block(
         self, query: Any, condition: Callable[[list[Any]], bool], request: Any, operation: str, role: str
     ) -> bool:
         """Commit *request* if the documents that *query* selects satisfy *condition*; return whether they do.
 
-        Both are one transaction: Firestore locks what the query reads. Raise as :meth:`commit` does.
+        Both are one transaction: Firestore locks what the query reads. Without *query* there is no condition.
+
+        Raises:
+            DocumentExists: a document that must not exist does.
+            DocumentMissing: a document that must exist does not.
+            TransactionTooLarge: it has too many writes, or it timed out and fewer writes may not.
         """
-        query.parent = self.documents
-        query.new_transaction.read_write.SetInParent()
         request.database = self.name
 
         def attempt() -> bool:
-            answers: list[Any] = list(self._query(query, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata))
+            if query is None:
+                self._commit_in_time(request)
+                return True
+            query.parent = self.documents
+            query.new_transaction.read_write.SetInParent()
+            answers: list[Any] = list(self._query(query, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._metadata))
             request.transaction = next(answer.transaction for answer in answers if answer.transaction)
             try:
                 if condition([answer.document for answer in answers if answer.HasField("document")]):
-                    self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata)
+                    self._commit_in_time(request)
                     return True
-            except grpc.RpcError:
+            except (grpc.RpcError, TransactionTooLarge):
                 self._release(request.transaction)
                 raise
             self._release(request.transaction)
             return False
 
-        return self._call(attempt, operation, role)
+        return self._call(attempt, operation, role, BLOCK_CALL_TIMEOUT_SECONDS)
+
+    def _commit_in_time(self, request: Any) -> None:
+        """Commit *request*; raise ``TransactionTooLarge`` if fewer writes may succeed."""
+        try:
+            self._commit(request, timeout=BLOCK_TIMEOUT_SECONDS, metadata=self._metadata)
+        except grpc.RpcError as error:
+            code, details = error.code(), (error.details() or "").lower()
+            too_large = code == grpc.StatusCode.INVALID_ARGUMENT or _TOO_LARGE_MESSAGE in details
+            if (too_large and len(request.writes) > _SMALLEST_WRITES) or (
+                code == grpc.StatusCode.DEADLINE_EXCEEDED and len(request.writes) > _MANY_WRITES
+            ):
+                raise TransactionTooLarge(f"{len(request.writes)} writes: {code.name}: {details[:200]}") from error
+            raise
 
     def _release(self, transaction: bytes) -> None:
         """Release the locks of *transaction*, which Firestore would hold for a minute."""
@@ -140,8 +171,10 @@ class Calls:
 
         return self._call(attempt, "read the index", "roles/datastore.viewer")
 
-    def _call(self, attempt: Callable[[], _T], operation: str, role: str) -> _T:
-        deadline = time.monotonic() + CALL_TIMEOUT_SECONDS
+    def _call(
+        self, attempt: Callable[[], _T], operation: str, role: str, timeout_seconds: float = CALL_TIMEOUT_SECONDS
+    ) -> _T:
+        deadline = time.monotonic() + timeout_seconds
         for number in range(1000):
             try:
                 return attempt()

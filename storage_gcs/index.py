@@ -20,11 +20,12 @@ from heapq import merge
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
+from profbucket.errors import Unavailable
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.per_process import PerProcess
-from profbucket.storage.ports import ExpectedBlocks, Selection, Series
+from profbucket.storage.ports import CommitTooLarge, ExpectedBlocks, Selection, Series
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
@@ -53,6 +54,8 @@ class FirestoreIndex:
 
     Nothing is imported or opened before the first call. The library reads ``FIRESTORE_EMULATOR_HOST``.
     """
+
+    max_members = 500  # a transaction that removes more takes seconds, and may fail for its size
 
     def __init__(
         self,
@@ -91,7 +94,7 @@ class FirestoreIndex:
         replaced: Collection[str],
         expected: ExpectedBlocks | None = None,
     ) -> bool:
-        from storage_gcs.firestore import CommitRequest, DocumentExists, DocumentMissing
+        from storage_gcs.firestore import CommitRequest, DocumentExists, DocumentMissing, TransactionTooLarge
         from storage_gcs.queries import BLOCKS, select_blocks, write_block
 
         calls, request = self._calls.get(), CommitRequest()
@@ -107,17 +110,20 @@ class FirestoreIndex:
             write.current_document.exists = True
         try:
             if expected is None:
-                calls.commit(request, "commit a block", _REMOVE_ROLE)
-                return True
+                return calls.commit_block(None, lambda _: True, request, "commit a block", _REMOVE_ROLE)
             service, profile_type, start, end, ids = expected
 
             def is_expected(documents: Iterable[Any]) -> bool:
                 return {other.id for other in self._parse_blocks(documents, start, end)} == ids
 
             query = select_blocks(service, profile_type, start, end)
-            return calls.commit_if(query, is_expected, request, "commit a block", _REMOVE_ROLE)
+            return calls.commit_block(query, is_expected, request, "commit a block", _REMOVE_ROLE)
         except (DocumentExists, DocumentMissing):
             return False
+        except TransactionTooLarge as error:
+            if not members:
+                raise Unavailable(f"Firestore failed to commit a block: {error}") from error
+            raise CommitTooLarge(str(error)) from error
 
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         from storage_gcs.queries import select_blocks

@@ -152,6 +152,8 @@ class LocalIndex:
     On a file system that is mounted read-only, the file is read without locks, or if it is missing, as empty.
     """
 
+    max_members = 1_000_000
+
     def __init__(self, path: Path) -> None:
         self._path = path
         with _translate_errors():

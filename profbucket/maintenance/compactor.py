@@ -40,7 +40,14 @@ from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import content_metadata
 from profbucket.storage.listing import list_folders, list_prefix, with_metadata
 from profbucket.storage.lookup import BlockReplaced
-from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Object, ObjectRange, Selection
+from profbucket.storage.ports import (
+    MAX_BLOCK_NANOS,
+    CommitTooLarge,
+    ExpectedBlocks,
+    Object,
+    ObjectRange,
+    Selection,
+)
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_time, read_clock
 
@@ -158,7 +165,7 @@ class Compactor:
             if first is None:
                 return
             begin = first.created_at // period * period
-            limit = self._limits.block_members
+            limit = min(self._limits.block_members, self._index.max_members)
             selection = Selection(service, profile_type, begin, begin + period - 1, after=after, limit=limit)
             entries = list(self._index.find(selection))
             after = entries[-1].position if entries else first.position
@@ -214,22 +221,28 @@ class Compactor:
             try:
                 read_back(block, built.data, self._limits)
             except ProfbucketError as error:
-                if len(members) == 1:
-                    self._log_not_compacted(members[0], error)
-                else:
-                    _log.info(
-                        "%d profiles from %s on do not fit into one block: %s", len(members), members[0].id, error
-                    )
-                    middle = len(members) // 2
-                    yield from self._build_blocks(members[:middle], known)
-                    yield from self._build_blocks(members[middle:], known)
-            else:
-                expected = ExpectedBlocks.among(known, block.service, block.type, block.first, block.last)
+                yield from self._build_halves(members, known, error)
+                continue
+            expected = ExpectedBlocks.among(known, block.service, block.type, block.first, block.last)
+            try:
                 committed = self._write(block, built.data, compacted_ids, (), expected)
-                yield Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
-                if not committed:
-                    return
-                known.append(block)
+            except CommitTooLarge as error:
+                yield from self._build_halves(members, known, error)
+                continue
+            yield Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
+            if not committed:
+                return
+            known.append(block)
+
+    def _build_halves(self, members: Sequence[Meta], known: list[Block], error: Exception) -> Iterator[Step]:
+        """Compact *members* into more than one block, because one block failed with *error*."""
+        if len(members) == 1:
+            self._log_not_compacted(members[0], error)
+            return
+        _log.info("%d profiles from %s on do not fit into one block: %s", len(members), members[0].id, error)
+        middle = len(members) // 2
+        yield from self._build_blocks(members[:middle], known)
+        yield from self._build_blocks(members[middle:], known)
 
     def _build_block(self, entries: Sequence[Meta]) -> "tuple[BuiltBlock | None, Collection[str]]":
         """Build a block of the first of *entries* and all that fit it.
@@ -362,7 +375,12 @@ class Compactor:
         self._bucket.put(block.id, data, blocks.to_metadata(block) | content_metadata(data))
         if 2 * (self._clock() - block.written_at) > self._policy.grace * SECOND:
             return False  # too slow: another run may delete the object before the commit
-        committed = self._index.commit(block, members, replaced, expected)
+        try:
+            committed = self._index.commit(block, members, replaced, expected)
+        except CommitTooLarge:
+            if not self._lookup.has_block(block):
+                raise
+            return True
         # A commit is also refused if an earlier attempt of the same call succeeded and its answer was lost.
         return committed or self._lookup.has_block(block)
 

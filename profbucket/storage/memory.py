@@ -64,6 +64,8 @@ class MemoryBucket:
 class MemoryIndex:
     """A dictionary of entries, and one of blocks."""
 
+    max_members = 1_000_000
+
     def __init__(self) -> None:
         self._entries: dict[str, Meta] = {}
         self._blocks: dict[str, Block] = {}

@@ -23,6 +23,7 @@ from profbucket.times import SECOND
 __all__ = [
     "MAX_BLOCK_NANOS",
     "Bucket",
+    "CommitTooLarge",
     "ExpectedBlocks",
     "Index",
     "NotFound",
@@ -148,6 +149,10 @@ class ExpectedBlocks(NamedTuple):
         return cls(service, profile_type, start, end, ids)
 
 
+class CommitTooLarge(Exception):
+    """The index refused a commit for its size, or timed out and may still commit; repeat it with fewer members."""
+
+
 class Index(Protocol):
     """Entries of profiles, found by service, profile type, series and time; and the records of blocks.
 
@@ -155,7 +160,11 @@ class Index(Protocol):
     visible to every later call, and :meth:`commit` is atomic.
 
     Every call may raise ``Damaged`` with the code ``damaged_index``.
+
+    ``max_members`` is the number of entries that one commit should remove at most.
     """
+
+    max_members: int
 
     def add(self, meta: Meta) -> bool:
         """Add the entry of *meta* and return ``True``; return ``False`` and change nothing if its id exists."""
@@ -184,7 +193,7 @@ class Index(Protocol):
 
         Without a *block* only remove. A block that is also in *replaced* is overwritten. Return ``False`` and
         change nothing if the block exists, if one of the entries or blocks does not, or if the blocks are not as
-        *expected* before the change.
+        *expected* before the change. Raise ``CommitTooLarge`` if fewer members may succeed.
         """
         ...
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
+import grpc
 import pytest
 
 from profbucket.maintenance.repair import State, reindex
 from profbucket.model.labels import parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.memory import MemoryBucket
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
@@ -20,7 +22,14 @@ from tests.support.go_tool import run
 from tests.support.paths import ROOT
 from tests.support.proxies import TrafficCounter, firestore_proxy
 from tests.support.storage.bulk_load import load_entries
-from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
+from tests.support.storage.compaction_suite import (
+    HOUR,
+    MIDNIGHT,
+    compact,
+    copy_uncompacted,
+    merge_canonically,
+    post_profiles,
+)
 from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta, make_numbered_profile
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
@@ -182,6 +191,51 @@ def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: Counte
     # The service, its type, all entries, the first of each hour, the blocks so far for each hour, before it is
     # compacted and at its commit, and all blocks at the end.
     assert counted.traffic.documents == 1 + 1 + 60 + 4 + 2 * (0 + 1 + 2 + 3) + 4
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "sizes"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "Transaction too big. Decrease transaction size.", [15] * 4),
+        (grpc.StatusCode.ABORTED, "Transaction too big. Decrease transaction size.", [15] * 4),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "", [30] * 2),
+    ],
+)
+def test_a_commit_that_is_too_large_is_halved(
+    firestore: str, code: grpc.StatusCode, details: str, sizes: list[int]
+) -> None:
+    """Also if it fails by taking too long."""
+    timeouts = []
+
+    def refuse(commit: Any, context: Any) -> tuple[grpc.StatusCode, str] | None:
+        if any(write.delete for write in commit.writes):
+            timeouts.append(context.time_remaining())
+        return (code, details) if len(commit.writes) > 1 + sizes[0] else None
+
+    with (
+        firestore_proxy(firestore, TrafficCounter(), refuse=refuse) as host,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.setenv("FIRESTORE_EMULATOR_HOST", host)
+        storage = Storage(MemoryBucket(), FirestoreIndex(new_name()))
+        post_profiles(storage, range(120), service="halved")
+        uncompacted = copy_uncompacted(storage)
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        blocks = storage.index.blocks("halved", ProfileType.CPU, *ALL_TIME)
+        assert [block.count for block in blocks] == sizes
+        query = Query("halved", ProfileType.CPU, *ALL_TIME)
+        assert merge_canonically(storage, query) == merge_canonically(uncompacted, query)
+    assert min(timeouts) > 20  # seconds, of 30: a commit of hundreds of documents takes several
+
+
+def test_a_block_of_the_head_has_at_most_500_members(counted: CountedIndex) -> None:
+    assert counted.index.max_members == 500
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setattr(FirestoreIndex, "max_members", 20)
+        storage = Storage(MemoryBucket(), counted.index)
+        post_profiles(storage, range(60))
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        assert [block.count for block in counted.index.blocks("api", None, *ALL_TIME)] == [20, 20, 20]
 
 
 def test_a_write_costs_one_document_once_its_series_is_known(counted: CountedIndex) -> None:

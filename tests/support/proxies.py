@@ -5,7 +5,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import grpc
 from google.cloud.firestore_v1 import types
 
+_CommitRequest: Any = type(types.CommitRequest.pb(types.CommitRequest()))
 _RunQueryRequest: Any = type(types.RunQueryRequest.pb(types.RunQueryRequest()))
 _RunQueryResponse: Any = type(types.RunQueryResponse.pb(types.RunQueryResponse()))
 
@@ -159,8 +160,16 @@ def gcs_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None
 
 
 @contextmanager
-def firestore_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None) -> Iterator[str]:
-    """Run a proxy of the Firestore emulator at *target*, ``host:port``, and yield its own ``host:port``."""
+def firestore_proxy(
+    target: str,
+    traffic: TrafficCounter,
+    faults: Faults | None = None,
+    refuse: Callable[[Any, Any], tuple[grpc.StatusCode, str] | None] = lambda *_: None,
+) -> Iterator[str]:
+    """Run a proxy of the Firestore emulator at *target*, ``host:port``, and yield its own ``host:port``.
+
+    *refuse* gets each commit and its call's context, and returns the code and details of an error, if any.
+    """
     channel = grpc.insecure_channel(target)
     unlimited = [("grpc.max_receive_message_length", -1)]
 
@@ -186,10 +195,12 @@ def firestore_proxy(target: str, traffic: TrafficCounter, faults: Faults | None 
                 traffic.requests.append(method)
                 fault = faults.draw() if faults else ""
                 options = prepare_call(context, fault)
+                if method.endswith("/Commit") and (error := refuse(_CommitRequest.FromString(request), context)):
+                    context.abort(*error)
                 try:
                     answer: bytes = channel.unary_unary(method)(request, **options)
-                except grpc.RpcError as error:
-                    forward_error(context, error)
+                except grpc.RpcError as failure:
+                    forward_error(context, failure)
                 traffic.written += 1
                 if fault in ("reset", "lost"):
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was lost")

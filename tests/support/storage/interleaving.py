@@ -70,6 +70,8 @@ class _Port:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._port, name)
+        if not callable(method):
+            return method
         return lambda *args, **kwargs: self._turns.call(self._number, lambda: method(*args, **kwargs))
 
 
