@@ -58,8 +58,8 @@ format: $(VENV)/.dev ## fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-proto: $(VENV)/.dev ## compile profile.proto and stream.proto
-	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/pprof/profile.proto profbucket/pprof/stream.proto
+proto: $(VENV)/.dev ## compile the .proto files
+	$(BIN)/protoc --proto_path=. --python_out=. --pyi_out=. profbucket/*/*.proto
 
 ui: web/node_modules ## build the page from web/ into profbucket/ui
 	npm --prefix web run build

@@ -15,6 +15,7 @@ CODES: Mapping[str, str] = {
     "not_mergeable": "Profiles of this type cannot be merged.",
     "too_large": "The input exceeds a size limit.",
     "unsupported_media": "The body is in a format that the collector cannot read.",
+    "unsupported_format": "The upload cannot be converted to pprof.",
     "too_many": "The request asks for more than a limit allows.",
     "misconfigured": "A setting is missing or invalid.",
     "unavailable": "The storage or the collector is unreachable or overloaded.",
@@ -75,6 +76,10 @@ CODES: Mapping[str, str] = {
     "invalid_protobuf": "The upload is not protobuf, so not a pprof.",
     "invalid_profile": "The pprof is inconsistent.",
     "invalid_trace": "The upload is not a Go execution trace.",
+    "invalid_multipart": "The upload is not multipart/form-data as its Content-Type says, or a part is missing.",
+    "invalid_json": "The upload is not JSON, or not of the expected form.",
+    "invalid_collapsed_stacks": "A line of the upload is not a stack with a number.",
+    "unsupported_content_type": "The Content-Type is not one that the route accepts.",
     # Scraping.
     "target_unavailable": "A scrape target cannot be reached or answers with an error.",
     # Stored blocks.
@@ -155,6 +160,13 @@ class UnsupportedMedia(ProfbucketError):
 
     default_code = "unsupported_media"
     status = 415
+
+
+class UnsupportedFormat(ProfbucketError):
+    """The upload is in a format that cannot be converted to pprof."""
+
+    default_code = "unsupported_format"
+    status = 422
 
 
 class TooMany(ProfbucketError):

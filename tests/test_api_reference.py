@@ -29,7 +29,16 @@ SECTIONS: dict[tuple[str, str], str] = {
         r"^### (GET|POST) (\S+)\n(.*?)(?=^##)", REFERENCE, re.DOTALL | re.MULTILINE
     )
 }
-ALIASES = {"/merge", "/health", "/symbol", "/{path}/symbol", "/{path}/symbolz", "/", "/ui/{name}"}
+ALIASES = {
+    "/merge",
+    "/pyroscope/ingest",
+    "/health",
+    "/symbol",
+    "/{path}/symbol",
+    "/{path}/symbolz",
+    "/",
+    "/ui/{name}",
+}
 OPERATIONS: dict[tuple[str, str], dict[str, Any]] = {
     (method, path): operation
     for path, item in OPENAPI["paths"].items()

@@ -101,7 +101,7 @@ TABLE: Mapping[str, Sequence[str]] = {
 
 # Libraries, and the only packages that import them.
 LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
-    ("google.protobuf", "google._upb"): ("profbucket.pprof",),
+    ("google.protobuf", "google._upb"): ("profbucket.pprof", "profbucket.ingest"),
     ("isal",): ("profbucket.pprof", "profbucket.api"),
     ("numpy",): ("profbucket.pprof.columnar", "profbucket.pprof.block", "profbucket.pprof.report"),
     (

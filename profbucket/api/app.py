@@ -17,11 +17,13 @@ from profbucket.api.admission import Admission
 from profbucket.api.body import BodyReader
 from profbucket.api.compact import CompactRoutes
 from profbucket.api.content_encoding import ACCEPTED
+from profbucket.api.error_bodies import render_error
 from profbucket.api.middleware import drain_body, strip_function_name
+from profbucket.api.pyroscope import PyroscopeRoutes
 from profbucket.api.read import ReadRoutes
-from profbucket.api.responses import json_response
 from profbucket.api.routes import PROFILES, ROUTES, Role
 from profbucket.api.status import StatusRoutes
+from profbucket.api.uploads import UploadStore
 from profbucket.api.write import WriteRoutes
 from profbucket.auth import Authenticator
 from profbucket.config import Config
@@ -81,6 +83,8 @@ def create_app(
         metrics.watch("posts_in_flight", "Posts being read, checked and written.", lambda: admission.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: admission.reserved_bytes)
         views |= WriteRoutes(_required(collector, role), authenticator, bodies, clock).views()
+        uploads = UploadStore(_required(collector, role), authenticator, bodies)
+        views |= PyroscopeRoutes(uploads, config.limits, clock).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
     if "compact" in operations:
@@ -117,7 +121,7 @@ def error_response(error: Exception) -> Response:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     # kube-profefe passes the message to a format function.
     message = message.replace("%", "\N{FULLWIDTH PERCENT SIGN}")
-    response = json_response(None, status, error=message, error_code=code)
+    response = render_error(request.path, status, code, message)
     if request.method in ("GET", "HEAD"):
         # pprof prints the body of an error only with both of these; the body stays JSON for other clients.
         response.headers["X-Go-Pprof"] = "1"

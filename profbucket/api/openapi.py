@@ -61,10 +61,10 @@ def _paths(routes: Iterable[Route], operations: Json, path_parameters: Json, err
         if names := re.findall(r"{(\w+)}", path):
             item["parameters"] = [_path_parameter(name, path_parameters[name]) for name in names]
         operation = dict(operations[route.operation])
-        error_names = operation.pop("errors", [])
+        error_names, error_schema = operation.pop("errors", []), operation.pop("errorSchema", "Error")
         operation["responses"] = {
             **operation["responses"],
-            **_error_responses(error_names, errors, is_get=route.method == "GET"),
+            **_error_responses(error_names, errors, error_schema, is_get=route.method == "GET"),
         }
         if route.operation not in ids:
             ids.add(route.operation)
@@ -77,7 +77,7 @@ def _path_parameter(name: str, description: Json) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, **description}
 
 
-def _error_responses(names: Iterable[str], descriptions: Mapping[str, str], *, is_get: bool) -> Json:
+def _error_responses(names: Iterable[str], descriptions: Mapping[str, str], schema: str, *, is_get: bool) -> Json:
     """Return the responses, by status, to the errors of the classes *names*."""
     responses: Json = {}
     for name in names:
@@ -90,7 +90,7 @@ def _error_responses(names: Iterable[str], descriptions: Mapping[str, str], *, i
         responses[str(status)] = {
             "description": descriptions[name],
             **({"headers": {header: _ref("headers", header) for header in headers}} if headers else {}),
-            "content": {"application/json": {"schema": _ref("schemas", "Error")}},
+            "content": {"application/json": {"schema": _ref("schemas", schema)}},
         }
     return responses
 

@@ -35,7 +35,12 @@ _STATUS = (
     Route("GET", "/healthz", "getHealth"),
     Route("GET", "/health", "getHealth"),  # Google's front end reserves /healthz on run.app
 )
-_WRITE = (Route("POST", PROFILES, "postProfile"),)
+_WRITE = (
+    Route("POST", PROFILES, "postProfile"),
+    Route("POST", "/ingest", "ingestPyroscope"),
+    Route("POST", "/pyroscope/ingest", "ingestPyroscope"),
+    Route("POST", "/push.v1.PusherService/Push", "pushPyroscope"),
+)
 _READ = (
     Route("GET", PROFILES, "findProfiles"),
     Route("GET", f"{PROFILES}/merge", "mergeProfiles"),

@@ -1,26 +1,18 @@
 """Ingestion of one profile: validate, determine its time, write."""
 
-import threading
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import replace
 
-from profbucket.errors import Invalid, TooLarge
+from profbucket.errors import Invalid
 from profbucket.ingest import gotrace
+from profbucket.ingest.upload import exclusive_if_large
 from profbucket.limits import Limits
 from profbucket.model import ids
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
-from profbucket.pprof.compression import inflate
 from profbucket.storage.store import Writer
 from profbucket.times import LATEST, read_clock
-
-# A decoded profile takes up to thirty times its size, so that larger ones are validated one at a time. That
-# costs no throughput: protobuf holds the GIL anyway.
-_LARGE_BYTES = 64 << 10  # decompressed
-_LARGE_LOCK = threading.Lock()
 
 
 class Collector:
@@ -75,7 +67,7 @@ class Collector:
             raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
 
     def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        with _LARGE_LOCK if _is_large(data, self._limits) else nullcontext():
+        with exclusive_if_large(data, self._limits):
             profile = decode(data, self._limits)
             if not profile.message.sample:
                 raise Invalid("the profile is empty: it has no samples", code="empty_profile")
@@ -85,14 +77,3 @@ class Collector:
 
     def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
         return gotrace.started_at(data), ()
-
-
-def _is_large(data: bytes, limits: Limits) -> bool:
-    """Return whether *data* has more than ``_LARGE_BYTES`` when decompressed."""
-    if len(data) > _LARGE_BYTES:
-        return True
-    try:
-        inflate(data, replace(limits, inflated_bytes=min(_LARGE_BYTES, limits.inflated_bytes)))
-    except TooLarge:
-        return True
-    return False

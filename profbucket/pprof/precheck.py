@@ -27,8 +27,10 @@ _PACKED_PER_ENTRY = 4  # a packed number takes a quarter of the memory of a mess
 _CONTINUATION_BYTES = bytes(range(128, 256))
 
 
-def count_entries(raw: bytes, limits: Limits) -> int:  # noqa: PLR0912 - one loop without calls is what makes it fast
-    """Return the number of fields in the pprof message *raw*, at all depths; four packed numbers count as one.
+def count_entries(raw: bytes, limits: Limits, fields_of_message: dict[int, object] = _PROFILE) -> int:  # noqa: PLR0912 - one loop without calls is what makes it fast
+    """Return the number of fields in the message *raw*, at all depths; four packed numbers count as one.
+
+    *fields_of_message* are the length-delimited fields, by tag; the default is those of a pprof.
 
     An entry of two bytes takes fifty bytes and more in memory, so a small body can ask for a thousand times its
     size. Raise ``TooLarge`` as soon as there are more than ``limits.entries``, ``Invalid`` if *raw* is not
@@ -36,7 +38,7 @@ def count_entries(raw: bytes, limits: Limits) -> int:  # noqa: PLR0912 - one loo
     """
     max_entries = limits.entries
     count = 0
-    pending: list[tuple[int, int, dict[int, object]]] = [(0, len(raw), _PROFILE)]
+    pending: list[tuple[int, int, dict[int, object]]] = [(0, len(raw), fields_of_message)]
     try:
         while pending:
             at, end, fields = pending.pop()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from profbucket.api.admission import Admission, Reservation
 from profbucket.errors import Unavailable
 from profbucket.ingest import collector as ingest
+from profbucket.ingest import upload
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
@@ -144,10 +145,10 @@ def test_a_profile_that_inflates_to_much_more_is_checked_alone(
     seen = []
 
     def watched(data: bytes, limits: Limits) -> Profile:
-        seen.append(ingest._LARGE_LOCK.locked())
+        seen.append(upload._LARGE_LOCK.locked())
         return decode(data, limits)
 
     monkeypatch.setattr(ingest, "decode", watched)
     Collector(open_storage("memory:")).collect("api", ProfileType.CPU, Labels(), data)
     assert seen == [alone]
-    assert not ingest._LARGE_LOCK.locked()
+    assert not upload._LARGE_LOCK.locked()

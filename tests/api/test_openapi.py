@@ -26,6 +26,7 @@ from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
+from tests.support.agents import push
 from tests.support.api import TRACE, LinkedBucket, pprof
 
 SECRET = "the-secret"
@@ -39,6 +40,11 @@ INEXPRESSIBLE: list[CheckFunction] = [positive_data_acceptance, negative_data_re
 schemathesis.openapi.media_type(
     "application/octet-stream",
     st.sampled_from([pprof(), gzip.decompress(pprof(2)), pprof()[:-9], TRACE, b"", b"\x1f\x8b"]) | st.binary(),
+)
+
+
+schemathesis.openapi.media_type(
+    "application/proto", st.sampled_from([push("api", "process_cpu", pprof()), b""]) | st.binary()
 )
 
 

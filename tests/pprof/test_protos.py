@@ -10,15 +10,14 @@ from tests.support.go_tool import run
 from tests.support.paths import ROOT
 
 
-@pytest.mark.parametrize("name", ["profile", "stream"])
-def test_generated_code_is_what_make_proto_writes(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", [str(file.relative_to(ROOT)) for file in ROOT.glob("profbucket/*/*.proto")])
+def test_generated_code_is_what_make_proto_writes(source: str, tmp_path: Path) -> None:
     protoc = Path(sysconfig.get_path("scripts")) / "protoc"
-    source = f"profbucket/pprof/{name}.proto"
     run(
         str(protoc), "--proto_path=.", f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", source, cwd=ROOT
     ).check()
     for ending in ("py", "pyi"):
-        generated = f"profbucket/pprof/{name}_pb2.{ending}"
+        generated = f"{source.removesuffix('.proto')}_pb2.{ending}"
         assert (tmp_path / generated).read_text() == (ROOT / generated).read_text(), "run make proto"
 
 

@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from profbucket.api.app import create_app
 from profbucket.api.routes import PROFILES
+from profbucket.auth import ApiKeys
 from profbucket.config import Config
 from profbucket.errors import CODES
 from profbucket.ingest.collector import Collector
@@ -50,11 +51,16 @@ class Api:
     """The API over *storage*; *parts* are arguments of ``create_app``."""
 
     def __init__(
-        self, storage: Storage, limits: Limits = Limits(), names: frozenset[str] = frozenset(), **parts: Any
+        self,
+        storage: Storage,
+        limits: Limits = Limits(),
+        names: frozenset[str] = frozenset(),
+        keys: ApiKeys | None = None,
+        **parts: Any,
     ) -> None:
         self.storage = storage
         self.app: Flask = create_app(
-            Config("memory:", limits, function_names=names, commit="abc", build_time="now"),
+            Config("memory:", limits, keys=keys, function_names=names, commit="abc", build_time="now"),
             **{
                 "collector": Collector(storage, limits, lambda: NOW),
                 "querier": Querier(storage, limits),

@@ -1,0 +1,42 @@
+"""The bodies of errors, in the form that the clients of each route read."""
+
+import json
+from collections.abc import Callable, Mapping
+
+from flask import Response
+
+from profbucket.api.responses import json_response
+
+# Connect's codes by HTTP status; all others are "internal", or for requests "invalid_argument".
+_CONNECT_CODES = {
+    401: "unauthenticated",
+    403: "permission_denied",
+    404: "not_found",
+    405: "unimplemented",
+    409: "aborted",
+    413: "resource_exhausted",
+    429: "resource_exhausted",
+    503: "unavailable",
+}
+
+
+def render_error(path: str, status: int, code: str, message: str) -> Response:
+    """Return the response to a request for *path* that failed; *code* is that of the error."""
+    for prefix, render in _RENDERERS.items():
+        if path.startswith(prefix):
+            return render(status, code, message)
+    return json_response(None, status, error=message, error_code=code)
+
+
+def _render_for_connect(status: int, code: str, message: str) -> Response:
+    """Return an error of the Connect protocol, which Pyroscope's routes use; clients print it."""
+    connect_code = _CONNECT_CODES.get(status, "internal" if status >= 500 else "invalid_argument")
+    body = {"code": connect_code, "message": message, "error_code": code}
+    return Response(json.dumps(body) + "\n", status, content_type="application/json")
+
+
+_RENDERERS: Mapping[str, Callable[[int, str, str], Response]] = {
+    "/ingest": _render_for_connect,
+    "/pyroscope/ingest": _render_for_connect,
+    "/push.v1.": _render_for_connect,
+}

@@ -1,0 +1,61 @@
+"""Bodies of the type multipart/form-data."""
+
+from typing import NamedTuple
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble
+
+from profbucket.errors import Invalid
+
+_MAX_PARTS = 64
+_CHUNK_BYTES = 1 << 16  # also the limit of a part's headers: each line of them becomes an object
+
+
+class Part(NamedTuple):
+    """One part of a form; ``filename`` is ``""`` if it is not a file."""
+
+    name: str
+    filename: str
+    data: bytes
+
+
+def read_parts(body: bytes, content_type: str) -> list[Part]:
+    """Return the parts of *body*, or raise ``Invalid`` if it is not as *content_type* says."""
+    boundary = parse_options_header(content_type)[1].get("boundary", "")
+    if not boundary:
+        raise _invalid("the Content-Type has no boundary")
+    try:
+        return _decode(body, MultipartDecoder(boundary.encode("latin-1"), max_parts=_MAX_PARTS))
+    except ValueError as error:
+        raise _invalid(str(error)) from None
+    except RequestEntityTooLarge:
+        raise _invalid(f"it has more than {_MAX_PARTS} parts") from None
+
+
+def _decode(body: bytes, decoder: MultipartDecoder) -> list[Part]:
+    parts: list[Part] = []
+    chunks: list[bytes] = []
+    name, filename, in_headers = "", "", False
+    for begin in range(0, len(body) + _CHUNK_BYTES, _CHUNK_BYTES):
+        decoder.receive_data(body[begin : begin + _CHUNK_BYTES] or None)
+        while not isinstance(event := decoder.next_event(), NeedData):
+            if isinstance(event, Epilogue):
+                return parts
+            in_headers = isinstance(event, Preamble)
+            if isinstance(event, Field | File):
+                name = event.name or ""
+                filename = (event.filename or "") if isinstance(event, File) else ""
+            elif isinstance(event, Data):
+                chunks.append(event.data)
+                if not event.more_data:
+                    parts.append(Part(name, filename, b"".join(chunks)))
+                    chunks.clear()
+                    in_headers = True
+        if in_headers and len(decoder.buffer) > _CHUNK_BYTES:
+            raise ValueError(f"the headers of a part have more than {_CHUNK_BYTES} bytes")
+    raise ValueError("it ends before its last boundary")
+
+
+def _invalid(problem: str) -> Invalid:
+    return Invalid(f"the body is not valid multipart/form-data: {problem[:200]}", code="invalid_multipart")

@@ -1,0 +1,188 @@
+"""``POST /ingest``, the call of Pyroscope's clients for Go, Node, and of old ones for Python and Ruby."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from profbucket.errors import Invalid, UnsupportedFormat
+from profbucket.ingest import collapsed, pyroscope
+from profbucket.ingest.collapsed import Column
+from profbucket.ingest.multipart import read_parts
+from profbucket.ingest.upload import Upload, Uploads, exclusive_if_large, split_by_type
+from profbucket.limits import Limits
+from profbucket.model.labels import Labels
+from profbucket.model.numbers import parse_count
+from profbucket.model.profile_type import ProfileType
+from profbucket.times import SECOND
+
+_FORM = "multipart/form-data"
+_DEFAULT_RATE = 100  # samples per second
+
+_UNSUPPORTED = {
+    "jfr": "a JFR recording, which cannot be merged",
+    "trie": "a binary trie",
+    "tree": "a binary tree",
+    "speedscope": "a speedscope file",
+}
+
+
+# Collapsed stacks: what the last part of a service's name says about the values.
+_TIMES = {"cpu": ProfileType.CPU, "itimer": ProfileType.CPU, "wall": ProfileType.WALL}
+_VALUES = {
+    "goroutines": (ProfileType.GOROUTINE, "count"),
+    "exceptions": (ProfileType("exceptions"), "count"),
+    **{name: (ProfileType(name), "count") for name in ("inuse_objects", "alloc_objects", "live")},
+    **{name: (ProfileType(name), "bytes") for name in ("inuse_space", "alloc_space")},
+    **{name: (ProfileType(name), "count") for name in ("mutex_count", "block_count", "lock_count")},
+    **{name: (ProfileType(name), "nanoseconds") for name in ("mutex_duration", "block_duration", "lock_duration")},
+}
+_UNITS = {"bytes": "bytes", "lock_nanoseconds": "nanoseconds"}  # of the parameter units; all others are counts
+
+
+class Body(StrEnum):
+    """The format of a body."""
+
+    PPROF = "pprof"
+    FORM = "form"
+    LINES = "lines"
+    GROUPS = "groups"
+
+
+@dataclass(frozen=True, slots=True)
+class IngestParameters:
+    """The parameters of a request, with the Content-Type; times in nanoseconds since 1970."""
+
+    service: str
+    labels: Labels
+    body: Body
+    content_type: str
+    started_at: int | None
+    ended_at: int | None
+    sample_rate: int
+    units: str
+
+
+def parse_parameters(query: Mapping[str, str], content_type: str, now: int) -> IngestParameters:
+    """Read the *query* of a request.
+
+    Raises:
+        Invalid: the name, a label or a time is malformed.
+        UnsupportedFormat: profiles of this format cannot be stored.
+    """
+    name = query.get("name", "")
+    if not name:
+        raise Invalid("parameter 'name' is missing or empty", code="missing_parameter")
+    service, labels = pyroscope.parse_name(name)
+    body = _choose_body(query.get("format", ""), content_type.lower())
+    return IngestParameters(
+        service=service,
+        labels=labels,
+        body=body,
+        content_type=content_type,
+        started_at=pyroscope.parse_unix_time(query.get("from", ""), now),
+        ended_at=pyroscope.parse_unix_time(query.get("until", ""), now),
+        sample_rate=parse_count(query.get("sampleRate", ""), 1, 10**6) or _DEFAULT_RATE,
+        units=query.get("units", ""),
+    )
+
+
+def read_ingest(parameters: IngestParameters, body: bytes, limits: Limits) -> Uploads:
+    """Yield the profiles in *body*.
+
+    Raises:
+        Invalid: it is not what its parameters say.
+        UnsupportedFormat: profiles of its format cannot be stored.
+        TooLarge: it exceeds one of *limits*.
+    """
+    if parameters.body in (Body.LINES, Body.GROUPS):
+        yield from _read_collapsed(parameters, body, limits)
+        return
+    names: Mapping[str, str] = {}
+    if parameters.body is Body.FORM:
+        body, names = _read_form(body, parameters.content_type)
+    profiles = split_by_type(
+        body, limits, lambda sample_types: pyroscope.choose_types([names.get(name, name) for name in sample_types])
+    )
+    for profile_type, data in profiles.items():
+        yield Upload(parameters.service, profile_type, parameters.labels, data, parameters.started_at)
+
+
+def _choose_body(name: str, content_type: str) -> Body:
+    """Return the format of a body by the parameter ``format``, which precedes the Content-Type."""
+    for unsupported, description in _UNSUPPORTED.items():
+        if name == unsupported or content_type.startswith(f"binary/octet-stream+{unsupported}"):
+            raise _unsupported(description)
+    if name in (Body.PPROF, Body.LINES):
+        return Body(name)
+    return Body.FORM if _FORM in content_type else Body.GROUPS
+
+
+def _unsupported(description: str) -> UnsupportedFormat:
+    return UnsupportedFormat(f"this profile is {description}; send pprof", code="unsupported_format")
+
+
+def _read_form(body: bytes, content_type: str) -> tuple[bytes, Mapping[str, str]]:
+    """Return the pprof in a form, and the names by which Pyroscope shows its sample types."""
+    parts = {part.name: part.data for part in read_parts(body, content_type)}
+    if "jfr" in parts:
+        raise _unsupported(_UNSUPPORTED["jfr"])
+    if "prev_profile" in parts:
+        raise UnsupportedFormat(
+            "this profile counts from the start of the process, and the part 'prev_profile' holds what to "
+            "subtract; update the client: newer ones subtract",
+            code="unsupported_format",
+        )
+    if "profile" not in parts:
+        raise Invalid("the form has no part 'profile'", code="invalid_multipart")
+    return parts["profile"], _read_names(parts.get("sample_type_config", b""))
+
+
+def _read_names(config: bytes) -> Mapping[str, str]:
+    if len(config) > 1 << 16:
+        raise Invalid("the part 'sample_type_config' has more than 64 KB", code="invalid_json")
+    try:
+        types = json.loads(config or b"{}")
+        names = {name: settings.get("display-name") for name, settings in types.items()}
+    except (ValueError, RecursionError, AttributeError):
+        raise Invalid(
+            'the part \'sample_type_config\' is not JSON of the form {"name": {"display-name": "other name"}}',
+            code="invalid_json",
+        ) from None
+    return {name: shown for name, shown in names.items() if isinstance(shown, str) and shown}
+
+
+def _read_collapsed(parameters: IngestParameters, body: bytes, limits: Limits) -> Uploads:
+    """Yield the profile in collapsed stacks, whose type can be the last part of the service's name."""
+    service, profile_type, columns = _choose_columns(parameters)
+    duration = (parameters.ended_at or 0) - (parameters.started_at or 0) if parameters.started_at else 0
+    with exclusive_if_large(body, limits):
+        data = collapsed.to_pprof(
+            body,
+            columns,
+            limits,
+            started_at=parameters.started_at or 0,
+            duration=max(duration, 0),
+            default_value=1 if parameters.body is Body.LINES else None,
+        )
+    yield Upload(service, profile_type, parameters.labels, data, parameters.started_at)
+
+
+def _choose_columns(parameters: IngestParameters) -> tuple[str, ProfileType, list[Column]]:
+    """Return the service, the profile type and the columns of collapsed stacks.
+
+    Values of different meaning have different profile types, since each request holds only one of them.
+    """
+    period = SECOND // parameters.sample_rate
+    service, dot, name = parameters.service.rpartition(".")
+    if dot and name in _TIMES:
+        profile_type = _TIMES[name]
+        return service, profile_type, [Column("samples", "count"), Column(profile_type, "nanoseconds", period)]
+    if dot and name in _VALUES:
+        profile_type, unit = _VALUES[name]
+        return service, profile_type, [Column(name, unit)]
+    if parameters.units in ("", "samples"):
+        columns = [Column("samples", "count"), Column("cpu", "nanoseconds", period)]
+        return parameters.service, ProfileType.CPU, columns
+    unit = _UNITS.get(parameters.units, "count")
+    return parameters.service, ProfileType.OTHER, [Column(parameters.units[:80], unit)]

@@ -1,0 +1,91 @@
+"""Profiles of other systems' agents, as the parsers of their requests return them."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from profbucket.errors import ProfbucketError, TooLarge
+from profbucket.limits import Limits
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import decode
+from profbucket.pprof.compression import inflate
+
+# A decoded profile takes up to thirty times its size, so that larger ones are decoded one at a time. That costs no
+# throughput: protobuf holds the GIL anyway.
+_LARGE_BYTES = 64 << 10  # decompressed
+_LARGE_LOCK = threading.Lock()
+
+_JSON_VALUES_PER_PROFILE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A profile and what it is stored under. ``created_at`` is its time if ``data`` contain none.
+
+    ``source`` names the part of the request that it comes from, or is ``""`` if that is the whole request.
+    """
+
+    service: str
+    type: ProfileType
+    labels: Labels
+    data: bytes
+    created_at: int | None = None
+    source: str = ""
+
+
+# A request can hold several profiles. The error of one does not affect the others.
+Uploads = Iterator[Upload | ProfbucketError]
+
+
+def split_by_type(
+    data: bytes, limits: Limits, choose_types: Callable[[Sequence[str]], Sequence[ProfileType | None]]
+) -> dict[ProfileType, bytes]:
+    """Return the pprof *data* as one pprof for each profile type.
+
+    *choose_types* returns the profile type of each sample type, given their names; ``None`` leaves one out. If all
+    have the same, the result is *data* unchanged. It is empty if there are no samples, as when a program is idle.
+
+    Raises:
+        Invalid: *data* is not a valid pprof.
+        TooLarge: it exceeds one of *limits*.
+    """
+    from profbucket.pprof.split import split_profile
+
+    with exclusive_if_large(data, limits):
+        profile = decode(data, limits)
+        if not profile.message.sample:
+            return {}
+        profile_types = choose_types([total.type for total in profile.totals])
+        first = profile_types[0]
+        if first is not None and len(set(profile_types)) == 1:
+            return {first: data}
+        return split_profile(profile, profile_types)
+
+
+@contextmanager
+def exclusive_if_large(data: bytes, limits: Limits) -> Iterator[None]:
+    """Hold a lock, which all threads share, if the profile *data* takes much memory when it is decoded."""
+    if _is_large(data, limits):
+        with _LARGE_LOCK:
+            yield
+    else:
+        yield
+
+
+def check_json_size(body: bytes, limits: Limits) -> None:
+    """Raise ``TooLarge`` if the JSON in *body* would become too many objects. Base64 counts as one."""
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > _JSON_VALUES_PER_PROFILE * limits.profiles:
+        raise limits.too_large("profiles", "the JSON has more values than that many profiles need")
+
+
+def _is_large(data: bytes, limits: Limits) -> bool:
+    """Return whether *data* has more than ``_LARGE_BYTES`` when decompressed."""
+    if len(data) > _LARGE_BYTES:
+        return True
+    try:
+        inflate(data, replace(limits, inflated_bytes=min(_LARGE_BYTES, limits.inflated_bytes)))
+    except TooLarge:
+        return True
+    return False
