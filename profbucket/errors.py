@@ -59,7 +59,7 @@ CODES: Mapping[str, str] = {
     "duplicate_id": "A profile id is given more than once.",
     # Merges.
     "profile_types_differ": "The profiles have different profile types.",
-    "sample_types_differ": "The profiles have different sample types.",
+    "sample_types_differ": "The profiles have no sample type in common.",
     "unknown_sample_type": "The profile does not have the sample type.",
     "unknown_function": "No profile has the function.",
     "delta_with_limit": "delta=1 and limit cannot be combined.",

@@ -27,7 +27,14 @@ TABLE: Mapping[str, Sequence[str]] = {
     "profbucket.model": BASE,
     "profbucket.agent": ("errors", "limits", "model", "timed_http"),
     "profbucket.pprof": ("errors", "limits", "model"),
-    "profbucket.pprof.merge": ("errors", "limits", "model", "pprof.compression", "pprof.columnar"),
+    "profbucket.pprof.merge": (
+        "errors",
+        "limits",
+        "model",
+        "pprof.compression",
+        "pprof.columnar",
+        "pprof.sample_type_sets",
+    ),
     "profbucket.pprof.two_process_merge": (
         "errors",
         "limits",
@@ -43,6 +50,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.numbers",
         "pprof.precheck",
         "pprof.stream_pb2",
+        "pprof.units",
         "pprof.wire",
     ),
     "profbucket.pprof.block": (
@@ -62,6 +70,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.compression",
         "pprof.precheck",
         "pprof.profile_pb2",
+        "pprof.units",
         "pprof.columnar.arrays",
     ),
     "profbucket.storage": (*BASE, "model", "pprof.block.container"),

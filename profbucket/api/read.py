@@ -69,7 +69,8 @@ class ReadRoutes:
         api_key = self._authenticate()
         parameters = Parameters(request.args, MERGE_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
-        return self._send(self._querier.delta(query) if parameters.flag("delta") else self._querier.merge(query))
+        merge = self._querier.delta if parameters.flag("delta") else self._querier.merge
+        return self._send(merge(query, parameters.get("sample_type") or None))
 
     def fetch(self, ids: str) -> Response:
         """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""

@@ -13,6 +13,7 @@ from profbucket.pprof.columnar.pending_profile import PendingProfile
 from profbucket.pprof.columnar.read_batch import read_batch
 from profbucket.pprof.columnar.string_table import StringTable
 from profbucket.pprof.compression import deflate, inflate
+from profbucket.pprof.sample_type_sets import SampleTypeSets
 
 # Inflated bytes that are read at once: large enough that numpy's cost per call does not count, small enough that a
 # batch's columns, some twenty times as large, stay near the processor.
@@ -25,7 +26,8 @@ BatchObserver = Callable[[Batch, Sequence[str], Ints], None]
 class Merger:
     """Merges profiles that are added one by one; memory follows the distinct stacks, not the number of profiles.
 
-    The contract is google/pprof's (``profile/merge.go``). Sample types and period type must agree. Equal
+    The contract is that of ``go tool pprof`` for its files, and so google/pprof's (``profile/merge.go``). Profiles
+    are merged by the sample types that they have in common, in the finest unit; see :class:`CommonTypes`. Equal
     functions, locations and stacks are merged; samples whose labels differ are kept apart; samples that add up to
     zero in all values are dropped. Mappings are equal if build id (or else file), size in pages and offset are,
     and addresses count relative to their mapping. The result has the largest period, the earliest time that is not
@@ -33,15 +35,22 @@ class Merger:
     ``default_sample_type`` and ``doc_url`` are those of the first profile that sets them. Values are added in 64
     bits and wrap, as in Go.
 
-    The order of profiles decides these four strings and the order of comments, and nothing else.
+    The order of profiles decides these four strings, the order of comments and that of sample types, and nothing
+    else.
 
-    *observer* is called after each batch; :attr:`accumulator` holds what was merged so far.
+    With *sample_type*, its values alone are merged, of the profiles that have it. *observer* is called after each
+    batch; it requires that the sample types and the period type of all profiles agree. :attr:`accumulator` holds
+    what was merged so far.
     """
 
-    def __init__(self, limits: Limits = Limits(), observer: BatchObserver | None = None) -> None:
+    def __init__(
+        self, limits: Limits = Limits(), observer: BatchObserver | None = None, sample_type: str | None = None
+    ) -> None:
         self._limits = limits
         self._observer = observer
-        self.accumulator = Accumulator()
+        self._sample_type = sample_type
+        self.accumulator = Accumulator(sample_type)
+        self._type_sets = SampleTypeSets()
         self._added = 0
         self._pending: list[PendingProfile] = []
         self._pending_bytes = 0
@@ -54,8 +63,8 @@ class Merger:
         error names is left out, and all others are merged.
 
         Raises:
-            Invalid: a profile is invalid, as in ``decode``, or its sample types or period type differ from
-                those of the profiles before it (code ``sample_types_differ``); the text names both.
+            Invalid: a profile is invalid, as in ``decode``, or it has no sample type in common with the profiles
+                before it (code ``sample_types_differ``); the text names those of both.
             TooLarge: a profile exceeds a limit.
         """
         self._added += 1
@@ -91,11 +100,15 @@ class Merger:
     def add_batch(self, batch: Batch, name: str, *, keep_zeros: bool = False) -> Ints:
         """Add a *batch* of one profile, read with the accumulator's strings; errors call it *name*.
 
-        Return what :meth:`Accumulator.add` does; raise as :meth:`add` does.
+        Return what :meth:`Accumulator.add` does, or nothing if the profile lacks the sample type. Raise as
+        :meth:`add` does. With *keep_zeros*, all sample types must agree.
         """
         self.flush()
-        self._find_mismatches(batch, [PendingProfile(name, b"", is_validated=True)])
-        self._raise_error()
+        profiles = [PendingProfile(name, b"", is_validated=True)]
+        if self._find_mismatches(batch, profiles, is_strict=keep_zeros):
+            self._raise_error()
+            return batch.samples.profile[:0]
+        self._count_types(batch, profiles)
         indexes = self.accumulator.add(batch, keep_zeros=keep_zeros)
         self._check_memory()
         return indexes
@@ -104,19 +117,26 @@ class Merger:
         """Return the names of the sample types merged so far, such as ``alloc_space``."""
         self.flush()
         signature = self.accumulator.signature
-        return [
-            self.accumulator.string(name).decode(errors="replace")
-            for name, _ in (signature[0] if signature else ())
-        ]
+        return self._list_names(signature) if signature else []
+
+    def describe_left_out(self) -> str:
+        """Return the end of a comment that says which sample types the merge lacks, and why, or ``""``."""
+        names = self.sample_types()
+        if self._sample_type is not None:
+            return self._type_sets.describe_lacking(self._sample_type)
+        return self._type_sets.describe(names)
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
         """Return the merge as a gzip pprof, with *comments* before those of the profiles.
 
-        Raise ``Invalid`` (code ``nothing_to_merge``) if no profile was added, and as :meth:`add` does.
+        Raise ``Invalid`` if no profile was added (code ``nothing_to_merge``), or none with the sample type (code
+        ``unknown_sample_type``), and as :meth:`add` does.
         """
         self.flush()
         self._raise_error()
         if self.accumulator.signature is None:
+            if self._sample_type is not None and (names := self._type_sets.sample_types()):
+                raise unknown_sample_type(self._sample_type, names)
             raise Invalid("nothing to merge: no profile was added", code="nothing_to_merge")
         return deflate(encode_merge(self.accumulator, [comment.encode() for comment in comments]))
 
@@ -124,10 +144,12 @@ class Merger:
         """Merge the profiles that wait for their batch to fill. Errors are kept for the next call that raises."""
         profiles, self._pending, self._pending_bytes = self._pending, [], 0
         batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
-        while batch and (mismatches := self._find_mismatches(batch, profiles)):
+        is_strict = self._observer is not None
+        while batch and (mismatches := self._find_mismatches(batch, profiles, is_strict=is_strict)):
             profiles = [profile for i, profile in enumerate(profiles) if i not in mismatches]
             batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
         if batch:
+            self._count_types(batch, profiles)
             indexes = self.accumulator.add(batch)
             self._check_memory()
             if self._observer:
@@ -155,28 +177,52 @@ class Merger:
         if self._errors:
             raise self._errors.pop(0)
 
-    def _find_mismatches(self, batch: Batch, profiles: Sequence[PendingProfile]) -> set[int]:
-        """Return the numbers of the profiles that measure something else than those before; keep their errors."""
-        expected = self.accumulator.signature
-        mismatches = set()
-        for i, (signature, profile) in enumerate(zip(batch.header.signatures(), profiles, strict=True)):
-            if expected is None:
-                # The limits of sample types are checked once: those of all other profiles must be equal.
-                try:
-                    if not profile.is_validated and self._may_exceed_limits(signature):
-                        from profbucket.pprof.columnar.split import split_validated
+    def _find_mismatches(self, batch: Batch, profiles: Sequence[PendingProfile], *, is_strict: bool) -> set[int]:
+        """Return the numbers of the profiles that cannot be merged with those before; keep their errors.
 
-                        split_validated(profile, self.accumulator.strings, self._limits)
-                except ProfbucketError as error:
-                    self._errors.append(error)
+        Those without the sample type to merge are counted, and have no error.
+        """
+        accumulator = self.accumulator
+        signatures, index = batch.header.signatures()
+        common, accepted = accumulator.signature, None
+        mismatches = set()
+        for i, number in enumerate(index.tolist()):
+            if number == accepted:
+                continue
+            signature, profile = signatures[number], profiles[i]
+            try:
+                self._check_limits(profile, signature)
+                if not accumulator.types.has_selected(signature):
+                    self._type_sets.add(self._list_names(signature), profile.name)
                     mismatches.add(i)
                     continue
-                expected = signature
-            if signature is not expected and signature != expected:
+                narrowed = accumulator.types.narrow(common, signature)
+                if narrowed is None or (is_strict and common is not None and signature != common):
+                    difference = accumulator.describe_difference(common or signature, signature)
+                    raise Invalid(f"{profile.name}: {difference}", code="sample_types_differ")
+            except ProfbucketError as error:
+                self._errors.append(error)
                 mismatches.add(i)
-                difference = self.accumulator.describe_difference(expected, signature)
-                self._errors.append(Invalid(f"{profile.name}: {difference}", code="sample_types_differ"))
+            else:
+                common, accepted = narrowed, number
         return mismatches
+
+    def _check_limits(self, profile: PendingProfile, signature: Signature) -> None:
+        """Raise ``TooLarge`` if *profile* has too many sample types or too long names of them."""
+        if not profile.is_validated and self._may_exceed_limits(signature):
+            from profbucket.pprof.columnar.split import split_validated
+
+            split_validated(profile, self.accumulator.strings, self._limits)
+
+    def _count_types(self, batch: Batch, profiles: Sequence[PendingProfile]) -> None:
+        """Count the *profiles* of *batch* by their sample types."""
+        signatures, index = batch.header.signatures()
+        for number, signature in enumerate(signatures):
+            rows = (index == number).nonzero()[0]
+            self._type_sets.add(self._list_names(signature), profiles[rows[0]].name, len(rows))
+
+    def _list_names(self, signature: Signature) -> list[str]:
+        return [self.accumulator.string(name).decode(errors="replace") for name, _ in signature[0]]
 
     def _may_exceed_limits(self, signature: Signature) -> bool:
         """Return whether there may be too many sample types, or too long names."""
@@ -192,3 +238,10 @@ def merge(profiles: Iterable[bytes], comments: Sequence[str] = (), limits: Limit
     for data in profiles:
         merger.add(data)
     return merger.result(comments)
+
+
+def unknown_sample_type(wanted: str, names: Iterable[str]) -> Invalid:
+    """Return the error for a sample type that none of the merged profiles has; they have *names*."""
+    return Invalid(
+        f"no sample type {wanted[:80]!r}: the profiles have {', '.join(names)[:1000]}", code="unknown_sample_type"
+    )

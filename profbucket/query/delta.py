@@ -45,12 +45,18 @@ def describe_counters(sample_types: Iterable[str], merged: int) -> str:
 
 
 @retry_on_compaction
-def compute_delta(storage: Storage, query: Query, guard: MergeGuard, limits: Limits = Limits()) -> MergeResult:
-    """Return the sum of the deltas of all series that match *query*.
+def compute_delta(
+    storage: Storage,
+    query: Query,
+    guard: MergeGuard,
+    limits: Limits = Limits(),
+    sample_type: str | None = None,
+) -> MergeResult:
+    """Return the sum of the deltas of all series that match *query*; with *sample_type*, only its values.
 
     Raises:
         NotFound: There are no matches, no series has two profiles, or all have expired.
-        Invalid: The profiles have no counters.
+        Invalid: The profiles have no counters, or no sample type in common, or not *sample_type*.
         TooMany: The merge exceeds a limit.
     """
     series_by_id: dict[str, _Series] = {}
@@ -83,7 +89,7 @@ def compute_delta(storage: Storage, query: Query, guard: MergeGuard, limits: Lim
     if singles := sum(series.first is series.last for series in all_series):
         comment += f", {singles} with one profile left out"
     contents = _until_deadline(_read_terms(storage, terms, limits), guard)
-    data, merged, expired = _merge_terms(contents, comment, limits, damage)
+    data, merged, expired = _merge_terms(contents, comment, limits, damage, sample_type)
     filename = f"{escape_service(query.service)}-{query.type}-delta.pb.gz"
     return MergeResult(data, filename, found, merged, expired, damage.profiles)
 
@@ -179,7 +185,11 @@ def _has_negative_counter(data: bytes, limits: Limits) -> bool:
 
 
 def _merge_terms(
-    contents: Iterable[tuple[_Term, _Content]], comment: str, limits: Limits, damage: DamageReport
+    contents: Iterable[tuple[_Term, _Content]],
+    comment: str,
+    limits: Limits,
+    damage: DamageReport,
+    sample_type: str | None,
 ) -> tuple[bytes, int, int]:
     """Merge the terms that have neither expired nor are damaged.
 
@@ -188,7 +198,7 @@ def _merge_terms(
     from profbucket.pprof.merge import Merger
     from profbucket.pprof.scale import scale_profile
 
-    merger = Merger(limits)
+    merger = Merger(limits, sample_type=sample_type)
     merged = expired = hidden_restarts = 0
     pending: list[tuple[_Term, _Content]] = []
     for term, content in contents:
@@ -221,4 +231,5 @@ def _merge_terms(
         raise damage.error() if damage.ids else NotFound(f"{comment}: the profiles to compare have expired")
     if hidden_restarts:
         comment += f", {hidden_restarts} restarts found by stack"
-    return merger.result([comment + describe_losses(expired, damage.profiles)]), merged, expired
+    comment += describe_losses(expired, damage.profiles) + merger.describe_left_out()
+    return merger.result([comment]), merged, expired

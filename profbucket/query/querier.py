@@ -140,21 +140,27 @@ class Querier:
         """
         return self._storage.sign_url(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
-    def merge(self, query: Query) -> MergeResult:
+    def merge(self, query: Query, sample_type: str | None = None) -> MergeResult:
         """Merge all profiles that match *query*, or ``query.limit`` of them, evenly spread over the range.
+
+        With *sample_type*, only its values, of the profiles that have it.
 
         Raises:
             NotFound: There are no matches, or all have expired.
             NotMergeable: The query has no profile type, or one that cannot be merged.
             TooMany: The merge exceeds a limit.
-            Invalid: The sample types of the profiles differ.
+            Invalid: The profiles have no sample type in common, or not *sample_type*.
         """
         _require_mergeable(query)
         advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
-        return self._merge(query, MergeGuard(self._limits, describe_query(query), advice, self._timer))
+        return self._merge(
+            query, sample_type, MergeGuard(self._limits, describe_query(query), advice, self._timer)
+        )
 
-    def delta(self, query: Query) -> MergeResult:
+    def delta(self, query: Query, sample_type: str | None = None) -> MergeResult:
         """Return the increase of counters over the profiles that match *query*; see :mod:`profbucket.query.delta`.
+
+        *sample_type* is as in :meth:`merge`.
 
         Raises:
             NotFound: There are no matches, no series has two profiles, or all have expired.
@@ -167,7 +173,7 @@ class Querier:
             raise Invalid("delta=1 cannot be combined with limit=; leave one of them out", code="delta_with_limit")
         advice = "narrow the range or add labels"
         guard = MergeGuard(self._limits, describe_query(query), advice, self._timer)
-        return compute_delta(self._storage, query, guard, self._limits)
+        return compute_delta(self._storage, query, guard, self._limits, sample_type)
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> MergeResult:
         """Merge the profiles with these ids, all of one profile type.
@@ -176,7 +182,7 @@ class Querier:
             NotFound: One of the profiles does not exist.
             NotMergeable: Profiles of their type cannot be merged.
             TooMany: The merge exceeds a limit.
-            Invalid: Profile types or sample types differ, or an id is repeated.
+            Invalid: Profile types differ, no sample type is common, or an id is repeated.
         """
         if len(ids) > self._limits.merge:
             raise self._limits.too_many("merge", f"the request has {len(ids)} ids; ask for fewer")
@@ -217,6 +223,7 @@ class Querier:
         count = f"{merged} profile{'s' if merged > 1 else ''}"
         comment = f"service={services} type={profile_type} merged {count} by id"
         comment += describe_losses(0, damage.profiles) + describe_counters(merger.sample_types(), merged)
+        comment += merger.describe_left_out()
         filename = f"{escape_service(ids[0].service)}-{profile_type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, len(ids), merged, 0, damage.profiles)
 
@@ -227,7 +234,7 @@ class Querier:
             damage.add(str(profile_id), error)
 
     @retry_on_compaction
-    def _merge(self, query: Query, guard: MergeGuard) -> MergeResult:
+    def _merge(self, query: Query, sample_type: str | None, guard: MergeGuard) -> MergeResult:
         # Imports numpy, which the function that only stores profiles does not need.
         from profbucket.pprof.merge import Merger
 
@@ -237,7 +244,7 @@ class Querier:
             raise damage.error() if damage.ids else nothing_found(query)
         planned = sum(source.count for source in sources)
         guard.check_size(len(sources), planned, sum(source.size for source in sources))
-        merger = Merger(self._limits)
+        merger = Merger(self._limits, sample_type=sample_type)
         lost_in_plan = damage.profiles
         merge = SourceMerge(merger, self._lookup, self._limits, damage)
         for source, data in self._read(sources, guard):
@@ -253,7 +260,7 @@ class Querier:
         count = f"{merged}" if merged == found else f"{merged} of {found}"
         comment = f"{subject} merged {count} profile{'s' if found > 1 else ''} {span}"
         comment += describe_losses(merge.expired, damage.profiles)
-        comment += describe_counters(merger.sample_types(), merged)
+        comment += describe_counters(merger.sample_types(), merged) + merger.describe_left_out()
         filename = f"{escape_service(query.service)}-{query.type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, found, merged, merge.expired, damage.profiles)
 

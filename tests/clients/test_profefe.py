@@ -259,14 +259,33 @@ def test_pprof_prints_which_id_is_missing(client: Client, go_pprof: GoPprof) -> 
     assert error in result.stderr
 
 
-def test_pprof_prints_that_sample_types_differ(client: Client, go_pprof: GoPprof) -> None:
-    """CPU profiles of Go and Python in one service have different sample types, which the error names."""
-    client.post("mixed", "cpu", data_files("cpu")[0].read_bytes())
-    client.post("mixed", "cpu", (DATA / "python" / "python-cpu.pb.gz").read_bytes())
-    result = go_pprof("-top", client.merge("mixed", "cpu"))
+def test_profiles_of_go_and_python_merge_by_their_common_sample_types(client: Client, go_pprof: GoPprof) -> None:
+    """CPU profiles of Go and Python in one service have different sample types; pprof shows the common ones."""
+    files = [data_files("cpu")[0], DATA / "python" / "python-cpu.pb.gz"]
+    for file in files:
+        client.post("mixed", "cpu", file.read_bytes())
+    url = client.merge("mixed", "cpu")
+    assert "left out: wall (missing in 1 of 2 objects" in go_pprof("-comments", url).check().text
+    assert "samples/count cpu/nanoseconds" in go_pprof("-raw", url).check().text
+    ours, *theirs = (
+        canonicalize(data) for data in (Client._send("GET", url).body, *(file.read_bytes() for file in files))
+    )
+    assert ours.header.sample_types == ((b"samples", b"count"), (b"cpu", b"nanoseconds"))
+    cpu = [sum(values[-1] for values in profile.samples.values()) for profile in (ours, *theirs)]
+    assert cpu[0] == cpu[1] + cpu[2]
+    wall = canonicalize(Client._send("GET", f"{url}&sample_type=wall").body)
+    assert wall.header.sample_types == ((b"wall", b"nanoseconds"),)
+
+
+def test_profiles_without_a_common_sample_type_are_an_error_that_pprof_prints(
+    client: Client, go_pprof: GoPprof
+) -> None:
+    client.post("unlike", "other", data_files("heap")[0].read_bytes())
+    client.post("unlike", "other", data_files("mutex")[0].read_bytes())
+    result = go_pprof("-top", client.merge("unlike", "other"))
     assert result.returncode != 0
-    assert "[samples/count, cpu/nanoseconds]" in result.stderr
-    assert "[samples/count, wall/nanoseconds, cpu/nanoseconds]" in result.stderr
+    assert "[contentions/count, delay/nanoseconds]" in result.stderr
+    assert "inuse_space/bytes" in result.stderr
 
 
 def test_pprof_reads_a_profile_without_symbols(client: Client, go_pprof: GoPprof) -> None:

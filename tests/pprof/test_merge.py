@@ -31,6 +31,7 @@ from tests.support.profiles import (
     encode,
     function,
     go_styles,
+    mixed_profile_sets,
     profile,
     profile_sets,
     stack,
@@ -149,6 +150,25 @@ class TestAgainstGo:
         assert_same(canonicalize(two_steps), canonicalize(go_merge(corpus)))
         assert_compact(two_steps)
 
+    def test_profiles_whose_sample_types_differ_merge_as_in_go(self, go_merge: GoMerge, tmp_path: Path) -> None:
+        @settings(
+            max_examples=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        )
+        @given(mixed_profile_sets(headers=False).filter(lambda contents: len(contents) > 1))
+        def check(contents: list[Profile]) -> None:
+            profiles = [encode(content) for content in contents]
+            ours, theirs = merge(profiles), go_merge(write_files(tmp_path, profiles))
+            # Go sets the first common sample type as the default of profiles that have none.
+            headers = [replace(canonicalize(data).header, default_sample_type=b"") for data in (ours, theirs)]
+            assert headers[0] == headers[1]
+            assert canonicalize(ours).samples == canonicalize(theirs).samples
+
+        check()
+
 
 class TestAgainstThePlainMerge:
     """Merges equal those of ``plain_merge``, which uses dictionaries keyed by content."""
@@ -165,6 +185,19 @@ class TestAgainstThePlainMerge:
         assert_same(canonicalize(merged), canonicalize(plain))
         assert_compact(merged)
         assert list_mappings(merged).items() <= list_mappings(plain).items()
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(mixed_profile_sets(), st.data())
+    def test_profiles_whose_sample_types_differ_merge_alike(
+        self, contents: list[Profile], data: st.DataObject
+    ) -> None:
+        periods = st.sampled_from([(b"cpu", b"ns"), (b"cpu", b"s"), (b"wall", b"ns"), (b"", b"")])
+        contents = [replace(content, period_type=data.draw(periods)) for content in contents]
+        profiles = [encode(content, data.draw(styles)) for content in contents]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(merging, "_BATCH_BYTES", data.draw(st.sampled_from([1, 600, 1 << 20])))
+            merged = merge(profiles)
+        assert_same(canonicalize(merged), canonicalize(plain_merge(profiles)))
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(profile_sets(), st.randoms(use_true_random=False))
@@ -304,20 +337,12 @@ class TestErrors:
             data = encode(profile(Sample(stack("a"), (1,) * len(types)), sample_types=tuple(types)))
             assert canonicalize(merge([data, data])).header.sample_types == tuple(types)
 
-    def test_different_sample_types_are_rejected_with_both_names(self) -> None:
+    def test_profiles_without_a_common_sample_type_are_rejected_with_the_names_of_both(self) -> None:
         merger = Merger()
         merger.add(encode(LABELLED), "first")
         merger.add(encode(self.OTHER), "second")
         with pytest.raises(Invalid, match=r"^second: .*cpu/nanoseconds.*inuse_space/bytes") as caught:
             merger.result()
-        assert caught.value.code == "sample_types_differ"
-
-    def test_different_period_types_are_rejected_with_both_names(self) -> None:
-        other = profile(*LABELLED.samples, period_type=(b"wall", b"seconds"))
-        with pytest.raises(
-            Invalid, match=r"^profile 2: period types differ: .*cpu/nanoseconds.*wall/seconds"
-        ) as caught:
-            merge([encode(LABELLED), encode(other)])
         assert caught.value.code == "sample_types_differ"
 
     def test_the_profile_that_an_error_names_is_left_out_and_all_others_are_merged(self) -> None:
@@ -390,6 +415,75 @@ class TestErrors:
         with pytest.raises(TooLarge) as caught:
             Merger(Limits(entries=1_000_000)).add(swollen)
         assert caught.value.code == "max_entries_exceeded"
+
+
+class TestSampleTypes:
+    """The sample types of a merge whose profiles have different ones, and what it says about the others."""
+
+    CPU = encode(profile(Sample(stack("a"), (1, 20))))
+    WALL = encode(
+        profile(
+            Sample(stack("a"), (2, 5, 7)),
+            Sample(stack("idle"), (0, 9, 0)),
+            sample_types=((b"samples", b"count"), (b"wall", b"ms"), (b"cpu", b"microseconds")),
+            default_sample_type=b"wall",
+        )
+    )
+
+    def test_the_comment_names_what_is_left_out_and_who_lacks_it(self) -> None:
+        merger = Merger()
+        for name, data in (("one", self.CPU), ("two", self.WALL), ("three", self.CPU)):
+            merger.add(data, name)
+        assert merger.describe_left_out() == "; left out: wall (missing in 2 of 3 objects, such as one)"
+        merged = canonicalize(merger.result())
+        assert merged.header.sample_types == ((b"samples", b"count"), (b"cpu", b"nanoseconds"))
+        assert list(merged.samples.values()) == [(4, 7040)]
+
+    def test_the_default_is_the_first_sample_type_if_the_profiles_default_is_left_out(self) -> None:
+        assert canonicalize(merge([self.WALL, self.CPU])).header.default_sample_type == b"samples"
+        assert canonicalize(merge([self.WALL, self.WALL])).header.default_sample_type == b"wall"
+
+    def test_units_that_cannot_be_converted_leave_a_sample_type_out(self) -> None:
+        other = encode(
+            profile(Sample(stack("a"), (1, 1)), sample_types=((b"samples", b"count"), (b"cpu", b"bytes")))
+        )
+        merger = Merger()
+        merger.add(self.CPU, "one")
+        merger.add(other, "two")
+        assert merger.describe_left_out() == "; left out: cpu (units differ)"
+        assert canonicalize(merger.result()).header.sample_types == ((b"samples", b"count"),)
+
+    def test_period_types_that_differ_are_left_out(self) -> None:
+        other = encode(profile(Sample(stack("a"), (1, 2)), period_type=(b"wall", b"seconds"), period=10**9))
+        for profiles in ([self.CPU, other], [other, self.CPU], [self.CPU, other, self.CPU]):
+            header = canonicalize(merge(profiles)).header
+            assert (header.period_type, header.period) == ((b"", b""), 0)
+
+    def test_one_sample_type_is_merged_of_the_profiles_that_have_it(self) -> None:
+        merger = Merger(sample_type="wall")
+        for name, data in (("one", self.CPU), ("two", self.WALL), ("three", self.WALL)):
+            merger.add(data, name)
+        assert merger.describe_left_out() == "; left out: 1 of 3 objects without wall, such as one"
+        merged = canonicalize(merger.result())
+        assert merged.header.sample_types == ((b"wall", b"ms"),)
+        assert sorted(merged.samples.values()) == [(10,), (18,)]
+
+    def test_a_sample_type_that_no_profile_has_is_an_error_with_those_that_they_have(self) -> None:
+        merger = Merger(sample_type="alloc")
+        merger.add(self.CPU)
+        with pytest.raises(Invalid, match=r"'alloc'.*samples, cpu") as caught:
+            merger.result()
+        assert caught.value.code == "unknown_sample_type"
+
+    def test_many_sets_of_sample_types_take_bounded_memory_and_a_short_comment(self) -> None:
+        merger = Merger()
+        for i in range(300):
+            types = ((b"samples", b"count"), *((b"%d-%d-%s" % (i, j, b"x" * 70), b"count") for j in range(3)))
+            merger.add(encode(profile(Sample(stack("a"), (1,) * 4), sample_types=types)), f"p{i}")
+        comment = merger.describe_left_out()
+        assert len(comment) < 2000
+        assert comment.endswith(" more")
+        assert list(canonicalize(merger.result()).samples.values()) == [(300,)]
 
 
 class TestContent:

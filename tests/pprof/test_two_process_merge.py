@@ -71,7 +71,7 @@ def test_the_merging_process_does_not_import_protobuf(tmp_path: Path) -> None:
         b"",
         b"nonsense",
         encode(profile(Sample(stack("a"), (1,)))),
-        encode(profile(Sample(stack("a"), (1, 2)), period_type=(b"other", b"unit"))),
+        encode(profile(Sample(stack("a"), (1,)), sample_types=((b"other", b"unit"),))),
     ],
     ids=["empty", "nonsense", "values", "types"],
 )

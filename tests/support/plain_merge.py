@@ -3,7 +3,7 @@
 It has no batches, columns or hash tables of its own, only dictionaries whose keys are the content itself.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from profbucket.errors import Invalid
@@ -11,10 +11,12 @@ from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import decode, encode
 from profbucket.pprof.numbers import MAX_INT64, normalize_time, wrap_int64
+from profbucket.pprof.units import find_factor
 
 _PAGE_BYTES = 0x1000
 
 _Key = tuple[Any, ...]
+_Type = tuple[bytes, bytes, int]  # name and unit of a sample type, and how many before it have the same name
 
 
 class Merger:
@@ -22,25 +24,25 @@ class Merger:
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
-        self._types: tuple[tuple[bytes, bytes], ...] | None = None
-        self._period_type = (b"", b"")
-        self._period = self._time = self._duration = 0
+        self._types: list[tuple[_Type, ...]] = []  # of each profile
+        self._periods: list[tuple[_Type, int]] = []
+        self._time = self._duration = 0
         self._header_strings = {"drop_frames": b"", "keep_frames": b"", "default_sample_type": b"", "doc_url": b""}
         self._comments: dict[bytes, None] = {}
         self._functions: dict[_Key, int] = {}
         self._mappings: dict[_Key, int] = {}
         self._bases: list[tuple[int, int, int, bytes, bytes, tuple[bool, ...]]] = []
         self._locations: dict[_Key, int] = {}
-        self._samples: dict[_Key, list[int]] = {}
+        self._samples: dict[_Key, dict[_Type, int]] = {}  # values by sample type
 
     def add(self, data: bytes) -> None:
         """Add one pprof, gzip or raw.
 
-        Raise ``Invalid``, and add nothing, if it is invalid or its sample types differ from those before.
+        Raise ``Invalid``, and add nothing, if it is invalid or has no sample type in common with those before.
         """
         profile = decode(data, self._limits).message
         strings = list(profile.string_table)
-        self._add_header(profile, strings)
+        types = self._add_header(profile, strings)
         functions = {
             f.id: self._intern(
                 self._functions, (strings[f.name], strings[f.system_name], strings[f.filename], f.start_line)
@@ -58,34 +60,50 @@ class Merger:
         for sample in profile.sample:
             if any(sample.value):
                 stack = tuple(locations[number] for number in sample.location_id)
-                values = self._samples.setdefault((stack, _list_labels(sample, strings)), [0] * len(sample.value))
-                for i, value in enumerate(sample.value):
-                    values[i] = wrap_int64(values[i] + value)
+                values = self._samples.setdefault((stack, _list_labels(sample, strings)), {})
+                for sample_type, value in zip(types, sample.value, strict=True):
+                    values[sample_type] = wrap_int64(values.get(sample_type, 0) + value)
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
         """Return the merge as a gzip pprof, with *comments* before those of the profiles.
 
         Raise ``Invalid`` if no profile was added.
         """
-        if self._types is None:
+        if not self._types:
             raise Invalid("nothing to merge", code="nothing_to_merge")
         return encode(_Builder(self).build(comments))
 
-    def _add_header(self, profile: profile_pb2.Profile, strings: list[bytes]) -> None:
-        types = tuple((strings[t.type], strings[t.unit]) for t in profile.sample_type)
-        period_type = (strings[profile.period_type.type], strings[profile.period_type.unit])
-        if self._types is None:
-            self._types, self._period_type = types, period_type
-        if types != self._types:
-            raise _differ("sample", self._types, types)
-        if period_type != self._period_type:
-            raise _differ("period", [self._period_type], [period_type])
-        self._period = max(self._period, profile.period)
+    def list_types(self) -> list[_Type]:
+        """Return the sample types that all profiles have, in the finest units."""
+        return _find_common(self._types)
+
+    def find_period(self) -> tuple[_Type, int]:
+        """Return the period type, if it is common, and the largest period in its unit."""
+        [pair] = _find_common([(pair,) for pair, _ in self._periods]) or [(b"", b"", 0)]
+        periods = [
+            period * (1 if of == pair else round(_factor(of, pair) or 0))
+            for of, period in self._periods
+            if of == pair or pair[0]
+        ]
+        return pair, max(periods, default=0)
+
+    def _add_header(self, profile: profile_pb2.Profile, strings: list[bytes]) -> list[_Type]:
+        names = [strings[t.type] for t in profile.sample_type]
+        types = tuple(
+            (name, strings[t.unit], names[:i].count(name))
+            for i, (name, t) in enumerate(zip(names, profile.sample_type, strict=True))
+        )
+        period_type = (strings[profile.period_type.type], strings[profile.period_type.unit], 0)
+        if not _find_common([*self._types, types]):
+            raise _differ("sample", self.list_types(), types)
+        self._types.append(types)
+        self._periods.append((period_type, profile.period))
         self._time = min(filter(None, (self._time, normalize_time(profile.time_nanos))), default=0)
         self._duration = min(self._duration + max(profile.duration_nanos, 0), MAX_INT64)
         for name in self._header_strings:
             self._header_strings[name] = self._header_strings[name] or strings[getattr(profile, name)]
         self._comments.update(dict.fromkeys(strings[i] for i in profile.comment))
+        return list(types)
 
     def _add_mapping(self, mapping: profile_pb2.Mapping, strings: list[bytes]) -> int:
         file, build_id = strings[mapping.filename], strings[mapping.build_id]
@@ -126,13 +144,17 @@ class _Builder:
 
     def build(self, comments: Sequence[str]) -> profile_pb2.Profile:
         merger, out = self._merger, self._out
-        for type_name, unit in merger._types or ():
+        types = merger.list_types()
+        for type_name, unit, _ in types:
             out.sample_type.add(type=self._string(type_name), unit=self._string(unit))
-        out.period_type.type = self._string(merger._period_type[0])
-        out.period_type.unit = self._string(merger._period_type[1])
-        out.period, out.time_nanos, out.duration_nanos = merger._period, merger._time, merger._duration
+        period_type, out.period = merger.find_period()
+        out.period_type.type, out.period_type.unit = map(self._string, period_type[:2])
+        out.time_nanos, out.duration_nanos = merger._time, merger._duration
         for name, value in merger._header_strings.items():
-            setattr(out, name, self._string(value))
+            names = {tuple(name for name, *_ in profile_types) for profile_types in merger._types}
+            is_left_out = len(names) > 1 and value not in {name for name, *_ in types}
+            default = types[0][0] if value and is_left_out and name == "default_sample_type" else value
+            setattr(out, name, self._string(default))
         for comment in dict.fromkeys([*(c.encode() for c in comments), *merger._comments]):
             out.comment.append(self._string(comment))
         for number, (start, limit, offset, file, build_id, flags) in enumerate(merger._bases):
@@ -144,7 +166,8 @@ class _Builder:
                 mapping.has_line_numbers,
                 mapping.has_inline_frames,
             ) = flags
-        for (stack, labels), values in merger._samples.items():
+        for (stack, labels), values_by_type in merger._samples.items():
+            values = [_sum_values(values_by_type, pair) for pair in types]
             if any(values):
                 sample = out.sample.add(location_id=map(self._location, stack), value=values)
                 for key, text, num, unit in labels:
@@ -208,14 +231,46 @@ def _list_labels(sample: profile_pb2.Sample, strings: list[bytes]) -> tuple[tupl
     return tuple(sorted(labels, key=lambda label: (label[0], not label[1])))
 
 
-def _differ(what: str, known: Iterable[tuple[bytes, bytes]], types: Iterable[tuple[bytes, bytes]]) -> Invalid:
+def _find_common(lists: Sequence[Sequence[_Type]]) -> list[_Type]:
+    """Return the pairs whose names are in all of *lists* with units that can be converted, each in the finest."""
+    if len(set(map(tuple, lists))) == 1:
+        return list(lists[0])
+    common = []
+    for name in dict.fromkeys(name for name, *_ in lists[0]):
+        pairs = [next((pair for pair in pairs if pair[0] == name), None) for pairs in lists]
+        finest = pairs[0]
+        for pair in pairs:
+            factor = pair and finest and _factor(pair, finest)
+            if not factor:
+                finest = None
+            elif factor < 1:
+                finest = pair
+        if finest:
+            common.append(finest)
+    return common
+
+
+def _factor(pair: _Type, to: _Type) -> float | None:
+    return find_factor(pair[1].decode(errors="replace"), to[1].decode(errors="replace"))
+
+
+def _sum_values(values: Mapping[_Type, int], to: _Type) -> int:
+    """Return the sum of the values whose type has the name of *to*, in its unit."""
+    total = 0
+    for pair, value in values.items():
+        if (pair[0], pair[2]) == (to[0], to[2]):
+            total += value * (1 if pair == to else round(_factor(pair, to) or 0))
+    return wrap_int64(total)
+
+
+def _differ(what: str, known: Iterable[_Type], types: Iterable[_Type]) -> Invalid:
     difference = f"{_format_types(known)} cannot be merged with {_format_types(types)}"
     return Invalid(f"{what} types differ: {difference}", code="sample_types_differ")
 
 
-def _format_types(types: Iterable[tuple[bytes, bytes]]) -> str:
+def _format_types(types: Iterable[_Type]) -> str:
     return (
         "["
-        + ", ".join(f"{name.decode(errors='replace')}/{unit.decode(errors='replace')}" for name, unit in types)
+        + ", ".join(f"{name.decode(errors='replace')}/{unit.decode(errors='replace')}" for name, unit, _ in types)
         + "]"
     )

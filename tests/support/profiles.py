@@ -385,3 +385,41 @@ def profile_sets(draw: Callable[..., Any], *, columns: bool = True, headers: boo
     )
     drawn: list[Profile] = draw(st.lists(profiles, min_size=1, max_size=6))
     return drawn
+
+
+_UNITS = (
+    (b"ns", b"nanoseconds", b"microseconds", b"ms", b"seconds"),
+    (b"bytes", b"B", b"kB", b"megabytes"),
+    (b"count",),
+    (b"",),
+)
+
+
+@st.composite
+def mixed_profile_sets(draw: Callable[..., Any], *, headers: bool = True) -> list[Profile]:
+    """Generate profiles as :func:`profile_sets` does, which differ in order, number and units of sample types.
+
+    All of them have the first sample type, and values that can be scaled without loss.
+    """
+    drawn = draw(profile_sets(columns=False, headers=headers))
+    width = len(drawn[0].sample_types)
+    families = draw(st.lists(st.sampled_from(_UNITS), min_size=width, max_size=width))
+    mixed = []
+    for content in drawn:
+        columns = [0, *draw(st.lists(st.integers(1, width - 1), unique=True))] if width > 1 else [0]
+        columns = draw(st.permutations(columns))
+        period_unit = draw(st.sampled_from(_UNITS[0]))
+        samples = [
+            replace(sample, values=tuple(sample.values[column] % 2001 - 1000 for column in columns))
+            for sample in content.samples
+        ]
+        mixed.append(
+            replace(
+                content,
+                samples=tuple(samples),
+                sample_types=tuple((b"t%d" % i, draw(st.sampled_from(families[i]))) for i in columns),
+                period_type=(b"cpu", period_unit),
+                period=content.period % 10**6,
+            )
+        )
+    return mixed

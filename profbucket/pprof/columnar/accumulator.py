@@ -16,6 +16,7 @@ from profbucket.pprof.columnar.batch import (
     SampleColumns,
     Signature,
 )
+from profbucket.pprof.columnar.common_types import CommonTypes
 from profbucket.pprof.columnar.interning import RowTable, SequenceTable
 from profbucket.pprof.columnar.packed_words import LINE_LIST, pack_label, pack_label_list, pack_location, pack_pair
 from profbucket.pprof.columnar.string_table import StringTable
@@ -32,10 +33,15 @@ _MappingBase = tuple[int, int, int, bytes, bytes]
 
 
 class Accumulator:
-    """The tables of a merge: batches are added, ``encode.py`` turns the content into one profile."""
+    """The tables of a merge: batches are added, ``encode.py`` turns the content into one profile.
 
-    def __init__(self) -> None:
-        self.signature: Signature | None = None  # of all profiles
+    With *sample_type*, only the values of that one are kept.
+    """
+
+    def __init__(self, sample_type: str | None = None) -> None:
+        self.types = CommonTypes(self.string, None if sample_type is None else sample_type.encode())
+        self.signature: Signature | None = None  # what all profiles have in common
+        self._names_differ = False  # whether a profile had other sample types, or another order of them
         self.period = self.time_nanos = self.duration_nanos = 0
         # Strings: drop_frames, keep_frames, default_sample_type, doc_url.
         self.header_strings = [0, 0, 0, 0]
@@ -66,11 +72,12 @@ class Accumulator:
         self._measured_bytes = 0
 
     def add(self, batch: Batch, *, keep_zeros: bool = False) -> Ints:
-        """Add a batch whose signatures all equal ``signature``, if that is set.
+        """Add a batch of profiles that have a sample type in common with those added before.
 
         Return the index in ``samples`` of each of the batch's samples; -1 if all its values are zero, unless
         *keep_zeros* is set. Shape: (samples of the batch,).
         """
+        batch = self._unify(batch)
         self._add_header(batch.header)
         mapping = self._intern_mappings(batch.mappings)
         function = self._intern_functions(batch.functions)
@@ -93,6 +100,13 @@ class Accumulator:
             self._string_list = list(self.strings)
         return self._string_list[index]
 
+    def default_sample_type(self) -> int:
+        """Return the string of the default sample type: the first sample type if the default is not common."""
+        default = self.header_strings[2]
+        sample_types = self.signature[0] if self.signature and self._names_differ else ()
+        is_left_out = default and sample_types and all(default != name for name, _ in sample_types)
+        return sample_types[0][0] if is_left_out else default
+
     def describe_difference(self, expected: Signature, actual: Signature) -> str:
         """Return a sentence that names the sample types or period types in which two signatures differ."""
         what, left, right = "sample", expected[0], actual[0]
@@ -104,10 +118,27 @@ class Accumulator:
         names = ("/".join(self.string(i).decode(errors="replace") for i in pair) for pair in types)
         return f"[{', '.join(names)}]"
 
-    def _add_header(self, header: HeaderColumns) -> None:
+    def _unify(self, batch: Batch) -> Batch:
+        """Return *batch* with the sample types of all profiles so far, to which the content is reduced as well."""
+        signatures, index = batch.header.signatures()
+        common = self.signature
+        for signature in signatures:
+            common = self.types.narrow(common, signature)
+        if common is None:
+            raise ValueError("the batch has no sample type in common with the profiles before it")
         if self.signature is None:
-            self.signature = header.signatures()[0]
-            self.values = np.empty((0, len(self.signature[0])), np.int64)
+            self.values = np.empty((0, len(common[0])), np.int64)
+        elif self.signature != common:
+            projection = self.types.project(self.signature, common)
+            self.values = projection.apply(self.values)
+            self.period *= projection.period_factor
+        self._names_differ |= any(
+            _names(signature) != _names(common) for signature in (*signatures, self.signature or common)
+        )
+        self.signature = common
+        return batch if signatures == [common] else self.types.project_batch(batch, signatures, index, common)
+
+    def _add_header(self, header: HeaderColumns) -> None:
         self.period = max(self.period, int(header.period.max()))
         times = header.time_nanos[header.time_nanos > 0]
         if len(times):
@@ -232,6 +263,10 @@ class Accumulator:
         words[single] = pack_label(label[first[single]])
         words[several] = pack_label_list(self.label_lists.intern(label, first[several], count[several]))
         return words
+
+
+def _names(signature: Signature) -> tuple[int, ...]:
+    return tuple(name for name, _ in signature[0])
 
 
 def _to_words(numbers: Ints) -> Words:

@@ -7,6 +7,8 @@ lines, S samples and B labels.
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from profbucket.pprof.columnar.arrays import Bools, Ints, Words
 
 # What a profile measures, in strings: type and unit of each sample type, and of the period type.
@@ -30,23 +32,25 @@ class HeaderColumns:
     comment: Ints  # strings, those of all profiles end to end, (comments,)
     comment_profile: Ints  # the profile of each comment, (comments,)
 
-    def signatures(self) -> list[Signature]:
-        """Return what each profile measures."""
+    def signatures(self) -> tuple[list[Signature], Ints]:
+        """Return the distinct signatures, in the order of the profiles, and the index of each profile's, (P,)."""
         count = len(self.period)
         width = int(self.sample_type_count[0])
         if (self.sample_type_count == width).all() and (self.period_type == self.period_type[0]).all():
             types = self.sample_types.reshape(count, 2 * width)
             if (types == types[0]).all():
                 sample_types = tuple(map(tuple, self.sample_types[:width].tolist()))
-                return [(sample_types, tuple(self.period_type[0].tolist()))] * count
+                return [(sample_types, tuple(self.period_type[0].tolist()))], np.zeros(count, np.int64)
         ends = self.sample_type_count.cumsum().tolist()
         pairs = list(map(tuple, self.sample_types.tolist()))
-        return [
-            (tuple(pairs[end - width : end]), tuple(period_type))
+        indexes: dict[Signature, int] = {}
+        index = [
+            indexes.setdefault((tuple(pairs[end - width : end]), tuple(period_type)), len(indexes))
             for end, width, period_type in zip(
                 ends, self.sample_type_count.tolist(), self.period_type.tolist(), strict=True
             )
         ]
+        return list(indexes), np.array(index, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
