@@ -16,8 +16,8 @@ class Limits:
     inflight_seconds: int = 10  # how long an upload waits for room among them
     inflated_bytes: int = 256 << 20  # a profile after decompression
     entries: int = 4_000_000  # samples, locations, strings, labels … of one profile; four packed numbers are one
-    sample_types: int = 12  # they and their totals are part of an object's metadata
-    name_bytes: int = 300  # names and units of a profile's sample types together
+    sample_types: int = 64  # of one profile
+    name_bytes: int = 4096  # names and units of a profile's sample types together
     labels: int = 64  # labels of a profile; label matchers of a request
     label_bytes: int = 1200  # all labels, percent-encoded: S3 allows 2 KB of metadata per object
     service_bytes: int = 200  # a service name, escaped: file systems allow 255 bytes per name

@@ -25,6 +25,7 @@ from profbucket.errors import (
     Unavailable,
 )
 from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
+from profbucket.maintenance.profile_totals import compute_totals
 from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import (
@@ -40,7 +41,7 @@ from profbucket.model.meta import Meta, series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
 from profbucket.storage.listing import list_folders, list_prefix, with_metadata
-from profbucket.storage.metadata import from_metadata, to_metadata
+from profbucket.storage.metadata import from_metadata, has_totals, to_metadata
 from profbucket.storage.ports import Bucket, ExpectedBlocks, Object, Selection, Series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
@@ -215,14 +216,17 @@ def _read_meta(storage: Storage, obj: Object, *, deep: bool) -> Meta:
 
     The profile is read and checked if *deep*, and if it is older than the metadata that tell its size.
     """
-    meta = from_metadata(obj.key, obj.size, obj.metadata or {})
+    metadata = obj.metadata or {}
+    meta = from_metadata(obj.key, obj.size, metadata)
     check_size(obj)
-    if deep or "digest" not in (obj.metadata or {}):
+    if deep or "digest" not in metadata or not has_totals(metadata):
         [data] = storage.lookup.read_profiles([meta])
         if data is None:
             raise NotFound(f"no object {obj.key!r}")
         if isinstance(data, Damaged):
             raise data
+        if not has_totals(metadata):
+            return replace(meta, totals=compute_totals(meta, data, storage.limits))
     return meta
 
 
@@ -423,7 +427,8 @@ def _compare_profiles(
 def _compare_entry(obj: Object, entry: Meta, series_ids: Collection[str]) -> State:
     if obj.metadata is not None:
         try:
-            if from_metadata(obj.key, obj.size, obj.metadata) != entry:
+            known = entry if has_totals(obj.metadata) else replace(entry, totals=())
+            if from_metadata(obj.key, obj.size, obj.metadata) != known:
                 return State.MISMATCH
         except Invalid:
             return State.DAMAGED

@@ -9,20 +9,37 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 
+# S3 allows 2,048 bytes for all names and values; the rest is for the names, and the digest and size of the object.
+_MAX_BYTES = 1950
+_OMITTED = "omitted"  # instead of totals that do not fit
 _TOTAL = re.compile(r"([^:=]*):([^:=]*)=(-?\d{1,40})", re.ASCII)
 
 
 def to_metadata(meta: Meta) -> dict[str, str]:
-    """Return the object metadata for *meta*: with the object's key and size, enough to rebuild the index."""
-    totals = (f"{quote(total.type, safe='')}:{quote(total.unit, safe='')}={total.value}" for total in meta.totals)
-    return {"labels": meta.labels.format(), "totals": ",".join(totals)}
+    """Return the object metadata for *meta*: with the object's key and size, enough to rebuild the index.
+
+    Totals that do not fit are omitted; they can be computed from the profile.
+    """
+    labels = meta.labels.format()
+    totals = ",".join(
+        f"{quote(total.type, safe='')}:{quote(total.unit, safe='')}={total.value}" for total in meta.totals
+    )
+    return {"labels": labels, "totals": totals if len(labels) + len(totals) <= _MAX_BYTES else _OMITTED}
+
+
+def has_totals(metadata: Mapping[str, str]) -> bool:
+    """Return whether *metadata* hold the totals, or the profile must be decoded for them."""
+    return metadata.get("totals") != _OMITTED
 
 
 def from_metadata(object_key: str, size: int, metadata: Mapping[str, str]) -> Meta:
-    """Return the meta of the profile in an object, or raise ``Invalid`` if the object is not a profile."""
+    """Return the meta of the profile in an object, without totals that were omitted.
+
+    Raise ``Invalid`` if the object is not a profile.
+    """
     profile_id = ProfileId.from_object_key(object_key)
     totals = []
-    for item in filter(None, metadata.get("totals", "").split(",")):
+    for item in filter(None, metadata.get("totals", "").split(",") if has_totals(metadata) else ()):
         match = _TOTAL.fullmatch(item)
         if not match:
             raise Invalid(f"invalid total {item[:80]!r} in the metadata of an object: expected type:unit=value")

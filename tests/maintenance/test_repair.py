@@ -1,10 +1,13 @@
 """Repair on every backend, and its commands."""
 
 import sysconfig
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from profbucket.limits import Limits
+from profbucket.maintenance.repair import State, reindex
 from profbucket.model.ids import ProfileId
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
@@ -12,7 +15,7 @@ from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.go_tool import run
 from tests.support.storage.examples import make_numbered_profile
-from tests.support.storage.repair_suite import RepairSuite
+from tests.support.storage.repair_suite import RepairSuite, collect_wide, count_states, find_all
 from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
 
 
@@ -44,6 +47,15 @@ class TestS3(RepairSuite):
     @pytest.fixture
     def storage(self, s3: str, tmp_path: Path) -> Storage:
         return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
+
+
+def test_a_profile_beyond_limits_that_were_lowered_is_indexed_without_totals() -> None:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    meta = collect_wide(storage)
+    storage.index.remove([meta.id])
+    lower = Storage(storage.bucket, storage.index, Limits(sample_types=12))
+    assert count_states(reindex(lower)) == {State.MISSING_ENTRY: 1}
+    assert find_all(lower) == [replace(meta, totals=())]
 
 
 def test_the_commands_list_differences_and_exit_with_1_if_nothing_was_repaired(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_too_many_sample_types_exceed_their_limit() -> None:
 
 def test_sample_types_with_very_long_names_are_rejected() -> None:
     with pytest.raises(TooLarge) as caught:
-        decode(_change(lambda p: p.string_table.__setitem__(1, b"x" * 400)))
+        decode(_change(lambda p: p.string_table.__setitem__(1, b"x" * (Limits().name_bytes + 1))))
     assert caught.value.code == "max_name_bytes_exceeded"
 
 

@@ -83,7 +83,7 @@ def test_invalid_files_are_left_to_one_process(tmp_path: Path, bad: bytes) -> No
 
 def test_sample_types_that_may_exceed_limits_are_left_to_one_process(tmp_path: Path) -> None:
     files = write_files(
-        tmp_path, *[encode(profile(Sample(stack("a"), (1,)), sample_types=((b"x" * 200, b"y"),)))] * 2
+        tmp_path, *[encode(profile(Sample(stack("a"), (1,)), sample_types=((b"x" * 2000, b"y"),)))] * 2
     )
     assert run_program(files) == b""
 

@@ -1,17 +1,20 @@
 """An object's key, size and metadata hold its meta: the index can be rebuilt from the bucket alone."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
+from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import COMMON_TYPES
-from profbucket.storage.metadata import from_metadata, to_metadata
+from profbucket.storage.damage import content_metadata
+from profbucket.storage.metadata import from_metadata, has_totals, to_metadata
 from profbucket.times import LATEST
 from tests.support.storage.examples import TRICKY_TEXTS, make_meta
 
@@ -34,6 +37,28 @@ def metas(draw: st.DrawFn) -> Meta:
 @given(metas())
 def test_a_meta_is_restored_from_its_key_and_metadata(meta: Meta) -> None:
     assert from_metadata(ProfileId.parse(meta.id).object_key, meta.size, to_metadata(meta)) == meta
+
+
+def make_wide_meta(name_bytes: int, label_bytes: int = 0) -> Meta:
+    """Return a meta with as many sample types as the limits allow; their names have *name_bytes* together."""
+    count = Limits().sample_types
+    totals = [Total("ü" * (name_bytes // count // 2), "", -(2**63)) for _ in range(count)]
+    return make_meta(labels=f"v={'x' * label_bytes}" if label_bytes else "", totals=totals)
+
+
+@pytest.mark.parametrize(
+    ("name_bytes", "label_bytes", "is_complete"), [(0, 0, True), (0, 1190, False), (Limits().name_bytes, 0, False)]
+)
+def test_totals_that_do_not_fit_the_metadata_of_every_bucket_are_omitted(
+    name_bytes: int, label_bytes: int, is_complete: bool
+) -> None:
+    meta = make_wide_meta(name_bytes, label_bytes)
+    metadata = to_metadata(meta)
+    stored = metadata | content_metadata(b"x" * 10**6)
+    assert sum(len(name) + len(value) for name, value in stored.items()) <= 2048  # as S3 counts
+    assert has_totals(metadata) is is_complete
+    restored = from_metadata(ProfileId.parse(meta.id).object_key, meta.size, metadata)
+    assert restored == (meta if is_complete else replace(meta, totals=()))
 
 
 @given(metas())
@@ -68,6 +93,7 @@ def test_an_object_without_metadata_has_no_labels_and_no_totals() -> None:
         {"labels": "=x"},
         {"labels": "a=%FF"},
         {"totals": "cpu"},
+        {"totals": "omitted,"},
         {"totals": "cpu:nanoseconds"},
         {"totals": "cpu:nanoseconds="},
         {"totals": "cpu:nanoseconds=many"},

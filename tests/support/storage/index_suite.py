@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from profbucket.limits import Limits
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
@@ -81,9 +82,10 @@ class IndexSuite:
                 totals=[Total("", "", 0), Total("größe", "a:b=c,d", -(2**63)), Total("c", "count", 2**63 - 1)]
             ),
             make_meta(totals=[Total("c", "count", 2**80)]),  # a sum of many 64-bit numbers needs more than 64
+            make_meta(totals=[Total("n" * 60, "u" * 4, -(2**63)) for _ in range(Limits().sample_types)]),
             replace(make_meta(), size=2**40),
         ],
-        ids=["bare", "usual", "unicode", "1970", "2262", "totals", "large total", "large size"],
+        ids=["bare", "usual", "unicode", "1970", "2262", "totals", "large total", "many totals", "large size"],
     )
     def test_an_entry_comes_back_in_every_field(self, index: Index, meta: Meta) -> None:
         assert index.add(meta) is True

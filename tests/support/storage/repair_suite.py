@@ -5,11 +5,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from profbucket.ingest.collector import Collector
+from profbucket.limits import Limits
 from profbucket.maintenance.repair import Finding, State, fsck, reindex
 from profbucket.model.ids import ProfileId
-from profbucket.model.labels import parse_matchers
+from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.storage.store import Storage
+from tests.support.profiles import Profile, Sample, encode
 from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
 
 
@@ -35,6 +39,15 @@ def write_numbered(storage: Storage, count: int) -> list[Meta]:
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(lambda profile: storage.write(*profile), profiles))
     return [meta for meta, _ in profiles]
+
+
+def collect_wide(storage: Storage) -> Meta:
+    """Store a profile whose totals do not fit the metadata of an object."""
+    types = tuple((b"type-%d-%s" % (i, b"x" * 50), b"count") for i in range(Limits().sample_types))
+    profile = Profile((Sample((), tuple(range(len(types)))),), sample_types=types)
+    meta = Collector(storage).collect("wide", ProfileType.HEAP, Labels.parse("a=1"), encode(profile), NOW)
+    assert [total.value for total in meta.totals] == list(range(len(types)))
+    return meta
 
 
 class RepairSuite:
@@ -66,6 +79,15 @@ class RepairSuite:
         assert find_by_label(storage) == labelled
         assert len(labelled) > 2
         assert count_states(fsck(storage)) == {State.OK: 40}
+
+    def test_totals_that_no_metadata_can_hold_are_restored_from_the_profile(self, storage: Storage) -> None:
+        meta = collect_wide(storage)
+        assert find_all(storage) == [meta]
+        assert count_states(fsck(storage)) == {State.OK: 1}
+        storage.index.remove([meta.id])
+        assert count_states(reindex(self.reopen(storage))) == {State.MISSING_ENTRY: 1}
+        assert find_all(storage) == [meta]
+        assert count_states(fsck(storage, deep=True)) == {State.OK: 1}
 
     def test_all_kinds_of_damage_are_repaired_in_one_run(self, storage: Storage) -> None:
         """Some entries are missing, some have lost their objects, one differs from its object."""
