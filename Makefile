@@ -16,7 +16,7 @@ EXTRAS := $(or $(strip $(EXTRAS)),server)
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-web test-ui check soak lint types format proto ui requirements test-data bench clean
+.PHONY: help serve test test-agents test-web test-ui check soak lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,9 @@ serve: $(EXTRAS:%=$(VENV)/.extra-%) ## run a collector on http://localhost:10100
 
 test: $(VENV)/.dev ## run all tests except those in a browser; ARGS='-k merge -x' goes to pytest
 	$(PYTEST) --ignore=tests/ui $(ARGS)
+
+test-agents: $(VENV)/.dev ## test with the agents of other systems, from PyPI and npm; `make test` includes these tests
+	$(PYTEST) tests/foreign_agents $(ARGS)
 
 test-web: web/node_modules ## test the page's sources: unit tests, eslint, prettier, types
 	npm --prefix web test

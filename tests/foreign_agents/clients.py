@@ -1,0 +1,130 @@
+"""Programs with agents of other systems, and what a collector stored of them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.support.cache import cached, make_environment, run
+from tests.support.go_tool import GoPprof
+
+_TIMEOUT_SECONDS = 60.0
+
+PROGRAMS = Path(__file__).with_name("programs")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A process that works, sends what it has, and then waits for the end of its input."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Return once *condition* holds; fail with the output if the process exits before, or after a minute."""
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
+        while not condition():
+            try:
+                self.process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < deadline:
+                    continue
+            self.output.seek(0)
+            raise AssertionError(f"{self.process.args!r}\n{self.output.read().decode(errors='replace')}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedCollector:
+    """A collector that requires *secret*."""
+
+    url: str
+    secret: str = field(repr=False)
+    log: Path
+
+    def find(self, service: str) -> list[Any]:
+        """Return the profiles of *service*."""
+        query = urlencode({"service": service, "from": "now-1h"})
+        request = Request(f"{self.url}/api/0/profiles?{query}", headers={"X-Api-Key": self.secret})
+        try:
+            with urlopen(request) as response:
+                profiles: list[Any] = json.load(response)["body"]
+        except HTTPError as error:
+            error.close()
+            if error.code != 404:
+                raise
+            return []
+        return profiles
+
+    def types(self, service: str) -> set[str]:
+        """Return the types of the profiles of *service*."""
+        return {profile["type"] for profile in self.find(service)}
+
+    def share_of_hot(self, go_pprof: GoPprof, service: str, profile_type: str, *options: str) -> float:
+        """Return the percentage of the function ``hot`` in a merge."""
+        query = urlencode({"service": service, "type": profile_type, "from": "now-1h"})
+        url = f"{self.url.replace('://', f'://x:{self.secret}@')}/merge?{query}"
+        text = go_pprof("-top", "-cum", "-nodefraction=0", *options, url).check().text
+        match = re.search(r"(\d+(?:\.\d+)?)%\s+(?:\S*:)?hot(?::\d+)?$", text, re.MULTILINE)
+        assert match, text
+        return float(match[1])
+
+
+@contextmanager
+def running_python(
+    packages: tuple[str, ...], program: str, *arguments: str, **environment: str
+) -> Iterator[Client]:
+    """Run *program* of ``programs/`` with *packages*, which the first call installs, until the block ends."""
+    key = f"{sys.version} {packages}"
+    name = "-".join(packages).replace("=", "")
+    directory = _installed(name, key, lambda path: make_environment(path, *packages))
+    with _running([str(directory / "bin" / "python"), str(PROGRAMS / program), *arguments], environment) as client:
+        yield client
+
+
+@contextmanager
+def running_node(package: str, program: str, *arguments: str, **environment: str) -> Iterator[Client]:
+    """Run *program* of ``programs/`` with the npm *package* until the block ends; the first call installs it."""
+
+    def install(directory: Path) -> None:
+        run("npm", "install", "--silent", "--prefix", str(directory), package)
+
+    directory = _installed(package.replace("/", "-").replace("@", ""), package, install)
+    environment = {"NODE_PATH": str(directory / "node_modules"), **environment}
+    with _running(["node", str(PROGRAMS / program), *arguments], environment) as client:
+        yield client
+
+
+def _installed(name: str, key: str, install: Callable[[Path], None]) -> Path:
+    """Return the directory that *install* fills; skip the test if it fails, except in CI."""
+    try:
+        return cached(name, key, install)
+    except (AssertionError, FileNotFoundError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"cannot install {name}: {str(error)[:300]}")
+
+
+@contextmanager
+def _running(command: list[str], environment: Mapping[str, str]) -> Iterator[Client]:
+    with TemporaryFile() as output:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=output, stderr=output
+        )
+        try:
+            yield Client(process, output)
+        finally:
+            process.kill()
+            process.communicate()

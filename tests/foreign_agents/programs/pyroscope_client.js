@@ -1,0 +1,18 @@
+// A program with @pyroscope/nodejs: pyroscope_client.js URL SERVICE KEY
+"use strict";
+
+const Pyroscope = require("@pyroscope/nodejs");
+const { work } = require("./work.js");
+
+const [url, service, key] = process.argv.slice(2);
+Pyroscope.init({
+  appName: service,
+  serverAddress: url,
+  authToken: key,
+  tags: { version: "1.2.3" },
+  flushIntervalMs: 1500,
+  wall: { collectCpuTime: process.env.COLLECT_CPU_TIME === "1" },
+});
+Pyroscope.start();
+process.stdin.on("end", () => process.exit());
+work(4).then(() => Pyroscope.stop()).then(() => process.stdin.resume());
