@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.limits import Limits
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from profbucket.auth import ApiKeys
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+_DROPPED_LABELS = "PROFBUCKET_DROPPED_LABELS"
+_MAX_DROPPED_LABELS = 100
 
 _LARGEST_LIMITS = {"service_bytes": 240}  # file systems allow 255 bytes for a part of an object's key
 
@@ -126,12 +129,23 @@ def _parse_periods(environ: Mapping[str, str]) -> CompactionPolicy:
 
 
 def _parse_limits(environ: Mapping[str, str]) -> Limits:
-    values = {}
-    for field in fields(Limits):
-        setting = Limits.setting(field.name)
+    values: dict[str, Any] = {}
+    for name in Limits.names():
+        setting = Limits.setting(name)
         if text := environ.get(setting):
-            values[field.name] = _parse_count(setting, text, 1, _LARGEST_LIMITS.get(field.name, 2**40))
+            values[name] = _parse_count(setting, text, 1, _LARGEST_LIMITS.get(name, 2**40))
+    dropped_labels = environ.get(_DROPPED_LABELS)
+    if dropped_labels is not None:
+        values["dropped_labels"] = _parse_label_keys(dropped_labels)
     return Limits(**values)
+
+
+def _parse_label_keys(text: str) -> tuple[str, ...]:
+    """Return the keys in *text*, which commas separate; an empty text has none."""
+    keys = tuple(dict.fromkeys(key.strip() for key in text.split(",") if key.strip()))
+    if len(keys) > _MAX_DROPPED_LABELS:
+        raise Misconfigured(f"{_DROPPED_LABELS} has {len(keys)} keys; at most {_MAX_DROPPED_LABELS} are possible")
+    return keys
 
 
 def _parse_count(setting: str, text: str, least: int, most: int) -> int:

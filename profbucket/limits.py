@@ -1,13 +1,32 @@
 """Limits on what clients may send and ask for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from profbucket.errors import Invalid, TooLarge, TooMany
+
+# Keys of sample labels that tell each sample, span or thread apart, as Datadog's, Pyroscope's and OpenTelemetry's
+# profilers write them. With them, hardly any two samples are equal, and merges and blocks do not shrink.
+_DROPPED_LABELS = (
+    "end_timestamp_ns",
+    "local root span id",
+    "os thread id",
+    "profile_id",
+    "span id",
+    "span_id",
+    "thread id",
+    "thread native id",
+    "thread_id",
+    "trace id",
+    "trace_id",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """All limits with their defaults. ``PROFBUCKET_MAX_BODY_BYTES`` sets ``body_bytes``, and so on."""
+    """All limits with their defaults. ``PROFBUCKET_MAX_BODY_BYTES`` sets ``body_bytes``, and so on.
+
+    ``dropped_labels`` are the keys of sample labels that merges and blocks leave out.
+    """
 
     # One upload.
     body_bytes: int = 32 << 20  # what a Cloud Function accepts
@@ -42,6 +61,22 @@ class Limits:
     block: int = 20_000  # profiles of a block made from blocks
     block_bytes: int = 64 << 20  # blocks that become one, as stored
     block_entries: int = 4_000_000  # stacks of all profiles in a block, counted per profile
+    block_memory_bytes: int = 256 << 20  # of distinct stacks and strings in a block, estimated
+
+    dropped_labels: tuple[str, ...] = _DROPPED_LABELS
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the names of the limits, which are numbers."""
+        return [field.name for field in fields(cls) if field.name != "dropped_labels"]
+
+    def of_blocks(self) -> "Limits":
+        """Return the limits on reading the parts of a block, which no setting changes: blocks stay readable.
+
+        They are far above what a block of ``block_entries`` and ``block_memory_bytes`` takes; a block is read back
+        within them before it is committed.
+        """
+        return replace(self, inflated_bytes=1 << 30, entries=1 << 28, sample_types=1 << 16, name_bytes=1 << 24)
 
     @staticmethod
     def setting(name: str) -> str:

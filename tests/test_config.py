@@ -21,10 +21,10 @@ def test_a_missing_storage_url_is_an_error() -> None:
         Config.from_env({})
 
 
-@pytest.mark.parametrize("field", [field.name for field in fields(Limits)])
+@pytest.mark.parametrize("field", Limits.names())
 def test_every_limit_has_a_setting(field: str) -> None:
     config = Config.from_env({**MEMORY, f"PROFBUCKET_MAX_{field.upper()}": "7"})
-    assert config.limits == Limits(**{field: 7})
+    assert config.limits == replace(Limits(), **{field: 7})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(CompactionPolicy)])
@@ -43,6 +43,16 @@ def test_an_invalid_period_is_an_error(value: str) -> None:
 def test_an_invalid_limit_is_an_error(value: str) -> None:
     with pytest.raises(Misconfigured, match=r"PROFBUCKET_MAX_MERGE='.*': it must be a whole number from 1"):
         Config.from_env({**MEMORY, "PROFBUCKET_MAX_MERGE": value})
+
+
+def test_dropped_labels_are_keys_separated_by_commas() -> None:
+    def parse(text: str) -> tuple[str, ...]:
+        return Config.from_env({**MEMORY, "PROFBUCKET_DROPPED_LABELS": text}).limits.dropped_labels
+
+    assert parse("thread id, request,,thread id") == ("thread id", "request")
+    assert parse("") == ()
+    with pytest.raises(Misconfigured, match="PROFBUCKET_DROPPED_LABELS has 101 keys"):
+        parse(",".join(map(str, range(101))))
 
 
 def test_the_longest_service_name_fits_into_a_file_name() -> None:

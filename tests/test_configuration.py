@@ -1,7 +1,7 @@
 """docs/configuration.md lists every setting with its default."""
 
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import pytest
 
@@ -14,10 +14,14 @@ from tests.support.paths import ROOT
 TEXT = (ROOT / "docs" / "configuration.md").read_text()
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+@pytest.mark.parametrize("name", Limits.names())
 def test_every_limit_is_in_the_table(name: str) -> None:
     default = getattr(Limits(), name)
     assert re.search(rf"^\| `{Limits.setting(name)}` \| `{default}` \| .+ \|$", TEXT, re.MULTILINE)
+
+
+def test_the_dropped_labels_are_in_the_table() -> None:
+    assert f"The default is `{','.join(Limits().dropped_labels)}`." in TEXT
 
 
 def test_every_period_is_in_the_table() -> None:

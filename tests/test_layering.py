@@ -60,6 +60,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.compression",
         "pprof.columnar",
         "pprof.merge",
+        "pprof.numbers",
         "pprof.wire",
     ),
     "profbucket.pprof.report": (

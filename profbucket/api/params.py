@@ -27,7 +27,7 @@ QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 # Parameters that are no labels on some routes.
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
 FLAME_PARAMETERS = BASE_PARAMETERS | {"sample_type", "max_nodes", "focus"}
-MERGE_PARAMETERS = frozenset({"delta", "sample_type"})
+MERGE_PARAMETERS = frozenset({"delta", "sample_type", "keep_labels"})
 SERIES_PARAMETERS = frozenset({"group_by", "step"})
 
 _SHOWN_CHARACTERS = 80  # of a parameter's value in an error message

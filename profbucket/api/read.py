@@ -70,7 +70,8 @@ class ReadRoutes:
         parameters = Parameters(request.args, MERGE_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
         merge = self._querier.delta if parameters.flag("delta") else self._querier.merge
-        return self._send(merge(query, parameters.get("sample_type") or None))
+        sample_type, keep_labels = parameters.get("sample_type") or None, parameters.flag("keep_labels")
+        return self._send(merge(query, sample_type, keep_labels=keep_labels))
 
     def fetch(self, ids: str) -> Response:
         """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""

@@ -22,7 +22,7 @@ def read_back(block: Block, data: bytes, limits: Limits) -> None:
     if len(members) != block.count or members.created_at[0] != block.first or members.created_at[-1] != block.last:
         raise Invalid(f"the list of members does not match the record of {block.id}", code="damaged_block")
     whole = _new_merger(limits)
-    whole.add(content.read_merged(), block.id)
+    whole.add(content.read_merged(), block.id, limits.of_blocks())
     whole.result()
     for part, row in ((SERIES, len(members.labels) - 1), (PROFILES, len(members) - 1)):
         merger = _new_merger(limits)

@@ -1,6 +1,6 @@
 """Merge many profiles into one."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 
 from profbucket.errors import Invalid, ProfbucketError
@@ -38,26 +38,31 @@ class Merger:
     The order of profiles decides these four strings, the order of comments and that of sample types, and nothing
     else.
 
-    With *sample_type*, its values alone are merged, of the profiles that have it. *observer* is called after each
+    With *sample_type*, its values alone are merged, of the profiles that have it. Labels of samples whose keys are
+    *dropped_labels* are left out; samples that become equal are added up. *observer* is called after each
     batch; it requires that the sample types and the period type of all profiles agree. :attr:`accumulator` holds
     what was merged so far.
     """
 
     def __init__(
-        self, limits: Limits = Limits(), observer: BatchObserver | None = None, sample_type: str | None = None
+        self,
+        limits: Limits = Limits(),
+        observer: BatchObserver | None = None,
+        sample_type: str | None = None,
+        dropped_labels: Collection[str] = (),
     ) -> None:
         self._limits = limits
         self._observer = observer
         self._sample_type = sample_type
-        self.accumulator = Accumulator(sample_type)
+        self.accumulator = Accumulator(sample_type, dropped_labels)
         self._type_sets = SampleTypeSets()
         self._added = 0
         self._pending: list[PendingProfile] = []
         self._pending_bytes = 0
         self._errors: list[ProfbucketError] = []
 
-    def add(self, data: bytes, name: str = "") -> None:
-        """Add one pprof, gzip or raw; errors call it *name*.
+    def add(self, data: bytes, name: str = "", limits: Limits | None = None) -> None:
+        """Add one pprof, gzip or raw; errors call it *name*. *limits* are by default those of the merge.
 
         Profiles are read in batches, so an error may be about one that was added earlier. The profile that the
         error names is left out, and all others are merged.
@@ -70,10 +75,10 @@ class Merger:
         self._added += 1
         name = name or f"profile {self._added}"
         try:
-            profile = PendingProfile(name, inflate(data, self._limits))
+            profile = PendingProfile(name, inflate(data, limits or self._limits), limits=limits)
         except ProfbucketError as error:
             raise error.about(name) from None
-        self._split_profile(profile, self.accumulator.strings, self._limits)
+        self._split_profile(profile, self.accumulator.strings, limits or self._limits)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)
         if self._pending_bytes >= _BATCH_BYTES:
@@ -120,11 +125,11 @@ class Merger:
         return self._list_names(signature) if signature else []
 
     def describe_left_out(self) -> str:
-        """Return the end of a comment that says which sample types the merge lacks, and why, or ``""``."""
-        names = self.sample_types()
-        if self._sample_type is not None:
-            return self._type_sets.describe_lacking(self._sample_type)
-        return self._type_sets.describe(names)
+        """Return the end of a comment that says which sample types and labels are left out, and why, or ``""``."""
+        names, wanted = self.sample_types(), self._sample_type
+        types = self._type_sets.describe(names) if wanted is None else self._type_sets.describe_lacking(wanted)
+        labels = ", ".join(sorted(self.accumulator.dropped))
+        return types + (f"; left out: the labels {labels} of samples" if labels else "")
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
         """Return the merge as a gzip pprof, with *comments* before those of the profiles.
@@ -212,7 +217,7 @@ class Merger:
         if not profile.is_validated and self._may_exceed_limits(signature):
             from profbucket.pprof.columnar.split import split_validated
 
-            split_validated(profile, self.accumulator.strings, self._limits)
+            split_validated(profile, self.accumulator.strings, profile.limits or self._limits)
 
     def _count_types(self, batch: Batch, profiles: Sequence[PendingProfile]) -> None:
         """Count the *profiles* of *batch* by their sample types."""

@@ -198,7 +198,7 @@ def _merge_terms(
     from profbucket.pprof.merge import Merger
     from profbucket.pprof.scale import scale_profile
 
-    merger = Merger(limits, sample_type=sample_type)
+    merger = Merger(limits, sample_type=sample_type, dropped_labels=limits.dropped_labels)
     merged = expired = hidden_restarts = 0
     pending: list[tuple[_Term, _Content]] = []
     for term, content in contents:
@@ -214,7 +214,7 @@ def _merge_terms(
                 for term, data in readable
             ]
             if len(scaled) > 1:
-                pair = Merger(limits)
+                pair = Merger(limits, dropped_labels=limits.dropped_labels)
                 for data, name in scaled:
                     pair.add(data, name)
                 # A stack whose counter fell shows a restart even if the total is higher than before.

@@ -127,8 +127,10 @@ class SourceMerge:
 
 def add_source(merger: "Merger", source: Source, data: bytes, limits: Limits) -> None:
     """Add the profiles of *source*, whose bytes are *data*, to *merger*; errors begin with its id."""
-    if source.block is None or source.part == MERGED:
+    if source.block is None:
         merger.add(data, source.id)
+    elif source.part == MERGED:
+        merger.add(data, source.id, limits.of_blocks())
     else:
         from profbucket.pprof.block.build import BlockContent, add_rows
 

@@ -140,10 +140,11 @@ class Querier:
         """
         return self._storage.sign_url(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
-    def merge(self, query: Query, sample_type: str | None = None) -> MergeResult:
+    def merge(self, query: Query, sample_type: str | None = None, *, keep_labels: bool = False) -> MergeResult:
         """Merge all profiles that match *query*, or ``query.limit`` of them, evenly spread over the range.
 
-        With *sample_type*, only its values, of the profiles that have it.
+        With *sample_type*, only its values, of the profiles that have it. With *keep_labels*, with all labels of
+        samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``.
 
         Raises:
             NotFound: There are no matches, or all have expired.
@@ -154,13 +155,13 @@ class Querier:
         _require_mergeable(query)
         advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
         return self._merge(
-            query, sample_type, MergeGuard(self._limits, describe_query(query), advice, self._timer)
+            query, sample_type, MergeGuard(self._limits, describe_query(query), advice, self._timer), keep_labels
         )
 
-    def delta(self, query: Query, sample_type: str | None = None) -> MergeResult:
+    def delta(self, query: Query, sample_type: str | None = None, *, keep_labels: bool = False) -> MergeResult:
         """Return the increase of counters over the profiles that match *query*; see :mod:`profbucket.query.delta`.
 
-        *sample_type* is as in :meth:`merge`.
+        *sample_type* and *keep_labels* are as in :meth:`merge`.
 
         Raises:
             NotFound: There are no matches, no series has two profiles, or all have expired.
@@ -173,7 +174,8 @@ class Querier:
             raise Invalid("delta=1 cannot be combined with limit=; leave one of them out", code="delta_with_limit")
         advice = "narrow the range or add labels"
         guard = MergeGuard(self._limits, describe_query(query), advice, self._timer)
-        return compute_delta(self._storage, query, guard, self._limits, sample_type)
+        limits = replace(self._limits, dropped_labels=()) if keep_labels else self._limits
+        return compute_delta(self._storage, query, guard, limits, sample_type)
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> MergeResult:
         """Merge the profiles with these ids, all of one profile type.
@@ -200,7 +202,7 @@ class Querier:
         services = ",".join(sorted({profile_id.service for profile_id in ids}))
         from profbucket.pprof.merge import Merger
 
-        merger, damage = Merger(self._limits), DamageReport()
+        merger, damage = Merger(self._limits, dropped_labels=self._limits.dropped_labels), DamageReport()
         guard = MergeGuard(self._limits, "by id", "ask for fewer ids", self._timer)
         metas = []
         for profile_id, meta in zip(ids, self._storage.read_metas(ids), strict=True):
@@ -234,21 +236,28 @@ class Querier:
             damage.add(str(profile_id), error)
 
     @retry_on_compaction
-    def _merge(self, query: Query, sample_type: str | None, guard: MergeGuard) -> MergeResult:
+    def _merge(self, query: Query, sample_type: str | None, guard: MergeGuard, keep_labels: bool) -> MergeResult:
         # Imports numpy, which the function that only stores profiles does not need.
         from profbucket.pprof.merge import Merger
 
         damage = DamageReport()
-        sources, found = self._plan_merge(query, damage)
+        sources, found = self._plan_merge(query, damage, keep_labels)
         if not sources:
             raise damage.error() if damage.ids else nothing_found(query)
         planned = sum(source.count for source in sources)
         guard.check_size(len(sources), planned, sum(source.size for source in sources))
-        merger = Merger(self._limits, sample_type=sample_type)
+        dropped_labels = () if keep_labels else self._limits.dropped_labels
+        merger = Merger(self._limits, sample_type=sample_type, dropped_labels=dropped_labels)
         lost_in_plan = damage.profiles
         merge = SourceMerge(merger, self._lookup, self._limits, damage)
+        restored = 0
         for source, data in self._read(sources, guard):
-            merge.add(source, data)
+            if data is None and keep_labels and (block_source := self._find_in_block(source)):
+                restored += 1
+                [content] = self._lookup.read_sources([block_source])
+                merge.add(block_source, content)
+            else:
+                merge.add(source, data)
         merge.finish()
         merged = planned - merge.expired - (damage.profiles - lost_in_plan)
         subject = describe_selectors(query)
@@ -260,13 +269,22 @@ class Querier:
         count = f"{merged}" if merged == found else f"{merged} of {found}"
         comment = f"{subject} merged {count} profile{'s' if found > 1 else ''} {span}"
         comment += describe_losses(merge.expired, damage.profiles)
+        comment += f", {restored} from blocks, which do not keep all labels" if restored else ""
         comment += describe_counters(merger.sample_types(), merged) + merger.describe_left_out()
         filename = f"{escape_service(query.service)}-{query.type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, found, merged, merge.expired, damage.profiles)
 
-    def _plan_merge(self, query: Query, damage: DamageReport) -> tuple[list[Source], int]:
-        """Return the sources of a merge, and how many profiles match."""
+    def _find_in_block(self, source: Source) -> Source | None:
+        """Return the source in a block of the profile of *source*, which is an object."""
+        return self._lookup.find_in_block(ProfileId.parse(source.id)) if source.meta else None
+
+    def _plan_merge(self, query: Query, damage: DamageReport, keep_labels: bool) -> tuple[list[Source], int]:
+        """Return the sources of a merge, and how many profiles match. With *keep_labels*, all are objects."""
         max_profiles = self._limits.merge
+        if keep_labels:
+            located = self._lookup.locate(replace(query, limit=None), damage)
+            profiles, found = pick_evenly(located, query.limit or max_profiles + 1)
+            return [source_of_object(profile.meta) for profile in profiles], found
         if query.limit is None:
             sources = self._lookup.plan_merge(query, max_profiles, damage)
             return sources, sum(source.count for source in sources)

@@ -224,7 +224,7 @@ class Lookup:
         from profbucket.pprof.block.container import decode_members  # imports protobuf
 
         try:
-            members = decode_members(data, self._limits)
+            members = decode_members(data, self._limits.of_blocks())
         except (Invalid, TooLarge) as error:
             raise Damaged(f"the member list of {block.id}: {error}") from None
         record = block.service, block.type, block.first, block.last, block.count, block.size

@@ -44,16 +44,16 @@ class BlockContent:
         return self._read_part(MERGED)
 
     def read_members(self) -> Members:
-        return decode_members(self._read_part(METAS), self.limits)
+        return decode_members(self._read_part(METAS), self.limits.of_blocks())
 
     def read_series(self) -> SparseRows:
         """Return a row for each series."""
-        return SparseRows.load(self._read_part(SERIES), SERIES_FIELD, self.limits)
+        return SparseRows.load(self._read_part(SERIES), SERIES_FIELD, self.limits.of_blocks())
 
     def read_profiles(self) -> Iterator[SparseRows]:
         """Yield chunks of a row for each member, in no particular order."""
         for part in range(PROFILES, len(self.block.ends)):
-            yield SparseRows.load(self._read_part(part), PROFILES_FIELD, self.limits)
+            yield SparseRows.load(self._read_part(part), PROFILES_FIELD, self.limits.of_blocks())
 
     def _read_part(self, part: int) -> bytes:
         begin, end = (0, *self.block.ends)[part], self.block.ends[part]
@@ -102,10 +102,11 @@ def _damaged(content: BlockContent) -> Invalid:
 def _read_merged(merger: Merger, content: BlockContent) -> Batch:
     merger.flush()
     strings = merger.accumulator.strings
-    profile = PendingProfile(content.block.id, inflate(content.read_merged(), content.limits))
-    split_profile(profile, strings, content.limits)
+    limits = content.limits.of_blocks()
+    profile = PendingProfile(content.block.id, inflate(content.read_merged(), limits))
+    split_profile(profile, strings, limits)
     errors: list[ProfbucketError] = []
-    batch, _ = read_batch([profile], strings, content.limits, errors)
+    batch, _ = read_batch([profile], strings, limits, errors)
     if batch is None:
         raise errors[0]
     return batch
@@ -155,7 +156,7 @@ class BlockBuilder:
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self._limits = limits
-        self._merger = Merger(limits, self._add_batch)
+        self._merger = Merger(limits, self._add_batch, dropped_labels=limits.dropped_labels)
         self._pending: dict[str, Meta] = {}
         self._metas: list[Meta] = []
         self.invalid: list[tuple[Meta, ProfbucketError]] = []
@@ -164,8 +165,11 @@ class BlockBuilder:
 
     @property
     def is_full(self) -> bool:
-        """True once the block has reached its limit of entries."""
-        return self._matrices.entries >= self._limits.block_entries
+        """True once the block has reached its limit of entries or memory."""
+        return (
+            self._matrices.entries >= self._limits.block_entries
+            or self._merger.accumulator.estimate_bytes() >= self._limits.block_memory_bytes
+        )
 
     def add(self, meta: Meta, data: bytes) -> None:
         self._pending[meta.id] = meta
@@ -209,7 +213,7 @@ class BlockBuilder:
 def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) -> BuiltBlock:
     """Merge blocks with the same sample types and no member in common into one.
 
-    Raise ``Invalid``, which names the block, if one is damaged.
+    Raise ``Invalid``, which names the block, if one is damaged, ``TooLarge`` if the result exceeds a limit.
     """
     lists = [content.read_members() for content in contents]
     members, member_numbers = _merge_members(lists)
@@ -217,6 +221,10 @@ def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) ->
     merger, matrices = Merger(limits), _MatrixBuilder()
     for content, block_members, numbers in zip(contents, lists, member_numbers, strict=True):
         indexes = merger.add_batch(_read_merged(merger, content), content.block.id, keep_zeros=True)
+        estimate = merger.accumulator.estimate_bytes()
+        if estimate > limits.block_memory_bytes:
+            problem = f"the distinct stacks and strings of {len(contents)} blocks take {estimate} bytes"
+            raise limits.too_large("block_memory_bytes", problem)
         for rows in content.read_profiles():
             row = np.repeat(np.arange(len(rows)), rows.count)
             sample = _take_checked(indexes, rows.sample, content)

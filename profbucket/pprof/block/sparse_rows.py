@@ -15,6 +15,7 @@ from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.pprof.block.container import decode_part, encode_part
 from profbucket.pprof.columnar.arrays import Bools, Ints, to_offsets
+from profbucket.pprof.numbers import MAX_INT64
 
 _ARRAY_TYPES: dict[str, np.dtype[Any]] = {
     "u1": np.dtype("<u1"),
@@ -191,7 +192,11 @@ def merge_headers(headers: Iterable[ProfileHeader], timing: Ints) -> tuple[Profi
     times = timing[:, 0][timing[:, 0] > 0]
     return (
         ProfileHeader(tuple(strings), tuple(comments)),
-        (int(times.min()) if len(times) else 0, int(timing[:, 1].sum()), int(timing[:, 2].max())),
+        (
+            int(times.min()) if len(times) else 0,
+            min(sum(timing[:, 1].tolist()), MAX_INT64),
+            int(timing[:, 2].max()),
+        ),
     )
 
 

@@ -1,6 +1,6 @@
 """The content of a merge: each string, function, mapping, location, stack and set of labels once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -35,10 +35,12 @@ _MappingBase = tuple[int, int, int, bytes, bytes]
 class Accumulator:
     """The tables of a merge: batches are added, ``encode.py`` turns the content into one profile.
 
-    With *sample_type*, only the values of that one are kept.
+    With *sample_type*, only the values of that one are kept; labels with a key in *dropped_labels* are not.
     """
 
-    def __init__(self, sample_type: str | None = None) -> None:
+    def __init__(self, sample_type: str | None = None, dropped_labels: Collection[str] = ()) -> None:
+        self._dropped_keys = [key.encode() for key in dropped_labels]
+        self.dropped: set[str] = set()  # those that samples had
         self.types = CommonTypes(self.string, None if sample_type is None else sample_type.encode())
         self.signature: Signature | None = None  # what all profiles have in common
         self._names_differ = False  # whether a profile had other sample types, or another order of them
@@ -249,7 +251,13 @@ class Accumulator:
         key, text, number, unit = samples.label_key, samples.label_text, samples.label_number, samples.label_unit
         # As in google/pprof, a label with a text has no number, and one without text, number and unit is ignored.
         number, unit = np.where(text > 0, np.uint64(0), number), np.where(text > 0, 0, unit)
-        used = flatnonzero((text > 0) | (number > 0) | (unit > 0))
+        is_used = (text > 0) | (number > 0) | (unit > 0)
+        for dropped in filter(self.strings.__contains__, self._dropped_keys):
+            is_dropped = is_used & (key == self.strings.intern(dropped))
+            if is_dropped.any():
+                self.dropped.add(dropped.decode())
+                is_used &= ~is_dropped
+        used = flatnonzero(is_used)
         words = np.zeros(len(samples.values), np.int64)
         if not len(used):
             return words

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from profbucket.limits import Limits
+
 
 @dataclass(slots=True)
 class PendingProfile:
@@ -14,3 +16,4 @@ class PendingProfile:
     locations: bytes = b""  # locations and functions
     string_indexes: bytes = b""  # of its strings in the merge's string table, as the bytes of an int64 array
     is_validated: bool = False  # by ``codec.decode``
+    limits: Limits | None = None  # if they are not those of the merge

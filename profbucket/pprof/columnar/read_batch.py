@@ -71,7 +71,7 @@ def _normalize(
     from profbucket.pprof.columnar.split import split_validated
 
     try:
-        split_validated(profile, strings, limits)
+        split_validated(profile, strings, profile.limits or limits)
     except ProfbucketError as error:
         errors.append(error)
         return False
