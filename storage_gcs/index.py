@@ -38,8 +38,9 @@ _MAX_FIRST_ENTRIES = 20_000  # in the first answers to many queries together
 _COMMIT_DOCUMENTS = 300  # removed in one commit
 
 # A process assumes for this long that a series it has seen still exists. profbucket never removes a series; if
-# the database was restored or recreated, the series is written again within this time.
-_SERIES_CACHE_SECONDS = 3600.0
+# the database was restored or recreated, the series is written again within this time. Until then, posts are not
+# found by their labels; each attempt to write costs as much as an entry.
+_SERIES_CACHE_SECONDS = 600.0
 _SERIES_CACHE_SIZE = 20_000
 
 _CREATE_ROLE = "a role with datastore.entities.create"
