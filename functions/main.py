@@ -106,4 +106,4 @@ def _open() -> tuple[Config, Storage]:
     logs.configure()  # with the defaults, in case the settings cannot be read
     config = Config.from_env(os.environ)
     logs.configure(config.log_level, config.project)
-    return config, open_storage(config.storage_url, config.limits)
+    return config, open_storage(config.storage_url, config.limits, config.periods)

@@ -125,7 +125,8 @@ def _parse_periods(environ: Mapping[str, str]) -> CompactionPolicy:
     try:
         return CompactionPolicy(**values)
     except Invalid as error:
-        raise Misconfigured(f"PROFBUCKET_BLOCK_SHORT, PROFBUCKET_BLOCK_LONG: {error}", code=error.code) from None
+        names = ", ".join(f"PROFBUCKET_BLOCK_{name}" for name in ("SHORT", "LONG", "LONGEST"))
+        raise Misconfigured(f"{names}: {error}", code=error.code) from None
 
 
 def _parse_limits(environ: Mapping[str, str]) -> Limits:

@@ -86,6 +86,7 @@ CODES: Mapping[str, str] = {
     "damaged_block": "A block or its metadata cannot be read.",
     # Settings.
     "invalid_periods": "The periods of compaction contradict each other.",
+    "invalid_task": "A task of compaction is malformed.",
     "invalid_targets": "The list of scrape targets is malformed.",
     "missing_targets": "The bucket has no list of scrape targets.",
     "missing_extra": "An optional part of profbucket is not installed.",

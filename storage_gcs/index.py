@@ -1,10 +1,11 @@
 """A Firestore database as an index.
 
-It has three collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
+It has four collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
 
     series/{Meta.series}        service, type, labels
     entries/{hash of Meta.id}   id, service, type, series, labels, created_at, size, totals, stored_at
     blocks/{hash of Block.id}   all fields of Block, and stored_at
+    tasks/{Task.id}             the task as JSON, and due
 
 Labels and totals are one text each, and no query filters by them: a find with labels selects its series first.
 ``stored_at`` is the time of the write; Firestore's TTL counts from it. A snapshot reads blocks and entries at the
@@ -24,6 +25,7 @@ from profbucket.errors import Unavailable
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import CommitTooLarge, ExpectedBlocks, Selection, Series
 
@@ -173,6 +175,35 @@ class FirestoreIndex:
                 request.writes.add().delete = name
             self._calls.get().commit(request, "remove entries", _REMOVE_ROLE)
 
+    def add_task(self, task: Task) -> bool:
+        from storage_gcs.queries import TASKS, write_task
+
+        return self._create(TASKS, task.id, lambda fields: write_task(fields, task))
+
+    def due_tasks(self, until: int, limit: int) -> list[Task]:
+        from storage_gcs.queries import read_document, read_task, select_due_tasks
+
+        documents = self._calls.get().query(select_due_tasks(until, limit))
+        return [read_document(document, read_task) for document in documents]
+
+    def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
+        from storage_gcs.firestore import CommitRequest, DocumentMissing
+        from storage_gcs.queries import TASKS, write_task
+
+        calls, request = self._calls.get(), CommitRequest()
+        write = request.writes.add()
+        write.delete = f"{calls.documents}/{TASKS}/{task.id}"
+        write.current_document.exists = True
+        if replacement:
+            write = request.writes.add()
+            write.update.name = f"{calls.documents}/{TASKS}/{replacement.id}"
+            write_task(write.update.fields, replacement)
+        try:
+            calls.commit(request, "replace a task", _REMOVE_ROLE)
+        except DocumentMissing:
+            return False
+        return True
+
     def replace_damaged(self) -> str | None:
         return None  # damaged documents can be deleted one by one
 
@@ -269,17 +300,21 @@ class FirestoreIndex:
         from storage_gcs.queries import read_document, read_entry, select_entries
 
         oldest = time.time() - self._retention if self._retention else 0
-        after, remaining = selection.after, selection.limit
+        after, remaining, skipped = selection.after, selection.limit, 0
         while remaining != 0:
-            # Firestore bills each document that is read.
-            page_entries = page_entries if remaining is None else min(page_entries, remaining)
-            request = select_entries(selection, series, after, page_entries)
+            # Firestore bills each document that is read, but a page of expired entries may be followed by many.
+            wanted = page_entries if remaining is None else min(page_entries, remaining)
+            size = min(max(wanted, 2 * skipped), _PAGE_ENTRIES)
+            request = select_entries(selection, series, after, size)
             if read_time is not None:
                 request.read_time.CopyFrom(read_time)
             page = self._calls.get().query(request)
+            skipped = 0
             for document in page:
                 meta = read_document(document, read_entry)
                 after = meta.position
+                if remaining == 0:
+                    return
                 if (
                     meta.service == selection.service  # a query by series does not filter by these two
                     and selection.type in (None, meta.type)
@@ -287,7 +322,9 @@ class FirestoreIndex:
                 ):
                     remaining = None if remaining is None else remaining - 1
                     yield meta
-            if len(page) < page_entries:
+                else:
+                    skipped += 1
+            if len(page) < size:
                 return
 
 

@@ -10,7 +10,9 @@ from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
+from profbucket.times import LATEST
 from storage_gcs.firestore import RunQueryRequest
 
 _T = TypeVar("_T")
@@ -18,9 +20,10 @@ _T = TypeVar("_T")
 ENTRIES = "entries"
 SERIES = "series"
 BLOCKS = "blocks"
+TASKS = "tasks"
 
 # The order of the documents of one service and type; the Firestore index of such a query ends with these fields.
-_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("first",)}
+_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("last",)}
 
 _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
@@ -52,14 +55,25 @@ def select_series(service: str, profile_type: ProfileType | None) -> Any:
 
 
 def select_blocks(service: str, profile_type: ProfileType | None, start: int, end: int) -> Any:
-    """Select the blocks that may overlap the range: they begin in it, or at most a block's length before."""
+    """Select the blocks that may overlap the range: they end in it, or at most a block's length after.
+
+    Most ranges are recent, and few blocks end after their start.
+    """
     filters = [
         *_filters(service, profile_type),
-        ("first", _GREATER_OR_EQUAL, max(start - MAX_BLOCK_NANOS, 0)),
-        ("first", _LESS_OR_EQUAL, end),
+        ("last", _GREATER_OR_EQUAL, start),
+        ("last", _LESS_OR_EQUAL, min(end + MAX_BLOCK_NANOS, LATEST)),
     ]
     request = _select(BLOCKS, (*_BLOCK_FIELDS, "stored_at"), filters)
-    _order_by(request.structured_query, "first")
+    _order_by(request.structured_query, "last")
+    return request
+
+
+def select_due_tasks(until: int, limit: int) -> Any:
+    """Select the first *limit* tasks that are due at *until*."""
+    request = _select(TASKS, ("task",), [("due", _LESS_OR_EQUAL, until)])
+    _order_by(request.structured_query, "due")
+    request.structured_query.limit.value = limit
     return request
 
 
@@ -160,6 +174,17 @@ def read_series(document: Any) -> Series:
         type=read_type(document),
         labels=_parse_labels(fields["labels"].string_value),
     )
+
+
+def write_task(fields: Any, task: Task) -> None:
+    """Set *fields* of a document to those of a task; its id is the document's."""
+    fields["task"].string_value = task.dump()
+    fields["due"].integer_value = task.due
+
+
+def read_task(document: Any) -> Task:
+    """Return the task that :func:`write_task` wrote."""
+    return Task.load(document.fields["task"].string_value)
 
 
 _Filter = tuple[str, int, Any]  # field, operator, value

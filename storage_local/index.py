@@ -21,12 +21,13 @@ from profbucket.model.ids import block_prefix, profile_prefix
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series
 from profbucket.times import format_stamp
 from storage_local.files import RootFolder, lock_folder, translate_errors
 
 _LOCK_TIMEOUT_SECONDS = 30.0
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _CREATE_BLOCKS = """
 CREATE TABLE blocks (
     id TEXT PRIMARY KEY,  -- Block.id
@@ -41,6 +42,14 @@ CREATE TABLE blocks (
     written_at INTEGER NOT NULL
 );
 CREATE INDEX blocks_of_kind ON blocks (kind, first, id);
+"""
+_CREATE_TASKS = """
+CREATE TABLE tasks (
+    id TEXT PRIMARY KEY,  -- Task.id
+    due INTEGER NOT NULL,
+    task TEXT NOT NULL  -- Task.dump()
+);
+CREATE INDEX tasks_by_due ON tasks (due);
 """
 _CREATE = f"""
 PRAGMA journal_mode = WAL;
@@ -69,6 +78,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_of_kind ON entries (kind, created_at, id);
 CREATE INDEX entries_of_series ON entries (series, created_at, id);
 {_CREATE_BLOCKS}
+{_CREATE_TASKS}
 PRAGMA user_version = {_SCHEMA_VERSION};
 COMMIT;
 """
@@ -124,6 +134,10 @@ WHERE service = :service AND type = ifnull(:type, type)
 AND first BETWEEN :from AND :end AND last >= :start AND :start <= :end
 ORDER BY first, blocks.id
 """
+
+_INSERT_TASK = "INSERT INTO tasks (id, due, task) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING"
+_SELECT_DUE_TASKS = "SELECT task FROM tasks WHERE due <= ? ORDER BY due, id LIMIT ?"
+_DELETE_TASK = "DELETE FROM tasks WHERE id = ?"
 
 _BLOCK_COLUMNS = ("id", "service", "type", "first", "last", "period", "count", "size", "measures", "written_at")
 _SELECT_SERIES_OF_ENTRIES = "SELECT DISTINCT series FROM entries WHERE id IN (SELECT value FROM json_each(?))"
@@ -266,6 +280,27 @@ class LocalIndex:
             connection.execute(_DELETE_UNUSED_SERIES, (json.dumps(series_ids),))
             connection.execute("COMMIT")
 
+    def add_task(self, task: Task) -> bool:
+        with self._connection() as connection:
+            return connection.execute(_INSERT_TASK, (task.id, task.due, task.dump())).rowcount == 1
+
+    def due_tasks(self, until: int, limit: int) -> list[Task]:
+        with self._connection() as connection:
+            rows = connection.execute(_SELECT_DUE_TASKS, (until, limit)).fetchall()
+        try:
+            return [Task.load(text) for (text,) in rows]
+        except _PARSE_ERRORS as error:
+            _raise_damaged(f"a task: {error}")
+
+    def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            removed = connection.execute(_DELETE_TASK, (task.id,)).rowcount == 1
+            if removed and replacement:
+                connection.execute(_INSERT_TASK, (replacement.id, replacement.due, replacement.dump()))
+            connection.execute("COMMIT")
+        return removed
+
     def replace_damaged(self) -> str | None:
         with _translate_errors(), lock_folder(self._path.parent) as folder:
             self._folder.check()
@@ -356,7 +391,7 @@ class LocalIndex:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 _raise_damaged("the file has no schema")
-            if version == 1:
+            if 1 <= version < _SCHEMA_VERSION:
                 version = _upgrade(connection)
             if version != _SCHEMA_VERSION:
                 raise Misconfigured(
@@ -384,14 +419,15 @@ class LocalIndex:
 
 
 def _upgrade(connection: sqlite3.Connection) -> int:
-    """Upgrade a file of schema 1, unless a concurrent process did, and return its schema."""
+    """Upgrade a file of an older schema, unless a concurrent process did, and return its schema."""
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version == 1:
-        for statement in filter(str.strip, _CREATE_BLOCKS.split(";")):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        version = _SCHEMA_VERSION
+    for schema, additions in ((2, _CREATE_BLOCKS), (3, _CREATE_TASKS)):
+        if version < schema:
+            for statement in filter(str.strip, additions.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {schema}")
+            version = schema
     connection.execute("COMMIT")
     return int(version)
 

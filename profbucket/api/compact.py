@@ -29,7 +29,7 @@ class CompactRoutes:
         authenticate_request(self._authenticator, Scope.ADMIN)
         counts = dict.fromkeys((*map(str, Action), "profiles"), 0)
         current_record().counts = counts
-        for step in self._compactor.run(self._max_seconds):
+        for step in self._compactor.run_due(self._max_seconds):
             counts[step.action] += 1
             counts["profiles"] += step.profiles
         failed = self._compactor.failed

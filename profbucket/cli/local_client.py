@@ -17,7 +17,7 @@ class LocalClient:
 
     def __init__(self, config: Config, *, create: bool = False) -> None:
         self._limits = config.limits
-        storage = open_storage(config.storage_url, config.limits, create=create)
+        storage = open_storage(config.storage_url, config.limits, config.periods, create=create)
         self._collector = Collector(storage, config.limits)
         self._querier = Querier(storage, config.limits)
 

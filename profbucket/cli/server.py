@@ -183,7 +183,7 @@ def _is_loopback(host: str) -> bool:
 
 def _check_storage(config: Config) -> None:
     try:
-        open_storage(config.storage_url, config.limits).index.services()
+        open_storage(config.storage_url, config.limits, config.periods).index.services()
     except (Unavailable, StoragePermissionError) as error:
         raise error.about(config.storage_url) from None
 

@@ -1,83 +1,47 @@
 """Compaction: profiles of the head become blocks, blocks become larger blocks, replaced objects are deleted.
 
-Compaction changes no answer. A block is read back first, as its readers will; then its object is put, and one
-transaction of the index adds the block and removes what it replaces. A run that is cut off leaves at most an
-object that is not in the index, which a later run deletes. Each attempt uses its own object key, so of two
-concurrent attempts at the same members only one commits.
+The index has tasks: each names a lane (a service and profile type) and a period, and is added with the first
+profile or block of that period. A run does the tasks that are due, and looks at nothing else. Once a day it visits
+each service as a whole, in case a task was lost. A task is claimed before it is done, so that of concurrent runs
+one does it, and so that a profile that arrives meanwhile adds it again.
 
-A block that cannot be read back is split. What cannot be compacted stays as it is; an error is logged, and the
-run goes on with the next service and profile type.
+An error ends only the work on its own lane; it is logged, and the run goes on with the next.
 """
 
 import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
-from itertools import groupby
-from typing import TYPE_CHECKING
 
-from profbucket.errors import (
-    Damaged,
-    Invalid,
-    Misconfigured,
-    NotFound,
-    ProfbucketError,
-    StoragePermissionError,
-    Unavailable,
-)
+from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
-from profbucket.maintenance.read_back import read_back
-from profbucket.model import blocks
-from profbucket.model.blocks import Block, Members
-from profbucket.model.ids import ProfileName, block_prefix
-from profbucket.model.meta import Meta
+from profbucket.maintenance.lane import Action, Lane, Step, finished_until
+from profbucket.maintenance.task_queue import LocalQueue, TaskQueue
+from profbucket.model.ids import block_prefix
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task, period_task
 from profbucket.periods import CompactionPolicy
-from profbucket.storage.damage import content_metadata
-from profbucket.storage.listing import list_folders, list_prefix, with_metadata
-from profbucket.storage.lookup import BlockReplaced
-from profbucket.storage.ports import (
-    MAX_BLOCK_NANOS,
-    CommitTooLarge,
-    ExpectedBlocks,
-    Object,
-    ObjectRange,
-    Selection,
-)
+from profbucket.storage.listing import list_folders
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND, format_time, read_clock
+from profbucket.times import LATEST, SECOND, read_clock
 
-if TYPE_CHECKING:
-    from profbucket.pprof.block.build import BlockContent, BuiltBlock
+__all__ = ["Action", "Compactor", "Step"]
+
+_DAY = 86_400 * SECOND
+_MAX_TASKS = 10_000  # in one answer of the index
+_MIN_CLAIM_SECONDS = 900  # after which a task is done again if its run ended without a trace
 
 _log = logging.getLogger(__name__)
 
 
-class Action(StrEnum):
-    """The effect of one step of a compaction."""
-
-    COMPACTED = "compacted"  # profiles of the head became a block
-    MERGED = "merged"  # blocks became one block
-    CONFLICT = "conflict"  # a concurrent run committed first
-    DELETED = "deleted"  # an object that no reader needs was deleted
-    DEDUPLICATED = "deduplicated"  # entries of profiles that are in a block already were removed
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step: its action, the key of its object, and the number of profiles in it."""
-
-    action: Action
-    object_key: str
-    profiles: int
-
-
 class Compactor:
-    """Compaction of *storage*. *clock* returns nanoseconds since 1970, *timer* returns seconds."""
+    """Compaction of *storage*. *clock* returns nanoseconds since 1970, *timer* returns seconds.
+
+    After a run, ``complete`` tells whether it had time for everything, ``failed`` is the number of errors, each of
+    which was logged, and ``oldest_head_seconds`` is the age of the oldest profile that should be in a block.
+    """
 
     def __init__(
         self,
@@ -87,357 +51,208 @@ class Compactor:
         clock: Callable[[], int] = read_clock,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._bucket = storage.bucket
+        self._storage = storage
         self._index = storage.index
-        self._lookup = storage.lookup
         self._limits = limits
         self._policy = policy
         self._clock = clock
         self._timer = timer
-        self.complete = True  # whether the last run had time for everything
-        self.failed = 0  # errors of the last run, each of which was logged
+        self.complete = True
+        self.failed = 0
+        self.oldest_head_seconds = 0
 
     def run(self, seconds: float | None = None, service: str | None = None) -> Iterator[Step]:
-        """Compact one *service* or all, and yield each step once it is done.
+        """Compact everything of one *service* or of all, and yield each step once it is done.
 
         No step begins after that many *seconds*; the next run continues. Services and profile types take turns, in
-        random order, so that a large one does not delay the others. An error ends only the work on its own service
-        and profile type.
+        random order, so that a large one does not delay the others.
         """
-        self.failed = 0
-        deadline = None if seconds is None else self._timer() + seconds
+        self._begin(seconds)
         services = self._index.services() if service is None else [service]
         random.shuffle(services)
         queue: deque[str | Iterator[Step]] = deque(services)
-        while queue and (deadline is None or self._timer() < deadline):
-            task = queue.popleft()
-            if isinstance(task, str):
-                queue.extendleft(self._run_task(task, profile_type) for profile_type in self._list_types(task))
-            elif (step := next(task, None)) is not None:
+        while queue and not self._is_late():
+            work = queue.popleft()
+            if isinstance(work, str):
+                queue.extendleft(map(self._run_lane, self._list_lanes_of(work)))
+            elif (step := next(work, None)) is not None:
                 yield step
-                queue.append(task)
-        self.complete = not queue
+                queue.append(work)
+        self._end(complete=not queue)
 
-    def _list_types(self, service: str) -> list[ProfileType]:
-        """Return the profile types of *service* that have entries or objects of blocks, in random order."""
-        try:
-            profile_types = set(self._index.profile_types(service))
-            for folder in list_folders(self._bucket, block_prefix(service)):
-                with suppress(ValueError):  # not written by profbucket
-                    profile_types.add(ProfileType(folder))
-        except ProfbucketError as error:
-            self._log_failure("cannot list the profile types of service %s: %s", service, error)
-            return []
-        except Exception:  # noqa: BLE001 - as below
-            _log.exception("cannot list the profile types of service %s", service)
-            self.failed += 1
-            return []
-        mergeable = [profile_type for profile_type in profile_types if profile_type.is_pprof]
-        random.shuffle(mergeable)
-        return mergeable
+    def run_due(self, seconds: float | None = None) -> Iterator[Step]:
+        """Do all tasks that are due in this process, and yield each step once it is done.
 
-    def _run_task(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
-        """Do all steps for one service and profile type, as far as its stored data permit."""
-        for steps in (self._compact_head, self._merge_blocks, self._delete_unneeded):
-            try:
-                yield from steps(service, profile_type)
-            except (Unavailable, StoragePermissionError, Misconfigured) as error:
-                self._log_failure("cannot compact service %s, type %s: %s", service, profile_type, error)
-                return
-            except ProfbucketError as error:
-                self._log_failure("cannot compact service %s, type %s: %s", service, profile_type, error)
-            except Exception:  # noqa: BLE001 - unforeseen damage must not keep the others from being compacted
-                _log.exception("cannot compact service %s, type %s", service, profile_type)
-                self.failed += 1
-
-    def _log_failure(self, message: str, *args: object) -> None:
-        _log.error(message, *args)
-        self.failed += 1
-
-    def _compact_head(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
-        """Turn the head of each finished short period into blocks."""
-        end = self._finished_until(self._policy.short) - 1
-        period = self._policy.short * SECOND
-        after = None
-        while True:
-            # First find the next period, then read its entries: Firestore bills every entry that is read.
-            first = next(self._index.find(Selection(service, profile_type, 0, end, after=after, limit=1)), None)
-            if first is None:
-                return
-            begin = first.created_at // period * period
-            limit = min(self._limits.block_members, self._index.max_members)
-            selection = Selection(service, profile_type, begin, begin + period - 1, after=after, limit=limit)
-            entries = list(self._index.find(selection))
-            after = entries[-1].position if entries else first.position
-            if not entries:
-                continue  # a concurrent run compacted them
-            # All commits expect that no other run adds a block: its members may have been posted again since.
-            first_at, last_at = entries[0].created_at, entries[-1].created_at
-            known = self._index.blocks(service, profile_type, first_at, last_at)
-            try:
-                compacted_ids = self._find_compacted(entries, known)
-            except BlockReplaced:
-                return  # a concurrent run is merging these blocks
-            except Damaged as error:
-                self._log_failure(
-                    "cannot compact service %s, type %s from %s: %s",
-                    service,
-                    profile_type,
-                    format_time(begin),
-                    error,
-                )
-                continue  # what is in a block is unknown
-            if compacted_ids:
-                expected = ExpectedBlocks.among(known, service, profile_type, first_at, last_at)
-                if not self._index.commit(None, compacted_ids, (), expected):
-                    continue  # a concurrent run did the same, or merged the blocks
-                yield Step(Action.DEDUPLICATED, entries[0].id, len(compacted_ids))
-            yield from self._build_blocks([meta for meta in entries if meta.id not in compacted_ids], known)
-
-    def _find_compacted(self, entries: Sequence[Meta], known: Sequence[Block]) -> set[str]:
-        """Return the ids of those *entries* that are in a block of *known*: the profiles were posted again."""
-        compacted_ids: set[str] = set()
-        for members in self._lookup.read_current_members(known):
-            if isinstance(members, Damaged):
-                raise members
-            if members is not None:
-                compacted_ids.update(members.member_ids(entries))
-        return compacted_ids
-
-    def _build_blocks(self, entries: Sequence[Meta], known: list[Block]) -> Iterator[Step]:
-        """Compact *entries* into as few blocks as possible. Profiles that do not fit into any stay in the head.
-
-        *known* are the blocks that overlap the entries; those that are built are appended.
+        No step begins after that many *seconds*; the next run continues.
         """
-        remaining = entries
-        while remaining:
-            built, left_out = self._build_block(remaining)
-            if built is None:
-                return
-            compacted_ids = {meta.id for meta in built.members.metas()}
-            members = [meta for meta in remaining if meta.id in compacted_ids]
-            remaining = [meta for meta in remaining if meta.id not in compacted_ids and meta.id not in left_out]
-            block = built.to_block(self._policy.short, self._clock())
-            try:
-                read_back(block, built.data, self._limits)
-            except ProfbucketError as error:
-                yield from self._build_halves(members, known, error)
-                continue
-            expected = ExpectedBlocks.among(known, block.service, block.type, block.first, block.last)
-            try:
-                committed = self._write(block, built.data, compacted_ids, (), expected)
-            except CommitTooLarge as error:
-                yield from self._build_halves(members, known, error)
-                continue
-            yield Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
-            if not committed:
-                return
-            known.append(block)
+        self._begin(seconds)
+        queue = LocalQueue()
+        self._add_visits()
+        while self.complete and queue.put(self._due_tasks()):  # compacting the head adds tasks that merge blocks
+            while task := queue.take():
+                if self._is_late():
+                    self._note_unfinished(task)
+                    self.complete = False
+                else:
+                    yield from self._run_task(task)
+        self._end(complete=self.complete)
 
-    def _build_halves(self, members: Sequence[Meta], known: list[Block], error: Exception) -> Iterator[Step]:
-        """Compact *members* into more than one block, because one block failed with *error*."""
-        if len(members) == 1:
-            self._log_not_compacted(members[0], error)
+    def enqueue_due(self, queue: TaskQueue) -> int:
+        """Put all tasks that are due into *queue*, which has :meth:`run_task` called; return how many are new."""
+        self._begin(None)
+        self._add_visits()
+        tasks = self._due_tasks()
+        for task in tasks:
+            self._note_unfinished(task)
+        count = queue.put(tasks)
+        self._end(complete=True)
+        return count
+
+    def run_task(self, task: Task, seconds: float | None = None) -> Iterator[Step]:
+        """Do *task*, unless another run does or has done it, and yield each step once it is done.
+
+        It remains, to be done again, if it fails for reasons that may pass, or if *seconds* are over.
+        """
+        self._begin(seconds)
+        yield from self._run_task(task)
+
+    def _begin(self, seconds: float | None) -> None:
+        self._deadline = float("inf") if seconds is None else self._timer() + seconds
+        self.complete, self.failed, self.oldest_head_seconds = True, 0, 0
+
+    def _is_late(self) -> bool:
+        return self._deadline < float("inf") and self._timer() >= self._deadline
+
+    def _end(self, *, complete: bool) -> None:
+        self.complete = complete
+        fields = {"oldest_head_seconds": self.oldest_head_seconds, "failed": self.failed}
+        if not complete:
+            _log.warning("compaction incomplete", extra={"fields": fields})
+        _log.info("compaction done", extra={"fields": fields})
+
+    def _add_visits(self) -> None:
+        """Once a day, add tasks that look at each service as a whole. A task without service marks the day."""
+        now = self._clock()
+        today = (now + _DAY // 2) // _DAY * _DAY - _DAY // 2  # from noon to noon: at midnight there is much to do
+        marker = Task("", None, 0, today, LATEST)
+        if not self._index.add_task(marker):
             return
-        _log.info("%d profiles from %s on do not fit into one block: %s", len(members), members[0].id, error)
-        middle = len(members) // 2
-        yield from self._build_blocks(members[:middle], known)
-        yield from self._build_blocks(members[middle:], known)
+        try:
+            for service in self._index.services():
+                self._index.add_task(Task(service, None, 0, 0, now))
+            self._index.replace_task(Task("", None, 0, today - _DAY, LATEST))
+        except BaseException:
+            self._index.replace_task(marker)  # the next run tries again
+            raise
 
-    def _build_block(self, entries: Sequence[Meta]) -> "tuple[BuiltBlock | None, Collection[str]]":
-        """Build a block of the first of *entries* and all that fit it.
+    def _due_tasks(self) -> list[Task]:
+        return self._index.due_tasks(self._clock(), _MAX_TASKS)
 
-        Return it, unless it would be empty, and the ids of the profiles that cannot be in any block.
-        """
-        from profbucket.pprof.block.build import BlockBuilder
+    def _note_unfinished(self, task: Task) -> None:
+        if 0 < task.period <= self._policy.short:
+            self._note_oldest(task.begin)
 
-        builder = BlockBuilder(self._limits)
-        left_out = set()
-        for meta, data in zip(entries, self._lookup.read_profiles(entries), strict=True):
-            if data is None:  # it has expired, and so will its entry
-                left_out.add(meta.id)
-            elif isinstance(data, Damaged):
-                self._log_not_compacted(meta, data)
-                left_out.add(meta.id)
-            else:
-                builder.add(meta, data)
-            if builder.is_full:
+    def _note_oldest(self, created_at: int) -> None:
+        """Take into account that a profile of this time is not in a block yet."""
+        self.oldest_head_seconds = max(self.oldest_head_seconds, (self._clock() - created_at) // SECOND)
+
+    def _run_task(self, task: Task) -> Iterator[Step]:
+        claim_seconds = max(2 * self._policy.seconds, _MIN_CLAIM_SECONDS)
+        claimed = task.postpone(self._clock() + claim_seconds * SECOND)
+        try:
+            if not self._index.replace_task(task, claimed):
+                return  # another run has claimed it
+            lanes = self._list_lanes(task.service) if task.type is None else [self._lane(task.service, task.type)]
+            for lane in lanes:
+                yield from self._run_lane(lane, task)
+            self._index.replace_task(claimed, self._follow_up(task, lanes))
+        except ProfbucketError as error:  # the index fails; the task is due again when the claim ends
+            self._log_failure(task.service, task.type, error)
+
+    def _follow_up(self, task: Task, lanes: Sequence[Lane]) -> Task | None:
+        """Return the task that takes the place of *task* after it was done for *lanes*."""
+        if any(lane.is_unfinished for lane in lanes):
+            self._note_unfinished(task)
+            return task
+        if any(lane.has_replaced for lane in lanes):
+            return task.postpone(self._clock() + (self._policy.grace + 1) * SECOND)  # to delete what was replaced
+        if task.type and task.period:
+            period = max(task.period, self._policy.short)
+            if task.last >= finished_until(self._policy, period, self._clock()):  # its writer has shorter periods
+                return period_task(self._policy, task.service, task.type, period, task.begin)
+        return None
+
+    def _run_lane(self, lane: Lane, task: Task | None = None) -> Iterator[Step]:
+        """Do *task* for a lane, or without one, everything. Errors are logged and end only this."""
+        for stage in self._list_stages(lane, task):
+            try:
+                for step in stage:
+                    yield step
+                    if task and self._is_late():
+                        self.complete, lane.is_unfinished = False, True
+                        break
+            except ProfbucketError as error:
+                lane.fail(error)
+            except Exception as error:  # noqa: BLE001 - unforeseen damage must not keep others from being compacted
+                lane.fail(error)
+            if lane.is_unfinished:
                 break
-        built = builder.build()
-        for meta, invalid in builder.invalid:
-            self._log_not_compacted(meta, invalid)
-            left_out.add(meta.id)
-        return built, left_out
+        if lane.errors:
+            self._log_failure(lane.service, lane.type, lane.errors[0], len(lane.errors))
 
-    def _log_not_compacted(self, meta: Meta, error: object) -> None:
-        self._log_failure(
-            "service %s, type %s: the profile %s stays in the head, because it cannot be compacted: %s",
-            meta.service,
-            meta.type,
-            meta.id,
-            error,
-        )
-
-    def _merge_blocks(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
-        """Merge the blocks of each finished long period that measure the same."""
-        period = self._policy.long * SECOND
-        finished = self._index.blocks(service, profile_type, 0, self._finished_until(self._policy.long) - 1)
-        finished.sort(key=lambda block: (block.first // period, block.measures, *block.position))
-        for (number, _), group in groupby(finished, lambda block: (block.first // period, block.measures)):
-            within_period = [block for block in group if block.last < (number + 1) * period]
-            for chunk in self._split_by_limits(within_period):
-                if self._may_merge(chunk):
-                    yield from self._merge_chunk(chunk)
-
-    def _may_merge(self, chunk: Sequence[Block]) -> bool:
-        """Return whether *chunk* has several blocks, and one of them has not been tried yet.
-
-        A block of a short period that is older than one of a long period was left out when that was made.
-        """
-        tried_at = max((block.written_at for block in chunk if block.period >= self._policy.long), default=0)
-        return len(chunk) > 1 and any(
-            block.period < self._policy.long and block.written_at >= tried_at for block in chunk
-        )
-
-    def _split_by_limits(self, blocks_to_merge: Sequence[Block]) -> Iterator[list[Block]]:
-        """Split blocks into chunks that are each within the limits of one block."""
-        chunk: list[Block] = []
-        for block in blocks_to_merge:
-            extended = [*chunk, block]
-            size, count = sum(item.ends[-1] for item in extended), sum(item.count for item in extended)
-            if chunk and (size > self._limits.block_bytes or count > self._limits.block):
-                yield chunk
-                extended = [block]
-            chunk = extended
-        if chunk:
-            yield chunk
-
-    def _merge_chunk(self, chunk: Sequence[Block]) -> Iterator[Step]:
-        """Merge the blocks of *chunk*; those that cannot be read back as one are merged in halves, or stay."""
-        from profbucket.pprof.block.build import merge_blocks
-
-        contents = self._read_blocks(chunk)
-        if len(contents) < len(chunk):
-            return  # one has expired, or was merged by a concurrent run
-        try:
-            built = merge_blocks(contents, self._limits)
-            merged = built.to_block(self._policy.long, self._clock())
-            read_back(merged, built.data, self._limits)
-        except ProfbucketError as error:
-            parts = self._split_unmergeable(contents, error)
-            contents.clear()
-            for part in parts:
-                if len(part) > 1:
-                    yield from self._merge_chunk(part)
+    def _list_stages(self, lane: Lane, task: Task | None) -> Iterator[Iterator[Step]]:
+        if task and task.period:
+            if task.period <= self._policy.short or task.period < self._policy.long:
+                yield lane.compact_head(task.begin, task.last)
+            else:
+                yield lane.merge_blocks([task.period], task.begin, task.last)
+                lane.add_merge(task.period, task.begin)
+                if not lane.has_replaced:  # else another task will delete that, and all the others
+                    yield lane.delete_unneeded(task.begin, task.last)
             return
-        committed = self._write(merged, built.data, (), [block.id for block in chunk])
-        yield Step(Action.MERGED if committed else Action.CONFLICT, merged.id, merged.count)
+        since = 0
+        if task:  # a daily visit: older blocks have been merged
+            longest = self._policy.longest * SECOND
+            since = max(self._clock() // longest * longest - longest, 0)
+        yield lane.compact_head(0, LATEST)
+        yield self._note_head(lane)
+        yield lane.merge_blocks(self._policy.levels[1:], since, LATEST)
+        yield lane.delete_unneeded(since, LATEST)
 
-    def _read_blocks(self, chunk: Sequence[Block]) -> "list[BlockContent]":
-        """Return the contents of the blocks in *chunk* that still have an object."""
-        from profbucket.pprof.block.build import BlockContent
+    def _note_head(self, lane: Lane) -> Iterator[Step]:
+        """Yield nothing, and take into account the oldest profile that could not be compacted."""
+        end = finished_until(self._policy, self._policy.short, self._clock()) - 1
+        with suppress(Exception):  # which compacting the head has logged
+            if oldest := lane.find_oldest(0, end):
+                self._note_oldest(oldest.created_at)
+        yield from ()
 
-        contents = self._bucket.get_many([ObjectRange(block.id) for block in chunk])
-        return [
-            BlockContent(block, data, self._limits)
-            for block, data in zip(chunk, contents, strict=True)
-            if data is not None
-        ]
+    def _lane(self, service: str, profile_type: ProfileType) -> Lane:
+        return Lane(self._storage, service, profile_type, self._limits, self._policy, self._clock)
 
-    def _split_unmergeable(
-        self, contents: "Sequence[BlockContent]", error: ProfbucketError
-    ) -> Sequence[Sequence[Block]]:
-        """Return parts of the blocks *contents*, whose merge failed with *error*, to be merged instead."""
-        readable = []
-        for content in contents:
-            try:
-                read_back(content.block, content.data, self._limits)
-                readable.append(content.block)
-            except ProfbucketError as damage:
-                self._log_failure(
-                    "the block %s stays apart, because it cannot be read: %s", content.block.id, damage
-                )
-        if len(readable) < len(contents):
-            return [readable]
-        _log.info("%d blocks from %s on do not fit into one: %s", len(readable), readable[0].id, error)
-        middle = len(readable) // 2
-        return [readable[:middle], readable[middle:]]
+    def _list_lanes(self, service: str) -> list[Lane]:
+        """Return the lanes of *service* that have entries or objects of blocks, in random order."""
+        profile_types = set(self._index.profile_types(service))
+        for folder in list_folders(self._storage.bucket, block_prefix(service)):
+            with suppress(ValueError):  # not written by profbucket
+                profile_types.add(ProfileType(folder))
+        lanes = [self._lane(service, profile_type) for profile_type in profile_types if profile_type.is_pprof]
+        random.shuffle(lanes)
+        return lanes
 
-    def _write(
-        self,
-        block: Block,
-        data: bytes,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None = None,
-    ) -> bool:
-        """Put and commit *block* as :meth:`Index.commit` does; return whether it is in the index."""
-        self._bucket.put(block.id, data, blocks.to_metadata(block) | content_metadata(data))
-        if 2 * (self._clock() - block.written_at) > self._policy.grace * SECOND:
-            return False  # too slow: another run may delete the object before the commit
+    def _list_lanes_of(self, service: str) -> list[Lane]:
+        """Return what :meth:`_list_lanes` returns; nothing, and an error is logged, if that fails."""
         try:
-            committed = self._index.commit(block, members, replaced, expected)
-        except CommitTooLarge:
-            if not self._lookup.has_block(block):
-                raise
-            return True
-        # A commit is also refused if an earlier attempt of the same call succeeded and its answer was lost.
-        return committed or self._lookup.has_block(block)
+            return self._list_lanes(service)
+        except Exception as error:  # noqa: BLE001 - as above
+            _log.error("cannot list the profile types of service %s: %s", service, error)
+            self._log_failure(service, None, error)
+            return []
 
-    def _delete_unneeded(self, service: str, profile_type: ProfileType) -> Iterator[Step]:
-        """Delete the objects of blocks that no reader can need any more."""
-        since = self._delete_since()
-        indexed = None
-        names_by_id: dict[str, set[ProfileName]] = {}
-        for obj in list_prefix(self._bucket, block_prefix(service, profile_type), since):
-            if indexed is None:
-                indexed = self._index.blocks(service, profile_type, since, LATEST)
-            if not any(block.id == obj.key for block in indexed) and self._is_unneeded(obj, indexed, names_by_id):
-                self._bucket.delete(obj.key)
-                yield Step(Action.DELETED, obj.key, 0)
-
-    def _delete_since(self) -> int:
-        """Return the time from which blocks are listed.
-
-        Listing is billed per object, and unneeded blocks are nearly always recent: once a day all are listed.
-        """
-        now, long = self._finished_until(self._policy.short), self._policy.long * SECOND
-        return 0 if now % long == 0 else max(now - MAX_BLOCK_NANOS - 2 * long, 0)
-
-    def _is_unneeded(
-        self, obj: Object, indexed: Sequence[Block], names_by_id: dict[str, set[ProfileName]]
-    ) -> bool:
-        """Return whether a block that is not in the index has been replaced for a grace period.
-
-        Its replacement has the same members and so overlaps it: all overlapping blocks must be older than that.
-        *names_by_id* caches the members of blocks.
-        """
-        latest = self._clock() - self._policy.grace * SECOND
-        try:
-            block = blocks.from_metadata(obj.key, with_metadata(self._bucket, obj).metadata or {})
-        except (NotFound, Invalid, Damaged):
-            return False
-        overlapping = [other for other in indexed if other.overlaps(block.first, block.last)]
-        if block.written_at >= latest or any(other.written_at >= latest for other in overlapping):
-            return False
-        unread = [other for other in (block, *overlapping) if other.id not in names_by_id]
-        for other, members in zip(unread, self._lookup.read_members(unread), strict=True):
-            names_by_id[other.id] = set(members.names()) if isinstance(members, Members) else set()
-        return _is_replaced(names_by_id.pop(block.id), [names_by_id[other.id] for other in overlapping])
-
-    def _finished_until(self, period: int) -> int:
-        """Return the end of the last period, in seconds, that has been over for long enough; in nanoseconds."""
-        now = self._clock() - self._policy.wait * SECOND
-        return max(now // (period * SECOND) * period * SECOND, 0)
-
-
-def _is_replaced(names: Set[ProfileName], others: Sequence[Set[ProfileName]]) -> bool:
-    """Return whether a block with the members *names* is no longer needed: *others* are those in the index.
-
-    They must have all its members. A block that is not in the index, whose members are in no other, may be about
-    to be committed by a run whose clock is behind, or be the last copy, because the index was lost. One that has
-    exactly the members of several blocks may be about to replace them.
-    """
-    sharing = [other for other in others if not other.isdisjoint(names)]
-    union = set[ProfileName]().union(*sharing)
-    return bool(names) and names <= union and (len(sharing) == 1 or names != union)
+    def _log_failure(
+        self, service: str, profile_type: ProfileType | None, error: Exception, count: int = 1
+    ) -> None:
+        self.failed += count
+        code = error.code if isinstance(error, ProfbucketError) else ProfbucketError.default_code
+        fields = {"service": service, "type": profile_type, "code": code}
+        _log.error("compaction of a lane failed", extra={"fields": fields})

@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 
 from profbucket.storage.ports import Bucket, Object
-from profbucket.times import format_stamp
+from profbucket.times import LATEST, format_stamp
 
 
-def list_prefix(bucket: Bucket, prefix: str, since: int = 0) -> Iterator[Object]:
+def list_prefix(bucket: Bucket, prefix: str, since: int = 0, until: int = LATEST) -> Iterator[Object]:
     """Yield the objects whose keys begin with *prefix*, which ends with ``/``, ordered by key.
 
-    With *since*, in nanoseconds, keys with an earlier timestamp are left out.
+    Keys with a timestamp before *since* or after *until*, in nanoseconds, are left out.
     """
     start = f"{prefix}{format_stamp(since)}" if since else prefix
-    return bucket.list(start, f"{prefix[:-1]}0")  # "0" is the character after "/"
+    end = (
+        f"{prefix}{format_stamp(until)}." if until < LATEST else f"{prefix[:-1]}0"
+    )  # characters after "-" and "/"
+    return bucket.list(start, end)
 
 
 def list_folders(bucket: Bucket, prefix: str = "") -> Iterator[str]:

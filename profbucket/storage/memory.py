@@ -7,6 +7,7 @@ from profbucket.errors import NotFound
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.storage.ports import ExpectedBlocks, Object, ObjectRange, Selection, Series
 
 
@@ -62,7 +63,7 @@ class MemoryBucket:
 
 
 class MemoryIndex:
-    """A dictionary of entries, and one of blocks."""
+    """A dictionary of entries, one of blocks, and a set of tasks."""
 
     max_members = 1_000_000
 
@@ -70,6 +71,7 @@ class MemoryIndex:
         self._entries: dict[str, Meta] = {}
         self._blocks: dict[str, Block] = {}
         self._series: set[Series] = set()
+        self._tasks: set[Task] = set()
         self._lock = threading.Lock()
 
     def add(self, meta: Meta) -> bool:
@@ -144,6 +146,27 @@ class MemoryIndex:
             for entry_id in ids:
                 self._entries.pop(entry_id, None)
                 self._blocks.pop(entry_id, None)
+
+    def add_task(self, task: Task) -> bool:
+        with self._lock:
+            if task in self._tasks:
+                return False
+            self._tasks.add(task)
+            return True
+
+    def due_tasks(self, until: int, limit: int) -> list[Task]:
+        with self._lock:
+            due = [task for task in self._tasks if task.due <= until]
+        return sorted(due, key=lambda task: task.due)[:limit]
+
+    def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
+        with self._lock:
+            if task not in self._tasks:
+                return False
+            self._tasks.remove(task)
+            if replacement:
+                self._tasks.add(replacement)
+            return True
 
     def replace_damaged(self) -> str | None:
         return None

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from profbucket.errors import Misconfigured, missing_extra
 from profbucket.limits import Limits
+from profbucket.periods import CompactionPolicy
 from profbucket.storage.ports import Bucket, Index
 from profbucket.storage.store import Storage
 
@@ -28,7 +29,9 @@ INDEXES = {
 }
 
 
-def open_storage(url: str, limits: Limits = Limits(), *, create: bool = True) -> Storage:
+def open_storage(
+    url: str, limits: Limits = Limits(), policy: CompactionPolicy = CompactionPolicy(), *, create: bool = True
+) -> Storage:
     """Open the storage at *url*, such as ``file:///directory``; docs/configuration.md lists all forms.
 
     The option ``index=…`` replaces the bucket's own index. Raise ``Misconfigured`` for a URL that is invalid, or
@@ -51,7 +54,7 @@ def open_storage(url: str, limits: Limits = Limits(), *, create: bool = True) ->
             f"STORAGE_URL={url!r} has no index of its own; add index=sqlite:///absolute/file"
             " or index=firestore://project/database"
         )
-    return Storage(bucket, index, limits)
+    return Storage(bucket, index, limits, policy)
 
 
 def _import_backend(url: str, backends: Mapping[str, tuple[str, str]], setting: str) -> Any:

@@ -18,6 +18,7 @@ from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.times import SECOND
 
 __all__ = [
@@ -154,7 +155,7 @@ class CommitTooLarge(Exception):
 
 
 class Index(Protocol):
-    """Entries of profiles, found by service, profile type, series and time; and the records of blocks.
+    """Entries of profiles, found by service, profile type, series and time; blocks; tasks of compaction.
 
     Callers rely on two properties: once :meth:`add` or :meth:`commit` has returned, its effect is durable and
     visible to every later call, and :meth:`commit` is atomic.
@@ -222,6 +223,21 @@ class Index(Protocol):
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove the entries of profiles and the records of blocks with these ids, as far as they exist."""
+        ...
+
+    def add_task(self, task: Task) -> bool:
+        """Add a task of compaction and return ``True``; return ``False`` and change nothing if it exists."""
+        ...
+
+    def due_tasks(self, until: int, limit: int) -> list[Task]:
+        """Return the first *limit* tasks that are due at *until* or before, ordered by that time."""
+        ...
+
+    def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
+        """Remove *task* and add *replacement*, if any, in one transaction. Return ``False`` if *task* is gone.
+
+        Of concurrent calls for the same task, only one returns ``True``. The replacement may exist already.
+        """
         ...
 
     def replace_damaged(self) -> str | None:

@@ -1,6 +1,7 @@
 """A storage: a bucket and an index, the order of writes, and the view that reads both."""
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -10,12 +11,15 @@ from profbucket.errors import Damaged, Invalid, NotFound, StoragePermissionError
 from profbucket.limits import Limits
 from profbucket.model.ids import RESERVED, ProfileId
 from profbucket.model.meta import Meta
+from profbucket.model.tasks import Task, period_task
+from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import check_profile, content_metadata
 from profbucket.storage.lookup import Lookup
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
 
 _STAT_WORKERS = 16
+_TASK_CACHE_SIZE = 20_000
 _SIGNED_URL_SECONDS = 600  # clients follow a redirect at once
 
 _log = logging.getLogger(__name__)
@@ -33,19 +37,47 @@ class Storage:
     """Profiles in *bucket*, found through *index*. ``lookup`` reads head and blocks as one, within *limits*.
 
     A write puts the object first and adds the entry second, each only if it does not exist. After a crash in
-    between, the same write completes the profile; no entry is added before its object exists.
+    between, the same write completes the profile; no entry is added before its object exists. Last, it adds the
+    task that will compact the profile, as *policy* says.
     """
 
-    def __init__(self, bucket: Bucket, index: Index, limits: Limits = Limits()) -> None:
+    def __init__(
+        self,
+        bucket: Bucket,
+        index: Index,
+        limits: Limits = Limits(),
+        policy: CompactionPolicy = CompactionPolicy(),
+    ) -> None:
         self.bucket = bucket
         self.index = index
         self.limits = limits
         self.lookup = Lookup(bucket, index, limits)
+        self._policy = policy
+        self._tasks: set[Task] = set()  # that exist and are not due yet
 
     def write(self, meta: Meta, data: bytes) -> bool:
         """Store a profile and return whether it is new; see :class:`Writer`."""
         self.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta) | content_metadata(data))
-        return self.index.add(meta)
+        return self.add_entry(meta)
+
+    def add_entry(self, meta: Meta) -> bool:
+        """Add the entry of a profile that has an object, and the task that will compact it.
+
+        Return whether the entry is new.
+        """
+        is_new = self.index.add(meta)
+        if meta.type.is_pprof:
+            self._add_task(period_task(self._policy, meta.service, meta.type, self._policy.short, meta.created_at))
+        return is_new
+
+    def _add_task(self, task: Task) -> None:
+        # A compaction removes a task that is due before it reads the entries: only a later add is sure to count.
+        if task in self._tasks and task.due > time.time_ns():
+            return
+        self.index.add_task(task)
+        if len(self._tasks) >= _TASK_CACHE_SIZE:
+            self._tasks.clear()  # costs one call a task, and needs no eviction order
+        self._tasks.add(task)
 
     def read(self, profile_id: ProfileId) -> bytes:
         """Return the bytes of a profile as posted, or raise ``NotFound`` or ``Damaged``."""

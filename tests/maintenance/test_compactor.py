@@ -68,20 +68,22 @@ class Post:
 
 @dataclass(frozen=True)
 class Compact:
-    """A compaction at a minute since midnight, with these limits, cut off after this number of steps."""
+    """A compaction at a minute since midnight, of all or what is due, cut off after this number of steps."""
 
     minute: int
     limits: Limits
     steps: int
+    due: bool
 
     def apply(self, storage: Storage) -> None:
         compactor = Compactor(
             storage,
             self.limits,
-            CompactionPolicy(3600, 4 * 3600, 0, 1800),
+            CompactionPolicy(3600, 4 * 3600, 12 * 3600, 0, 1800),
             clock=lambda: MIDNIGHT + self.minute * MINUTE,
         )
-        for number, _ in enumerate(compactor.run(), 1):
+        steps = compactor.run_due() if self.due else compactor.run()
+        for number, _ in enumerate(steps, 1):
             if number == self.steps:
                 break
 
@@ -137,6 +139,7 @@ COMPACTIONS = st.builds(
     st.integers(0, 900),
     st.sampled_from([Limits(), Limits(block_members=2), Limits(block=3), Limits(block_entries=3)]),
     st.integers(1, 12),
+    st.booleans(),
 )
 EVENTS = st.lists(
     draw_post() | draw_post() | draw_post() | COMPACTIONS | st.just(Expire()) | st.just(Rebuild()),
@@ -193,5 +196,13 @@ def test_all_answers_equal_those_of_a_storage_that_was_never_compacted(
 
 @pytest.mark.parametrize(("short", "long"), [(0, 10), (10, 5), (7, 10), (3600, 8 * 86400)])
 def test_invalid_block_periods_are_rejected(short: int, long: int) -> None:
-    with pytest.raises(Invalid, match="the long one must be a multiple"):
+    with pytest.raises(Invalid, match="each must be a multiple"):
         CompactionPolicy(short, long)
+
+
+def test_the_longest_period_is_a_multiple_and_bounded() -> None:
+    for longest in (86400, 7 * 86400, 30 * 86400):
+        assert CompactionPolicy(longest=longest).longest == longest
+    for longest in (3600, 36 * 3600, 31 * 86400):
+        with pytest.raises(Invalid, match="each must be a multiple"):
+            CompactionPolicy(longest=longest)

@@ -12,7 +12,7 @@ from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.errors import TooLarge
 from profbucket.limits import Limits
-from profbucket.maintenance import compactor
+from profbucket.maintenance import lane
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.read_back import read_back
 from profbucket.maintenance.repair import reindex
@@ -55,7 +55,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Members], boo
             if condition(BlockContent(block, data, limits).read_members()):
                 raise TooLarge("the block is too large")
 
-        monkeypatch.setattr(compactor, "read_back", read_back_or_refuse)
+        monkeypatch.setattr(lane, "read_back", read_back_or_refuse)
 
     return refuse_if
 
@@ -111,8 +111,10 @@ def test_a_profile_that_no_reader_could_read_from_a_block_stays_in_the_head(
     assert failed == 1
     assert sum(step.profiles for step in steps if step.action is Action.COMPACTED) == 9
     assert list(storage.index.find(Selection("api", CPU, *ALL_TIME))) == [metas[4]]
-    [error] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert all(text in error for text in ("service api", "type cpu", metas[4].id))
+    error, summary = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert all(text in error.getMessage() for text in ("service api", "type cpu", metas[4].id))
+    assert summary.getMessage() == "compaction of a lane failed"
+    assert summary.__dict__["fields"] == {"service": "api", "type": "cpu", "code": "too_large"}
     assert_same_answers(storage, uncompacted)
 
 
@@ -162,7 +164,8 @@ def test_a_damaged_block_keeps_only_itself_from_being_merged(
     post_profiles(storage, [7, 77], service="other")
     _, failed = run(storage)
     assert bool(failed) == (damage != "metadata")
-    assert all(damaged.id in record.getMessage() for record in caplog.records if record.levelno == logging.ERROR)
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert all(damaged.id in error for error in errors if error != "compaction of a lane failed")
     counts = [block.count for block in storage.index.blocks("api", CPU, *ALL_TIME)]
     assert sorted(counts) == ([30] if damage == "metadata" else [6, 24])
     assert [block.count for block in storage.index.blocks("web", CPU, *ALL_TIME)] == [30]
@@ -172,6 +175,7 @@ def test_a_damaged_block_keeps_only_itself_from_being_merged(
 def test_a_failure_of_one_service_is_reported_after_all_others_were_compacted(
     storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
+    list(Compactor(storage, clock=lambda: MIDNIGHT).run_due())  # the visit of the day
     for service in ("api", "bad", "web"):
         post_profiles(storage, range(0, 60, 10), service=service)
 
@@ -195,7 +199,9 @@ def test_a_failure_of_one_service_is_reported_after_all_others_were_compacted(
         2,
         1,
     )
-    assert all("service bad" in record.getMessage() for record in caplog.records)
+    error, summary = (record for record in caplog.records if record.levelno == logging.ERROR)
+    assert "service bad" in error.getMessage()
+    assert summary.__dict__["fields"] == {"service": "bad", "type": "cpu", "code": "internal"}
     healthy = create_app(Config("memory:"), Role.COMPACT, compactor=Compactor(storage, clock=lambda: MIDNIGHT))
     answer = healthy.test_client().post("/").get_json()
     assert (answer["code"], answer["body"]["failed"]) == (200, 0)

@@ -10,10 +10,12 @@ from typing import Any
 import grpc
 import pytest
 
+from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, reindex
 from profbucket.model.labels import parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.storage.memory import MemoryBucket
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
@@ -94,6 +96,8 @@ def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -
         index.blocks("api", profile_type, *ALL_TIME)
     index.services()
     index.profile_types("api")
+    index.add_task(Task("api", None, 0, 0, NOW))
+    index.due_tasks(NOW, 5)
 
     composite: set[QueryShape] = set()
     single: set[QueryShape] = set()
@@ -118,7 +122,7 @@ def list_fields(counted: CountedIndex) -> set[tuple[str, str]]:
     from storage_gcs.firestore import Calls, RunQueryRequest
 
     calls, fields = Calls(counted.project, "(default)"), set()
-    for collection in ("blocks", "entries", "series"):
+    for collection in ("blocks", "entries", "series", "tasks"):
         request = RunQueryRequest()
         request.structured_query.from_.add().collection_id = collection
         for document in calls.query(request):
@@ -188,9 +192,40 @@ def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: Counte
     post_profiles(storage, range(0, 240, 4))
     counted.traffic.reset()
     assert len(compact(storage, MIDNIGHT + 20 * HOUR)) == 4
-    # The service, its type, all entries, the first of each hour, the blocks so far for each hour, before it is
-    # compacted and at its commit, and all blocks at the end.
-    assert counted.traffic.documents == 1 + 1 + 60 + 4 + 2 * (0 + 1 + 2 + 3) + 4
+    # The service, its type, all entries, the first of each hour, and all blocks at the end, before and after their
+    # objects are listed: no block ends after the hour that is compacted.
+    assert counted.traffic.documents == 1 + 1 + 60 + 4 + 2 * 4
+
+
+def test_a_due_task_costs_itself_and_what_it_compacts(counted: CountedIndex) -> None:
+    storage = Storage(MemoryBucket(), counted.index)
+    list(Compactor(storage, clock=lambda: MIDNIGHT).run_due())
+    post_profiles(storage, range(0, 240, 4))
+    counted.traffic.reset()
+    compactor = Compactor(storage, clock=lambda: MIDNIGHT + 10 * HOUR)
+    assert len(list(compactor.run_due())) == 4
+    assert counted.traffic.documents == 4 + 60
+    # The marker of the day; for each hour: the claim, the block, the task of the day, the end of the task.
+    assert [request.rpartition("/")[2] for request in counted.traffic.requests].count("Commit") == 1 + 4 * 4
+    assert counted.traffic.written == 4 * 3 + 1  # the other three are there already
+    counted.traffic.reset()
+    assert list(compactor.run_due()) == []
+    assert counted.traffic.documents == counted.traffic.written == 0
+    assert len(counted.traffic.requests) == 2
+
+
+def test_expired_entries_are_skipped_by_the_page(counted: CountedIndex) -> None:
+    """Firestore deletes them up to a day late; each query costs a round trip."""
+    metas = [make_meta(NOW + number) for number in range(300)]
+    load_entries(counted.project, metas[:299])
+    index = FirestoreIndex(counted.project, retention=3600)
+    counted.traffic.reset()
+    assert list(index.find(Selection("api", ProfileType.CPU, *ALL_TIME, limit=1))) == [metas[0]]
+    assert counted.traffic.documents == 1
+    expired = FirestoreIndex(counted.project, retention=-3600)
+    counted.traffic.reset()
+    assert list(expired.find(Selection("api", ProfileType.CPU, *ALL_TIME, limit=1))) == []
+    assert len(counted.traffic.requests) == 9  # of 1, 2, 4, … entries
 
 
 @pytest.mark.parametrize(

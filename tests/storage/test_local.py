@@ -21,6 +21,7 @@ from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.tasks import Task
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import ObjectRange, Selection
@@ -310,22 +311,30 @@ class TestErrors:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 2"):
+        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 3"):
             LocalIndex(path)
 
-    def test_an_index_with_schema_1_is_upgraded(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        "downgrade",
+        [
+            "DROP TABLE blocks; DROP TABLE tasks; PRAGMA user_version = 1",
+            "DROP TABLE tasks; PRAGMA user_version = 2",
+        ],
+    )
+    def test_an_index_with_an_older_schema_is_upgraded(self, tmp_path: Path, downgrade: str) -> None:
         """One of concurrent processes upgrades it, and its entries are kept."""
         path = tmp_path / ".index.sqlite"
         meta = make_meta()
         LocalIndex(path).add(meta)
         with sqlite3.connect(path) as connection:
-            connection.executescript("DROP TABLE blocks; PRAGMA user_version = 1")
+            connection.executescript(downgrade)
         connection.close()
         with ThreadPoolExecutor(4) as threads:
             indexes = list(threads.map(LocalIndex, [path] * 4))
         for index in indexes:
             assert list(index.find(Selection("api", None, *ALL_TIME))) == [meta]
         assert indexes[0].commit(make_block([meta]), [meta.id], [])
+        assert indexes[0].add_task(Task("api", None, 0, 0, 0)) is True
         assert indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0] == [make_block([meta])]
 
     def test_an_index_that_stays_locked_is_unavailable(

@@ -1,8 +1,10 @@
 """Merge stored profiles into blocks, so that merges over long ranges are fast.
 
-Profiles of each completed hour become one block, and the blocks of each
-completed day become one. The command may be interrupted, repeated, and run
-twice at the same time. Run it once an hour, for example from cron.
+Profiles of each completed hour become one block, the blocks of each
+completed day become one, and those of each 30 days. The command may be
+interrupted, repeated, and run twice at the same time. Run it once an hour, for
+example from cron: it looks only at what is due, and once a day at everything
+of the last 30 to 60 days.
 
 What cannot be compacted stays as it is; the exit code is then 1.
 """
@@ -16,7 +18,10 @@ from profbucket.cli.terminal import print_line
 
 def add_arguments(parser: Parser) -> None:
     add_storage_option(parser)
-    parser.options.add_argument("--service", metavar="NAME", help="Only this service. [default: all]")
+    parser.options.add_argument(
+        "--service", metavar="NAME", help="Look at everything of this service, and only it."
+    )
+    parser.options.add_argument("--all", action="store_true", help="Look at everything of all services.")
     parser.options.add_argument(
         "--seconds",
         metavar="N",
@@ -31,10 +36,16 @@ def run(arguments: Arguments) -> int:
 
     config = read_config(arguments.storage)
     compactor = Compactor(
-        open_storage(config.storage_url, config.limits, create=False), config.limits, config.periods
+        open_storage(config.storage_url, config.limits, config.periods, create=False),
+        config.limits,
+        config.periods,
     )
     counts = dict.fromkeys(Action, 0)
-    for step in compactor.run(arguments.seconds, arguments.service):
+    complete = arguments.all or arguments.service
+    steps = (
+        compactor.run(arguments.seconds, arguments.service) if complete else compactor.run_due(arguments.seconds)
+    )
+    for step in steps:
         counts[step.action] += 1
         print_line(f"{step.action} {step.profiles or ''} {step.object_key}".replace("  ", " "))
     incomplete = "" if compactor.complete else "; stopped by --seconds, run it again"

@@ -29,7 +29,7 @@ def run(arguments: Arguments) -> int:
     from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits, create=False)
+    storage = open_storage(config.storage_url, config.limits, config.periods, create=False)
     findings = repair.fsck(storage, arguments.service, parse_since(arguments.since), deep=arguments.deep)
     counts = print_findings("checking", findings)
     return 1 if sum(counts.values()) > counts[repair.State.OK] + counts[repair.State.UNKNOWN_OBJECT] else 0

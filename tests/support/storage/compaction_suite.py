@@ -372,18 +372,6 @@ class CompactionSuite:
         assert len(list_block_keys(storage)) == 1
         assert_same_answers(storage, uncompacted)
 
-    def test_old_unneeded_blocks_are_deleted_once_a_day(self, storage: Storage) -> None:
-        """Other runs list only the blocks of the last days."""
-        post_profiles(storage, range(0, 240, 10))
-        compact(storage, MIDNIGHT + 20 * HOUR)
-        blocks = storage.index.blocks("api", CPU, *ALL_TIME)
-        later = MIDNIGHT + 50 * DAY + 12 * HOUR
-        assert count_actions(compact(storage, later)) == {Action.MERGED: 1}
-        assert compact(storage, later + 3 * HOUR) == []
-        assert count_actions(compact(storage, MIDNIGHT + 51 * DAY + 1800 * SECOND)) == {
-            Action.DELETED: len(blocks)
-        }
-
     def test_a_run_that_is_out_of_time_is_continued_by_the_next(self, storage: Storage) -> None:
         post_profiles(storage, range(0, 200, 10))
         post_profiles(storage, range(0, 200, 10), service="web")

@@ -14,6 +14,7 @@ from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import COMMON_TYPES, ProfileType
+from profbucket.model.tasks import Task
 from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series
 from profbucket.times import LATEST, SECOND
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_block, make_meta
@@ -312,6 +313,38 @@ class IndexSuite:
         index.remove([removed.id])
         assert index.profile_types("api") == sorted([*TYPES, member.type])
         assert all(isinstance(profile_type, ProfileType) for profile_type in index.profile_types("api"))
+
+    def test_tasks_are_listed_once_they_are_due_oldest_first(self, index: Index) -> None:
+        texts = [*TRICKY_TEXTS, "", "api"]
+        tasks = [
+            Task(text, CPU if n % 2 else None, 3600 * n, NOW, NOW + n * SECOND) for n, text in enumerate(texts)
+        ]
+        tasks.append(Task("api", HEAP, 0, 0, LATEST))
+        for task in tasks[::-1]:
+            assert index.add_task(task) is True
+            assert index.add_task(task) is False
+        assert index.due_tasks(NOW - 1, 100) == []
+        assert index.due_tasks(NOW + 2 * SECOND, 100) == tasks[:3]
+        assert index.due_tasks(NOW + 2 * SECOND, 2) == tasks[:2]
+        assert index.due_tasks(LATEST, 100) == tasks
+        assert index.services() == []
+        assert list(index.find(select_all())) == []
+
+    def test_a_task_is_replaced_once(self, index: Index) -> None:
+        task = Task("api", CPU, 3600, NOW, NOW + SECOND)
+        index.add_task(task)
+        claims = [task.postpone(NOW + number * SECOND) for number in range(10, 18)]
+        with ThreadPoolExecutor(8) as threads:
+            claimed = list(threads.map(lambda claim: index.replace_task(task, claim), claims))
+        assert claimed.count(True) == 1
+        [claim] = index.due_tasks(LATEST, 100)
+        assert claim == claims[claimed.index(True)]
+        index.add_task(task)  # a profile arrived meanwhile
+        assert index.replace_task(claim, task) is True
+        assert index.due_tasks(LATEST, 100) == [task]
+        assert index.replace_task(claim) is False
+        assert index.replace_task(task) is True
+        assert index.due_tasks(LATEST, 100) == []
 
     def test_a_service_without_entries_is_not_listed(self, index: Index) -> None:
         removed, kept = make_meta(service="removed"), make_meta(service="kept")
