@@ -79,12 +79,15 @@ class Accumulator:
         Return the index in ``samples`` of each of the batch's samples; -1 if all its values are zero, unless
         *keep_zeros* is set. Shape: (samples of the batch,).
         """
+        values = batch.samples.values
+        # Decided before sample types are left out: then the order of samples does not depend on the batches.
+        kept = np.arange(len(values)) if keep_zeros else flatnonzero(values.any(axis=1))
         batch = self._unify(batch)
         self._add_header(batch.header)
         mapping = self._intern_mappings(batch.mappings)
         function = self._intern_functions(batch.functions)
         location = self._intern_locations(batch.locations, batch.mappings, mapping, function)
-        return self._add_samples(batch.samples, location, keep_zeros)
+        return self._add_samples(batch.samples, location, kept)
 
     def estimate_bytes(self) -> int:
         """Return about how much memory the content takes. A call takes time for what is new since the last one."""
@@ -221,12 +224,14 @@ class Accumulator:
         location = pack_location(mapping_number, np.where(is_inline, count, LINE_LIST), locations.is_folded)
         return self.locations.intern(location, address, *line_words)
 
-    def _add_samples(self, samples: SampleColumns, location: Ints, keep_zeros: bool) -> Ints:
-        """Add samples; *location* are the indexes of the batch's locations. Return what :meth:`add` does."""
+    def _add_samples(self, samples: SampleColumns, location: Ints, kept: Ints) -> Ints:
+        """Add the samples *kept*; *location* are the indexes of the batch's locations.
+
+        Return what :meth:`add` does.
+        """
         width = self.values.shape[1]
         values, first, count = samples.values, samples.stack_first, samples.stack_count
         labels = self._intern_labels(samples)
-        kept = np.arange(len(values)) if keep_zeros else flatnonzero(values.any(axis=1))
         if len(kept) < len(values):
             values, first, count, labels = values[kept], first[kept], count[kept], labels[kept]
         items = location.astype(np.uint32)

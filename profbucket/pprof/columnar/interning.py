@@ -48,7 +48,8 @@ class RowTable:
 
     A hash table with open addressing, vectorized: all keys of a batch probe their slots together, those whose slot
     holds another key probe their next one, and so on. Keys are compared whole, so a hash collision costs a step
-    and never correctness. The hashes are seeded, so that nobody can construct colliding keys.
+    and never correctness. The hashes are seeded, so that nobody can construct colliding keys. Indexes do not
+    depend on them: new rows are numbered in the order of the batch.
     """
 
     def __init__(self, width: int) -> None:
@@ -66,7 +67,7 @@ class RowTable:
 
     def intern(self, *columns: Words) -> Ints:
         """Return the index of each row of *columns*. Shape: that of a column."""
-        hashes = _hash_rows(columns)
+        hashes, size_before = _hash_rows(columns), self._size
         self._reserve(len(hashes))
         slots, mask = self._slots, np.uint64(len(self._slots) - 1)
         slot = (hashes & mask).view(np.int64)
@@ -81,6 +82,7 @@ class RowTable:
             if not equal.all():
                 same[known[~equal]] = False
             left = flatnonzero(~same)
+        new_keys: list[Ints] = []  # of each round of probes
         while len(left):
             left_slots = slot.take(left)
             held = slots.take(left_slots)
@@ -94,6 +96,7 @@ class RowTable:
                 winners = claimants.take(wins)
                 slots[claimed.take(wins)] = indexes[winners] = np.arange(first_new, first_new + len(winners))
                 self._append(winners, hashes, columns)
+                new_keys.append(winners)
                 held = slots.take(left_slots)
                 # A key that has just got an index is found in its own slot.
                 rest = flatnonzero((held < first_new) | (indexes.take(left) != held))
@@ -105,7 +108,20 @@ class RowTable:
             indexes[left.take(found)] = held.take(found)
             left = left.take(flatnonzero(~equal))
             self._advance(slot, left, hashes)
+        if len(new_keys) > 1:
+            self._renumber(size_before, np.concatenate(new_keys), indexes, slot)
         return indexes
+
+    def _renumber(self, first: int, keys: Ints, indexes: Ints, slot: Ints) -> None:
+        """Sort the rows from *first* on by the *keys* of the batch that added them; update *indexes* and slots."""
+        order = np.argsort(keys)
+        numbers = np.empty(len(keys), np.int64)
+        numbers[order] = np.arange(first, self._size)
+        for column in (*self._columns, self._hashes):
+            column[first : self._size] = column[first : self._size].take(order)
+        self._slots[slot.take(keys)] = numbers
+        new = flatnonzero(indexes >= first)
+        indexes[new] = numbers.take(indexes.take(new) - first)
 
     def _advance(self, slot: Ints, left: Ints, hashes: Words) -> None:
         """Move the keys *left* on to their next slots."""
