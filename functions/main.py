@@ -4,7 +4,7 @@ Nothing is opened before the first request, so that cold starts stay short and a
 """
 
 import os
-from functools import cache
+from functools import cache, partial
 
 import functions_framework
 from flask import Flask, Request
@@ -19,9 +19,12 @@ from profbucket.errors import Misconfigured, NotFound
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
 from profbucket.query.querier import Querier
-from profbucket.storage.open import open_storage
+from profbucket.storage.open import open_queue, open_storage
+from profbucket.storage.ports import TaskQueue
 from profbucket.storage.store import Storage
 from profbucket.telemetry import logs
+
+_LAST_STEP_SECONDS = 60  # how long a compaction takes to end
 
 
 @functions_framework.http
@@ -81,7 +84,13 @@ def _app(role: Role) -> Flask:
         collector=Collector(storage, config.limits),
         querier=Querier(storage, config.limits),
         compactor=Compactor(storage, config.limits, config.periods),
+        open_queue=partial(_open_queue, config) if config.compact_queue else None,
     )
+
+
+def _open_queue(config: Config, url: str) -> TaskQueue:
+    deadline_seconds = config.periods.seconds + _LAST_STEP_SECONDS
+    return open_queue(config.compact_queue, config.compact_url or url, config.compact_invoker, deadline_seconds)
 
 
 def _scrape(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """The collector's settings, from environment variables. No other module of the collector reads them."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from profbucket.periods import CompactionPolicy
 # Importing profbucket.auth takes as long as a small merge of files.
 if TYPE_CHECKING:
     from profbucket.auth import ApiKeys
+
+_QUEUE = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/queues/[A-Za-z0-9-]{1,100}")
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -33,6 +36,8 @@ class Config:
     Without ``keys`` it serves only local clients or, with ``anonymous``, anyone. ``function_names`` may be the
     first part of a request's path on Cloud Functions. ``project`` is the Google Cloud project it runs in.
     ``max_response_bytes`` is the largest response that the platform transmits, if it has a limit.
+    With a ``compact_queue`` of Cloud Tasks, compaction puts its tasks there; the queue posts each to
+    ``compact_url``, or the URL of the request, as the account ``compact_invoker``.
     """
 
     storage_url: str
@@ -46,6 +51,9 @@ class Config:
     log_level: str = "INFO"
     project: str = ""
     max_response_bytes: int | None = None
+    compact_queue: str = ""
+    compact_url: str = ""
+    compact_invoker: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -75,6 +83,9 @@ class Config:
             log_level=_parse_log_level(environ),
             project=environ.get("GOOGLE_CLOUD_PROJECT", ""),
             max_response_bytes=_CLOUD_RUN_RESPONSE_BYTES if environ.get("K_SERVICE") else None,
+            compact_queue=_parse_queue(environ),
+            compact_url=environ.get("PROFBUCKET_COMPACT_URL", ""),
+            compact_invoker=environ.get("PROFBUCKET_COMPACT_INVOKER", ""),
         )
 
 
@@ -96,6 +107,20 @@ def _parse_flag(environ: Mapping[str, str], setting: str) -> bool:
     if value not in ("", "0", "1"):
         raise Misconfigured(f"{setting}={value!r}: it must be 0 or 1")
     return value == "1"
+
+
+def _parse_queue(environ: Mapping[str, str]) -> str:
+    name = environ.get("PROFBUCKET_COMPACT_QUEUE", "")
+    if name and not _QUEUE.fullmatch(name):
+        raise Misconfigured(
+            f"PROFBUCKET_COMPACT_QUEUE={name[:200]!r}: it must have the form projects/P/locations/L/queues/Q"
+        )
+    if name and not environ.get("PROFBUCKET_COMPACT_INVOKER"):
+        raise Misconfigured(
+            "PROFBUCKET_COMPACT_INVOKER is not set; set it to the service account with which"
+            " PROFBUCKET_COMPACT_QUEUE calls the collector"
+        )
+    return name
 
 
 def _parse_keys(text: str) -> "ApiKeys | None":

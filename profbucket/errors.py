@@ -40,6 +40,7 @@ CODES: Mapping[str, str] = {
     "too_many_posts_in_flight": "The bodies of concurrent posts leave no room for this one.",
     "compaction_failed": "Some profiles or blocks could not be compacted; the log has the reasons.",
     "response_too_large": "The platform does not transmit a response of this size, and no link can replace it.",
+    "compaction_incomplete": "The time was too short for a task of compaction; the queue posts it again.",
     "compaction_in_progress": "Compaction kept replacing what the request reads.",
     # Parameters.
     "missing_parameter": "A required parameter is missing or empty.",

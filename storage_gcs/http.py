@@ -51,14 +51,17 @@ def _reserve_nothing(_: int) -> None:
 
 
 class Http:
-    """Requests to *origin*. *authorize* adds the credentials to a request: method, URL, headers.
+    """Requests to *origin*, called *service* in errors.
+
+    *authorize* adds the credentials to a request: method, URL, headers.
 
     Safe for threads: each call uses its own connection. A forked process opens its own connections.
     """
 
-    def __init__(self, origin: str, authorize: Authorize) -> None:
+    def __init__(self, origin: str, authorize: Authorize, service: str = "Cloud Storage") -> None:
         parts = urlsplit(origin)
         self._origin = origin
+        self._service = service
         self._address = parts.netloc
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._authorize = authorize
@@ -106,7 +109,7 @@ class Http:
             if time.monotonic() + pause > deadline:
                 break
             time.sleep(pause)
-        raise Unavailable(f"Cloud Storage cannot be reached, tried {attempt + 1} times: {reason[:200]}")
+        raise Unavailable(f"{self._service} cannot be reached, tried {attempt + 1} times: {reason[:200]}")
 
     def _request(
         self,

@@ -90,6 +90,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "query",
         "maintenance",
         "telemetry",
+        "storage.ports",
     ),
     "profbucket.cli": ("",),
     "storage_gcs": ("errors", "times", "model", "storage.ports", "storage.prefetch", "storage.per_process"),

@@ -15,7 +15,7 @@ from werkzeug.routing import PathConverter
 from profbucket.api import page
 from profbucket.api.admission import Admission
 from profbucket.api.body import BodyReader
-from profbucket.api.compact import CompactRoutes
+from profbucket.api.compact import CompactRoutes, OpenQueue
 from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.error_bodies import render_error
 from profbucket.api.middleware import drain_body, strip_function_name
@@ -54,12 +54,14 @@ def create_app(
     collector: Collector | None = None,
     querier: Querier | None = None,
     compactor: Compactor | None = None,
+    open_queue: OpenQueue | None = None,
     clock: Callable[[], int] = read_clock,
 ) -> Flask:
     """Return the application that answers the routes of *role*.
 
-    The routes that write need *collector*, those that read *querier*, and compaction *compactor*; parts that the
-    role does not need are ignored. *clock* returns the time in nanoseconds since 1970.
+    The routes that write need *collector*, those that read *querier*, and compaction *compactor*; with
+    *open_queue* it hands its tasks to a queue. Parts that the role does not need are ignored. *clock* returns the
+    time in nanoseconds since 1970.
     """
     # MAX_CONTENT_LENGTH is not set: with it, werkzeug reads a body that is cut off as one that is complete.
     app = Flask("profbucket", static_folder=None)
@@ -88,7 +90,8 @@ def create_app(
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
     if "compact" in operations:
-        views |= CompactRoutes(_required(compactor, role), authenticator, config.periods.seconds).views()
+        seconds = config.periods.seconds
+        views |= CompactRoutes(_required(compactor, role), authenticator, seconds, open_queue, metrics).views()
     for route in routes:
         app.add_url_rule(route.path, route.operation, views[route.operation], methods=[route.method])
     return app

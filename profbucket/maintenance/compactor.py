@@ -18,12 +18,13 @@ from contextlib import suppress
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
 from profbucket.maintenance.lane import Action, Lane, Step, finished_until
-from profbucket.maintenance.task_queue import LocalQueue, TaskQueue
 from profbucket.model.ids import block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, period_task
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.listing import list_folders
+from profbucket.storage.memory import MemoryQueue
+from profbucket.storage.ports import TaskQueue
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, read_clock
 
@@ -86,7 +87,7 @@ class Compactor:
         No step begins after that many *seconds*; the next run continues.
         """
         self._begin(seconds)
-        queue = LocalQueue()
+        queue = MemoryQueue()
         self._add_visits()
         while self.complete and queue.put(self._due_tasks()):  # compacting the head adds tasks that merge blocks
             while task := queue.take():

@@ -13,7 +13,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.times import LATEST, SECOND
 
-_MAX_TASK_BYTES = 4096
+MAX_TASK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Task:
     def load(cls, text: bytes | str) -> "Task":
         """Read what :meth:`dump` wrote, or raise ``Invalid``."""
         try:
-            if len(text) > _MAX_TASK_BYTES:
+            if len(text) > MAX_TASK_BYTES:
                 raise ValueError("it is too long")
             service, type_name, *numbers = json.loads(text)
             period, begin, due = numbers

@@ -1,6 +1,7 @@
-"""The in-memory backend: the reference implementation of both ports, for tests and trials."""
+"""The in-memory backend: the reference implementation of all ports, for tests and trials."""
 
 import threading
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from profbucket.errors import NotFound
@@ -178,6 +179,24 @@ class MemoryIndex:
             if block.service == service and profile_type in (None, block.type) and block.overlaps(start, end)
         ]
         return sorted(blocks, key=lambda block: block.position)
+
+
+class MemoryQueue:
+    """A queue of this process. Each task is returned once."""
+
+    def __init__(self) -> None:
+        self._tasks: deque[Task] = deque()
+        self._seen: set[Task] = set()
+
+    def put(self, tasks: Sequence[Task]) -> int:
+        new = [task for task in tasks if task not in self._seen]
+        self._tasks.extend(new)
+        self._seen.update(new)
+        return len(new)
+
+    def take(self) -> Task | None:
+        """Remove and return the oldest task; ``None`` if there is none."""
+        return self._tasks.popleft() if self._tasks else None
 
 
 def _is_selected(selection: Selection, meta: Meta) -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from profbucket.errors import Misconfigured, missing_extra
 from profbucket.limits import Limits
 from profbucket.periods import CompactionPolicy
-from profbucket.storage.ports import Bucket, Index
+from profbucket.storage.ports import Bucket, Index, TaskQueue
 from profbucket.storage.store import Storage
 
 # For each scheme of a storage URL: the module that opens it, imported on use because a backend's libraries are
@@ -55,6 +55,18 @@ def open_storage(
             " or index=firestore://project/database"
         )
     return Storage(bucket, index, limits, policy)
+
+
+def open_queue(name: str, url: str, invoker: str, deadline_seconds: int) -> TaskQueue:
+    """Open the queue of Cloud Tasks *name*, which posts each task to *url* as the account *invoker*.
+
+    Raise ``Misconfigured`` if a library is not installed.
+    """
+    backend = _import_backend(
+        f"gs://{name}", {"gs": ("storage_gcs.task_queue", "gcs")}, "PROFBUCKET_COMPACT_QUEUE="
+    )
+    queue: TaskQueue = backend.open_queue(name, url, invoker, deadline_seconds)
+    return queue
 
 
 def _import_backend(url: str, backends: Mapping[str, tuple[str, str]], setting: str) -> Any:

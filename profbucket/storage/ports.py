@@ -1,4 +1,4 @@
-"""The ports of a storage backend: a bucket and an index.
+"""The ports of a storage backend: a bucket, an index and a queue.
 
 The protocols list the calls that profbucket makes and nothing else. A backend translates calls and errors; object
 keys, ids, idempotence and limits are the callers' concern. Every call may come from several threads and processes
@@ -33,6 +33,7 @@ __all__ = [
     "Selection",
     "Series",
     "StoragePermissionError",
+    "TaskQueue",
     "Unavailable",
 ]
 
@@ -244,5 +245,22 @@ class Index(Protocol):
         """Put an empty index in the place of a damaged one, and return where that is now.
 
         Return ``None`` and change nothing if the backend cannot do that.
+        """
+        ...
+
+
+class TaskQueue(Protocol):
+    """Tasks of compaction that are each done by a call of their own, in this process or another.
+
+    A task that is put into the queue twice may be done once or twice.
+    """
+
+    def put(self, tasks: Sequence[Task]) -> int:
+        """Add *tasks* and return how many were not in the queue yet.
+
+        Raises:
+            Unavailable: some were not added.
+            StoragePermissionError: a permission is missing; the message names it.
+            Misconfigured: the queue does not exist.
         """
         ...

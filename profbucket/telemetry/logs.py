@@ -72,6 +72,7 @@ class JsonFormatter(logging.Formatter):
             entry["logger"] = record.name
         if record.exc_info:
             entry["stack_trace"] = _redact(self.formatException(record.exc_info))  # read by Error Reporting
+        entry |= getattr(record, "fields", {})
         request_record: RequestRecord | None = getattr(record, "request_record", None)
         if request_record is not None:
             entry |= _fields(request_record)
@@ -94,6 +95,7 @@ class PlainFormatter(logging.Formatter):
         if record.levelno != logging.INFO:
             text += f"{record.levelname} "
         text += _redact(record.getMessage())
+        text += "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
         request_record: RequestRecord | None = getattr(record, "request_record", None)
         if request_record is not None:
             fields = _fields(request_record)

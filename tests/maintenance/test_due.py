@@ -10,12 +10,11 @@ import pytest
 
 from profbucket.errors import Invalid, Unavailable
 from profbucket.maintenance.compactor import Action, Compactor, Step
-from profbucket.maintenance.task_queue import LocalQueue
 from profbucket.model.ids import ProfileId
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, period_task
 from profbucket.periods import CompactionPolicy
-from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.memory import MemoryBucket, MemoryIndex, MemoryQueue
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
@@ -290,7 +289,7 @@ def test_a_queue_gets_every_due_task_and_each_can_be_done_elsewhere(storage: Sto
         post_profiles(storage, range(0, 120, 20), service=service)
     uncompacted = copy_uncompacted(storage)
     now = MIDNIGHT + 2 * HOUR + WAIT
-    queue = LocalQueue()
+    queue = MemoryQueue()
     dispatcher = Compactor(storage, clock=lambda: now)
     assert dispatcher.enqueue_due(queue) == 4
     assert dispatcher.oldest_head_seconds == (2 * HOUR + WAIT) // SECOND
@@ -301,7 +300,7 @@ def test_a_queue_gets_every_due_task_and_each_can_be_done_elsewhere(storage: Sto
     assert [list(Compactor(storage, clock=lambda: now).run_task(task)) for task in take_all(queue)] == []
 
 
-def take_all(queue: LocalQueue) -> Iterator[Task]:
+def take_all(queue: MemoryQueue) -> Iterator[Task]:
     while task := queue.take():
         yield task
 
