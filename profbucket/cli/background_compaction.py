@@ -25,11 +25,11 @@ _log = logging.getLogger(__name__)
 
 
 def background_compaction(config: Config, environment: Mapping[str, str]) -> AbstractContextManager[object]:
-    """Return a context in which the storage of *config* is compacted periodically, if it is a directory.
+    """Return a context in which the storage of *config* is compacted periodically, unless that is turned off.
 
-    Other storages have a scheduler or several collectors, and no other process sees the memory of this one.
+    Several collectors of one storage share the work. No other process sees the memory of this one.
     """
-    if config.periods.every and urlsplit(config.storage_url).scheme == "file":
+    if config.periods.every and urlsplit(config.storage_url).scheme != "memory":
         return BackgroundCompaction(config.periods.every, environment)
     return nullcontext()
 

@@ -125,12 +125,14 @@ def test_the_command_is_compact(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("storage", "interval", "compacted"),
-    [("file:///profiles", "", True), ("file:///profiles", "60", True), ("file:///profiles", "0", False)]
-    + [(url, "", False) for url in ("memory:", "gs://bucket", "s3://bucket?index=sqlite:///file")],
+    [
+        (url, interval, interval != "0")
+        for url in ("file:///profiles", "gs://bucket", "s3://bucket?index=sqlite:///file")
+        for interval in ("", "60", "0")
+    ]
+    + [("memory:", "", False)],  # of this process
 )
-def test_only_directories_are_compacted_and_not_if_the_interval_is_0(
-    storage: str, interval: str, compacted: bool
-) -> None:
+def test_every_storage_is_compacted_unless_the_interval_is_0(storage: str, interval: str, compacted: bool) -> None:
     config = Config.from_env({"STORAGE_URL": storage, "PROFBUCKET_BLOCK_EVERY": interval})
     context = background_compaction(config, {})
     assert isinstance(context, BackgroundCompaction if compacted else nullcontext)

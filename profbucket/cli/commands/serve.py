@@ -1,7 +1,7 @@
 """Run a collector until Ctrl-C.
 
 It accepts, finds, merges and displays profiles on http://localhost:10100, and
-compacts a storage that is a directory once an hour. Its settings are
+compacts its storage once an hour. Its settings are
 environment variables; docs/configuration.md lists them.
 """
 
