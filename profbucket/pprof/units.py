@@ -1,5 +1,6 @@
 """The units that pprof knows and converts (google/pprof, ``internal/measurement``)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -75,3 +76,12 @@ def find_factor(unit: str, to: str) -> float | None:
         if (known := family.find(unit)) and (target := family.find(to)):
             return known[1] / target[1]
     return None
+
+
+def find_finest(units: Sequence[str]) -> str:
+    """Return the smallest of *units* that can be converted into each other, the first of equal ones."""
+    finest = units[0]
+    for unit in units[1:]:
+        if (find_factor(unit, finest) or 1) < 1:
+            finest = unit
+    return finest

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from profbucket.errors import ProfbucketError
+from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.meta import Query
 from profbucket.query.merging import MergeResult
@@ -24,6 +24,8 @@ def build_flame_graph(
 ) -> dict[str, Any]:
     """Return the merge of the first of *queries* as a tree; with a second, the base, nodes have two values.
 
+    If not all profiles have the *sample_type*, the tree is of those that have it.
+
     Raises:
         TooMany: *max_nodes* or one of the merges exceeds a limit.
         Invalid: The profiles do not have the sample type, or not the function *focus*.
@@ -32,11 +34,20 @@ def build_flame_graph(
     nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max(max_nodes, _MIN_NODES)
     if nodes > limits.flame_nodes:
         raise limits.too_many("flame_nodes", f"max_nodes={nodes} asks for too many frames")
-    merges = [_merge(querier, query, is_base=number > 0) for number, query in enumerate(queries)]
     # Imports numpy, which the function that only stores profiles does not need.
-    from profbucket.pprof.report.flamegraph import build_flamegraph
+    from profbucket.pprof.report.flamegraph import build_flamegraph, list_sample_types
 
-    graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
+    queries, merges = list(queries), list[MergeResult]()
+    try:
+        merges = _merge_all(querier, queries)
+        graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
+    except Invalid as error:
+        if not sample_type or error.code not in ("unknown_sample_type", "sample_types_differ"):
+            raise
+        common = list_sample_types(merges[0].data, limits) if merges else []
+        merges = _merge_all(querier, queries, sample_type)
+        graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
+        graph["sample_types"] = [*common, *(t for t in graph["sample_types"] if t not in common)]
     graph["profiles"] = [
         {"found": merge.found, "merged": merge.merged, "expired": merge.expired, "damaged": merge.damaged}
         for merge in merges
@@ -44,9 +55,13 @@ def build_flame_graph(
     return graph
 
 
-def _merge(querier: Querier, query: Query, *, is_base: bool) -> MergeResult:
+def _merge_all(querier: Querier, queries: Iterable[Query], sample_type: str | None = None) -> list[MergeResult]:
+    return [_merge(querier, query, sample_type, is_base=number > 0) for number, query in enumerate(queries)]
+
+
+def _merge(querier: Querier, query: Query, sample_type: str | None, *, is_base: bool) -> MergeResult:
     try:
-        return querier.merge(query)
+        return querier.merge(query, sample_type)
     except ProfbucketError as error:
         if is_base:
             raise error.about("the base") from None

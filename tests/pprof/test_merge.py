@@ -453,6 +453,21 @@ class TestSampleTypes:
         assert merger.describe_left_out() == "; left out: cpu (units differ)"
         assert canonicalize(merger.result()).header.sample_types == ((b"samples", b"count"),)
 
+    def test_a_name_that_a_profile_has_twice_is_common_only_to_profiles_with_equal_types(
+        self, go_merge: GoMerge, tmp_path: Path
+    ) -> None:
+        types = ((b"a", b"count"), (b"a", b"bytes"), (b"b", b"count"))
+        twice = encode(profile(Sample(stack("f"), (3, 100, 7)), sample_types=types))
+        once = encode(profile(Sample(stack("f"), (50, 1)), sample_types=types[1:]))
+        assert list(canonicalize(merge([twice, twice])).samples.values()) == [(6, 200, 14)]
+        for profiles in ([twice, once], [once, twice], [twice, twice, once]):
+            ours = canonicalize(merge(profiles))
+            assert ours.header.sample_types == ((b"b", b"count"),)
+            assert ours.samples == canonicalize(plain_merge(profiles)).samples
+        theirs = canonicalize(go_merge(write_files(tmp_path, [once, twice])))
+        assert theirs.header.sample_types == ((b"b", b"count"),)
+        assert theirs.samples == canonicalize(merge([once, twice])).samples
+
     def test_period_types_that_differ_are_left_out(self) -> None:
         other = encode(profile(Sample(stack("a"), (1, 2)), period_type=(b"wall", b"seconds"), period=10**9))
         for profiles in ([self.CPU, other], [other, self.CPU], [self.CPU, other, self.CPU]):

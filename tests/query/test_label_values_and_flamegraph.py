@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from profbucket.limits import Limits
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
-from tests.support.api import NOW, Api, body, error, pprof
+from tests.support.api import NOW, Api, body, error, error_code, pprof
+from tests.support.profiles import Sample, encode, profile, stack
 
 FLAME = f"{PROFILES}/flame"
 HOUR = {"service": "api", "type": "cpu", "from": "now-1h"}
@@ -50,6 +52,29 @@ def test_a_flame_graph_shows_the_merge_of_a_query(api: Api) -> None:
     assert flat_values(narrowed) == {"slow": [7]}
 
 
+def test_a_sample_type_that_not_all_profiles_have_is_shown_of_those_that_have_it(api: Api) -> None:
+    types = ((b"wall", b"ns"), (b"cpu", b"ms"))
+    content = profile(Sample(stack("idle"), (8, 0)), Sample(stack("slow"), (4, 2)), sample_types=types)
+    api.posted(encode(replace(content, time_nanos=NOW)), version="3")
+    common = body(api.get(FLAME, **HOUR))
+    assert (common["sample_type"], len(common["sample_types"])) == ({"type": "cpu", "unit": "nanoseconds"}, 1)
+    assert flat_values(common)["slow"] == [12 + 2_000_000]
+    wall = body(api.get(FLAME, **HOUR, sample_type="wall"))
+    assert flat_values(wall) == {"idle": [8], "slow": [4]}
+    assert wall["sample_types"] == [*common["sample_types"], {"type": "wall", "unit": "ns"}]
+    assert error_code(api.get(FLAME, **HOUR, sample_type="x")) == "unknown_sample_type"
+    without_base = api.get(FLAME, **HOUR, sample_type="wall", base_labels="version=1")
+    assert error_code(without_base) == "unknown_sample_type"
+
+
+def test_a_base_with_another_unit_is_compared_in_the_finer_one(api: Api) -> None:
+    content = profile(Sample(stack("slow"), (2,)), sample_types=((b"cpu", b"ms"),), time_nanos=NOW)
+    api.posted(encode(content), version="3")
+    answer = body(api.get(FLAME, **HOUR, labels="version=3", base_labels="version=1"))
+    assert answer["sample_type"] == {"type": "cpu", "unit": "nanoseconds"}
+    assert (answer["totals"], flat_values(answer)) == ([2_000_000, 5], {"slow": [2_000_000, 5]})
+
+
 def test_a_base_differs_from_the_query_in_the_given_parameters(api: Api) -> None:
     by_label = body(api.get(FLAME, **HOUR, labels="version=2", base_labels="version=1"))
     assert (by_label["totals"], flat_values(by_label)) == ([10, 5], {"slow": [7, 5], "quick": [3, 0]})
@@ -75,7 +100,7 @@ def test_a_focus_adds_the_callers_of_a_function(api: Api) -> None:
 
 def test_a_sample_type_can_be_chosen(api: Api) -> None:
     assert body(api.get(FLAME, **HOUR, sample_type="cpu"))["sample_type"]["unit"] == "nanoseconds"
-    assert error(api.get(FLAME, **HOUR, sample_type="x")) == "no sample type 'x': the profile has cpu"
+    assert error(api.get(FLAME, **HOUR, sample_type="x")) == "no sample type 'x': the profiles have cpu"
 
 
 def test_parameters_of_the_flame_graph_are_labels_in_other_requests(api: Api) -> None:

@@ -237,7 +237,8 @@ def _find_common(lists: Sequence[Sequence[_Type]]) -> list[_Type]:
         return list(lists[0])
     common = []
     for name in dict.fromkeys(name for name, *_ in lists[0]):
-        pairs = [next((pair for pair in pairs if pair[0] == name), None) for pairs in lists]
+        named = [[pair for pair in pairs if pair[0] == name] for pairs in lists]
+        pairs = [same[0] if len(same) == 1 else None for same in named]
         finest = pairs[0]
         for pair in pairs:
             factor = pair and finest and _factor(pair, finest)

@@ -1,5 +1,6 @@
 """The sample types that profiles have in common, as ``go tool pprof`` finds them for the files that it merges."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -31,7 +32,8 @@ class CommonTypes:
     """Narrows signatures to what they have in common; *string* returns the string with an index.
 
     A sample type is common if all profiles have its name, and units that can be converted; the result has the
-    finest unit. The order is that of the first profile. With *sample_type*, all others are ignored. Period types
+    finest unit. One that a profile has twice is common only to profiles with equal types, as values could be mixed
+    up. The order is that of the first profile. With *sample_type*, all others are ignored. Period types
     that differ are dropped.
     """
 
@@ -49,9 +51,11 @@ class CommonTypes:
         if common is None or common == selected:
             return selected if selected[0] else None
         types, period_type = common
-        others = {pair[0]: pair for pair in reversed(selected[0])}
+        others = _unique_by_name(selected[0])
         pairs = [
-            finer for pair in types if pair[0] in others and (finer := self._find_finer(pair, others[pair[0]]))
+            finer
+            for name, pair in _unique_by_name(types).items()
+            if name in others and (finer := self._find_finer(pair, others[name]))
         ]
         finer_period = (
             self._find_finer(period_type, selected[1]) if period_type[0] == selected[1][0] else _NO_PERIOD
@@ -102,3 +106,9 @@ class CommonTypes:
 
     def _unit(self, pair: _Pair) -> str:
         return self._string(pair[1]).decode(errors="replace")
+
+
+def _unique_by_name(pairs: Sequence[_Pair]) -> dict[int, _Pair]:
+    """Return the pairs whose names occur once, by name, in their order."""
+    counts = Counter(name for name, _ in pairs)
+    return {pair[0]: pair for pair in pairs if counts[pair[0]] == 1}

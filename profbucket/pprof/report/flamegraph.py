@@ -19,6 +19,7 @@ from profbucket.pprof.compression import inflate
 from profbucket.pprof.precheck import count_entries
 from profbucket.pprof.report.stacks import Functions, Stacks, collect_stacks, concatenate_stacks
 from profbucket.pprof.report.top import find_sample_type
+from profbucket.pprof.units import find_factor, find_finest
 
 ROOT, OTHER = -1, -2  # in place of a function's number: the root, and folded frames
 
@@ -48,25 +49,32 @@ def build_flamegraph(
 ) -> dict[str, Any]:
     """Return the tree of one or two *profiles*, valid pprofs, and their heaviest functions, as the API's JSON.
 
-    *sample_type* is by default the first profile's. The tree has at most *max_nodes* nodes. With *focus*, the name
-    of a function, it is the tree of what that function calls, and ``callers`` is a second one, from the function
-    to its callers; in a recursion the outermost call counts. Functions' values are not affected by folding.
+    *sample_type* is by default the first profile's; values are in the finer unit of both. The tree has at most
+    *max_nodes* nodes. With *focus*, the name of a function, it is the tree of what that function calls, and
+    ``callers`` is a second one, from the function to its callers; in a recursion the outermost call counts.
+    Functions' values are not affected by folding.
 
     Raises:
         Invalid: there is no such sample type or function (codes ``unknown_sample_type``, ``unknown_function``), or
-        the
-            second profile lacks the sample type (``sample_types_differ``).
+            the second profile lacks the sample type (``sample_types_differ``).
         TooLarge: a profile exceeds one of *limits*.
         TooMany: the stacks have more than ``limits.frames`` frames.
     """
     messages = [_parse(data, limits) for data in profiles]
     sample_types = _list_sample_types(messages[0])
     selected = sample_types[find_sample_type(messages[0], sample_type)]
+    columns = [_find_column(message, selected) for message in messages]
+    units = [
+        _list_sample_types(message)[column]["unit"] for message, column in zip(messages, columns, strict=True)
+    ]
+    selected = {**selected, "unit": find_finest(units)}
     functions = Functions()
     parts: list[tuple[Stacks, list[int]]] = []
-    for message in messages:
+    for message, column, unit in zip(messages, columns, units, strict=True):
         already = sum(len(stacks.frames) for stacks, _ in parts)
-        parts.append(collect_stacks(message, _find_column(message, selected), functions, limits, already=already))
+        stacks, part_values = collect_stacks(message, column, functions, limits, already=already)
+        factor = round(find_factor(unit, selected["unit"]) or 1)
+        parts.append((stacks, [value * factor for value in part_values] if factor != 1 else part_values))
     stacks, values = concatenate_stacks(parts)
     flat, cum = sum_by_function(stacks, values, len(functions))
     tree_stacks: dict[str, tuple[Stacks, Ints]] = {"nodes": (stacks, values)}
@@ -239,6 +247,11 @@ def _parse(data: bytes, limits: Limits) -> profile_pb2.Profile:
     return profile_pb2.Profile.FromString(raw)
 
 
+def list_sample_types(data: bytes, limits: Limits) -> list[dict[str, str]]:
+    """Return the sample types of *data*, a valid pprof, as the API's JSON."""
+    return _list_sample_types(_parse(data, limits))
+
+
 def _list_sample_types(message: profile_pb2.Profile) -> list[dict[str, str]]:
     strings = message.string_table
     return [
@@ -251,11 +264,16 @@ def _list_sample_types(message: profile_pb2.Profile) -> list[dict[str, str]]:
 
 
 def _find_column(message: profile_pb2.Profile, sample_type: dict[str, str]) -> int:
+    """Return the number of the sample type with the name and a unit that can be converted."""
     sample_types = _list_sample_types(message)
-    if sample_type not in sample_types:
-        known = ", ".join(f"{known['type']}/{known['unit']}" for known in sample_types)
-        wanted = f"{sample_type['type'][:80]}/{sample_type['unit'][:80]}"
-        raise Invalid(
-            f"sample types differ: one profile has {wanted}, the other has {known}", code="sample_types_differ"
-        )
-    return sample_types.index(sample_type)
+    if sample_type in sample_types:
+        return sample_types.index(sample_type)
+    name, unit = sample_type["type"], sample_type["unit"]
+    for column, known in enumerate(sample_types):
+        if known["type"] == name and find_factor(known["unit"], unit):
+            return column
+    known_names = ", ".join(f"{known['type']}/{known['unit']}" for known in sample_types)
+    raise Invalid(
+        f"sample types differ: one profile has {name[:80]}/{unit[:80]}, the other has {known_names}",
+        code="sample_types_differ",
+    )

@@ -269,6 +269,34 @@ class CompactionSuite:
         with pytest.raises(Exception, match=r"sample types differ.*cannot be merged"):
             Querier(storage).merge(Query("api", CPU, *ALL_TIME))
 
+    def test_blocks_with_different_sample_types_merge_by_the_common_ones(self, storage: Storage) -> None:
+        """As profiles do; a head profile, labels and times included."""
+        samples, cpu, wall = (b"samples", b"count"), (b"cpu", b"nanoseconds"), (b"wall", b"ms")
+        sets = [(samples, cpu), ((b"cpu", b"microseconds"), wall), (wall, samples, cpu)]
+        collector = Collector(storage)
+
+        def post(number: int) -> None:
+            types = sets[number // 10 % 3]
+            stacks = (Sample(stack(f"f{number % 4}", "main"), tuple(range(number, number + len(types)))),)
+            data = encode(profile(*stacks, sample_types=types, time_nanos=MIDNIGHT + number * 60 * SECOND))
+            collector.collect("api", CPU, Labels.from_pairs([("v", str(number % 3))]), data)
+
+        for number in range(50):
+            post(number)
+        uncompacted = copy_uncompacted(storage)
+        compact(storage, MIDNIGHT + 30 * HOUR)
+        post(52)
+        [last] = storage.lookup.find(Query("api", CPU, MIDNIGHT + 52 * 60 * SECOND, LATEST))
+        uncompacted.write(last, storage.read(ProfileId.parse(last.id)))
+        assert len({block.measures for block in storage.index.blocks("api", CPU, *ALL_TIME)}) == 3
+        for query in (*QUERIES[:4], *QUERIES[5:7], QUERIES[8]):
+            for sample_type in (None, "cpu", "wall"):
+                merged, expected = (Querier(source).merge(query, sample_type) for source in (storage, uncompacted))
+                ours, theirs = canonicalize(merged.data), canonicalize(expected.data)
+                assert ours.samples == theirs.samples, (query, sample_type)
+                assert replace(ours.header, comments=()) == replace(theirs.header, comments=())
+                assert merged.merged == expected.merged
+
     def test_samples_that_cancel_out_in_a_block_are_kept_for_merges_of_a_part(self, storage: Storage) -> None:
         collector = Collector(storage)
         for number, value in ((0, 5), (1, -5), (4, 3), (5, -3)):  # within an hour, and within the next
