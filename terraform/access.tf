@@ -51,6 +51,10 @@ locals {
     }
   ]...)
 
+  # The names of the functions' Cloud Run services. They are unknown while a function is replaced, which deletes the
+  # grants on its service, so that these are made again.
+  services = { for name, function in google_cloudfunctions2_function.function : name => basename(function.service_config[0].service) }
+
   invokers = merge([
     for name, function in local.functions : {
       for member in(local.requires_key[name] ? ["allUsers"] : function.invokers) :
@@ -127,7 +131,7 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
 
   project  = var.project
   location = var.region
-  name     = google_cloudfunctions2_function.function[each.value.function].name
+  name     = local.services[each.value.function]
   role     = "roles/run.invoker"
   member   = each.value.member
 }
@@ -145,10 +149,9 @@ resource "google_service_account" "build" {
 
 resource "google_project_iam_member" "build" {
   for_each = {
-    "roles/logging.logWriter"       = null
-    "roles/artifactregistry.writer" = null
-    # The builder reads a copy of the archive from a bucket that Google makes. It must not read profiles.
-    "roles/storage.objectViewer" = "resource.name != \"projects/_/buckets/${local.bucket}\" && !resource.name.startsWith(\"${local.objects}\")"
+    "roles/logging.logWriter" = null
+    # The builder reads a copy of the archive from a bucket that Google makes, and no other bucket of the project.
+    "roles/storage.objectViewer" = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-${data.google_project.project.number}-${var.region}\")"
   }
 
   project = var.project
@@ -159,8 +162,57 @@ resource "google_project_iam_member" "build" {
     for_each = each.value == null ? [] : [each.value]
 
     content {
-      title      = "no profiles"
+      title      = "sources of functions"
       expression = condition.value
     }
+  }
+}
+
+# The images of the functions. Without a repository of its own, the builder could write to all of the project.
+resource "google_artifact_registry_repository" "images" {
+  project       = var.project
+  location      = var.region
+  repository_id = var.name
+  format        = "DOCKER"
+  description   = "Images of the functions, which Cloud Build makes."
+  labels        = var.labels
+
+  # Images of old revisions are needed to go back to them.
+  cleanup_policies {
+    id     = "keep-recent"
+    action = "KEEP"
+
+    most_recent_versions {
+      keep_count = 3
+    }
+  }
+  cleanup_policies {
+    id     = "delete-old"
+    action = "DELETE"
+
+    condition {
+      older_than = "2592000s"
+    }
+  }
+
+  depends_on = [google_project_service.api]
+}
+
+resource "google_artifact_registry_repository_iam_member" "build" {
+  project    = var.project
+  location   = var.region
+  repository = google_artifact_registry_repository.images.name
+  role       = "roles/artifactregistry.writer"
+  member     = google_service_account.build.member
+}
+
+# A grant takes a while to reach all of Google's services. A build that starts before fails, and with it the apply.
+resource "time_sleep" "build" {
+  create_duration = "90s"
+
+  triggers = {
+    account    = google_service_account.build.unique_id
+    repository = google_artifact_registry_repository_iam_member.build.id
+    roles      = join(" ", sort(keys(google_project_iam_member.build)))
   }
 }

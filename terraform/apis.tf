@@ -3,11 +3,15 @@ locals {
     "artifactregistry.googleapis.com", # stores the functions' images
     "cloudbuild.googleapis.com",       # builds them
     "cloudfunctions.googleapis.com",
-    "cloudscheduler.googleapis.com", # calls compact and scrape
+    "cloudresourcemanager.googleapis.com", # grants roles on the project; see "Deploy" in docs/operations.md
+    "cloudscheduler.googleapis.com",       # calls compact and scrape
+    "cloudtasks.googleapis.com",           # calls compact for each service
     "firestore.googleapis.com",
     "iam.googleapis.com",
     "iamcredentials.googleapis.com", # signs URLs
-    "run.googleapis.com",            # runs the functions
+    "logging.googleapis.com",
+    "monitoring.googleapis.com", # alerts
+    "run.googleapis.com",        # runs the functions
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
   ]

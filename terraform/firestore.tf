@@ -43,6 +43,11 @@ resource "google_firestore_field" "field" {
   database   = google_firestore_database.index.name
   collection = each.value.collection
   field      = each.value.field
+  skip_wait  = true # nothing depends on a field's configuration
+
+  # Another raw_days or block_days replaces the resource. Deleting it would turn expiry off, and make the indexes that
+  # it disables: the configuration is left as it is, and the new one overwrites it.
+  deletion_policy = "ABANDON"
 
   # An empty block disables the single-field index. No query needs one, and each makes every write slower and dearer.
   dynamic "index_config" {

@@ -13,7 +13,7 @@ locals {
       memory          = "1Gi"
       cpu             = "1"
       concurrency     = 16
-      timeout_seconds = 60
+      timeout_seconds = 90 # its three calls to the storage may take 70 s
       min_instances   = 0
       max_instances   = 10
     }
@@ -54,7 +54,7 @@ locals {
       concurrency     = 1
       timeout_seconds = 540
       min_instances   = 0
-      max_instances   = 2
+      max_instances   = 10
     }
     }, var.targets == null ? {} : {
     scrape = {
@@ -66,9 +66,9 @@ locals {
       memory          = "1Gi"
       cpu             = "1"
       concurrency     = 1
-      timeout_seconds = 360 # the longest timeout of a target, plus the half minute over which their starts are spread
+      timeout_seconds = 360 # the longest timeout of a target, plus the seconds over which their starts are spread
       min_instances   = 0
-      max_instances   = 6
+      max_instances   = 1 # Cloud Scheduler never overlaps runs
     }
   })
 
@@ -128,9 +128,10 @@ resource "google_cloudfunctions2_function" "function" {
   labels      = var.labels
 
   build_config {
-    runtime         = "python313"
-    entry_point     = each.key
-    service_account = google_service_account.build.id
+    runtime           = "python313"
+    entry_point       = each.key
+    service_account   = google_service_account.build.id
+    docker_repository = google_artifact_registry_repository.images.id
 
     source {
       storage_source {
@@ -151,7 +152,7 @@ resource "google_cloudfunctions2_function" "function" {
     service_account_email            = google_service_account.function[each.key].email
     direct_vpc_egress                = each.value.network == null ? null : "VPC_EGRESS_PRIVATE_RANGES_ONLY"
 
-    environment_variables = merge(local.environment, local.requires_key[each.key] ? {} : { PROFBUCKET_ANONYMOUS = "1" }, {
+    environment_variables = merge(local.environment, each.key == "compact" ? local.compact_environment : {}, local.requires_key[each.key] ? {} : { PROFBUCKET_ANONYMOUS = "1" }, {
       # By default the framework starts four threads per CPU. Requests beyond those would wait in this instance while
       # other instances are idle.
       THREADS = tostring(local.sizes[each.key].concurrency)
@@ -190,10 +191,12 @@ resource "google_cloudfunctions2_function" "function" {
 
   # Without its permissions a function cannot be built, and fails its first requests. Without their indexes, queries fail.
   depends_on = [
+    google_cloud_tasks_queue_iam_member.compact,
     google_firestore_index.index,
-    google_project_iam_member.build,
     google_project_iam_member.function,
     google_secret_manager_secret_iam_member.keys,
+    google_service_account_iam_member.compact_invoker,
     google_storage_bucket_iam_member.function,
+    time_sleep.build,
   ]
 }

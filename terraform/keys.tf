@@ -9,7 +9,11 @@ resource "google_secret_manager_secret" "keys" {
   labels    = var.labels
 
   replication {
-    auto {}
+    user_managed {
+      replicas {
+        location = var.region
+      }
+    }
   }
 
   depends_on = [google_project_service.api]

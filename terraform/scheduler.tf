@@ -44,7 +44,7 @@ resource "google_cloud_run_v2_service_iam_member" "scheduler" {
 
   project  = var.project
   location = var.region
-  name     = google_cloudfunctions2_function.function[each.key].name
+  name     = local.services[each.key]
   role     = "roles/run.invoker"
   member   = google_service_account.scheduler.member
 }

@@ -254,6 +254,18 @@ variable "limits" {
   }
 }
 
+variable "notification_channels" {
+  description = "Who is told when compaction or writes fail: names of channels of Cloud Monitoring, such as [\"projects/my-project/notificationChannels/123\"], which `gcloud beta monitoring channels list` prints. Without any, alerts are only shown in the console."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for channel in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[0-9]+$", channel))])
+    error_message = "notification_channels must be names such as projects/my-project/notificationChannels/123, not display names or addresses."
+  }
+}
+
 variable "commit" {
   description = "The version that /api/0/version reports, such as the output of `git rev-parse HEAD`; the default is the hash of the archive."
   type        = string

@@ -1,4 +1,5 @@
 mock_provider "google" {}
+mock_provider "time" {}
 mock_provider "archive" {}
 
 variables {
@@ -35,10 +36,10 @@ run "writers_write_and_readers_read" {
   }
 
   assert {
-    condition = { for grant in google_cloud_run_v2_service_iam_member.invoker : "${grant.name} ${grant.member}" => grant.role } == {
-      "profbucket-write serviceAccount:shop@my-project.iam.gserviceaccount.com" = "roles/run.invoker"
-      "profbucket-query group:developers@example.com"                           = "roles/run.invoker"
-      "profbucket-merge group:developers@example.com"                           = "roles/run.invoker"
+    condition = { for name, grant in google_cloud_run_v2_service_iam_member.invoker : name => "${grant.member} ${grant.role}" } == {
+      "write: serviceAccount:shop@my-project.iam.gserviceaccount.com" = "serviceAccount:shop@my-project.iam.gserviceaccount.com roles/run.invoker"
+      "query: group:developers@example.com"                           = "group:developers@example.com roles/run.invoker"
+      "merge: group:developers@example.com"                           = "group:developers@example.com roles/run.invoker"
     }
     error_message = "writers may not call write, readers may not call query and merge, or one may call more."
   }
@@ -48,7 +49,7 @@ run "with_public_access_anyone_may_send_a_request" {
   command = plan
 
   assert {
-    condition     = toset([for grant in google_cloud_run_v2_service_iam_member.invoker : "${grant.name} ${grant.member} ${grant.role}"]) == toset([for name in ["write", "query", "merge"] : "profbucket-${name} allUsers roles/run.invoker"])
+    condition     = toset([for name, grant in google_cloud_run_v2_service_iam_member.invoker : "${name} ${grant.member} ${grant.role}"]) == toset([for name in ["write", "query", "merge"] : "${name}: allUsers allUsers roles/run.invoker"])
     error_message = "With access \"public\" a request with a key does not reach a function."
   }
   assert {
@@ -119,8 +120,8 @@ run "only_compact_removes_entries_and_blocks" {
 run "only_the_scheduler_calls_compact" {
   assert {
     condition = {
-      for grant in concat(values(google_cloud_run_v2_service_iam_member.invoker), values(google_cloud_run_v2_service_iam_member.scheduler)) :
-      grant.member => grant.role if grant.name == "profbucket-compact"
+      for name, grant in merge(google_cloud_run_v2_service_iam_member.invoker, google_cloud_run_v2_service_iam_member.scheduler) :
+      grant.member => grant.role if startswith(name, "compact")
     } == { (google_service_account.scheduler.member) = "roles/run.invoker" }
     error_message = "The scheduler may not call compact, or somebody else may."
   }

@@ -1,4 +1,5 @@
 mock_provider "google" {}
+mock_provider "time" {}
 mock_provider "archive" {}
 
 variables {
@@ -61,5 +62,14 @@ run "the_index_has_its_own_database" {
   assert {
     condition     = google_firestore_database.index.name == "profbucket" && google_firestore_database.index.type == "FIRESTORE_NATIVE"
     error_message = "The index is not in a Firestore database of its own."
+  }
+}
+
+run "another_retention_leaves_expiry_on" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for field in google_firestore_field.field : field.deletion_policy == "ABANDON" && field.skip_wait])
+    error_message = "Replacing a field turns expiry off, or makes the index that it disables."
   }
 }

@@ -1,4 +1,5 @@
 mock_provider "google" {}
+mock_provider "time" {}
 mock_provider "archive" {
   mock_data "archive_file" {
     defaults = {
@@ -68,7 +69,7 @@ run "sizes_have_defaults" {
         f.service_config[0].available_memory, f.service_config[0].available_cpu, f.service_config[0].timeout_seconds,
         f.service_config[0].min_instance_count, f.service_config[0].max_instance_count,
       ])
-    } == { write = "1Gi 1 60 0 10", query = "2Gi 1 120 0 5", merge = "4Gi 2 120 1 5", compact = "2Gi 1 540 0 2" }
+    } == { write = "1Gi 1 90 0 10", query = "2Gi 1 120 0 5", merge = "4Gi 2 120 1 5", compact = "2Gi 1 540 0 10" }
     error_message = "The sizes are not the defaults, overridden by the variable functions."
   }
 }
@@ -83,7 +84,7 @@ run "settings_are_passed_to_the_functions" {
 
   assert {
     condition = alltrue([
-      for f in google_cloudfunctions2_function.function : f.service_config[0].environment_variables == tomap({
+      for name, f in google_cloudfunctions2_function.function : tomap({ for key, value in f.service_config[0].environment_variables : key => value if !startswith(key, "PROFBUCKET_COMPACT_") }) == tomap({
         THREADS                   = f.service_config[0].environment_variables.THREADS
         STORAGE_URL               = "gs://my-project-profbucket?project=my-project&database=profbucket&retention_days=7&block_days=90"
         GOOGLE_CLOUD_PROJECT      = "my-project"
@@ -117,5 +118,23 @@ run "two_collectors_can_share_a_project" {
   assert {
     condition     = google_storage_bucket.profiles.name == "my-project-staging" && google_firestore_database.index.name == "staging" && google_cloudfunctions2_function.function["write"].name == "staging-write"
     error_message = "A resource's name does not depend on the name of the collector."
+  }
+}
+
+run "images_are_in_a_repository_that_forgets_old_ones" {
+  assert {
+    condition     = alltrue([for f in google_cloudfunctions2_function.function : f.build_config[0].docker_repository == google_artifact_registry_repository.images.id])
+    error_message = "A function's image is in another repository than that which its builder may write to."
+  }
+  assert {
+    condition     = toset([for policy in google_artifact_registry_repository.images.cleanup_policies : policy.action]) == toset(["KEEP", "DELETE"])
+    error_message = "Old images are kept for ever, or recent ones are deleted."
+  }
+}
+
+run "a_build_waits_for_its_grants" {
+  assert {
+    condition     = time_sleep.build.create_duration == "90s" && time_sleep.build.triggers.repository == google_artifact_registry_repository_iam_member.build.id
+    error_message = "A build may start before Google has applied the grants of its account."
   }
 }

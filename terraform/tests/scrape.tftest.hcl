@@ -1,4 +1,5 @@
 mock_provider "google" {}
+mock_provider "time" {}
 mock_provider "archive" {}
 
 variables {
@@ -60,7 +61,7 @@ run "only_the_scheduler_calls_scrape" {
     error_message = "The scheduler may not call the function."
   }
   assert {
-    condition     = alltrue([for grant in google_cloud_run_v2_service_iam_member.invoker : !endswith(grant.name, "-scrape")])
+    condition     = alltrue([for name in keys(google_cloud_run_v2_service_iam_member.invoker) : !startswith(name, "scrape")])
     error_message = "With access \"public\" anyone may call the function."
   }
   assert {
@@ -98,5 +99,18 @@ run "scrape_can_reach_a_network" {
   assert {
     condition     = google_cloudfunctions2_function.function["scrape"].service_config[0].direct_vpc_network_interface[0].subnetwork == "apps"
     error_message = "The function is not connected to the network of its targets."
+  }
+}
+
+run "one_instance_scrapes" {
+  command = plan
+
+  variables {
+    targets = []
+  }
+
+  assert {
+    condition     = google_cloudfunctions2_function.function["scrape"].service_config[0].max_instance_count == 1
+    error_message = "More than one instance can scrape, although runs never overlap."
   }
 }

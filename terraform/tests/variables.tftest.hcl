@@ -1,4 +1,5 @@
 mock_provider "google" {}
+mock_provider "time" {}
 mock_provider "archive" {}
 
 variables {

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections import defaultdict
-from dataclasses import fields
 from pathlib import Path
 
 from profbucket.limits import Limits
@@ -40,16 +39,17 @@ GRANTS = {
         ("roles/storage.objectViewer", "bucket", ""),
         ("roles/storage.objectUser", "bucket", f'resource.name.startsWith("{OBJECTS}_/blocks/")'),
         ("roles/datastore.user", "project", DATABASE),
+        ("roles/cloudtasks.enqueuer", "cloud_tasks_queue profbucket-compact", ""),
+        ("roles/iam.serviceAccountUser", "service_account profbucket-scheduler", ""),
     },
     "profbucket-scheduler": {("roles/run.invoker", "service profbucket-compact", "")},
     "profbucket-build": {
         ("roles/logging.logWriter", "project", ""),
-        ("roles/artifactregistry.writer", "project", ""),
+        ("roles/artifactregistry.writer", "artifact_registry_repository profbucket", ""),
         (
             "roles/storage.objectViewer",
             "project",
-            'resource.name != "projects/_/buckets/my-project-profbucket" '
-            f'&& !resource.name.startsWith("{OBJECTS}")',
+            'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-google_project.my-project.number-us-central1")',
         ),
     },
     "allUsers": {("roles/run.invoker", f"service profbucket-{name}", "") for name in ("write", "query", "merge")},
@@ -74,7 +74,11 @@ def grants(state: State) -> dict[str, set[tuple[str, str, str]]]:
         if target == "service_account":
             target = f"service_account {_resource_name(values['service_account_id'])}"
         elif target == "service":
-            target = f"service {values['name']}"
+            target = f"service {_resource_name(values['name'])}"
+        elif target == "cloud_tasks_queue":
+            target = f"cloud_tasks_queue {values['name']}"
+        elif target == "artifact_registry_repository":
+            target = f"artifact_registry_repository {_resource_name(values['repository'])}"
         conditions = [condition["expression"] for condition in values.get("condition") or []]
         grant = (_resource_name(values["role"]), target, " ".join(conditions))
         grants_by_member[_resource_name(values["member"])].add(grant)
@@ -128,6 +132,21 @@ def test_the_indexes_match_the_code(applied: State) -> None:
     assert sorted(fields, key=str) == sorted(expected["fields"], key=str)
 
 
+def test_metrics_count_lines_that_compaction_logs(applied: State) -> None:
+    source = (ROOT / "profbucket" / "maintenance" / "compactor.py").read_text()
+    metrics = applied.all("google_logging_metric").values()
+    messages = {message for metric in metrics for message in re.findall(r'"([a-z ]{8,})"', metric["filter"])}
+    assert messages == {"compaction done", "compaction of a lane failed", "compaction incomplete"}
+    assert all(f'"{message}"' in source for message in messages)
+    [field] = [
+        match
+        for metric in metrics
+        for match in re.findall(r"jsonPayload\.(\w+)\)", metric["value_extractor"] or "")
+    ]
+    assert f'"{field}"' in source
+    assert all('service_name="profbucket-compact"' in metric["filter"] for metric in metrics)
+
+
 def test_the_hash_of_a_key_is_only_in_the_secret(applied: State) -> None:
     addresses = [address for address, values in applied.all().items() if KEYS[0]["sha256"] in json.dumps(values)]
     assert addresses == ["google_secret_manager_secret_version.keys[0]"]
@@ -167,7 +186,7 @@ def _archives(state: State) -> set[str]:
 
 
 def test_every_limit_can_be_set(deployment: Terraform) -> None:
-    limits = {field.name: 7 for field in fields(Limits)}
+    limits = dict.fromkeys(Limits.names(), 7)
     function = deployment.apply(limits=limits).all("google_cloudfunctions2_function")['function["merge"]']
     variables = function["service_config"][0]["environment_variables"]
     assert {name: variables.get(Limits.setting(name)) for name in limits} == dict.fromkeys(limits, "7")

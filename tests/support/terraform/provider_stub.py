@@ -27,7 +27,7 @@ from tf.gen import tfplugin_pb2 as pb  # type: ignore[import-not-found,unused-ig
 from tf.gen import tfplugin_pb2_grpc as rpc  # type: ignore[import-not-found,unused-ignore]
 
 UNKNOWN = msgpack.ExtType(0, b"\0")
-NAMES = ("name", "account_id", "secret_id", "role_id", "service", "field", "title", "role")
+NAMES = ("name", "account_id", "secret_id", "role_id", "repository_id", "service", "field", "title", "role")
 
 
 class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
@@ -94,6 +94,12 @@ class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
         state = _unpack(request.config)
         if request.type_name == "archive_file":
             state |= _archive(state["source"])
+        else:
+            state = _fill_computed(
+                self.schema["data_sources"][request.type_name],
+                state,
+                lambda name, type_: _generate(f"{request.type_name}.{state['project_id']}.{name}", type_),
+            )
         return pb.ReadDataSource.Response(state=_pack(state))
 
     def StopProvider(self, request: Any, context: Any) -> Any:  # noqa: N802

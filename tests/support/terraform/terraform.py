@@ -25,7 +25,7 @@ REQUIRED = "PROFBUCKET_REQUIRE_TERRAFORM"  # set in CI, where a missing terrafor
 
 # Packages on PyPI: the plugin protocol, and the schemas of hashicorp/google 8.7.0 and hashicorp/archive 2.8.1.
 PROTOCOL = "tf==1.2.0"
-BINDINGS = ("cdktn-provider-google==21.1.0", "cdktn-provider-archive==14.0.1")
+BINDINGS = ("cdktn-provider-google==21.1.0", "cdktn-provider-archive==14.0.1", "cdktn-provider-time==14.0.2")
 
 # Everything that terraform reads.
 CODE = ("functions", "profbucket", "storage_gcs", "storage_local")
