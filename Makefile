@@ -67,7 +67,7 @@ proto: $(VENV)/.dev ## compile the .proto files
 ui: web/node_modules ## build the page from web/ into profbucket/ui
 	npm --prefix web run build
 
-PIN := uv pip compile --quiet --universal --python-version 3.11 --custom-compile-command 'make requirements'
+PIN := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command 'make requirements'
 
 requirements: $(VENV)/.dev ## pin the packages of the functions and the container; ARGS=--upgrade updates the pins
 	$(BIN)/$(PIN) $(ARGS) --extra gcs --output-file functions/requirements.txt pyproject.toml

@@ -38,6 +38,7 @@ _RETRYABLE_CODES = {
 # The messages of the service and of its emulator for a missing document; a missing database has other messages.
 _MISSING_DOCUMENT_MESSAGES = ("no document to update", "no entity to update")
 
+_ROUTING_HEADER = "x-goog-request-params"
 _TOO_LARGE_MESSAGE = "transaction too big"
 _SMALLEST_WRITES = 2  # a block and its only member
 _MANY_WRITES = 50  # fewer time out only if Firestore is slow in any case
@@ -76,7 +77,9 @@ class Calls:
             ) from error
         self.name = client._database_string
         self.documents = f"{self.name}/documents"
-        self._metadata = client._rpc_metadata
+        # Firestore routes a call by these parameters, which the library adds to its own calls.
+        self._commit_metadata = [*client._rpc_metadata, (_ROUTING_HEADER, f"database={self.name}")]
+        self._query_metadata = [*client._rpc_metadata, (_ROUTING_HEADER, f"parent={self.documents}")]
         self._commit = channel.unary_unary(
             "/google.firestore.v1.Firestore/Commit",
             request_serializer=CommitRequest.SerializeToString,
@@ -100,7 +103,9 @@ class Calls:
         """
         request.database = self.name
         self._call(
-            lambda: self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata), operation, role
+            lambda: self._commit(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._commit_metadata),
+            operation,
+            role,
         )
 
     def commit_block(
@@ -123,7 +128,9 @@ class Calls:
                 return True
             query.parent = self.documents
             query.new_transaction.read_write.SetInParent()
-            answers: list[Any] = list(self._query(query, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._metadata))
+            answers: list[Any] = list(
+                self._query(query, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._query_metadata)
+            )
             request.transaction = next(answer.transaction for answer in answers if answer.transaction)
             try:
                 if condition([answer.document for answer in answers if answer.HasField("document")]):
@@ -140,7 +147,7 @@ class Calls:
     def _commit_in_time(self, request: Any) -> None:
         """Commit *request*; raise ``TransactionTooLarge`` if fewer writes may succeed."""
         try:
-            self._commit(request, timeout=BLOCK_TIMEOUT_SECONDS, metadata=self._metadata)
+            self._commit(request, timeout=BLOCK_TIMEOUT_SECONDS, metadata=self._commit_metadata)
         except grpc.RpcError as error:
             code, details = error.code(), (error.details() or "").lower()
             too_large = code == grpc.StatusCode.INVALID_ARGUMENT or _TOO_LARGE_MESSAGE in details
@@ -154,7 +161,7 @@ class Calls:
         """Release the locks of *transaction*, which Firestore would hold for a minute."""
         request = _RollbackRequest(database=self.name, transaction=transaction)
         with suppress(grpc.RpcError):  # it has ended already, or cannot be reached
-            self._rollback(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._metadata)
+            self._rollback(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._commit_metadata)
 
     def query(self, request: Any) -> list[Any]:
         """Return all documents that *request* selects; it must bound their number itself."""
@@ -165,7 +172,9 @@ class Calls:
         request.parent = self.documents
 
         def attempt() -> tuple[list[Any], Any]:
-            answers: list[Any] = list(self._query(request, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._metadata))
+            answers: list[Any] = list(
+                self._query(request, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._query_metadata)
+            )
             documents = [answer.document for answer in answers if answer.HasField("document")]
             return documents, answers[-1].read_time if answers else None
 

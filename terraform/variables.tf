@@ -255,7 +255,7 @@ variable "limits" {
 }
 
 variable "notification_channels" {
-  description = "Who is told when compaction or writes fail: names of channels of Cloud Monitoring, such as [\"projects/my-project/notificationChannels/123\"], which `gcloud beta monitoring channels list` prints. Without any, alerts are only shown in the console."
+  description = "Where alerts on compaction and writes are sent: names of channels of Cloud Monitoring, such as [\"projects/my-project/notificationChannels/123\"], which `gcloud beta monitoring channels list` prints. Without any, alerts are only shown in the console."
   type        = list(string)
   default     = []
   nullable    = false

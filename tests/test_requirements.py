@@ -56,8 +56,17 @@ def test_everything_is_pinned_to_one_version(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
+def test_each_pin_has_hashes(file: Path) -> None:
+    """Another file of the same version is not installed."""
+    pins = re.split(r"\n(?=[a-z0-9])", re.sub(r"(?m)^ *#.*\n", "", file.read_text()))
+    assert len(pins) > 20
+    assert all("--hash=sha256:" in pin for pin in pins)
+
+
+@pytest.mark.parametrize("file", FILES)
 def test_it_names_no_machine_and_no_host(file: Path) -> None:
-    assert not re.search(r"://|/[a-z]+/|--|@", re.sub(r"#.*", "", file.read_text()))
+    without_hashes = re.sub(r"#.*|--hash=sha256:[0-9a-f]{64}", "", file.read_text())
+    assert not re.search(r"://|/[a-z]+/|--|@", without_hashes)
     assert not re.search(r"://|/home|/root|/work", file.read_text())
 
 

@@ -1,5 +1,6 @@
 """Files of pinned packages, and environments with exactly those packages."""
 
+import re
 import sys
 import sysconfig
 from pathlib import Path
@@ -15,8 +16,8 @@ CONTAINER = ROOT / "requirements.txt"
 
 def read_pins(file: Path) -> list[Requirement]:
     """Return the requirements in *file* whose markers match this machine."""
-    lines = (line.partition("#")[0].strip() for line in file.read_text().splitlines())
-    pins = [Requirement(line) for line in lines if line]
+    text = re.sub(r"\\\n\s+--hash=sha256:[0-9a-f]{64}", "", re.sub(r" *#.*", "", file.read_text()))
+    pins = [Requirement(line) for line in text.splitlines() if line.strip()]
     return [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
 
 
