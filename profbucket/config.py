@@ -35,6 +35,7 @@ class Config:
 
     Without ``keys`` it serves only local clients or, with ``anonymous``, anyone. ``function_names`` may be the
     first part of a request's path on Cloud Functions. ``project`` is the Google Cloud project it runs in.
+    ``cloud_profiler_seconds`` is the time from one profile of an agent of Cloud Profiler to its next.
     ``max_response_bytes`` is the largest response that the platform transmits, if it has a limit.
     With a ``compact_queue`` of Cloud Tasks, compaction puts its tasks there; the queue posts each to
     ``compact_url``, or the URL of the request, as the account ``compact_invoker``.
@@ -54,6 +55,7 @@ class Config:
     compact_queue: str = ""
     compact_url: str = ""
     compact_invoker: str = ""
+    cloud_profiler_seconds: int = 60
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -86,6 +88,12 @@ class Config:
             compact_queue=_parse_queue(environ),
             compact_url=environ.get("PROFBUCKET_COMPACT_URL", ""),
             compact_invoker=environ.get("PROFBUCKET_COMPACT_INVOKER", ""),
+            cloud_profiler_seconds=_parse_count(
+                "PROFBUCKET_CLOUD_PROFILER_SECONDS",
+                environ.get("PROFBUCKET_CLOUD_PROFILER_SECONDS") or "60",
+                5,
+                86_400,
+            ),
         )
 
 

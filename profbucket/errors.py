@@ -76,6 +76,7 @@ CODES: Mapping[str, str] = {
     "concatenated_profiles": "The upload is several pprofs joined together.",
     "invalid_protobuf": "The upload is not protobuf, so not a pprof.",
     "invalid_profile": "The pprof is inconsistent.",
+    "profile_not_due": "An agent asks for work before its next profile is due; the answer says when to ask again.",
     "invalid_trace": "The upload is not a Go execution trace.",
     "invalid_multipart": "The upload is not multipart/form-data as its Content-Type says, or a part is missing.",
     "invalid_json": "The upload is not JSON, or not of the expected form.",

@@ -23,10 +23,19 @@ REFERENCE = (ROOT / "docs" / "api.md").read_text()
 OPENAPI: dict[str, Any] = json.loads(render(Config("memory:"), ROUTES[Role.COLLECTOR]))
 
 # Each route has a section; aliases are named in the section of their route.
+_PATH_PARAMETERS = {"/ID": "/{ids}", "PROJECT": "{project}", "PROFILE": "{profile_id}"}
+
+
+def _to_path(text: str) -> str:
+    for shown, parameter in _PATH_PARAMETERS.items():
+        text = text.replace(shown, parameter)
+    return text
+
+
 SECTIONS: dict[tuple[str, str], str] = {
-    (method.lower(), path.replace("/ID", "/{ids}")): text
+    (method.lower(), _to_path(path)): text
     for method, path, text in re.findall(
-        r"^### (GET|POST) (\S+)\n(.*?)(?=^##)", REFERENCE, re.DOTALL | re.MULTILINE
+        r"^### (GET|POST|PATCH) (\S+)\n(.*?)(?=^##)", REFERENCE, re.DOTALL | re.MULTILINE
     )
 }
 ALIASES = {

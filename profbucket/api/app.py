@@ -15,6 +15,7 @@ from werkzeug.routing import PathConverter
 from profbucket.api import page
 from profbucket.api.admission import Admission
 from profbucket.api.body import BodyReader
+from profbucket.api.cloud_profiler import CloudProfilerListRoutes, CloudProfilerRoutes
 from profbucket.api.compact import CompactRoutes, OpenQueue
 from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.error_bodies import render_error
@@ -28,6 +29,7 @@ from profbucket.api.write import WriteRoutes
 from profbucket.auth import Authenticator
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError, TooMany, Unavailable
+from profbucket.ingest.cloud_schedule import Schedule
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
 from profbucket.query.querier import Querier
@@ -87,8 +89,12 @@ def create_app(
         views |= WriteRoutes(_required(collector, role), authenticator, bodies, clock).views()
         uploads = UploadStore(_required(collector, role), authenticator, bodies)
         views |= PyroscopeRoutes(uploads, config.limits, clock).views()
+        schedule = Schedule(config.cloud_profiler_seconds)
+        views |= CloudProfilerRoutes(uploads, config.limits, schedule, clock).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
+    if "listCloudProfiles" in operations:
+        views |= CloudProfilerListRoutes(_required(querier, role), authenticator).views()
     if "compact" in operations:
         seconds = config.periods.seconds
         views |= CompactRoutes(_required(compactor, role), authenticator, seconds, open_queue, metrics).views()

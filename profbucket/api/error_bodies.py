@@ -19,6 +19,18 @@ _CONNECT_CODES = {
     503: "unavailable",
 }
 
+# Those of google.rpc.Status; all others are "INTERNAL", or for requests "INVALID_ARGUMENT".
+_GOOGLE_STATUSES = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    405: "UNIMPLEMENTED",
+    409: "ABORTED",
+    413: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+}
+_RPC = "type.googleapis.com/google.rpc."
+
 
 def render_error(path: str, status: int, code: str, message: str) -> Response:
     """Return the response to a request for *path* that failed; *code* is that of the error."""
@@ -35,8 +47,21 @@ def _render_for_connect(status: int, code: str, message: str) -> Response:
     return Response(json.dumps(body) + "\n", status, content_type="application/json")
 
 
+def google_error(status: int, code: str, message: str, *, retry_delay: int | None = None) -> Response:
+    """Return an error of Google's APIs. Agents of Cloud Profiler ask again after *retry_delay* nanoseconds."""
+    details: list[dict[str, object]] = [
+        {"@type": f"{_RPC}ErrorInfo", "reason": code.upper(), "domain": "profbucket", "metadata": {}}
+    ]
+    if retry_delay is not None:
+        details.append({"@type": f"{_RPC}RetryInfo", "retryDelay": f"{retry_delay / 1e9:.3f}s"})
+    name = _GOOGLE_STATUSES.get(status, "INTERNAL" if status >= 500 else "INVALID_ARGUMENT")
+    error = {"code": status, "status": name, "message": message, "details": details}
+    return Response(json.dumps({"error": error}) + "\n", status, content_type="application/json")
+
+
 _RENDERERS: Mapping[str, Callable[[int, str, str], Response]] = {
     "/ingest": _render_for_connect,
     "/pyroscope/ingest": _render_for_connect,
     "/push.v1.": _render_for_connect,
+    "/v2/": google_error,
 }

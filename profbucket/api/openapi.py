@@ -56,7 +56,7 @@ def _paths(routes: Iterable[Route], operations: Json, path_parameters: Json, err
     paths: Json = {}
     ids = set()
     for route in routes:
-        path = re.sub(r"<path:(\w+)>", r"{\1}", route.path)
+        path = re.sub(r"<(?:path:)?(\w+)>", r"{\1}", route.path)
         item = paths.setdefault(path, {})
         if names := re.findall(r"{(\w+)}", path):
             item["parameters"] = [_path_parameter(name, path_parameters[name]) for name in names]

@@ -40,6 +40,9 @@ _WRITE = (
     Route("POST", "/ingest", "ingestPyroscope"),
     Route("POST", "/pyroscope/ingest", "ingestPyroscope"),
     Route("POST", "/push.v1.PusherService/Push", "pushPyroscope"),
+    Route("POST", "/v2/projects/<project>/profiles", "createCloudProfile"),
+    Route("POST", "/v2/projects/<project>/profiles:createOffline", "createOfflineCloudProfile"),
+    Route("PATCH", "/v2/projects/<project>/profiles/<profile_id>", "patchCloudProfile"),
 )
 _READ = (
     Route("GET", PROFILES, "findProfiles"),
@@ -55,20 +58,22 @@ _READ = (
     Route("POST", "/<path:path>/symbolz", "symbolize"),
     Route("POST", "/<path:path>/symbol", "symbolize"),
 )
+_DISCOVERY = (Route("GET", "/$discovery/rest", "discoverCloudProfiler"),)
+_LIST = (Route("GET", "/v2/projects/<project>/profiles", "listCloudProfiles"),)
 _PAGE = (
     Route("GET", "/", "getPage"),
     Route("GET", "/ui/<path:name>", "getPageFile"),
 )
 
 ROUTES: Mapping[Role, Sequence[Route]] = {
-    Role.WRITE: (*_WRITE, Route("POST", "/", "postProfile"), *_STATUS),
-    Role.QUERY: (*_READ, *_PAGE, *_STATUS),
+    Role.WRITE: (*_WRITE, Route("POST", "/", "postProfile"), *_DISCOVERY, *_STATUS),
+    Role.QUERY: (*_READ, *_LIST, *_PAGE, *_STATUS),
     Role.MERGE: (
         *_READ,
         Route("GET", "/", "mergeProfiles"),
         Route("GET", "/debug/pprof/profile", "mergeProfiles"),  # pprof's default for a URL without a path
         *_STATUS,
     ),
-    Role.COLLECTOR: (*_WRITE, *_READ, *_PAGE, *_STATUS),
+    Role.COLLECTOR: (*_WRITE, *_DISCOVERY, *_READ, *_LIST, *_PAGE, *_STATUS),
     Role.COMPACT: (Route("POST", "/", "compact"), *_STATUS),
 }

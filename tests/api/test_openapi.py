@@ -113,7 +113,7 @@ def test_without_a_key_the_response_is_401_unless_the_operation_is_open(case: sc
 def rules(app: Flask) -> set[tuple[str, str]]:
     """Return the methods and paths of *app*'s routes, written as in the document."""
     return {
-        (method.lower(), rule.rule.replace("<path:", "{").replace(">", "}"))
+        (method.lower(), rule.rule.replace("<path:", "{").replace("<", "{").replace(">", "}"))
         for rule in app.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
@@ -151,7 +151,7 @@ def test_the_status_of_every_error_is_documented() -> None:
         if name != "parameters"
     ]
     statuses = {status for operation in operations for status in operation["responses"]}
-    assert statuses == {"200", "302", *(str(cls.status) for cls in ProfbucketError.__subclasses__())}
+    assert statuses == {"200", "302", "409", *(str(cls.status) for cls in ProfbucketError.__subclasses__())}
 
 
 def test_security_is_documented_if_there_are_keys() -> None:

@@ -1,5 +1,6 @@
 """Work for a profiler: seven tenths of the CPU time in ``hot``, three in ``cold``."""
 
+import random
 import time
 
 
@@ -19,5 +20,7 @@ def work(seconds: float) -> None:
     """Use *seconds* of CPU time."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
-        hot(0.07)
-        cold(0.03)
+        # Short, so that few seconds are enough on a busy machine; random, so that no sampler is in step with it.
+        cycle = random.uniform(0.005, 0.015)
+        hot(0.7 * cycle)
+        cold(0.3 * cycle)

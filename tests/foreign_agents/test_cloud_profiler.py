@@ -1,0 +1,42 @@
+"""Cloud Profiler's agents, as their packages install them."""
+
+import pytest
+
+from tests.foreign_agents.clients import KeyedCollector, running_node, running_python
+from tests.support.go_tool import GoPprof
+
+SECONDS = 2  # of samples, a hundred or more each: their share is within a few percent
+VERSION = {"key": "version", "value": "1.2.3"}
+
+
+def test_python(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
+    packages, service = ("google-cloud-profiler==4.1.0",), "cloud-py"
+    arguments = (keyed.url, service, keyed.secret)
+    with running_python(packages, "cloud_profiler_client.py", *arguments) as client:
+        client.wait_for(lambda: all(keyed.total(service, name) >= SECONDS * 10**9 for name in ("cpu", "wall")))
+    check(keyed, service, "python")
+    assert keyed.share_of_hot(go_pprof, service, "cpu") == pytest.approx(70, abs=10)
+    assert keyed.share_of_hot(go_pprof, service, "wall") == pytest.approx(70, abs=10)
+
+
+def test_node(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
+    package, service = "@google-cloud/profiler@7.0.0", "cloud-node"
+    arguments = (keyed.url, service, keyed.secret)
+    with running_node(
+        package, "cloud_profiler_client.js", *arguments, GCLOUD_PROJECT="demo", METADATA_SERVER_DETECTION="none"
+    ) as client:
+        client.wait_for(lambda: keyed.types(service) == {"wall", "heap"})
+        client.wait_for(lambda: keyed.total(service, "wall") >= SECONDS * 10**6)  # microseconds
+    check(keyed, service, "nodejs")
+    assert keyed.share_of_hot(go_pprof, service, "wall") == pytest.approx(70, abs=10)
+
+
+def check(keyed: KeyedCollector, service: str, language: str) -> None:
+    """Check the labels of all profiles of *service*, and that each was taken once."""
+    profiles = keyed.find(service)
+    for profile in profiles:
+        assert VERSION in profile["labels"]
+        assert {"key": "language", "value": language} in profile["labels"]
+    assert len({profile["created_at"] for profile in profiles if profile["type"] != "heap"}) == len(
+        [profile for profile in profiles if profile["type"] != "heap"]
+    )
