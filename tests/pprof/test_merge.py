@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -473,6 +474,16 @@ class TestSampleTypes:
         for profiles in ([self.CPU, other], [other, self.CPU], [self.CPU, other, self.CPU]):
             header = canonicalize(merge(profiles)).header
             assert (header.period_type, header.period) == ((b"", b""), 0)
+
+    def test_a_period_that_is_too_large_in_the_finest_unit_saturates(self) -> None:
+        periods = (2**62, b"seconds"), (7, b"ms"), (5, b"nanoseconds")
+        profiles = [
+            encode(profile(Sample(stack("a"), (1, 2)), period_type=(b"cpu", unit), period=period))
+            for period, unit in periods
+        ]
+        for order in permutations(profiles):
+            header = canonicalize(merge(order)).header
+            assert (header.period_type, header.period) == ((b"cpu", b"nanoseconds"), 2**63 - 1)
 
     def test_one_sample_type_is_merged_of_the_profiles_that_have_it(self) -> None:
         merger = Merger(sample_type="wall")

@@ -81,7 +81,7 @@ class Merger:
         """Return the period type, if it is common, and the largest period in its unit."""
         [pair] = _find_common([(pair,) for pair, _ in self._periods]) or [(b"", b"", 0)]
         periods = [
-            period * (1 if of == pair else round(_factor(of, pair) or 0))
+            min(period * (1 if of == pair else round(_factor(of, pair) or 0)), MAX_INT64)
             for of, period in self._periods
             if of == pair or pair[0]
         ]

@@ -136,7 +136,7 @@ class Accumulator:
         elif self.signature != common:
             projection = self.types.project(self.signature, common)
             self.values = projection.apply(self.values)
-            self.period *= projection.period_factor
+            self.period = projection.scale_period(self.period)
         self._names_differ |= any(
             _names(signature) != _names(common) for signature in (*signatures, self.signature or common)
         )

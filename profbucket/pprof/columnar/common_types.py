@@ -8,6 +8,7 @@ import numpy as np
 
 from profbucket.pprof.columnar.arrays import Ints
 from profbucket.pprof.columnar.batch import Batch, Signature
+from profbucket.pprof.numbers import MAX_INT64
 from profbucket.pprof.units import find_factor
 
 _Pair = tuple[int, ...]  # name and unit, as strings of the merge's table
@@ -26,6 +27,13 @@ class Projection:
         """Return *values*, of shape (samples, sample types), in the columns and units of the other signature."""
         projected = values[:, list(self.columns)]
         return projected if set(self.factors) == {1} else projected * np.array(self.factors, np.int64)
+
+    def scale_period(self, period: int) -> int:
+        """Return *period* in the unit of the other signature, saturated: a merge has the largest period.
+
+        If it wrapped, the largest of some periods would not be that of the merges of parts of them.
+        """
+        return max(min(period * self.period_factor, MAX_INT64), -MAX_INT64 - 1)
 
 
 class CommonTypes:
@@ -84,7 +92,7 @@ class CommonTypes:
             projection = self.project(signature, common)
             rows = index[samples.profile] == i
             values[rows] = projection.apply(samples.values[rows])
-            period[index == i] = header.period[index == i] * projection.period_factor
+            period[index == i] = list(map(projection.scale_period, header.period[index == i].tolist()))
         return replace(batch, header=replace(header, period=period), samples=replace(samples, values=values))
 
     def _select(self, signature: Signature) -> Signature:
