@@ -1,7 +1,7 @@
 """Interleave two actors on one storage in memory, call by call, and check after each call what a reader finds."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,7 +23,15 @@ class SynchronousExecutor:
             future.set_exception(error)
         return future
 
-    def shutdown(self, *, cancel_futures: bool) -> None: ...
+    def map(self, function: Callable[..., Any], *arguments: Iterable[Any]) -> Iterator[Any]:
+        return map(function, *arguments)
+
+    def shutdown(self, *, cancel_futures: bool = False) -> None: ...
+
+    def __enter__(self) -> "SynchronousExecutor":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class _Turns:
