@@ -3,6 +3,7 @@
 Nothing is opened before the first request, so that cold starts stay short and a response can name a wrong setting.
 """
 
+import gc
 import os
 from functools import cache, partial
 
@@ -112,6 +113,7 @@ def _scrape(request: Request) -> Response:
 
 @cache
 def _open() -> tuple[Config, Storage]:
+    gc.set_threshold(50_000)  # long lists of members are hardly garbage; the default doubles the time to read them
     logs.configure()  # with the defaults, in case the settings cannot be read
     config = Config.from_env(os.environ)
     logs.configure(config.log_level, config.project)

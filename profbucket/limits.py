@@ -58,7 +58,7 @@ class Limits:
 
     # One block.
     block_members: int = 2_000  # profiles of a block made from the head: one transaction removes their entries
-    block: int = 20_000  # profiles of a block made from blocks
+    block: int = 50_000  # profiles of a block made from blocks
     block_bytes: int = 64 << 20  # blocks that become one, as stored
     block_entries: int = 4_000_000  # stacks of all profiles in a block, counted per profile
     block_memory_bytes: int = 256 << 20  # of distinct stacks and strings in a block, estimated

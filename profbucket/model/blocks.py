@@ -178,21 +178,27 @@ class Members:
                 measured=columns["measured"],
                 totals=columns["totals"],
             )
-            if not members or not all(map(members._is_row_valid, range(len(members)))):
+            if not members._is_valid():
                 raise ValueError("columns do not match")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             message = f"invalid list of a block's members: {error!r}"
             raise Invalid(message[:300], code="damaged_block") from None
         return members
 
-    def _is_row_valid(self, row: int) -> bool:
+    def _is_valid(self) -> bool:
+        """Return whether every row of every column has a valid value, and there is a row."""
+        count, widths = len(self), [len(sample_types) for sample_types in self.types]
+        columns = (self.digest, self.series, self.size, self.measured, self.totals)
         return (
-            0 <= self.series[row] < len(self.labels)
-            and 0 <= self.measured[row] < len(self.types)
-            and len(self.totals[row]) == len(self.types[self.measured[row]])
-            and 0 <= self.created_at[row] <= LATEST
-            and isinstance(self.digest[row], str)
-            and isinstance(self.size[row], int)
+            count > 0
+            and all(len(column) == count for column in columns)
+            and all(set(map(type, column)) <= {int} for column in (self.created_at, self.series, self.size))
+            and set(map(type, self.measured)) <= {int}
+            and set(map(type, self.digest)) <= {str}
+            and 0 <= min(self.series) <= max(self.series) < len(self.labels)
+            and 0 <= min(self.measured) <= max(self.measured) < len(self.types)
+            and 0 <= min(self.created_at) <= max(self.created_at) <= LATEST
+            and list(map(len, self.totals)) == [widths[number] for number in self.measured]
         )
 
 

@@ -100,10 +100,10 @@ class Querier:
             TooMany: The range has too many steps.
         """
         damage = DamageReport()
-        points = list(self._lookup.read_data_points(query, damage))
-        if not points:
+        totals = list(self._lookup.read_totals(query, damage))
+        if not totals:
             raise damage.error() if damage.ids else nothing_found(query)
-        timeline = build_timeline(points, query.start, query.end, group_by, step, limits=self._limits)
+        timeline = build_timeline(totals, query.start, query.end, group_by, step, limits=self._limits)
         return {**timeline, "damaged": damage.profiles} if damage.ids else timeline
 
     def read(self, profile_id: ProfileId) -> bytes:

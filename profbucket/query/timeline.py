@@ -1,14 +1,15 @@
 """Totals of profiles over time, per step and group of labels."""
 
 import re
+from bisect import bisect_left
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
-from profbucket.model.labels import Labels
-from profbucket.storage.lookup import DataPoint
+from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND, format_time
 
 _DEFAULT_STEPS = 200  # at most, if the request has no step
@@ -34,7 +35,7 @@ def parse_step(text: str) -> int | None:
 
 
 def build_timeline(
-    points: Sequence[DataPoint],
+    totals: Sequence[Totals],
     start: int,
     end: int,
     group_by: Sequence[str] = (),
@@ -42,16 +43,16 @@ def build_timeline(
     *,
     limits: Limits = Limits(),
 ) -> dict[str, Any]:
-    """Return the sums of *points* per *step* in seconds and per group of labels, as the API has them in JSON.
+    """Return the sums of *totals* per *step* in seconds and per group of labels, as the API has them in JSON.
 
-    There is at least one point, and all are from *start* to *end*. Steps begin at multiples of their length since
-    1970 and cover the range; if *start* is 0, they begin with the first point. Each group has one list with a
-    number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
+    There is at least one profile, and all are from *start* to *end*. Steps begin at multiples of their length
+    since 1970 and cover the range; if *start* is 0, they begin with the first profile. Each group has one list with
+    a number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
     those with the fewest profiles are combined into one without labels, and ``others`` is their number.
 
     Raise ``TooMany`` if the range has too many steps, or the result too many numbers.
     """
-    first = start or min(point.created_at for point in points)
+    first = start or min(min(columns.created_at) for columns in totals)
     step = step or _default_step((end - first) // SECOND)
     step_nanos = step * SECOND
     first_step = first // step_nanos
@@ -60,20 +61,7 @@ def build_timeline(
         raise limits.too_many(
             "steps", f"step={step} makes {count} steps; choose a longer step, or a shorter range"
         )
-    columns: dict[tuple[str, str], int] = {}  # of sample types
-    groups: dict[_GroupKey, _Group] = {}
-    group_of_labels: dict[Labels, _Group] = {}
-    for created_at, labels, sample_types, values in points:
-        group = group_of_labels.get(labels)
-        if group is None:
-            key = tuple(labels.get(name) or "" for name in group_by)
-            group = group_of_labels[labels] = groups.setdefault(key, _Group(key))
-        position = created_at // step_nanos - first_step
-        group.profiles[position] = group.profiles.get(position, 0) + 1
-        for sample_type, value in zip(sample_types, values, strict=True):
-            column = columns.setdefault(sample_type, len(columns))
-            sums = group.sums.setdefault(column, {})
-            sums[position] = sums.get(position, 0) + value
+    columns, groups = _add_up_totals(totals, group_by, step_nanos)
     combined = _combine_smallest([groups[key] for key in sorted(groups)], limits.groups)
     numbers = len(combined) * count * (1 + len(columns))
     if numbers > limits.timeline_numbers:
@@ -83,12 +71,13 @@ def build_timeline(
             " a longer step, or group by fewer labels",
         )
     bodies = []
+    steps = range(first_step, first_step + count)
     for group in combined:
         labels_of_group = zip(group_by, group.key, strict=True) if not group.others else ()
         body: dict[str, Any] = {
             "labels": [{"key": key, "value": value} for key, value in labels_of_group],
-            "profiles": _to_list(group.profiles, count),
-            "values": [_to_list(group.sums.get(column, {}), count) for column in range(len(columns))],
+            "profiles": _to_list(group.profiles, steps),
+            "values": [_to_list(group.sums.get(column, {}), steps) for column in range(len(columns))],
         }
         bodies.append({**body, "others": group.others} if group.others else body)
     return {
@@ -97,6 +86,50 @@ def build_timeline(
         "sample_types": [{"type": sample_type, "unit": unit} for sample_type, unit in columns],
         "groups": bodies,
     }
+
+
+def _add_up_totals(
+    totals: Sequence[Totals], group_by: Sequence[str], step_nanos: int
+) -> tuple[Mapping[tuple[str, str], int], Mapping[_GroupKey, "_Group"]]:
+    """Return the number of each sample type, and the groups with their sums, by steps since 1970.
+
+    A year of a service has half a million rows: they are added up by slices of columns.
+    """
+    columns: dict[tuple[str, str], int] = {}
+    groups: dict[_GroupKey, _Group] = {}
+    for created_at, series, labels, measured, types, values in totals:
+        keys = [tuple(part.get(name) or "" for name in group_by) for part in labels]
+        for (key, kind), rows in _split_rows(keys, series, measured).items():
+            group = groups.setdefault(key, _Group(key))
+            times, own_values = created_at, values
+            if len(rows) < len(values):
+                times, own_values = [created_at[row] for row in rows], [values[row] for row in rows]
+            numbers = [columns.setdefault(sample_type, len(columns)) for sample_type in types[kind]]
+            value_columns = list(zip(numbers, zip(*own_values, strict=True), strict=True))
+            begin = 0
+            while begin < len(times):
+                step = times[begin] // step_nanos
+                end = bisect_left(times, (step + 1) * step_nanos, begin)
+                group.profiles[step] += end - begin
+                for number, column in value_columns:
+                    group.sums[number][step] += sum(column[begin:end])
+                begin = end
+    return columns, groups
+
+
+def _split_rows(
+    keys: Sequence[_GroupKey], series: Sequence[int], measured: Sequence[int]
+) -> Mapping[tuple[_GroupKey, int], Sequence[int]]:
+    """Return the rows of each group and each kind of totals; *keys* are the groups of the series."""
+    cells = set(zip(series, measured, strict=True))
+    if len({(keys[own_series], kind) for own_series, kind in cells}) == 1:
+        [(own_series, kind), *_] = cells
+        return {(keys[own_series], kind): range(len(series))}
+    rows: defaultdict[tuple[_GroupKey, int], list[int]] = defaultdict(list)
+    rows_of_cell = {(own_series, kind): rows[keys[own_series], kind] for own_series, kind in sorted(cells)}
+    for row, cell in enumerate(zip(series, measured, strict=True)):
+        rows_of_cell[cell].append(row)
+    return rows
 
 
 @dataclass(slots=True)
@@ -108,8 +141,8 @@ class _Group:
     """
 
     key: _GroupKey
-    profiles: dict[int, int] = field(default_factory=dict)
-    sums: dict[int, dict[int, int]] = field(default_factory=dict)
+    profiles: Counter[int] = field(default_factory=Counter)
+    sums: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     others: int = 0
 
 
@@ -120,21 +153,21 @@ def _combine_smallest(groups: list[_Group], max_groups: int) -> list[_Group]:
     by_size = sorted(groups, key=lambda group: -sum(group.profiles.values()))
     kept, rest = set(map(id, by_size[: max_groups - 1])), by_size[max_groups - 1 :]
     profiles = _add_up(group.profiles for group in rest)
-    columns = {column for group in rest for column in group.sums}
-    sums = {column: _add_up(group.sums.get(column, {}) for group in rest) for column in columns}
+    sums: defaultdict[int, Counter[int]] = defaultdict(Counter)
+    for column in {column for group in rest for column in group.sums}:
+        sums[column] = _add_up(group.sums[column] for group in rest if column in group.sums)
     return [*(group for group in groups if id(group) in kept), _Group((), profiles, sums, len(rest))]
 
 
-def _add_up(series: Iterable[Mapping[int, int]]) -> dict[int, int]:
-    sums: dict[int, int] = {}
+def _add_up(series: Iterable[Counter[int]]) -> Counter[int]:
+    sums: Counter[int] = Counter()
     for values in series:
-        for position, value in values.items():
-            sums[position] = sums.get(position, 0) + value
+        sums.update(values)
     return sums
 
 
-def _to_list(values: Mapping[int, int], count: int) -> list[int]:
-    return [values.get(position, 0) for position in range(count)]
+def _to_list(values: Mapping[int, int], steps: range) -> list[int]:
+    return [values.get(step, 0) for step in steps]
 
 
 def _default_step(seconds: int) -> int:

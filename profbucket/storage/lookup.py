@@ -50,6 +50,21 @@ class DataPoint(NamedTuple):
     values: Sequence[int]
 
 
+class Totals(NamedTuple):
+    """The totals of profiles as columns, with one row per profile, ordered by time.
+
+    A row's ``series`` is an index into ``labels``, its ``measured`` one into ``types``: sample types with units.
+    Its ``values`` are the totals for those.
+    """
+
+    created_at: Sequence[int]
+    series: Sequence[int]
+    labels: Sequence[Labels]
+    measured: Sequence[int]
+    types: Sequence[Sequence[tuple[str, str]]]
+    values: Sequence[Sequence[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One read of a merge: a profile's object, or a part of a block.
@@ -161,20 +176,22 @@ class Lookup:
 
     def read_data_points(self, query: Query, damage: DamageReport | None = None) -> Iterator[DataPoint]:
         """Yield the totals of the profiles that match *query*, in any order; no profile is opened."""
+        for created_at, series, labels, measured, types, values in self.read_totals(query, damage):
+            for row, time in enumerate(created_at):
+                yield DataPoint(time, labels[series[row]], types[measured[row]], values[row])
+
+    def read_totals(self, query: Query, damage: DamageReport | None = None) -> Iterator[Totals]:
+        """Yield the same as columns: those of each block, and those of the head."""
         blocks, entries = self._snapshot(query, None)
         head = list(entries)
         compacted_ids: set[str] = set()
         matches = _label_filter(query)
         for _, members in self._readable_members(blocks, damage or DamageReport()):
             compacted_ids.update(members.member_ids(head))
-            for row in _matching_rows(members, query, matches):
-                sample_types = members.types[members.measured[row]]
-                labels = members.labels[members.series[row]]
-                yield DataPoint(members.created_at[row], labels, sample_types, members.totals[row])
-        for meta in head:
-            if meta.id not in compacted_ids:
-                sample_types = [(total.type, total.unit) for total in meta.totals]
-                yield DataPoint(meta.created_at, meta.labels, sample_types, [total.value for total in meta.totals])
+            if rows := _matching_rows(members, query, matches):
+                yield _select_totals(members, rows)
+        if head := [meta for meta in head if meta.id not in compacted_ids]:
+            yield _totals_of(head)
 
     def find_in_block(self, profile_id: ProfileId) -> Source | None:
         """Return the read that gets a profile out of the block that holds it; ``None`` if no block does.
@@ -320,6 +337,25 @@ def _matching_rows(members: Members, query: Query, matches: _Matches) -> Sequenc
     times = members.created_at
     rows = range(bisect_left(times, query.start), bisect_left(times, query.end + 1))
     return rows if all(series_matches) else [row for row in rows if series_matches[members.series[row]]]
+
+
+def _select_totals(members: Members, rows: Sequence[int]) -> Totals:
+    """Return the totals of these *rows* of a block."""
+    created_at, series, measured, totals = members.created_at, members.series, members.measured, members.totals
+    if len(rows) < len(members):
+        created_at, series = [created_at[row] for row in rows], [series[row] for row in rows]
+        measured, totals = [measured[row] for row in rows], [totals[row] for row in rows]
+    return Totals(created_at, series, members.labels, measured, members.types, totals)
+
+
+def _totals_of(metas: Sequence[Meta]) -> Totals:
+    labels: dict[Labels, int] = {}
+    types: dict[tuple[tuple[str, str], ...], int] = {}
+    series = [labels.setdefault(meta.labels, len(labels)) for meta in metas]
+    sample_types = (tuple((total.type, total.unit) for total in meta.totals) for meta in metas)
+    measured = [types.setdefault(key, len(types)) for key in sample_types]
+    values = [[total.value for total in meta.totals] for meta in metas]
+    return Totals([meta.created_at for meta in metas], series, list(labels), measured, list(types), values)
 
 
 def _label_filter(query: Query) -> _Matches:

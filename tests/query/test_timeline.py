@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from profbucket.errors import Invalid, TooMany
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.query.timeline import build_timeline, parse_step
-from profbucket.storage.lookup import DataPoint
+from profbucket.storage.lookup import DataPoint, Totals
 from profbucket.times import SECOND, parse_time
 
 CPU = (("samples", "count"), ("cpu", "nanoseconds"))
@@ -34,11 +35,26 @@ POINTS = st.lists(
 )
 
 
+def to_totals(points: Sequence[DataPoint]) -> list[Totals]:
+    """Return the points in columns, of which each has up to three."""
+    totals = []
+    for begin in range(0, len(points), 3):
+        chunk = sorted(points[begin : begin + 3], key=lambda point: point.created_at)
+        rows = range(len(chunk))
+        labels, types = ([point.labels for point in chunk], [point.sample_types for point in chunk])
+        totals.append(
+            Totals(
+                [point.created_at for point in chunk], rows, labels, rows, types, [point.values for point in chunk]
+            )
+        )
+    return totals
+
+
 @given(POINTS, st.sampled_from([1, 7, 60, 1000]), st.sampled_from([(), ("v",), ("v", "pod"), ("none",)]))
 def test_every_value_is_added_to_its_step_and_group(
     points: list[DataPoint], step: int, group_by: tuple[str, ...]
 ) -> None:
-    body = build_timeline(points, 0, 500 * SECOND, group_by, step)
+    body = build_timeline(to_totals(points), 0, 500 * SECOND, group_by, step)
     begin = parse_time(body["start"], 0) // SECOND
     assert begin % step == 0
     actual: Counter[tuple[object, ...]] = Counter()
@@ -61,28 +77,28 @@ def test_every_value_is_added_to_its_step_and_group(
 
 @given(st.integers(0, 10**10), st.integers(0, 10**9))
 def test_the_default_step_makes_at_most_two_hundred_steps(first: int, length: int) -> None:
-    body = build_timeline([make_point(first, "", 1)], first * SECOND, (first + length) * SECOND)
+    body = build_timeline(to_totals([make_point(first, "", 1)]), first * SECOND, (first + length) * SECOND)
     assert len(body["groups"][0]["profiles"]) <= 200
     assert length < 1000 or len(body["groups"][0]["profiles"]) > 20
 
 
 def test_the_steps_cover_the_range_and_a_range_from_0_begins_with_the_first_point() -> None:
     points = [make_point(130, "", 1)]
-    assert build_timeline(points, 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]
-    body = build_timeline(points, 30 * SECOND, 250 * SECOND, (), 60)
+    assert build_timeline(to_totals(points), 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]
+    body = build_timeline(to_totals(points), 30 * SECOND, 250 * SECOND, (), 60)
     assert (body["start"], body["groups"][0]["profiles"]) == ("1970-01-01T00:00:00Z", [0, 0, 1, 0, 0])
 
 
 def test_too_many_steps_are_rejected_before_they_are_allocated() -> None:
     points = [make_point(5, "", 1)]
     with pytest.raises(TooMany) as error:
-        build_timeline(points, 0, 10**9 * SECOND, (), 1)
+        build_timeline(to_totals(points), 0, 10**9 * SECOND, (), 1)
     assert error.value.code == "max_steps_exceeded"
 
 
 def test_the_smallest_of_too_many_groups_are_combined() -> None:
     points = [make_point(n, f"pod={n}", 10) for n in range(20)] + [make_point(n, "pod=3", 1) for n in range(20)]
-    body = build_timeline(points, 0, 30 * SECOND, ("pod",), 60, limits=Limits(groups=3))
+    body = build_timeline(to_totals(points), 0, 30 * SECOND, ("pod",), 60, limits=Limits(groups=3))
     assert len(body["groups"]) == 3
     assert body["groups"][-1]["labels"] == []
     assert body["groups"][-1]["others"] == 18
@@ -93,7 +109,7 @@ def test_the_smallest_of_too_many_groups_are_combined() -> None:
 
 def test_each_sample_type_has_a_column() -> None:
     heap = DataPoint(0, Labels(), (("inuse", "bytes"),), (5,))
-    body = build_timeline([heap, make_point(1, "", 1, 2)], 0, SECOND, (), 60)
+    body = build_timeline(to_totals([heap, make_point(1, "", 1, 2)]), 0, SECOND, (), 60)
     assert body["sample_types"] == [
         {"type": "inuse", "unit": "bytes"},
         {"type": "samples", "unit": "count"},
@@ -121,7 +137,7 @@ def test_groups_beyond_the_limit_take_no_memory_per_step() -> None:
     points = [make_point(number % 1000, f"v={number}", 1, 2) for number in range(5000)]
     tracemalloc.start()
     try:
-        body = build_timeline(points, 0, 1999 * SECOND, ("v",), 1)
+        body = build_timeline(to_totals(points), 0, 1999 * SECOND, ("v",), 1)
         memory = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -135,7 +151,7 @@ def test_many_sample_types_are_limited_before_the_lists_are_made() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(TooMany) as caught:
-            build_timeline(points, 0, 1999 * SECOND, (), 1)
+            build_timeline(to_totals(points), 0, 1999 * SECOND, (), 1)
         memory = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
