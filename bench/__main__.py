@@ -18,6 +18,8 @@ _MODULES = (
     "bench.storage",
     "bench.http",
     "bench.week",
+    "bench.year",
+    "bench.load",
     "bench.ui",
     "bench.agent",
 )

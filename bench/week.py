@@ -56,9 +56,9 @@ def week() -> Iterator[Row]:
         url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"
         storage = open_storage(url)
         with ThreadPoolExecutor(8) as threads:
-            list(threads.map(lambda profile: storage.write(*_to_stored("week", *profile)), profiles))
+            list(threads.map(lambda profile: storage.write(*to_stored("week", *profile)), profiles))
         requests = _list_requests(begin)
-        with _SlowCollector(url, gcs, firestore) as measure:
+        with SlowCollector(url, gcs, firestore) as measure:
             before = {name: measure(request, _UNCOMPACTED_ROUNDS) for name, request in requests.items()}
         merge = [str(Path(sys.executable).with_name("profbucket")), "merge", "-o", os.devnull, "--storage", url]
         merge += ["--service=week", "--type=cpu", "--from=0"]
@@ -70,7 +70,7 @@ def week() -> Iterator[Row]:
         yield Row("profbucket merge of the week", whole, one_by_one, "whole process; peer: one by one")
         tenfold = _make_tenfold(profiles)
         _copy_blocks(tenfold, storage)
-        with _SlowCollector(url, gcs, firestore) as measure:
+        with SlowCollector(url, gcs, firestore) as measure:
             for name, request in requests.items():
                 note = f"HTTP, {DELAY_SECONDS * 1000:.0f} ms added to each request; peer: never compacted"
                 yield Row(f"{name}, 10,080 profiles", measure(request), before[name], note)
@@ -98,13 +98,13 @@ def _list_requests(begin: int) -> dict[str, str]:
     }
 
 
-class _SlowCollector:
+class SlowCollector:
     """A collector whose storage answers late. Call it with a request to measure the median time of the answer."""
 
     def __init__(self, url: str, gcs: str, firestore: str) -> None:
         self._url, self._gcs, self._firestore = url, gcs, firestore
 
-    def __enter__(self) -> "_SlowCollector":
+    def __enter__(self) -> "SlowCollector":
         self._stack = ExitStack()
         bucket = self._stack.enter_context(slow_gcs(self._gcs))
         index = self._stack.enter_context(
@@ -115,6 +115,7 @@ class _SlowCollector:
                 self._url,
                 OUTPUT / "collector.log",
                 PROFBUCKET_ANONYMOUS="1",
+                PROFBUCKET_BENCH=str(os.getpid()),
                 PROFBUCKET_MAX_MERGE="20000",
                 PROFBUCKET_MAX_MERGE_SECONDS="600",
                 STORAGE_EMULATOR_HOST=bucket,
@@ -137,7 +138,7 @@ class _SlowCollector:
         return Measure(statistics.median(times))
 
 
-def _to_stored(service: str, created_at: int, data: bytes) -> tuple[Meta, bytes]:
+def to_stored(service: str, created_at: int, data: bytes) -> tuple[Meta, bytes]:
     """Return meta and bytes of a profile of one of 20 series."""
     number = created_at // (60 * SECOND)
     labels = Labels.from_pairs([("version", f"0.0.{number % 2}"), ("pod", f"pod-{number // 2 % 10}")])
@@ -152,7 +153,7 @@ def _make_tenfold(profiles: list[tuple[int, bytes]]) -> Storage:
     """Return a storage in memory with ten times as many profiles, compacted; emulators would take hours."""
     storage = Storage(MemoryBucket(), MemoryIndex())
     for created_at, data in profiles:
-        meta, _ = _to_stored("tenfold", created_at, data)
+        meta, _ = to_stored("tenfold", created_at, data)
         for pod in range(10):
             labels = Labels.from_pairs(
                 [("version", meta.labels.get("version") or ""), ("pod", f"{meta.labels.get('pod')}{pod}")]

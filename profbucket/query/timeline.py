@@ -46,7 +46,7 @@ def build_timeline(
     """Return the sums of *totals* per *step* in seconds and per group of labels, as the API has them in JSON.
 
     There is at least one profile, and all are from *start* to *end*. Steps begin at multiples of their length
-    since 1970 and cover the range; if *start* is 0, they begin with the first profile. Each group has one list with
+    since 1970 and cover the range; if *start* is 0, they begin with the first profile. Each group has a list with
     a number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
     those with the fewest profiles are combined into one without labels, and ``others`` is their number.
 
