@@ -33,6 +33,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "model",
         "pprof.compression",
         "pprof.columnar",
+        "pprof.report.prune",
         "pprof.sample_type_sets",
     ),
     "profbucket.pprof.two_process_merge": (

@@ -221,9 +221,10 @@ def make_block(members: Members, period: int, ends: Sequence[int], measures: str
     )
 
 
-def hash_measures(sample_types: object, period_type: object) -> str:
+def hash_measures(sample_types: object, period_type: object, frame_rules: Sequence[bytes] = ()) -> str:
     """Return ``Block.measures``: equal for blocks that can be merged."""
-    return sha256(repr((sample_types, period_type)).encode()).hexdigest()[:8]
+    measures = (sample_types, period_type, *(frame_rules if any(frame_rules) else ()))
+    return sha256(repr(measures).encode()).hexdigest()[:8]
 
 
 _METADATA_NUMBERS = ("period", "first", "last", "count", "size", "written_at")

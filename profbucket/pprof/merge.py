@@ -7,7 +7,7 @@ from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints
-from profbucket.pprof.columnar.batch import Batch, Signature
+from profbucket.pprof.columnar.batch import Batch, FrameRules, Signature
 from profbucket.pprof.columnar.encode import encode_merge
 from profbucket.pprof.columnar.pending_profile import PendingProfile
 from profbucket.pprof.columnar.read_batch import read_batch
@@ -31,17 +31,17 @@ class Merger:
     functions, locations and stacks are merged; samples whose labels differ are kept apart; samples that add up to
     zero in all values are dropped. Mappings are equal if build id (or else file), size in pages and offset are,
     and addresses count relative to their mapping. The result has the largest period, the earliest time that is not
-    zero, the sum of the durations, and all distinct comments. ``drop_frames``, ``keep_frames``,
-    ``default_sample_type`` and ``doc_url`` are those of the first profile that sets them. Values are added in 64
-    bits and wrap, as in Go.
+    zero, the sum of the durations, and all distinct comments. ``default_sample_type`` and ``doc_url`` are those of
+    the first profile that sets them. Values are added in 64 bits and wrap, as in Go. If all profiles have the same
+    ``drop_frames`` and ``keep_frames``, so has the result; otherwise those of each profile are applied to it.
 
-    The order of profiles decides these four strings, the order of comments and that of sample types, and nothing
+    The order of profiles decides these two strings, the order of comments and that of sample types, and nothing
     else.
 
     With *sample_type*, its values alone are merged, of the profiles that have it. Labels of samples whose keys are
     *dropped_labels* are left out; samples that become equal are added up. *observer* is called after each
-    batch; it requires that the sample types and the period type of all profiles agree. :attr:`accumulator` holds
-    what was merged so far.
+    batch; it requires that the sample types, the period type and the frames to drop of all profiles agree.
+    :attr:`accumulator` then holds all that was merged so far.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Merger:
         self._observer = observer
         self._sample_type = sample_type
         self.accumulator = Accumulator(sample_type, dropped_labels)
+        self._groups: dict[FrameRules, Accumulator] = {}  # of the profiles that ask to drop the same frames
         self._type_sets = SampleTypeSets()
         self._added = 0
         self._pending: list[PendingProfile] = []
@@ -114,14 +115,15 @@ class Merger:
             self._raise_error()
             return batch.samples.profile[:0]
         self._count_types(batch, profiles)
-        indexes = self.accumulator.add(batch, keep_zeros=keep_zeros)
+        accumulator = self.accumulator if keep_zeros else self._select_group(batch.header.frame_rules()[0])
+        indexes = accumulator.add(batch, keep_zeros=keep_zeros)
         self._check_memory()
         return indexes
 
     def sample_types(self) -> list[str]:
         """Return the names of the sample types merged so far, such as ``alloc_space``."""
         self.flush()
-        signature = self.accumulator.signature
+        signature = self._find_common_types()
         return self._list_names(signature) if signature else []
 
     def describe_left_out(self) -> str:
@@ -139,11 +141,11 @@ class Merger:
         """
         self.flush()
         self._raise_error()
-        if self.accumulator.signature is None:
+        if self._find_common_types() is None:
             if self._sample_type is not None and (names := self._type_sets.sample_types()):
                 raise unknown_sample_type(self._sample_type, names)
             raise Invalid("nothing to merge: no profile was added", code="nothing_to_merge")
-        return deflate(encode_merge(self.accumulator, [comment.encode() for comment in comments]))
+        return deflate(encode_merge(self._unite_groups(), [comment.encode() for comment in comments]))
 
     def flush(self) -> None:
         """Merge the profiles that wait for their batch to fill. Errors are kept for the next call that raises."""
@@ -155,10 +157,48 @@ class Merger:
             batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
         if batch:
             self._count_types(batch, profiles)
-            indexes = self.accumulator.add(batch)
+            self._accumulate(batch, profiles)
             self._check_memory()
+
+    def _accumulate(self, batch: Batch, profiles: list[PendingProfile]) -> None:
+        """Add *batch* to the groups of its *profiles*."""
+        rules = batch.header.frame_rules()
+        if len(distinct := dict.fromkeys(rules)) == 1:
+            indexes = self._select_group(rules[0]).add(batch)
             if self._observer:
                 self._observer(batch, [profile.name for profile in profiles], indexes)
+            return
+        self.accumulator.add_header_strings(batch.header)
+        for group in distinct:
+            members = [profile for profile, own in zip(profiles, rules, strict=True) if own == group]
+            part, _ = read_batch(members, self.accumulator.strings, self._limits, self._errors)
+            if part:
+                self._select_group(group).add(part)
+
+    def _select_group(self, rules: FrameRules) -> Accumulator:
+        if rules not in self._groups:
+            self._groups[rules] = self.accumulator.fork() if self._groups else self.accumulator
+        return self._groups[rules]
+
+    def _unite_groups(self) -> Accumulator:
+        """Return the whole content; if there are several groups, without the frames that each asks to drop."""
+        if len(self._groups) < 2:
+            return self.accumulator
+        from profbucket.pprof.report.prune import drop_frames
+
+        whole = Merger(self._limits.of_blocks())  # the content is within the limits of this merge
+        for accumulator in self._groups.values():
+            whole.add(drop_frames(encode_merge(accumulator, [])))
+        whole.flush()
+        whole._raise_error()
+        return whole.accumulator
+
+    def _find_common_types(self) -> Signature | None:
+        common = None
+        for accumulator in self._groups.values() or [self.accumulator]:
+            if accumulator.signature is not None:
+                common = accumulator.types.narrow(common, accumulator.signature)
+        return common
 
     def take_errors(self) -> list[ProfbucketError]:
         """Merge what is pending; return, instead of raising, the errors of the profiles that were left out."""
@@ -170,7 +210,7 @@ class Merger:
         """Raise ``TooMany`` if the distinct content takes too much memory, however small it was when stored."""
         if self._observer:  # the builder of a block, which has limits of its own
             return
-        estimate = self.accumulator.estimate_bytes()
+        estimate = sum(group.estimate_bytes() for group in self._groups.values() or [self.accumulator])
         if estimate > self._limits.merge_memory_bytes:
             raise self._limits.too_many(
                 "merge_memory_bytes",
@@ -189,10 +229,12 @@ class Merger:
         """
         accumulator = self.accumulator
         signatures, index = batch.header.signatures()
-        common, accepted = accumulator.signature, None
+        common, accepted = self._find_common_types(), None
+        rules = next(iter(self._groups), None)
         mismatches = set()
-        for i, number in enumerate(index.tolist()):
-            if number == accepted:
+        for i, (number, own_rules) in enumerate(zip(index.tolist(), batch.header.frame_rules(), strict=True)):
+            has_equal_rules = not self._observer or rules is None or own_rules == rules
+            if number == accepted and has_equal_rules:
                 continue
             signature, profile = signatures[number], profiles[i]
             try:
@@ -205,11 +247,13 @@ class Merger:
                 if narrowed is None or (is_strict and common is not None and signature != common):
                     difference = accumulator.describe_difference(common or signature, signature)
                     raise Invalid(f"{profile.name}: {difference}", code="sample_types_differ")
+                if not has_equal_rules:
+                    raise Invalid(f"{profile.name}: the frames to drop differ", code="sample_types_differ")
             except ProfbucketError as error:
                 self._errors.append(error)
                 mismatches.add(i)
             else:
-                common, accepted = narrowed, number
+                common, accepted, rules = narrowed, number, rules or own_rules
         return mismatches
 
     def _check_limits(self, profile: PendingProfile, signature: Signature) -> None:

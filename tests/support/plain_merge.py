@@ -3,14 +3,17 @@
 It has no batches, columns or hash tables of its own, only dictionaries whose keys are the content itself.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
+from profbucket.model.regex import compile_pattern
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import decode, encode
 from profbucket.pprof.numbers import MAX_INT64, normalize_time, wrap_int64
+from profbucket.pprof.report.function_names import format_function_name
 from profbucket.pprof.units import find_factor
 
 _PAGE_BYTES = 0x1000
@@ -27,7 +30,9 @@ class Merger:
         self._types: list[tuple[_Type, ...]] = []  # of each profile
         self._periods: list[tuple[_Type, int]] = []
         self._time = self._duration = 0
-        self._header_strings = {"drop_frames": b"", "keep_frames": b"", "default_sample_type": b"", "doc_url": b""}
+        self._frame_rules: list[tuple[bytes, bytes]] = []  # of each profile: drop_frames, keep_frames
+        self._pruned: list[bytes] = []
+        self._header_strings = {"default_sample_type": b"", "doc_url": b""}
         self._comments: dict[bytes, None] = {}
         self._functions: dict[_Key, int] = {}
         self._mappings: dict[_Key, int] = {}
@@ -43,6 +48,8 @@ class Merger:
         profile = decode(data, self._limits).message
         strings = list(profile.string_table)
         types = self._add_header(profile, strings)
+        self._frame_rules.append((strings[profile.drop_frames], strings[profile.keep_frames]))
+        self._pruned.append(encode(_prune(profile)))
         functions = {
             f.id: self._intern(
                 self._functions, (strings[f.name], strings[f.system_name], strings[f.filename], f.start_line)
@@ -71,6 +78,8 @@ class Merger:
         """
         if not self._types:
             raise Invalid("nothing to merge", code="nothing_to_merge")
+        if len(set(self._frame_rules)) > 1:
+            return merge(self._pruned, comments, self._limits)
         return encode(_Builder(self).build(comments))
 
     def list_types(self) -> list[_Type]:
@@ -150,6 +159,7 @@ class _Builder:
         period_type, out.period = merger.find_period()
         out.period_type.type, out.period_type.unit = map(self._string, period_type[:2])
         out.time_nanos, out.duration_nanos = merger._time, merger._duration
+        out.drop_frames, out.keep_frames = map(self._string, merger._frame_rules[0])
         for name, value in merger._header_strings.items():
             names = {tuple(name for name, *_ in profile_types) for profile_types in merger._types}
             is_left_out = len(names) > 1 and value not in {name for name, *_ in types}
@@ -262,6 +272,51 @@ def _sum_values(values: Mapping[_Type, int], to: _Type) -> int:
         if (pair[0], pair[2]) == (to[0], to[2]):
             total += value * (1 if pair == to else round(_factor(pair, to) or 0))
     return wrap_int64(total)
+
+
+def _prune(profile: profile_pb2.Profile) -> profile_pb2.Profile:
+    """Return a copy of *profile* without the frames that it asks to drop, as google/pprof's ``Prune``."""
+    strings, pruned = list(profile.string_table), profile_pb2.Profile()
+    pruned.CopyFrom(profile)
+    pruned.drop_frames = pruned.keep_frames = 0
+    try:
+        drop = compile_pattern(strings[profile.drop_frames])
+        keep = compile_pattern(strings[profile.keep_frames])
+    except Invalid:
+        return pruned
+    if not strings[profile.drop_frames]:
+        return pruned
+    functions = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in profile.function}
+
+    def matches(name: bytes) -> bool:
+        name = name.removeprefix(b".")
+        for bracket in re.finditer(rb"\(anonymous namespace\)|operator\(\)|\(", name):
+            if bracket[0] == b"(":
+                name = name[: bracket.start()]
+                break
+        return bool(drop.fullmatch(name)) and not (strings[profile.keep_frames] and keep.fullmatch(name))
+
+    whole, beneath = set(), set()
+    for location in pruned.location:
+        for i in reversed(range(len(location.line))):
+            name = functions[location.line[i].function_id]
+            if name and matches(name):
+                if i == len(location.line) - 1:
+                    whole.add(location.id)
+                else:
+                    beneath.add(location.id)
+                    del location.line[: i + 1]
+                break
+    for sample in pruned.sample:
+        has_kept = False
+        for i in reversed(range(len(sample.location_id))):
+            number = sample.location_id[i]
+            if number not in whole | beneath:
+                has_kept = True
+            elif has_kept:
+                del sample.location_id[: i + (number in whole)]
+                break
+    return pruned
 
 
 def _differ(what: str, known: Iterable[_Type], types: Iterable[_Type]) -> Invalid:

@@ -150,8 +150,8 @@ class BuiltBlock:
 class BlockBuilder:
     """Builds a block of profiles, which must be added in the order of their positions.
 
-    Invalid profiles, and those whose sample types differ from the first one's, are left out. ``invalid`` are the
-    former, with their errors.
+    Invalid profiles, and those whose sample types or frames to drop differ from the first one's, are left out.
+    ``invalid`` are the former, with their errors.
     """
 
     def __init__(self, limits: Limits = Limits()) -> None:
@@ -292,7 +292,8 @@ class _MatrixBuilder:
         ends = tuple(to_offsets(np.array(list(map(len, data)), np.int64))[1:].tolist())
         sample_types, period_type = accumulator.signature or ((), (0, 0))
         names = [[accumulator.string(i) for i in pair] for pair in (*sample_types, period_type)]
-        return BuiltBlock(members, b"".join(data), ends, hash_measures(names[:-1], names[-1]))
+        rules = [accumulator.string(i) for i in accumulator.frame_rules]
+        return BuiltBlock(members, b"".join(data), ends, hash_measures(names[:-1], names[-1], rules))
 
     def _build_series(self, members: Members) -> SparseRows:
         series_count = len(members.labels)

@@ -9,6 +9,7 @@ import numpy as np
 from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, flatnonzero, to_offsets
 from profbucket.pprof.columnar.batch import (
     Batch,
+    FrameRules,
     FunctionColumns,
     HeaderColumns,
     LocationColumns,
@@ -39,14 +40,15 @@ class Accumulator:
     """
 
     def __init__(self, sample_type: str | None = None, dropped_labels: Collection[str] = ()) -> None:
+        self._sample_type, self._dropped_labels = sample_type, dropped_labels
         self._dropped_keys = [key.encode() for key in dropped_labels]
         self.dropped: set[str] = set()  # those that samples had
         self.types = CommonTypes(self.string, None if sample_type is None else sample_type.encode())
         self.signature: Signature | None = None  # what all profiles have in common
         self._names_differ = False  # whether a profile had other sample types, or another order of them
         self.period = self.time_nanos = self.duration_nanos = 0
-        # Strings: drop_frames, keep_frames, default_sample_type, doc_url.
-        self.header_strings = [0, 0, 0, 0]
+        self.frame_rules: FrameRules = (0, 0)  # of the first profile that has any
+        self.header_strings = [0, 0]  # default_sample_type, doc_url
         self.comments: dict[int, None] = {}  # strings
         self.strings = StringTable()
         self._string_list: list[bytes] = []
@@ -72,6 +74,13 @@ class Accumulator:
         self.values = np.empty((0, 0), np.int64)  # by sample and sample type; there may be unused rows at the end
         self._measured = [0, 0, 0, 0]  # items of the four tables of bytes that are in _measured_bytes
         self._measured_bytes = 0
+
+    def fork(self) -> "Accumulator":
+        """Return an empty accumulator with the same settings, which shares the strings and :attr:`dropped`."""
+        other = Accumulator(self._sample_type, self._dropped_labels)
+        other.strings, other.dropped = self.strings, self.dropped
+        other.header_strings, other.comments = self.header_strings, self.comments
+        return other
 
     def add(self, batch: Batch, *, keep_zeros: bool = False) -> Ints:
         """Add a batch of profiles that have a sample type in common with those added before.
@@ -107,7 +116,7 @@ class Accumulator:
 
     def default_sample_type(self) -> int:
         """Return the string of the default sample type: the first sample type if the default is not common."""
-        default = self.header_strings[2]
+        default = self.header_strings[0]
         sample_types = self.signature[0] if self.signature and self._names_differ else ()
         is_left_out = default and sample_types and all(default != name for name, _ in sample_types)
         return sample_types[0][0] if is_left_out else default
@@ -149,8 +158,13 @@ class Accumulator:
         if len(times):
             self.time_nanos = min(self.time_nanos or 2**63, int(times.min()))
         self.duration_nanos = min(self.duration_nanos + sum(header.duration_nanos.tolist()), MAX_INT64)
-        columns = (header.drop_frames, header.keep_frames, header.default_sample_type, header.doc_url)
-        for i, column in enumerate(columns):
+        if self.frame_rules == (0, 0):
+            self.frame_rules = next((rules for rules in header.frame_rules() if any(rules)), (0, 0))
+        self.add_header_strings(header)
+
+    def add_header_strings(self, header: HeaderColumns) -> None:
+        """Add the strings whose order is that of the profiles."""
+        for i, column in enumerate((header.default_sample_type, header.doc_url)):
             nonempty = column[column > 0]
             if len(nonempty) and not self.header_strings[i]:
                 self.header_strings[i] = int(nonempty[0])

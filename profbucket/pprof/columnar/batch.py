@@ -14,6 +14,9 @@ from profbucket.pprof.columnar.arrays import Bools, Ints, Words
 # What a profile measures, in strings: type and unit of each sample type, and of the period type.
 Signature: TypeAlias = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 
+# Strings: drop_frames and keep_frames.
+FrameRules: TypeAlias = tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True)
 class HeaderColumns:
@@ -51,6 +54,10 @@ class HeaderColumns:
             )
         ]
         return list(indexes), np.array(index, np.int64)
+
+    def frame_rules(self) -> list[FrameRules]:
+        """Return which frames each profile asks to drop."""
+        return list(zip(self.drop_frames.tolist(), self.keep_frames.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ def encode_merge(accumulator: Accumulator, comments: Sequence[bytes], *, keep_ze
     functions = _select_functions(accumulator, locations)
     labels = _select_labels(accumulator, samples)
     comment = [*dict.fromkeys([*map(accumulator.strings.intern, comments), *accumulator.comments])]
-    header_strings = accumulator.header_strings.copy()
-    header_strings[2] = accumulator.default_sample_type()
+    default, doc = accumulator.default_sample_type(), accumulator.header_strings[1]
+    header_strings = [*accumulator.frame_rules, default, doc]
     single_strings = [*chain.from_iterable((*sample_types, period_type)), *header_strings, *comment]
     strings = _select_strings(accumulator, single_strings, mappings, functions, labels)
     drop_frames, keep_frames, default_sample_type, doc_url = map(strings.id, header_strings)

@@ -7,9 +7,26 @@ from typing import Any
 from profbucket.errors import Invalid
 from profbucket.model.regex import compile_pattern
 from profbucket.pprof import profile_pb2
+from profbucket.pprof.report.function_names import format_function_name
 
 # A name up to the parenthesis that begins its parameters; some parentheses are part of a C++ name.
 _PARAMETERS = re.compile(rb"((?:\(anonymous namespace\)|operator\(\)|[^(])*)\(.*", re.DOTALL)
+
+
+def drop_frames(raw: bytes) -> bytes:
+    """Return the valid pprof *raw* without the frames that it asks to drop; it then asks for none."""
+    message = profile_pb2.Profile.FromString(raw)
+    strings = list(message.string_table)
+    names = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in message.function}
+    lines = {location.id: [line.function_id for line in location.line] for location in message.location}
+    stacks, kept_lines = prune_frames(message, lines, names)
+    for sample, stack in zip(message.sample, stacks, strict=True):
+        if len(stack) < len(sample.location_id):
+            sample.location_id[:] = stack
+    for location in message.location:
+        del location.line[: len(location.line) - len(kept_lines[location.id])]
+    message.drop_frames = message.keep_frames = 0
+    return message.SerializeToString()
 
 
 def prune_frames(
