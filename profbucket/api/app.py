@@ -4,7 +4,7 @@ The API is that of profefe (github.com/profefe/profefe), with additions; docs/ap
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from profbucket.api.error_bodies import render_error
 from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.pyroscope import PyroscopeRoutes
 from profbucket.api.read import ReadRoutes
-from profbucket.api.routes import PROFILES, ROUTES, Role
+from profbucket.api.routes import FREQUENT, PROFILES, ROUTES, Role, Route
 from profbucket.api.status import StatusRoutes
 from profbucket.api.uploads import UploadStore
 from profbucket.api.write import WriteRoutes
@@ -69,15 +69,14 @@ def create_app(
     app = Flask("profbucket", static_folder=None)
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
     app.url_map.converters["path"] = _AnyPath
-    metrics = Metrics()
-    _wrap(app, config, metrics)
+    metrics, routes = Metrics(), ROUTES[role]
+    _wrap(app, config, metrics, routes)
     app.before_request(_record_route)
     app.register_error_handler(Exception, error_response)
     if config.max_response_bytes is not None:
         app.after_request(partial(_check_size, config.max_response_bytes))
 
     authenticator = Authenticator(config.keys, config.anonymous)
-    routes = ROUTES[role]
     operations = {route.operation for route in routes}
     views: dict[str, Callable[..., Response]] = {"getPage": page.index, "getPageFile": page.file}
     views |= StatusRoutes(config, routes, authenticator, metrics).views()
@@ -145,11 +144,13 @@ class _AnyPath(PathConverter):
     regex = r"[^/][\s\S]*?"
 
 
-def _wrap(app: Flask, config: Config, metrics: Metrics) -> None:
-    """Wrap *app* in the WSGI middleware."""
+def _wrap(app: Flask, config: Config, metrics: Metrics, routes: Sequence[Route]) -> None:
+    """Wrap *app*, which answers *routes*, in the WSGI middleware."""
+    frequent = {(route.method, route.path) for route in routes if route.operation in FREQUENT}
 
     def report(record: RequestRecord) -> None:
-        log_request(record)
+        method = "GET" if record.method == "HEAD" else record.method
+        log_request(record, is_frequent=(method, record.route) in frequent)
         metrics.count(record)
 
     wsgi_app = drain_body(app.wsgi_app, 2 * config.limits.body_bytes)

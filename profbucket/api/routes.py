@@ -28,6 +28,9 @@ class Route(NamedTuple):
     operation: str
 
 
+# Operations that clients repeat all the time. If they succeed, they are logged at DEBUG.
+FREQUENT = frozenset({"postProfile", "ingestPyroscope", "pushPyroscope", "getHealth", "getMetrics"})
+
 _STATUS = (
     Route("GET", "/api/0/version", "getVersion"),
     Route("GET", "/api/0/openapi.json", "getOpenapi"),

@@ -17,7 +17,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.scrape.fetch import TIMED_OUT, ByteBudget, fetch
 from profbucket.scrape.targets import PROFILE_TYPES, TIMED_PROFILES, Target
 
-SPREAD_SECONDS = 30.0  # the range of start offsets; with a target's default timeout it is less than a minute
+SPREAD_SECONDS = 5.0  # the range of start offsets; a function is billed while it waits
 
 _GRACE_SECONDS = 5.0  # after its timeout, a target that still runs is abandoned
 

@@ -1,7 +1,8 @@
 """Logging: one JSON object a line in Cloud Logging's format, or plain lines on a terminal.
 
-A request is one line at INFO, a health probe one at DEBUG, an unexpected error one at ERROR with its traceback. No
-line contains a query string, a label, a key or an Authorization header.
+A request is one line at INFO, an unexpected error one at ERROR with its traceback. Stored posts and health probes
+are lines at DEBUG: they come by the million, and log lines are billed. No line contains a query string, a label, a
+key or an Authorization header.
 """
 
 import json
@@ -17,7 +18,6 @@ from profbucket.telemetry.request import RequestRecord, current_record
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
-_PROBE_ROUTES = frozenset({"/healthz", "/health", "/metrics"})  # requested every few seconds
 _MAX_PATH_CHARACTERS = 2000
 _MAX_SERVICE_CHARACTERS = 200
 
@@ -45,10 +45,9 @@ def configure(level: str = "INFO", project: str = "", stream: TextIO | None = No
     logging.captureWarnings(True)
 
 
-def log_request(request_record: RequestRecord) -> None:
-    """Log a request that has been answered."""
-    is_quiet = request_record.route in _PROBE_ROUTES and request_record.status < 400
-    level = logging.DEBUG if is_quiet else logging.INFO
+def log_request(request_record: RequestRecord, *, is_frequent: bool = False) -> None:
+    """Log a request that has been answered; one of a frequent kind only at DEBUG, unless it failed."""
+    level = logging.DEBUG if is_frequent and request_record.status < 400 else logging.INFO
     if _log.isEnabledFor(level):
         path = request_record.path[:_MAX_PATH_CHARACTERS]
         message = f"{request_record.method} {path} {request_record.status}"

@@ -55,6 +55,12 @@ def stream(restore_loggers: None) -> io.StringIO:
     return stream
 
 
+@pytest.fixture
+def debug(stream: io.StringIO) -> None:
+    """Log from DEBUG on."""
+    logs.configure("DEBUG", "shop", stream)
+
+
 def parse_lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
@@ -65,10 +71,12 @@ def api() -> Api:
 
 
 class TestRequest:
-    def test_a_post_is_one_line_with_its_details(self, api: Api, stream: io.StringIO) -> None:
+    def test_a_stored_post_is_one_line_at_debug_with_its_details(
+        self, api: Api, stream: io.StringIO, debug: None
+    ) -> None:
         api.post(pprof(), version="secret")
         (line,) = parse_lines(stream)
-        assert line["severity"] == "INFO"
+        assert line["severity"] == "DEBUG"
         assert line["message"] == f"POST {PROFILES} 200"
         assert (line["service"], line["type"], line["key"]) == ("api", "cpu", "anyone")
         request = line["httpRequest"]
@@ -106,7 +114,7 @@ class TestRequest:
             ("INFO", "NotFound"),
         ]
 
-    def test_no_query_string_is_logged(self, api: Api, stream: io.StringIO) -> None:
+    def test_no_query_string_is_logged(self, api: Api, stream: io.StringIO, debug: None) -> None:
         secret = "of-a-user"
         api.post(pprof(), labels=f"email={secret}", customer=secret)
         api.find(labels=f"email={secret}")
@@ -114,6 +122,16 @@ class TestRequest:
         api.get("/nope", key=secret)
         assert len(parse_lines(stream)) == 4
         assert secret not in stream.getvalue()
+
+    def test_stored_posts_are_not_logged_unless_they_fail(self, api: Api, stream: io.StringIO) -> None:
+        """Lines are billed, and posts come by the million."""
+        ingest = {"name": "api{}", "from": "1", "until": "2", "format": "folded"}
+        assert api.post(pprof()).status_code == 200
+        assert api.client.post("/ingest", query_string=ingest, data=b"main 1\n").status_code == 200
+        assert not stream.getvalue()
+        api.post(b"")
+        assert api.find().status_code == 200
+        assert [line["httpRequest"]["status"] for line in parse_lines(stream)] == [400, 200]
 
     def test_probes_are_not_logged_unless_they_fail(
         self, api: Api, stream: io.StringIO, restore_loggers: None
@@ -124,8 +142,8 @@ class TestRequest:
         api.client.post("/healthz")
         assert [line["httpRequest"]["status"] for line in parse_lines(stream)] == [405]
 
-    def test_the_size_of_a_chunked_body_is_logged(self, api: Api, stream: io.StringIO) -> None:
-        environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
+    def test_the_size_of_a_chunked_body_is_logged(self, api: Api, stream: io.StringIO, debug: None) -> None:
+        environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
         query = f"{PROFILES}?service=api&type=cpu"
         assert api.client.post(query, data=pprof(), environ_overrides=environ).status_code == 200
         assert parse_lines(stream)[0]["received"] == len(pprof())
@@ -260,7 +278,7 @@ class TestLines:
         api.get("/healthz")
         first, second = stream.getvalue().splitlines()
         assert re.fullmatch(
-            rf"\d\d:\d\d:\d\d POST {PROFILES} 200 key=anyone service=api type=cpu received=\d+ sent=\d+ "
+            rf"\d\d:\d\d:\d\d DEBUG POST {PROFILES} 200 key=anyone service=api type=cpu received=\d+ sent=\d+ "
             r"milliseconds=\d.*",
             first,
         )

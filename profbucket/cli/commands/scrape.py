@@ -28,7 +28,7 @@ def add_arguments(parser: Parser) -> None:
         metavar="SECONDS",
         type=_spread_seconds,
         default=30.0,
-        help="Start the targets spread over this time, each at the same offset in every run. [default: 30]",
+        help="Start the targets spread over this time, each at the same offset in every run. [default: 5]",
     )
     add_collector_options(parser)
 
