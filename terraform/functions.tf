@@ -100,6 +100,7 @@ locals {
     {
       STORAGE_URL          = local.storage_url
       GOOGLE_CLOUD_PROJECT = var.project # log lines link to the traces of this project
+      PROFBUCKET_LOG_LEVEL = var.log_level
       PROFBUCKET_COMMIT    = coalesce(var.commit, substr(data.archive_file.source.output_md5, 0, 12))
     },
     { for name, value in var.limits : "PROFBUCKET_MAX_${upper(name)}" => format("%d", value) },

@@ -254,6 +254,17 @@ variable "limits" {
   }
 }
 
+variable "log_level" {
+  description = "Lowest level that is logged: debug, info, warning or error. Posts that are stored are logged at debug."
+  type        = string
+  default     = "info"
+
+  validation {
+    condition     = contains(["debug", "info", "warning", "error"], var.log_level)
+    error_message = "log_level = \"${var.log_level}\" is invalid; use debug, info, warning or error."
+  }
+}
+
 variable "notification_channels" {
   description = "Where alerts on compaction and writes are sent: names of channels of Cloud Monitoring, such as [\"projects/my-project/notificationChannels/123\"], which `gcloud beta monitoring channels list` prints. Without any, alerts are only shown in the console."
   type        = list(string)

@@ -91,6 +91,7 @@ run "settings_are_passed_to_the_functions" {
         MALLOC_ARENA_MAX          = "1"
         PROFBUCKET_ANONYMOUS      = "1"
         PROFBUCKET_COMMIT         = "0a1b2c3"
+        PROFBUCKET_LOG_LEVEL      = "info"
         PROFBUCKET_MAX_BODY_BYTES = "1048576"
         PROFBUCKET_MAX_MERGE      = "20000"
       })
