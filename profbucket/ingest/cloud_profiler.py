@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from profbucket.errors import Invalid
-from profbucket.ingest.upload import Upload, check_json_size, exclusive_if_large
+from profbucket.ingest.upload import Upload, check_json_size, rename_sample_types
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof import decode
 from profbucket.times import LATEST, parse_time
 
 # The types that agents ask for, and what profbucket calls them. THREADS are Go's goroutines.
@@ -20,7 +19,7 @@ PROFILE_TYPES: Mapping[str, ProfileType] = {
     "CPU": ProfileType.CPU,
     "WALL": ProfileType.WALL,
     "HEAP": ProfileType.HEAP,
-    "HEAP_ALLOC": ProfileType("alloc"),
+    "HEAP_ALLOC": ProfileType.ALLOC,
     "PEAK_HEAP": ProfileType("peak_heap"),
     "CONTENTION": ProfileType.MUTEX,
     "THREADS": ProfileType.GOROUTINE,
@@ -105,7 +104,7 @@ def read_profile(body: bytes, limits: Limits, created_at: int | None) -> tuple[s
     except (binascii.Error, ValueError):
         raise _invalid("profileBytes", "a pprof in base64") from None
     profile_type = PROFILE_TYPES[name]
-    renamed = _rename_sample_types(data, profile_type, limits)
+    renamed = rename_sample_types(data, _NAMES.get(profile_type, {}), limits)
     upload = Upload(deployment.service, profile_type, labels, renamed, created_at) if renamed else None
     return name, deployment, upload
 
@@ -130,17 +129,6 @@ def format_duration(nanos: int) -> str:
     """Return a duration as protobuf's JSON has it: ``10s`` or ``1.700s``."""
     seconds, rest = divmod(nanos, 10**9)
     return f"{seconds}.{rest // 10**6:03}s" if rest else f"{seconds}s"
-
-
-def _rename_sample_types(data: bytes, profile_type: ProfileType, limits: Limits) -> bytes:
-    """Return *data* with common names, unchanged if it has them; empty if it has no samples."""
-    from profbucket.pprof.rename import rename_sample_types
-
-    with exclusive_if_large(data, limits):
-        profile = decode(data, limits)
-        if not profile.message.sample:
-            return b""
-        return rename_sample_types(profile, _NAMES.get(profile_type, {})) or data
 
 
 def _read_object(body: bytes, limits: Limits) -> dict[str, Any]:

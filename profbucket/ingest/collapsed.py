@@ -11,6 +11,7 @@ from profbucket.pprof import encode
 from profbucket.pprof.numbers import MAX_INT64
 
 _PACKED_PER_ENTRY = 4  # as precheck.count_entries counts
+_MAX_FRAMES = 100_000  # of one stack: each becomes an object for a moment
 _ENTRIES_PER_FRAME = 4  # a string, a function, a location and its line
 
 
@@ -79,6 +80,8 @@ def _add_up(text: bytes, default_value: int | None) -> dict[bytes, int]:
                 f"line {number} has no number: {line[-80:].decode(errors='replace')!r}; write a;b;c 12",
                 code="invalid_collapsed_stacks",
             )
+        if stack.count(b";") >= _MAX_FRAMES:
+            raise Invalid(f"line {number} has more than {_MAX_FRAMES} functions", code="invalid_collapsed_stacks")
         if value > MAX_INT64:
             problem = f"line {number}: {digits[:80].decode()} is not below 2^63"
             raise Invalid(problem, code="invalid_collapsed_stacks")

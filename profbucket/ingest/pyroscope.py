@@ -8,7 +8,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import SECOND, parse_time
 
-_ALLOC, _LOCK, _EXCEPTIONS = ProfileType("alloc"), ProfileType("lock"), ProfileType("exceptions")
+_LOCK, _EXCEPTIONS = ProfileType("lock"), ProfileType("exceptions")
 
 # Profile types by the beginning of a sample type's name. Go's memory profile has values of two kinds: inuse_… is
 # what is allocated at one moment, and alloc_… what was allocated since the previous profile.
@@ -16,7 +16,7 @@ _BY_PREFIX = {
     "wall": ProfileType.WALL,
     "cpu": ProfileType.CPU,
     "inuse_": ProfileType.HEAP,
-    "alloc_": _ALLOC,
+    "alloc_": ProfileType.ALLOC,
     "mutex_": ProfileType.MUTEX,
     "block_": ProfileType.BLOCK,
     "lock_": _LOCK,

@@ -9,7 +9,7 @@ from profbucket.errors import Invalid, UnsupportedFormat
 from profbucket.ingest import collapsed, pyroscope
 from profbucket.ingest.collapsed import Column
 from profbucket.ingest.multipart import read_parts
-from profbucket.ingest.upload import Upload, Uploads, exclusive_if_large, split_by_type
+from profbucket.ingest.upload import Upload, Uploads, exclusive_if_large, rename_sample_types, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.numbers import parse_count
@@ -101,10 +101,14 @@ def read_ingest(parameters: IngestParameters, body: bytes, limits: Limits) -> Up
     names: Mapping[str, str] = {}
     if parameters.body is Body.FORM:
         body, names = _read_form(body, parameters.content_type)
+    # A client that names these counts from one profile to the next, not from the start of the process as Go does.
+    deltas = {name: names[name] for name in ("contentions", "delay") if name in names}
     profiles = split_by_type(
         body, limits, lambda sample_types: pyroscope.choose_types([names.get(name, name) for name in sample_types])
     )
     for profile_type, data in profiles.items():
+        if deltas:
+            data = rename_sample_types(data, deltas, limits)  # noqa: PLW2901 - the same profile
         yield Upload(parameters.service, profile_type, parameters.labels, data, parameters.started_at)
 
 

@@ -1,7 +1,7 @@
 """Profiles of other systems' agents, as the parsers of their requests return them."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -62,6 +62,20 @@ def split_by_type(
         if first is not None and len(set(profile_types)) == 1:
             return {first: data}
         return split_profile(profile, profile_types)
+
+
+def rename_sample_types(data: bytes, names: Mapping[str, str], limits: Limits) -> bytes:
+    """Return the pprof *data* with sample types renamed by *names*: unchanged if it has none of them.
+
+    The result is empty if there are no samples. Raise ``Invalid`` or ``TooLarge`` as :func:`split_by_type`.
+    """
+    from profbucket.pprof.rename import rename
+
+    with exclusive_if_large(data, limits):
+        profile = decode(data, limits)
+        if not profile.message.sample:
+            return b""
+        return rename(profile, names) or data
 
 
 @contextmanager

@@ -26,6 +26,7 @@ class ProfileType(str):
     OTHER: ClassVar["ProfileType"]
     TRACE: ClassVar["ProfileType"]  # a Go execution trace: stored and fetched, not pprof, never merged
     WALL: ClassVar["ProfileType"]  # elapsed time, waiting included
+    ALLOC: ClassVar["ProfileType"]  # allocations since the previous profile; Go's heap profiles count all
 
     def __new__(cls, name: str) -> "ProfileType":
         """Raise ``ValueError`` if *name* is not that of a type."""
@@ -50,14 +51,15 @@ class ProfileType(str):
         return self != ProfileType.TRACE
 
 
-for _name in ("cpu", "heap", "block", "mutex", "goroutine", "threadcreate", "other", "trace", "wall"):
+for _name in ("cpu", "heap", "block", "mutex", "goroutine", "threadcreate", "other", "trace", "wall", "alloc"):
     setattr(ProfileType, _name.upper(), ProfileType(_name))
 
-# Those of profefe and wall time, in the order of lists.
+# Those of profefe, wall time and allocations, in the order of lists.
 COMMON_TYPES = (
     ProfileType.CPU,
     ProfileType.WALL,
     ProfileType.HEAP,
+    ProfileType.ALLOC,
     ProfileType.BLOCK,
     ProfileType.MUTEX,
     ProfileType.GOROUTINE,

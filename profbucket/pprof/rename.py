@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from profbucket.pprof.codec import Profile, encode
 
 
-def rename_sample_types(profile: Profile, names: Mapping[str, str]) -> bytes | None:
+def rename(profile: Profile, names: Mapping[str, str]) -> bytes | None:
     """Return *profile* as a gzip pprof, with sample types renamed by *names*; ``None`` if it has none of them.
 
     *profile* itself is changed. Equal profiles give equal bytes.

@@ -17,6 +17,7 @@ from profbucket.errors import Damaged, Invalid, NotFound
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.query.merging import (
     MergeGuard,
     MergeResult,
@@ -32,14 +33,15 @@ from profbucket.times import format_time
 
 _Item = TypeVar("_Item")
 
-# Sample types that are counters from the start of the process. All others are gauges, or cover a duration.
+# Sample types that are counters from the start of the process, except in profiles of the type alloc. All others
+# are gauges, or cover a duration.
 CUMULATIVE = frozenset({"alloc_objects", "alloc_space", "contentions", "delay"})
 
 
-def describe_counters(sample_types: Iterable[str], merged: int) -> str:
+def describe_counters(profile_type: ProfileType | None, sample_types: Iterable[str], merged: int) -> str:
     """Return a warning to append to the comment of a plain merge that adds up counters, or ``""``."""
     cumulative = [sample_type for sample_type in sample_types if sample_type in CUMULATIVE]
-    if not cumulative or merged < 2:
+    if not cumulative or merged < 2 or profile_type == ProfileType.ALLOC:
         return ""
     return f"; {', '.join(cumulative)} count from the start of each process and are added up here: see delta=1"
 
@@ -68,7 +70,7 @@ def compute_delta(
     if not found:
         raise damage.error() if damage.ids else nothing_found(query)
     all_series = series_by_id.values()
-    if not any(series.has_counters for series in all_series):
+    if query.type == ProfileType.ALLOC or not any(series.has_counters for series in all_series):
         raise Invalid(
             f"delta=1 needs profiles with {', '.join(sorted(CUMULATIVE))}; those of type {query.type} have no"
             " counters, so leave it out",

@@ -224,7 +224,8 @@ class Querier:
         merged = len(ids) - damage.profiles
         count = f"{merged} profile{'s' if merged > 1 else ''}"
         comment = f"service={services} type={profile_type} merged {count} by id"
-        comment += describe_losses(0, damage.profiles) + describe_counters(merger.sample_types(), merged)
+        comment += describe_losses(0, damage.profiles)
+        comment += describe_counters(profile_type, merger.sample_types(), merged)
         comment += merger.describe_left_out()
         filename = f"{escape_service(ids[0].service)}-{profile_type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, len(ids), merged, 0, damage.profiles)
@@ -270,7 +271,7 @@ class Querier:
         comment = f"{subject} merged {count} profile{'s' if found > 1 else ''} {span}"
         comment += describe_losses(merge.expired, damage.profiles)
         comment += f", {restored} from blocks, which do not keep all labels" if restored else ""
-        comment += describe_counters(merger.sample_types(), merged) + merger.describe_left_out()
+        comment += describe_counters(query.type, merger.sample_types(), merged) + merger.describe_left_out()
         filename = f"{escape_service(query.service)}-{query.type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, found, merged, merge.expired, damage.profiles)
 

@@ -15,11 +15,13 @@ from profbucket.auth import ApiKeys, hash_secret
 from profbucket.errors import CODES, Unavailable
 from profbucket.ingest.pyroscope_push_pb2 import PushRequest
 from profbucket.limits import Limits
+from profbucket.maintenance.compactor import Compactor
+from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode, profile_pb2
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.agents import add_series, push
-from tests.support.api import NOW, Api, body, pprof, total
+from tests.support.api import NOW, Api, body, comments, total
 
 PUSH = "/push.v1.PusherService/Push"
 PROTO = {"Content-Type": "application/proto"}
@@ -234,7 +236,8 @@ class TestForm:
             api, profile=profile("contentions", "delay"), sample_type_config=json.dumps(config).encode()
         )
         assert response.status_code == 200
-        assert [total["type"] for total in stored(api, "app")["mutex"]["totals"]] == ["contentions", "delay"]
+        names = [total["type"] for total in stored(api, "app")["mutex"]["totals"]]
+        assert names == ["mutex_count", "mutex_duration"]  # which are no counters for delta=1
 
     @pytest.mark.parametrize(
         ("parts", "status", "code"),
@@ -326,6 +329,7 @@ class TestCollapsedStacks:
             (b"a;b 1.5", "invalid_collapsed_stacks"),
             (b"a 9223372036854775808", "invalid_collapsed_stacks"),
             (b"a " + b"9" * 5000, "invalid_collapsed_stacks"),
+            (b"a;" * 200_000 + b" 1", "invalid_collapsed_stacks"),
             (b"\x1f\x8b\x08", "invalid_gzip"),
         ],
     )
@@ -548,9 +552,22 @@ def test_no_query_is_an_error_of_the_collector(query: dict[str, str], content_ty
     assert response.status_code in (200, 400, 422), response.text
 
 
+def test_allocations_are_added_up_and_are_no_counters(api: Api) -> None:
+    for number in range(2):
+        data = profile("alloc_objects", "inuse_objects", at=NOW - number)
+        assert api.client.post(PUSH, data=push("app", "memory", data), headers=PROTO).status_code == 200
+    assert "delta=1" not in comments(api.merge(service="app", type="alloc"))[0]
+    assert total(api.merge(service="app", type="alloc")) == 2
+    response = api.merge(service="app", type="alloc", delta="1")
+    assert (response.status_code, json.loads(response.data)["error_code"]) == (400, "no_counters")
+
+
 def test_a_merge_spans_the_clients_of_one_service(api: Api) -> None:
-    data = profile("samples", "cpu", rows={"work": [1, 10]})
-    ingest(api, data, "name=app&format=pprof")
-    api.client.post(PUSH, data=push("app", "process_cpu", profile("samples", "cpu", at=NOW - 1)), headers=PROTO)
-    assert total(api.merge(service="app")) == 2
-    api.post(pprof(), service="app", type="wall")
+    """pyroscope-io sends CPU time alone, and profbucket's agent also samples."""
+    api.client.post(PUSH, data=push("app", "process_cpu", profile("cpu", at=NOW - 1)), headers=PROTO)
+    api.posted(profile("samples", "cpu", rows={"work": [1, 10]}), service="app", type="cpu")
+    for _ in range(2):  # then from a block
+        response = api.merge(service="app", to="2026-11-24T00:00:00", **{"from": "0"})
+        assert total(response) == 11
+        assert list(Compactor(api.storage, clock=lambda: NOW + 2 * 86_400 * 10**9).run()) is not None
+    assert api.storage.index.blocks("app", ProfileType.CPU, 0, 2**62)

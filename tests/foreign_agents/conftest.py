@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
 from werkzeug.serving import make_server
@@ -17,6 +18,22 @@ from tests.foreign_agents.clients import KeyedCollector
 from tests.support.serving import free_port, running
 
 
+def refuse_first_upload(app: WSGIApplication) -> WSGIApplication:
+    """Return *app* with a 503 for the first upload of each profile by Cloud Profiler's agent for Python."""
+    refused = set()
+
+    def refusing_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path, agent = environ["PATH_INFO"], environ.get("HTTP_USER_AGENT", "")
+        if environ["REQUEST_METHOD"] == "PATCH" and "gcloud-python-profiler" in agent and path not in refused:
+            refused.add(path)
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            return []
+        return app(environ, start_response)
+
+    return refusing_app
+
+
 @pytest.fixture(scope="session")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     """A collector that accepts one key, over a new directory, and asks Cloud Profiler's agents often."""
@@ -25,6 +42,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     config = Config("memory:", keys=ApiKeys.parse(json.dumps(keys)), cloud_profiler_seconds=5)
     storage = open_storage((tmp_path_factory.mktemp("keyed") / "profiles").as_uri())
     app = create_app(config, collector=Collector(storage), querier=Querier(storage))
+    app.wsgi_app = refuse_first_upload(app.wsgi_app)  # type: ignore[method-assign,assignment]
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     with make_server("127.0.0.1", free_port(), app, threaded=True) as server, running(server):
         yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret)

@@ -10,6 +10,7 @@ VERSION = {"key": "version", "value": "1.2.3"}
 
 
 def test_python(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
+    """The first upload of each profile is answered 503, and the second is stored."""
     packages, service = ("google-cloud-profiler==4.1.0",), "cloud-py"
     arguments = (keyed.url, service, keyed.secret)
     with running_python(packages, "cloud_profiler_client.py", *arguments) as client:
