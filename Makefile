@@ -44,12 +44,13 @@ SOAK_SECONDS ?= 600
 SOAK_KILLS ?= 300
 SOAK_EXAMPLES ?= 2000
 
-soak: $(VENV)/.dev ## fuzz for ten minutes, compact 2,000 histories, kill processes 1,200 times: two hours; SOAK_SECONDS=… SOAK_EXAMPLES=… SOAK_KILLS=…
+soak: $(VENV)/.dev ## fuzz for ten minutes, compact 2,000 histories, kill processes 1,200 times, interleave calls: three hours; SOAK_SECONDS=… SOAK_EXAMPLES=… SOAK_KILLS=…
 	$(BIN)/python -m tests.soak.fuzz --seconds $(SOAK_SECONDS)
 	$(BIN)/python -m tests.soak.before_and_after --examples $(SOAK_EXAMPLES)
 	for storage in file gcs file gcs; do \
 	  $(BIN)/python -m tests.soak.kill_storm --kills $(SOAK_KILLS) --storage $$storage || exit 1; \
 	done
+	$(BIN)/python -m tests.soak.interleavings
 	[ ! -d ../shared/cases ] || $(BIN)/python -m tests.soak.run_cases ../shared/cases
 
 lint: $(VENV)/.dev ## run ruff: style, imports, likely bugs
