@@ -1,4 +1,7 @@
-"""Run all benchmarks, or those named, and print a table; with ``--write`` also write it to bench/RESULTS.md."""
+"""Run all benchmarks, or those named, and print a table; with ``--write`` also write it to bench/RESULTS.md.
+
+The argument ``cost`` prints the tables of :mod:`bench.cost` instead.
+"""
 
 import compileall
 import datetime
@@ -33,6 +36,9 @@ def main() -> None:
     for module in _MODULES:
         import_module(module)
     arguments = sys.argv[1:]
+    if "cost" in arguments:  # counts operations, which need no rounds and no peer
+        import_module("bench.cost").print_costs(write="--write" in arguments)
+        return
     names = [name for name in arguments if not name.startswith("-")] or list(BENCHES)
     if unknown := set(names) - set(BENCHES):
         sys.exit(f"unknown benchmark {', '.join(sorted(unknown))}; known benchmarks: {', '.join(BENCHES)}")

@@ -60,7 +60,10 @@ class TrafficCounter:
     queries: list[Any] = field(default_factory=list)  # structured queries
     documents: int = 0
     objects: int = 0
-    written: int = 0  # documents, by commits
+    written: int = 0  # commits that succeeded
+    document_reads: int = 0  # billed: a query without results is one
+    document_writes: int = 0  # attempted
+    document_deletes: int = 0
 
     def reset(self) -> None:
         self.__init__()  # type: ignore[misc]
@@ -195,8 +198,13 @@ def firestore_proxy(
                 traffic.requests.append(method)
                 fault = faults.draw() if faults else ""
                 options = prepare_call(context, fault)
-                if method.endswith("/Commit") and (error := refuse(_CommitRequest.FromString(request), context)):
-                    context.abort(*error)
+                if method.endswith("/Commit"):
+                    commit = _CommitRequest.FromString(request)
+                    if error := refuse(commit, context):
+                        context.abort(*error)
+                    deletes = sum(bool(write.delete) for write in commit.writes)
+                    traffic.document_deletes += deletes
+                    traffic.document_writes += len(commit.writes) - deletes
                 try:
                     answer: bytes = channel.unary_unary(method)(request, **options)
                 except grpc.RpcError as failure:
@@ -211,14 +219,18 @@ def firestore_proxy(
                 traffic.queries.append(_RunQueryRequest.FromString(request).structured_query)
                 fault = faults.draw() if faults else ""
                 options = prepare_call(context, fault)
+                documents = 0
                 try:
                     for answer in channel.unary_stream(method)(request, **options):
-                        traffic.documents += _RunQueryResponse.FromString(answer).HasField("document")
+                        documents += (has_document := _RunQueryResponse.FromString(answer).HasField("document"))
+                        traffic.documents += has_document
                         yield answer
                         if fault in ("reset", "lost"):
                             context.abort(grpc.StatusCode.UNAVAILABLE, "the answer was cut off")
                 except grpc.RpcError as error:
                     forward_error(context, error)
+                finally:
+                    traffic.document_reads += max(documents, 1)
 
             if method.endswith("/RunQuery"):
                 return grpc.unary_stream_rpc_method_handler(stream)

@@ -1,0 +1,1 @@
+"""The billed operations of a collector in Google Cloud, and what they cost."""

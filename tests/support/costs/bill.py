@@ -1,0 +1,99 @@
+"""Monthly bills of a deployment, from counted operations and list prices."""
+
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.support.costs.operations import Operations
+from tests.support.paths import ROOT
+
+_DAYS = 30
+_SECONDS = _DAYS * 86_400
+_MINUTES = _DAYS * 24 * 60
+_GIB = 2**30
+
+Prices = Mapping[str, Mapping[str, float]]
+
+
+def read_prices() -> Any:
+    """Return docs/prices.toml."""
+    return tomllib.loads((ROOT / "docs" / "prices.toml").read_text())
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Instances of one service that post each profile type once a minute, kept as terraform does by default.
+
+    ``block_bytes`` is the size of a profile in a block, ``post_seconds`` how long a post takes.
+    """
+
+    instances: int
+    types: int = 5
+    profile_bytes: int = 20_000
+    block_bytes: int = 1_000
+    entry_bytes: int = 800
+    raw_days: int = 14
+    block_days: int = 400
+    post_seconds: float = 0.1
+    compaction_seconds: float = 0.002  # CPU for a profile
+
+    @property
+    def profiles(self) -> int:
+        """The number of profiles in a month."""
+        return self.instances * self.types * _MINUTES
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Counted operations: of a post, and of compacting one service and type, for a day and for each profile."""
+
+    post: Operations
+    compaction_day: Operations
+    compaction_profile: Operations
+
+
+def price(operations: Operations, prices: Prices) -> float:
+    """Return the price of *operations* in dollars, without what is free."""
+    storage, firestore = prices["storage"], prices["firestore"]
+    return (
+        operations.class_a * storage["class_a"]
+        + operations.class_b * storage["class_b"]
+        + operations.reads * firestore["read"]
+        + operations.writes * firestore["write"]
+        + operations.deletes * firestore["delete"]
+    )
+
+
+def make_bill(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
+    """Return the dollars of a month, by line."""
+    storage, firestore, functions = prices["storage"], prices["firestore"], prices["functions"]
+    profiles = load.profiles
+    posts, compacted = counts.post * profiles, counts.compaction_profile * profiles
+    fixed = counts.compaction_day * (load.types * _DAYS)
+    documents = posts + compacted
+    # An instance that serves several posts at once costs the same as one that serves one: posts arrive at random.
+    busy_seconds = _SECONDS * (1 - math.exp(-load.post_seconds * profiles / _SECONDS))
+    cpu_seconds = busy_seconds + load.compaction_seconds * profiles
+    # Entries are kept for two hours at most, until they are in a block.
+    entry_gib = profiles * load.entry_bytes / _GIB * 2 / (_DAYS * 24)
+    stored_bytes = load.profile_bytes * load.raw_days + load.block_bytes * load.block_days
+    return {
+        "put the profiles": posts.class_a * storage["class_a"],
+        "CPU and memory (1 GiB)": _above(cpu_seconds, functions["free_cpu_seconds"]) * functions["cpu_second"]
+        + _above(cpu_seconds, functions["free_gib_seconds"]) * functions["gib_second"],
+        "Firestore": sum(
+            _above(getattr(documents, kind), firestore[f"free_{kind}"] * _DAYS) * firestore[kind.removesuffix("s")]
+            for kind in ("reads", "writes", "deletes")
+        )
+        + _above(entry_gib, firestore["free_gib"]) * firestore["gib_month"],
+        "store profiles and blocks": profiles * stored_bytes / _DAYS / 1e9 * storage["gb_month"],
+        "read each profile once, to compact it": compacted.class_b * storage["class_b"],
+        "requests": _above(profiles, functions["free_requests"]) * functions["request"],
+        "other operations of compaction": price(fixed, prices),
+    }
+
+
+def _above(amount: float, free: float) -> float:
+    return max(0.0, amount - free)

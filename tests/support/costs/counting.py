@@ -1,0 +1,156 @@
+"""Calls of a collector over the emulators, and the billed operations that each of them makes."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from profbucket.ingest.collector import Collector
+from profbucket.maintenance.compactor import Compactor
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Querier
+from profbucket.scrape.targets import TARGETS_KEY
+from profbucket.storage.store import Storage
+from profbucket.times import SECOND
+from storage_gcs import FirestoreIndex, GcsBucket
+from tests.support.api import Api, body, pprof
+from tests.support.costs.bill import Counts
+from tests.support.costs.operations import Operations
+from tests.support.proxies import TrafficCounter, firestore_proxy, gcs_proxy
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, post_profiles
+from tests.support.storage.unique_names import new_gcs_bucket, new_name
+
+_MINUTE = 60 * SECOND
+_COMPACTION_DELAY = 11 * _MINUTE  # after the end of a period
+
+
+@dataclass
+class CountedStorage:
+    """A storage on the emulators, behind proxies that count requests."""
+
+    storage: Storage
+    traffic: TrafficCounter
+
+    def count(self, call: Callable[[], object]) -> Operations:
+        """Return the operations of *call*."""
+        self.traffic.reset()
+        call()
+        return Operations.from_traffic(self.traffic)
+
+
+@contextmanager
+def counted_storage(gcs: str, firestore: str) -> Iterator[CountedStorage]:
+    """Yield an empty storage on the emulators at *gcs* and *firestore*."""
+    traffic = TrafficCounter()
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        gcs_proxy(gcs, traffic) as gcs_host,
+        firestore_proxy(firestore, traffic) as firestore_host,
+    ):
+        environment.setenv("STORAGE_EMULATOR_HOST", gcs_host)
+        environment.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
+        # A slow machine must not cause retries, which would be counted.
+        environment.setattr("storage_gcs.firestore.QUERY_TIMEOUT_SECONDS", 300.0)
+        environment.setattr("storage_gcs.firestore.WRITE_TIMEOUT_SECONDS", 300.0)
+        environment.setattr("storage_gcs.http.READ_TIMEOUT_SECONDS", 300.0)
+        yield CountedStorage(Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(new_name())), traffic)
+
+
+def count_calls(counted: CountedStorage) -> Mapping[str, Operations]:
+    """Return the operations of each call, by its description.
+
+    There is one service, with 60 CPU profiles of this hour, of four series.
+    """
+    storage, count = counted.storage, counted.count
+    # The current hour: its task is not due yet, so that each process adds it once.
+    hour = time.time_ns() // HOUR * HOUR
+    after = hour + HOUR + _COMPACTION_DELAY
+    api = Api(storage, collector=Collector(storage), querier=Querier(storage), clock=lambda: hour + HOUR - 1)
+
+    def post(number: int) -> None:
+        data = pprof(number + 1, at=hour + number * _MINUTE)
+        api.posted(data, version=f"{number // 2 % 2}", pod=f"{number % 2}")
+
+    def compact() -> None:
+        list(Compactor(storage, clock=lambda: after).run_due())
+
+    compact()  # the first run of a day adds tasks
+    calls = {"post: the first of a process, for its series and hour": count(lambda: post(0))}
+    for number in range(1, 4):
+        post(number)
+    calls["post: any other"] = count(lambda: post(4))
+    calls["post again"] = count(lambda: post(4))
+    for number in range(5, 60):
+        post(number)
+
+    hour_range = {"from": str(hour // SECOND), "to": str((hour + HOUR) // SECOND - 1)}
+
+    def get(path: str, **parameters: str) -> None:
+        response = api.get(path, **parameters)
+        assert response.status_code == 200, response.text
+
+    def find(**labels: str) -> None:
+        assert len(body(api.find(type="cpu", **hour_range, **labels))) == (15 if labels else 60)
+
+    def merge(**labels: str) -> None:
+        assert api.merge(**hour_range, **labels).status_code == 200
+
+    def load_page() -> None:
+        get("/")
+        get("/api/0/services")
+        get("/api/0/labels", service="api")
+        get("/api/0/series", service="api", type="cpu", **hour_range)
+        get("/api/0/profiles/flame", service="api", type="cpu", **hour_range)
+
+    labels = {"version": "0", "pod": "1"}
+    ids = [profile["id"] for profile in body(api.find(type="cpu", **hour_range))]
+    reads: Mapping[str, Callable[[], None]] = {
+        "find": find,
+        "find by labels, 15 profiles": lambda: find(**labels),
+        "merge": merge,
+        "merge by labels, 15 profiles": lambda: merge(**labels),
+        "timeline": lambda: get("/api/0/series", service="api", type="cpu", **hour_range),
+        "load of the page": load_page,
+    }
+    calls |= {f"{name}, of an hour": count(read) for name, read in reads.items()}
+    calls["fetch a profile by its id"] = count(lambda: get(f"/api/0/profiles/{ids[0]}"))
+    calls["services, one of them"] = count(lambda: get("/api/0/services"))
+    calls["labels of a service, four series"] = count(lambda: get("/api/0/labels", service="api"))
+    calls["compaction of an hour"] = count(compact)
+    calls["compaction with nothing to do"] = count(compact)
+    calls |= {f"{name}, of an hour in a block": count(read) for name, read in reads.items()}
+    storage.bucket.put(TARGETS_KEY, b"[]", {})
+    calls["scrape of a target, two profiles"] = count(lambda: _scrape(storage, hour))
+    return calls
+
+
+def _scrape(storage: Storage, hour: int) -> None:
+    """Do to the storage what the function scrape does."""
+    storage.bucket.get(TARGETS_KEY)
+    for number in range(2):
+        Collector(storage).collect("scraped", ProfileType.CPU, Labels(), pprof(number + 1, at=hour + number))
+
+
+def count_day(counted: CountedStorage, profiles_per_hour: int) -> Operations:
+    """Return the operations of all runs of a day for one service and type with *profiles_per_hour*."""
+    storage, total = counted.storage, Operations()
+    post_profiles(storage, range(0, 24 * 60, 60 // profiles_per_hour))
+    for number in range(1, 27):
+        now = MIDNIGHT + number * HOUR + _COMPACTION_DELAY
+        total += counted.count(lambda now=now: list(Compactor(storage, clock=lambda: now).run_due()))  # type: ignore[misc]
+    return total
+
+
+def count_all(gcs: str, firestore: str) -> tuple[Mapping[str, Operations], Counts]:
+    """Return the operations of each call, and those from which a bill is made."""
+    with counted_storage(gcs, firestore) as counted:
+        calls = count_calls(counted)
+    with counted_storage(gcs, firestore) as counted:
+        small = count_day(counted, 1)
+    with counted_storage(gcs, firestore) as counted:
+        large = count_day(counted, 3)
+    per_profile = (large - small) * (1 / 48)
+    return calls, Counts(calls["post: any other"], small - per_profile * 24, per_profile)
