@@ -24,6 +24,7 @@ from profbucket.times import SECOND
 _SERVICES = 1000
 _TYPES = 5
 _MINUTES = 60
+_CONTENTS = 10  # the smallest of the corpus
 _HOUR = 3600 * SECOND
 
 
@@ -31,7 +32,7 @@ _HOUR = 3600 * SECOND
 def load() -> Iterator[Row]:
     """Write an hour, hand its tasks to a queue, do each, and then look for more."""
     storage = Storage(MemoryBucket(), _IndexByService())
-    begin_at = time.time_ns() // _HOUR * _HOUR - 2 * _HOUR
+    begin_at = time.time_ns() // _HOUR * _HOUR
     list(Compactor(storage, clock=lambda: begin_at).run_due())  # the daily visit
     profiles = _SERVICES * _TYPES * _MINUTES
     seconds = _write(storage, begin_at)
@@ -68,7 +69,7 @@ def load() -> Iterator[Row]:
 def _write(storage: Storage, begin_at: int) -> float:
     """Write an hour of profiles, and return the seconds that it took."""
     messages = [(data, decode(data).message) for data in (Path(file).read_bytes() for file in list_corpus())]
-    contents = [data for data, message in messages if message.sample]
+    contents = sorted((data for data, message in messages if message.sample), key=len)[:_CONTENTS]
     totals = {data: tuple(Total(*total) for total in decode(data).totals) for data in contents}
     begin = time.perf_counter()
     for minute in range(_MINUTES):

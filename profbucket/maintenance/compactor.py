@@ -103,7 +103,7 @@ class Compactor:
         self._begin(None)
         self._add_visits()
         tasks = self._due_tasks()
-        for task in tasks:
+        for task in filter(self._is_overdue, tasks):
             self._note_unfinished(task)
         count = queue.put(tasks)
         self._end(complete=True)
@@ -116,6 +116,8 @@ class Compactor:
         """
         self._begin(seconds)
         yield from self._run_task(task)
+        if self.oldest_head_seconds or not self.complete:
+            self._end(complete=self.complete)
 
     def _begin(self, seconds: float | None) -> None:
         self._deadline = float("inf") if seconds is None else self._timer() + seconds
@@ -148,6 +150,15 @@ class Compactor:
 
     def _due_tasks(self) -> list[Task]:
         return self._index.due_tasks(self._clock(), _MAX_TASKS)
+
+    def _is_overdue(self, task: Task) -> bool:
+        """Return whether *task* has been due for two periods, or a run claimed it and ended without a trace."""
+        short = self._policy.short * SECOND
+        if not task.type or not task.period or task.due < self._clock() - 2 * short:
+            return True
+        at_once = task.due % short == 0  # was added by a late profile
+        usual = period_task(self._policy, task.service, task.type, task.period, task.begin)
+        return task != usual and not at_once
 
     def _note_unfinished(self, task: Task) -> None:
         if 0 < task.period <= self._policy.short:

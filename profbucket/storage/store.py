@@ -17,6 +17,7 @@ from profbucket.storage.damage import check_profile, content_metadata
 from profbucket.storage.lookup import Lookup
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
+from profbucket.times import SECOND
 
 _STAT_WORKERS = 16
 _TASK_CACHE_SIZE = 20_000
@@ -71,9 +72,12 @@ class Storage:
         return is_new
 
     def _add_task(self, task: Task) -> None:
+        now, short = time.time_ns(), self._policy.short * SECOND
         # A compaction removes a task that is due before it reads the entries: only a later add is sure to count.
-        if task in self._tasks and task.due > time.time_ns():
+        if task in self._tasks and task.due > now:
             return
+        # That of a late profile is due since the last full period: since when it waits can be told.
+        task = task.postpone(max(task.due, now // short * short))
         self.index.add_task(task)
         if len(self._tasks) >= _TASK_CACHE_SIZE:
             self._tasks.clear()  # costs one call a task, and needs no eviction order

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -61,9 +62,10 @@ class Post:
         content = replace(
             self.profile, sample_types=TYPES[self.profile_type], time_nanos=MIDNIGHT + self.minute * MINUTE
         )
-        Collector(storage).collect(
-            self.service, self.profile_type, Labels.parse(self.labels), encode(content, self.style)
-        )
+        with mock.patch("profbucket.storage.store.time.time_ns", return_value=MIDNIGHT):  # so that none is late
+            Collector(storage).collect(
+                self.service, self.profile_type, Labels.parse(self.labels), encode(content, self.style)
+            )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Tasks of compaction: a run looks only at what is due, misses nothing, and does nothing twice."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -34,7 +34,19 @@ from tests.support.storage.compaction_suite import (
 from tests.support.storage.examples import make_meta
 
 WAIT = 600 * SECOND
-MONTH = (MIDNIGHT // (30 * DAY) - 5) * 30 * DAY  # long ago: posts are late
+MONTH_LENGTH = 30 * DAY
+MONTH = (MIDNIGHT // MONTH_LENGTH - 5) * MONTH_LENGTH
+
+
+@pytest.fixture(autouse=True)
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Set the time at which profiles arrive: at first, so that none is late."""
+
+    def set_time(now: int) -> None:
+        monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: now)
+
+    set_time(MONTH - MONTH_LENGTH)
+    return set_time
 
 
 @pytest.fixture
@@ -92,7 +104,7 @@ def test_an_hour_is_compacted_when_it_is_over_and_its_day_one_hour_after_that(st
     assert_same_answers(storage, uncompacted)
 
 
-def test_a_year_becomes_a_block_for_each_month(storage: Storage) -> None:
+def test_a_year_becomes_a_block_for_each_month(storage: Storage, set_clock: Callable[[int], None]) -> None:
     """Months of 30 days, counted from 1970."""
     day = (MONTH - MIDNIGHT) // DAY
     post_profiles(storage, [60 * 24 * (day + n) + 7 for n in range(95)])
@@ -103,6 +115,7 @@ def test_a_year_becomes_a_block_for_each_month(storage: Storage) -> None:
     assert_same_answers(storage, uncompacted)
     run_due(storage, MONTH + 95 * DAY + 2 * HOUR)
     assert list_block_keys(storage) == {block.id for block in blocks}
+    set_clock(MONTH + 95 * DAY + 3 * HOUR)
     post_profiles(storage, [60 * 24 * (day + 31) + 9])
     post_profiles(uncompacted, [60 * 24 * (day + 31) + 9])
     assert actions(storage, MONTH + 95 * DAY + 3 * HOUR) == {Action.COMPACTED: 1, Action.MERGED: 1}
@@ -133,16 +146,16 @@ def test_a_run_looks_only_at_lanes_with_something_to_do(storage: Storage) -> Non
     assert "services" not in calls
 
 
-def test_a_post_adds_a_task_once(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_post_adds_a_task_once(storage: Storage, set_clock: Callable[[int], None]) -> None:
     """While that is not due. A late post adds one each time: the last may have been claimed already."""
     counted, calls = count_calls(storage)
-    monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: MIDNIGHT + 30 * 60 * SECOND)
+    set_clock(MIDNIGHT + 30 * 60 * SECOND)
     post_profiles(counted, range(10))
     assert calls.count("add_task") <= 4  # of concurrent posts
     calls.clear()
     post_profiles(counted, range(10, 20))
     assert "add_task" not in calls
-    monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: MIDNIGHT + 2 * HOUR)
+    set_clock(MIDNIGHT + 2 * HOUR)
     post_profiles(counted, range(20, 30))
     assert calls.count("add_task") == 10
 
@@ -152,13 +165,16 @@ def test_traces_are_not_compacted_and_have_no_task(storage: Storage) -> None:
     assert storage.index.due_tasks(LATEST - 1, 10) == []
 
 
-def test_a_profile_that_arrives_while_its_hour_is_compacted_is_compacted_by_the_next_run(storage: Storage) -> None:
+def test_a_profile_that_arrives_while_its_hour_is_compacted_is_compacted_next(
+    storage: Storage, set_clock: Callable[[int], None]
+) -> None:
     post_profiles(storage, range(0, 60, 10))
+    set_clock(MIDNIGHT + 2 * HOUR)
     compactor = Compactor(storage, clock=lambda: MIDNIGHT + 2 * HOUR)
-    for step in compactor.run_due():
-        assert step.profiles == 6
-        post_profiles(storage, [5])
-    assert actions(storage, MIDNIGHT + 2 * HOUR) == {Action.COMPACTED: 1}
+    steps = compactor.run_due()
+    assert next(steps).profiles == 6
+    post_profiles(storage, [5])
+    assert [step.profiles for step in steps] == [1]
     assert list(storage.index.find(Selection("api", CPU, *ALL_TIME))) == []
 
 
@@ -292,12 +308,29 @@ def test_a_queue_gets_every_due_task_and_each_can_be_done_elsewhere(storage: Sto
     queue = MemoryQueue()
     dispatcher = Compactor(storage, clock=lambda: now)
     assert dispatcher.enqueue_due(queue) == 4
-    assert dispatcher.oldest_head_seconds == (2 * HOUR + WAIT) // SECOND
+    assert dispatcher.oldest_head_seconds == 0  # all are due since this hour
     assert dispatcher.enqueue_due(queue) == 0  # they are in the queue already
     steps = [step for task in take_all(queue) for step in Compactor(storage, clock=lambda: now).run_task(task)]
     assert count_actions(steps) == {Action.COMPACTED: 4}
     assert_same_answers(storage, uncompacted)
     assert [list(Compactor(storage, clock=lambda: now).run_task(task)) for task in take_all(queue)] == []
+
+
+def test_a_queue_is_told_of_tasks_that_are_overdue(storage: Storage, set_clock: Callable[[int], None]) -> None:
+    def oldest(now: int) -> int:
+        dispatcher = Compactor(storage, clock=lambda: now)
+        dispatcher.enqueue_due(MemoryQueue())
+        return dispatcher.oldest_head_seconds
+
+    late = MIDNIGHT + 10 * DAY
+    set_clock(late + 1800 * SECOND)
+    post_profiles(storage, [1])
+    assert oldest(late + HOUR) == 0
+    assert oldest(late + 3 * HOUR) == (late + 3 * HOUR - MIDNIGHT) // SECOND
+    task = next(task for task in storage.index.due_tasks(late + HOUR, 10) if task.type)
+    for hour in range(1, 4):  # each run is killed
+        assert storage.index.replace_task(task, task := task.postpone(late + hour * HOUR + 1000 * SECOND))
+        assert oldest(late + (hour + 1) * HOUR) == (late + (hour + 1) * HOUR - MIDNIGHT) // SECOND
 
 
 def take_all(queue: MemoryQueue) -> Iterator[Task]:
