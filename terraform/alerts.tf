@@ -3,69 +3,54 @@
 locals {
   log_of = { for name in ["write", "compact"] : name => "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${var.name}-${name}\"" }
 
-  # Metrics of log lines, whose messages are those of profbucket/maintenance/compactor.py.
+  # A day before the first profile expires would be too late for a long weekend.
+  oldest_head_days = min(3, var.raw_days / 2)
+
+  # Metrics that count log lines, whose messages are those of profbucket/maintenance/compactor.py.
   log_metrics = {
     compaction_done = {
       description = "Runs of compaction that ended."
       filter      = "jsonPayload.message=\"compaction done\""
-      value       = null
     }
     compaction_failed = {
       description = "Services and profile types whose compaction failed, and runs that did not finish in time."
       filter      = "jsonPayload.message=(\"compaction of a lane failed\" OR \"compaction incomplete\")"
-      value       = null
     }
-    oldest_head_seconds = {
-      description = "Age of the oldest profile that should be in a block and is not."
-      filter      = "jsonPayload.message=\"compaction done\""
-      value       = "EXTRACT(jsonPayload.oldest_head_seconds)"
+    compaction_late = {
+      description = "Runs of compaction after which a profile was older than ${local.oldest_head_days} days and in no block."
+      filter      = "jsonPayload.message=\"compaction done\" AND jsonPayload.oldest_head_seconds>${local.oldest_head_days * 24 * 60 * 60}"
     }
   }
 
-  # A day before the first profile expires would be too late for a long weekend.
-  oldest_head_days = min(3, var.raw_days / 2)
+  # Selects each metric in PromQL.
+  log_series = { for name, metric in google_logging_metric.compaction : name => "{\"logging.googleapis.com/user/${metric.name}\",monitored_resource=\"cloud_run_revision\"}" }
 
-  metric_filter = { for name in keys(local.log_metrics) : name => "metric.type=\"logging.googleapis.com/user/${google_logging_metric.compaction[name].name}\" AND resource.type=\"cloud_run_revision\"" }
-
+  # An alert is raised if its query has a result for as long as its duration.
   alerts = {
     "compaction fails" = {
-      severity      = "ERROR"
-      filter        = local.metric_filter["compaction_failed"]
-      absent        = false
+      severity = "ERROR"
+      # Two hours, because runs are not exactly an hour apart.
+      query         = "sum(increase(${local.log_series.compaction_failed}[2h])) > 0"
       duration      = "21600s"
-      alignment     = "3600s"
-      aligner       = "ALIGN_DELTA"
-      threshold     = 0
-      documentation = "Every hour for six hours, compaction of a service and type failed, or did not finish in time. Its profiles expire ${var.raw_days} days after they were posted. The log of ${var.name}-compact names service, type and error."
+      documentation = "For six hours, compaction of a service and type has failed, or has not finished in time. Its profiles expire ${var.raw_days} days after they were posted. The log of ${var.name}-compact names service, type and error."
     }
     "compaction does not run" = {
-      severity      = "ERROR"
-      filter        = local.metric_filter["compaction_done"]
-      absent        = true
-      duration      = "21600s"
-      alignment     = "3600s"
-      aligner       = "ALIGN_DELTA"
-      threshold     = 0
+      severity = "ERROR"
+      # vector(0) also holds if compaction has never run, of which a condition on absent data knows nothing.
+      query         = "(sum(increase(${local.log_series.compaction_done}[1h])) or vector(0)) == 0"
+      duration      = "18000s"
       documentation = "For six hours, no compaction has ended. Check the job ${var.name}-compact of Cloud Scheduler and the log of the function."
     }
     "profiles wait for compaction" = {
       severity      = "CRITICAL"
-      filter        = local.metric_filter["oldest_head_seconds"]
-      absent        = false
+      query         = "sum(increase(${local.log_series.compaction_late}[2h])) > 0"
       duration      = "0s"
-      alignment     = "3600s"
-      aligner       = "ALIGN_PERCENTILE_99"
-      threshold     = local.oldest_head_days * 24 * 60 * 60
       documentation = "A profile is older than ${local.oldest_head_days} days and in no block. It expires after ${var.raw_days} days, and is lost then. The log of ${var.name}-compact says why; raise raw_days for more time."
     }
     "writes fail" = {
       severity      = "CRITICAL"
-      filter        = "metric.type=\"run.googleapis.com/request_count\" AND ${local.log_of["write"]} AND metric.labels.response_code_class=\"5xx\""
-      absent        = false
+      query         = "sum(increase({\"run.googleapis.com/request_count\",monitored_resource=\"cloud_run_revision\",service_name=\"${var.name}-write\",response_code_class=\"5xx\"}[5m])) > 0"
       duration      = "900s"
-      alignment     = "300s"
-      aligner       = "ALIGN_DELTA"
-      threshold     = 0
       documentation = "For a quarter of an hour, ${var.name}-write has answered posts with 5xx. Agents retry for a while, and then lose profiles."
     }
   }
@@ -74,16 +59,14 @@ locals {
 resource "google_logging_metric" "compaction" {
   for_each = local.log_metrics
 
-  project         = var.project
-  name            = "${var.name}_${each.key}"
-  description     = each.value.description
-  filter          = "${local.log_of["compact"]} AND ${each.value.filter}"
-  value_extractor = each.value.value
+  project     = var.project
+  name        = "${var.name}_${each.key}"
+  description = each.value.description
+  filter      = "${local.log_of["compact"]} AND ${each.value.filter}"
 
   metric_descriptor {
     metric_kind = "DELTA"
-    value_type  = each.value.value == null ? "INT64" : "DISTRIBUTION"
-    unit        = each.value.value == null ? "1" : "s"
+    value_type  = "INT64"
   }
 
   depends_on = [google_project_service.api]
@@ -101,36 +84,12 @@ resource "google_monitoring_alert_policy" "alert" {
   conditions {
     display_name = each.key
 
-    dynamic "condition_absent" {
-      for_each = each.value.absent ? [each.value] : []
-
-      content {
-        filter   = condition_absent.value.filter
-        duration = condition_absent.value.duration
-
-        aggregations {
-          alignment_period     = condition_absent.value.alignment
-          per_series_aligner   = condition_absent.value.aligner
-          cross_series_reducer = "REDUCE_SUM"
-        }
-      }
-    }
-
-    dynamic "condition_threshold" {
-      for_each = each.value.absent ? [] : [each.value]
-
-      content {
-        filter          = condition_threshold.value.filter
-        duration        = condition_threshold.value.duration
-        comparison      = "COMPARISON_GT"
-        threshold_value = condition_threshold.value.threshold
-
-        aggregations {
-          alignment_period     = condition_threshold.value.alignment
-          per_series_aligner   = condition_threshold.value.aligner
-          cross_series_reducer = condition_threshold.value.aligner == "ALIGN_DELTA" ? "REDUCE_SUM" : "REDUCE_MAX"
-        }
-      }
+    condition_prometheus_query_language {
+      query               = each.value.query
+      duration            = each.value.duration
+      evaluation_interval = "60s"
+      # A metric exists some minutes after it was made: without this, the first apply would fail.
+      disable_metric_validation = true
     }
   }
 

@@ -7,7 +7,8 @@ resource "google_cloud_tasks_queue" "compact" {
   name     = "${var.name}-compact"
 
   rate_limits {
-    max_concurrent_dispatches = local.sizes["compact"].max_instances * local.sizes["compact"].concurrency
+    # One less than the instances serve: the call of the scheduler, which adds the tasks, must find one, too.
+    max_concurrent_dispatches = local.sizes["compact"].max_instances * local.sizes["compact"].concurrency - 1
     max_dispatches_per_second = 10
   }
 

@@ -39,7 +39,7 @@ run "the_operator_is_warned_days_before_profiles_expire" {
   }
 
   assert {
-    condition     = google_monitoring_alert_policy.alert["profiles wait for compaction"].conditions[0].condition_threshold[0].threshold_value == 3 * 24 * 60 * 60
+    condition     = endswith(google_logging_metric.compaction["compaction_late"].filter, " AND jsonPayload.message=\"compaction done\" AND jsonPayload.oldest_head_seconds>259200")
     error_message = "The alert comes too late, or for every delay."
   }
 }
@@ -52,20 +52,33 @@ run "a_short_retention_warns_at_half_of_it" {
   }
 
   assert {
-    condition     = google_monitoring_alert_policy.alert["profiles wait for compaction"].conditions[0].condition_threshold[0].threshold_value == 12 * 60 * 60
+    condition     = endswith(google_logging_metric.compaction["compaction_late"].filter, " AND jsonPayload.oldest_head_seconds>43200")
     error_message = "Profiles expire before the alert."
   }
 }
 
-run "failures_for_six_hours_and_silence_for_six_hours_alert" {
+run "failures_and_silence_of_compaction_and_failing_writes_alert" {
   command = plan
 
   assert {
-    condition = [
-      google_monitoring_alert_policy.alert["compaction fails"].conditions[0].condition_threshold[0].duration,
-      google_monitoring_alert_policy.alert["compaction does not run"].conditions[0].condition_absent[0].duration,
-    ] == ["21600s", "21600s"]
-    error_message = "The alerts on compaction do not cover six hours."
+    condition = { for name, alert in google_monitoring_alert_policy.alert : name => join(" for ", [
+      alert.conditions[0].condition_prometheus_query_language[0].query, alert.conditions[0].condition_prometheus_query_language[0].duration
+      ]) } == {
+      "compaction fails"             = "sum(increase({\"logging.googleapis.com/user/profbucket_compaction_failed\",monitored_resource=\"cloud_run_revision\"}[2h])) > 0 for 21600s"
+      "compaction does not run"      = "(sum(increase({\"logging.googleapis.com/user/profbucket_compaction_done\",monitored_resource=\"cloud_run_revision\"}[1h])) or vector(0)) == 0 for 18000s"
+      "profiles wait for compaction" = "sum(increase({\"logging.googleapis.com/user/profbucket_compaction_late\",monitored_resource=\"cloud_run_revision\"}[2h])) > 0 for 0s"
+      "writes fail"                  = "sum(increase({\"run.googleapis.com/request_count\",monitored_resource=\"cloud_run_revision\",service_name=\"profbucket-write\",response_code_class=\"5xx\"}[5m])) > 0 for 900s"
+    }
+    error_message = "An alert has another condition: compaction that never ran must alert, too."
+  }
+}
+
+run "alerts_on_metrics_without_data_can_be_made" {
+  command = plan
+
+  assert {
+    condition     = alltrue([for alert in google_monitoring_alert_policy.alert : alert.conditions[0].condition_prometheus_query_language[0].disable_metric_validation])
+    error_message = "The first apply would fail, because metrics exist some minutes after they were made."
   }
 }
 

@@ -39,11 +39,11 @@ run "only_compact_adds_tasks_and_acts_as_the_scheduler" {
   }
 }
 
-run "the_queue_does_not_call_more_than_the_instances_can_serve" {
+run "the_queue_leaves_an_instance_to_the_scheduler" {
   command = plan
 
   assert {
-    condition     = google_cloud_tasks_queue.compact.rate_limits[0].max_concurrent_dispatches == google_cloudfunctions2_function.function["compact"].service_config[0].max_instance_count
-    error_message = "Cloud Run would refuse some of the calls."
+    condition     = google_cloud_tasks_queue.compact.rate_limits[0].max_concurrent_dispatches == google_cloudfunctions2_function.function["compact"].service_config[0].max_instance_count - 1
+    error_message = "While the queue is busy, Cloud Run would refuse some of its calls, or the call that adds tasks."
   }
 }

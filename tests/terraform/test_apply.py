@@ -95,6 +95,26 @@ def test_no_grant_is_missing_or_unexpected(applied: State) -> None:
     assert grants(applied) == GRANTS
 
 
+# The role that may grant others on a resource, by its type. The role Editor may not.
+GRANTING_ROLES = {
+    "google_artifact_registry_repository_iam_member": "Artifact Registry Administrator",
+    "google_cloud_run_v2_service_iam_member": "Cloud Run Admin",
+    "google_cloud_tasks_queue_iam_member": "Cloud Tasks Admin",
+    "google_project_iam_custom_role": "Role Administrator",
+    "google_project_iam_member": "Project IAM Admin",
+    "google_secret_manager_secret_iam_member": "Secret Manager Admin",
+    "google_service_account_iam_member": "Service Account Admin",
+    "google_storage_bucket_iam_member": "Storage Admin",
+}
+
+
+def test_the_roles_for_an_apply_are_documented(applied: State) -> None:
+    types = {address.split(".")[0] for address in applied.all() if "_iam_" in address.split(".")[0]}
+    assert types == set(GRANTING_ROLES)
+    documented = (ROOT / "docs" / "operations.md").read_text().partition("with the roles Editor")[2].split("\n")[0]
+    assert not [role for role in GRANTING_ROLES.values() if role not in documented]
+
+
 def test_custom_roles_have_one_permission(applied: State) -> None:
     roles = applied.all("google_project_iam_custom_role").values()
     assert {role["role_id"]: set(role["permissions"]) for role in roles} == ROLES
@@ -138,11 +158,7 @@ def test_metrics_count_lines_that_compaction_logs(applied: State) -> None:
     messages = {message for metric in metrics for message in re.findall(r'"([a-z ]{8,})"', metric["filter"])}
     assert messages == {"compaction done", "compaction of a lane failed", "compaction incomplete"}
     assert all(f'"{message}"' in source for message in messages)
-    [field] = [
-        match
-        for metric in metrics
-        for match in re.findall(r"jsonPayload\.(\w+)\)", metric["value_extractor"] or "")
-    ]
+    [field] = [match for metric in metrics for match in re.findall(r"jsonPayload\.(\w+)>", metric["filter"])]
     assert f'"{field}"' in source
     assert all('service_name="profbucket-compact"' in metric["filter"] for metric in metrics)
 
@@ -162,6 +178,22 @@ def test_a_plan_after_an_apply_is_empty(deployment: Terraform) -> None:
     _add_leftovers(deployment.root)
     result = deployment.plan(access="public", keys=KEYS)
     assert result.returncode == 0, result.text
+
+
+def test_a_replaced_function_gets_its_grants_again(deployment: Terraform) -> None:
+    """Google deletes the grants on a function's Cloud Run service together with the function."""
+    deployment.apply(access="public", keys=KEYS)
+    replaced = [f'google_cloudfunctions2_function.function["{name}"]' for name in ("write", "compact")]
+    plan = deployment.plan_changes(*(f"-replace={address}" for address in replaced), access="public", keys=KEYS)
+    grants_on_services = {
+        address
+        for address, actions in plan.items()
+        if "_run_v2_service_iam_member." in address and actions != ["no-op"]
+    }
+    assert grants_on_services == {
+        'google_cloud_run_v2_service_iam_member.invoker["write: allUsers"]',
+        'google_cloud_run_v2_service_iam_member.scheduler["compact"]',
+    }
 
 
 def _add_leftovers(root: Path) -> None:

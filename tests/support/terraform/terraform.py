@@ -53,6 +53,12 @@ class Terraform:
         """Plan with *variables*. The exit code is 0 without changes and 2 with changes."""
         return self("plan", "-detailed-exitcode", "-no-color", *_arguments(variables))
 
+    def plan_changes(self, *options: str, **variables: object) -> dict[str, list[str]]:
+        """Plan with *options* and *variables*, and return what happens to each resource, by address."""
+        self("plan", "-out=plan", "-no-color", *options, *_arguments(variables)).check()
+        changes = json.loads(self("show", "-json", "plan").check().text)["resource_changes"]
+        return {change["address"]: change["change"]["actions"] for change in changes}
+
 
 class State:
     """The resources and outputs after an apply."""
