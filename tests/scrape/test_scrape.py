@@ -329,6 +329,14 @@ def test_the_function_reports_missing_and_invalid_targets(tmp_path: Path) -> Non
             urlopen(function)
 
 
+def test_starts_are_spread_over_a_short_time() -> None:
+    """A function is billed while it waits. The command has the same default."""
+    assert SPREAD_SECONDS == 5
+    assert "[default: 5]" in " ".join(
+        program([str(SCRIPTS / "profbucket"), "scrape", "--help"]).check().text.split()
+    )
+
+
 def test_the_command_scrapes_a_file_of_targets(shop: Path, tmp_path: Path, collector: str) -> None:
     """Prints ids to stdout and errors to stderr, and exits with 1 after a failure."""
     file = tmp_path / "targets.json"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from profbucket.scrape.scraper import SPREAD_SECONDS
 from profbucket.scrape.targets import TARGETS_KEY, parse_targets
 from tests.support.terraform.terraform import DATA, State, Terraform, copy_deployed, find_terraform
 from tests.terraform.conftest import KEYS
@@ -48,7 +49,6 @@ def test_the_function_is_called_once_a_minute_and_has_enough_time(scraping: Stat
     assert job["schedule"] == "* * * * *"
     function = scraping.all("google_cloudfunctions2_function")['function["scrape"]']
     assert function["build_config"][0]["entry_point"] == "scrape"
-    assert (
-        function["service_config"][0]["timeout_seconds"] >= 300 + 30 + 5
-    )  # longest timeout, spread of starts, reserve
+    # The longest timeout, the spread of starts, and a reserve.
+    assert function["service_config"][0]["timeout_seconds"] >= 300 + SPREAD_SECONDS + 5
     assert job["attempt_deadline"] == f"{function['service_config'][0]['timeout_seconds']}s"

@@ -27,8 +27,9 @@ def add_arguments(parser: Parser) -> None:
         "--spread",
         metavar="SECONDS",
         type=_spread_seconds,
-        default=30.0,
-        help="Start the targets spread over this time, each at the same offset in every run. [default: 5]",
+        default=5.0,
+        help="Start the targets spread over this time, each at the same offset in every run."
+        " [default: %(default)g]",
     )
     add_collector_options(parser)
 
