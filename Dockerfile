@@ -11,7 +11,6 @@ RUN python -m pip install --no-cache-dir --requirement /src/requirements.txt
 
 # The pins above are those of all extras.
 COPY pyproject.toml README.md LICENSE /src/
-COPY functions/ /src/functions/
 COPY profbucket/ /src/profbucket/
 COPY storage_gcs/ /src/storage_gcs/
 COPY storage_local/ /src/storage_local/

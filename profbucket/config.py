@@ -36,7 +36,8 @@ class Config:
     Without ``keys`` it serves only local clients or, with ``anonymous``, anyone. ``function_names`` may be the
     first part of a request's path on Cloud Functions. ``project`` is the Google Cloud project it runs in.
     ``cloud_profiler_seconds`` is the time from one profile of an agent of Cloud Profiler to its next.
-    ``max_response_bytes`` is the largest response that the platform transmits, if it has a limit.
+    ``threads`` is the number of requests that are served concurrently. ``max_response_bytes`` is the largest
+    response that the platform transmits, if it has a limit.
     With a ``compact_queue`` of Cloud Tasks, compaction puts its tasks there; the queue posts each to
     ``compact_url``, or the URL of the request, as the account ``compact_invoker``.
     """
@@ -51,6 +52,7 @@ class Config:
     build_time: str = ""
     log_level: str = "INFO"
     project: str = ""
+    threads: int = 16  # a merge spends most of its time waiting for the storage
     max_response_bytes: int | None = None
     compact_queue: str = ""
     compact_url: str = ""
@@ -84,6 +86,7 @@ class Config:
             build_time=environ.get("PROFBUCKET_BUILD_TIME", ""),
             log_level=_parse_log_level(environ),
             project=environ.get("GOOGLE_CLOUD_PROJECT", ""),
+            threads=_parse_count("THREADS", environ.get("THREADS") or "16", 1, 1000),
             max_response_bytes=_CLOUD_RUN_RESPONSE_BYTES if environ.get("K_SERVICE") else None,
             compact_queue=_parse_queue(environ),
             compact_url=environ.get("PROFBUCKET_COMPACT_URL", ""),

@@ -13,6 +13,7 @@ CODES: Mapping[str, str] = {
     "permission_denied": "The API key does not permit the request.",
     "not_found": "The profile, service or object does not exist.",
     "not_mergeable": "Profiles of this type cannot be merged.",
+    "request_timeout": "The request arrived too slowly.",
     "too_large": "The input exceeds a size limit.",
     "unsupported_media": "The body is in a format that the collector cannot read.",
     "unsupported_format": "The upload cannot be converted to pprof.",
@@ -149,6 +150,13 @@ class NotMergeable(ProfbucketError):
 
     default_code = "not_mergeable"
     status = 405
+
+
+class RequestTimeout(ProfbucketError):
+    """The request arrives too slowly; sending it again may succeed."""
+
+    default_code = "request_timeout"
+    status = 408
 
 
 class TooLarge(ProfbucketError):

@@ -124,7 +124,7 @@ def test_the_build_context_holds_what_is_copied_and_nothing_else(image: Path) ->
         "profbucket-data/index.sqlite",
     ):
         assert not in_build_context(path), path
-    assert (image / "src" / "functions" / "main.py").exists()
+    assert (image / "src" / "profbucket" / "cli" / "server_process.py").exists()
 
 
 def test_its_command_serves_with_the_pinned_packages(installed: Path, tmp_path: Path) -> None:

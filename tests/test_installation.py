@@ -84,7 +84,6 @@ class TestBase:
         missing = [path for path in listed if (ROOT / path).exists() and not (site_packages(base) / path).exists()]
         assert missing == []
         assert (site_packages(base) / "profbucket" / "py.typed").exists()
-        assert (site_packages(base) / "profbucket" / "_functions" / "main.py").exists()
 
     def test_a_program_runs_with_the_agent(self, base: Path, collector: str) -> None:
         self.python(base, "-c", WITH_AGENT, collector).check()

@@ -93,6 +93,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "telemetry",
         "storage.ports",
     ),
+    "profbucket.http_server": ("errors", "api"),
     "profbucket.cli": ("",),
     "storage_gcs": ("errors", "times", "model", "storage.ports", "storage.prefetch", "storage.per_process"),
     "storage_local": ("errors", "times", "model", "storage.ports"),
@@ -115,6 +116,7 @@ TABLE: Mapping[str, Sequence[str]] = {
 LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
     ("google.protobuf", "google._upb"): ("profbucket.pprof", "profbucket.ingest"),
     ("isal",): ("profbucket.pprof", "profbucket.api"),
+    ("httptools",): ("profbucket.http_server",),
     ("numpy",): ("profbucket.pprof.columnar", "profbucket.pprof.block", "profbucket.pprof.report"),
     (
         "google.api_core",
@@ -300,6 +302,7 @@ DISALLOWED = [
     ("profbucket/scrape/scraper.py", "from profbucket.storage import store"),
     ("profbucket/telemetry/logs.py", "from profbucket import config"),
     ("profbucket/api/app.py", "from profbucket.storage import store"),
+    ("profbucket/http_server/server.py", "from profbucket.config import Config"),
     ("profbucket/cli/main.py", "from functions import main"),
     ("storage_gcs/bucket.py", "from profbucket.storage import store"),
     ("storage_local/bucket.py", "from storage_gcs import http"),
@@ -320,6 +323,7 @@ OTHER_VIOLATIONS = [
     ("profbucket/query/querier.py", "from numpy.typing import A", "imports numpy.typing.A: only"),
     ("storage_s3/a.py", "from google.protobuf import message", "imports google.protobuf.message: only"),
     ("profbucket/ingest/a.py", "import isal", "imports isal: only"),
+    ("profbucket/api/a.py", "import httptools", "imports httptools: only"),
     ("profbucket/query/a.py", "import_module('google.cloud.storage')", "imports google.cloud.storage: only"),
     ("profbucket/storage/a.py", "import boto3", "imports boto3: only"),
     ("profbucket/pprof/a.py", "from google import auth", "imports google.auth: only"),

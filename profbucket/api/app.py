@@ -23,6 +23,7 @@ from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.pyroscope import PyroscopeRoutes
 from profbucket.api.read import ReadRoutes
 from profbucket.api.routes import FREQUENT, PROFILES, ROUTES, Role, Route
+from profbucket.api.server_hooks import set_hooks
 from profbucket.api.status import StatusRoutes
 from profbucket.api.uploads import UploadStore
 from profbucket.api.write import WriteRoutes
@@ -80,8 +81,8 @@ def create_app(
     operations = {route.operation for route in routes}
     views: dict[str, Callable[..., Response]] = {"getPage": page.index, "getPageFile": page.file}
     views |= StatusRoutes(config, routes, authenticator, metrics).views()
+    admission = Admission(config.limits)
     if "postProfile" in operations:
-        admission = Admission(config.limits)
         bodies = BodyReader(config.limits, admission)
         metrics.watch("posts_in_flight", "Posts being read, checked and written.", lambda: admission.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: admission.reserved_bytes)
@@ -99,6 +100,7 @@ def create_app(
         views |= CompactRoutes(_required(compactor, role), authenticator, seconds, open_queue, metrics).views()
     for route in routes:
         app.add_url_rule(route.path, route.operation, views[route.operation], methods=[route.method])
+    set_hooks(app, admission, config.function_names)
     return app
 
 

@@ -13,7 +13,8 @@ from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.telemetry.request import current_record
 
-# The key of a WSGI environment under which a server that receives bodies by itself passes a ReceivedBody.
+# The key of a WSGI environment under which a server that receives bodies by itself passes a ReceivedBody, or
+# BodyAwaited before it has received one.
 RECEIVED_BODY = "profbucket.received_body"
 
 _READ_CHUNK_BYTES = 1 << 16
@@ -28,24 +29,16 @@ class ReceivedBody:
     error: ProfbucketError | None = None
 
 
+class BodyAwaited(Exception):
+    """Raised where a view reads the body, if all that is asked is whether it does."""
+
+
 class BodyReader:
     """Reads the bodies of posts within *limits*."""
 
     def __init__(self, limits: Limits, admission: Admission) -> None:
         self._limits = limits
         self._admission = admission
-
-    def check(self, request: Request) -> tuple[str, ...]:
-        """Return the content codings of *request*, whose body need not have arrived.
-
-        Raises:
-            TooLarge: the Content-Length exceeds the limit.
-            UnsupportedMedia: a content coding is unknown.
-        """
-        size = request.content_length
-        if size is not None and size > self._limits.body_bytes:
-            raise self._limits.too_large("body_bytes", f"the body has {size} bytes")
-        return parse_codings(request.headers.get("Content-Encoding", ""))
 
     @contextmanager
     def open(self, request: Request) -> Iterator[bytes]:
@@ -57,8 +50,10 @@ class BodyReader:
             UnsupportedMedia: the body cannot be decoded.
             Unavailable: there is no room for it.
         """
-        codings = self.check(request)
-        received: ReceivedBody | None = request.environ.get(RECEIVED_BODY)
+        codings = self._check(request)
+        received: ReceivedBody | BodyAwaited | None = request.environ.get(RECEIVED_BODY)
+        if isinstance(received, BodyAwaited):
+            raise received
         if received is None:
             received = ReceivedBody(open_reservation(self._admission, request.content_length, bool(codings)))
         with received.reservation as reservation:
@@ -76,6 +71,18 @@ class BodyReader:
             received.buffer = BytesIO()  # frees what was sent, if it was encoded
             reservation.settle(len(data))
             yield data
+
+    def _check(self, request: Request) -> tuple[str, ...]:
+        """Return the content codings of *request*, whose body need not have arrived.
+
+        Raises:
+            TooLarge: the Content-Length exceeds the limit.
+            UnsupportedMedia: a content coding is unknown.
+        """
+        size = request.content_length
+        if size is not None and size > self._limits.body_bytes:
+            raise self._limits.too_large("body_bytes", f"the body has {size} bytes")
+        return parse_codings(request.headers.get("Content-Encoding", ""))
 
     def _read(self, request: Request, received: ReceivedBody) -> None:
         """Read the body from the server's stream until it ends or exceeds the limit."""

@@ -8,21 +8,26 @@ READ_CHUNK_BYTES = 1 << 16
 
 
 def strip_function_name(app: WSGIApplication, function_names: frozenset[str]) -> WSGIApplication:
-    """Return *app* with a leading function name moved from PATH_INFO to SCRIPT_NAME, and slashes collapsed.
-
-    Whether the platform leaves a function's name in the path depends on the URL that the client called.
-    """
+    """Return *app* behind :func:`normalize_path`."""
 
     def stripping_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "").lstrip("/")  # an agent's collector URL often ends in a slash
-        first, _, rest = path.partition("/")
-        if first in function_names:
-            environ["SCRIPT_NAME"] = f"{environ.get('SCRIPT_NAME', '')}/{first}"
-            path = rest
-        environ["PATH_INFO"] = f"/{path}"
+        normalize_path(environ, function_names)
         return app(environ, start_response)
 
     return stripping_app
+
+
+def normalize_path(environ: WSGIEnvironment, function_names: frozenset[str]) -> None:
+    """Move a leading function name from PATH_INFO to SCRIPT_NAME, and collapse leading slashes.
+
+    Whether the platform leaves a function's name in the path depends on the URL that the client called.
+    """
+    path = environ.get("PATH_INFO", "").lstrip("/")  # an agent's collector URL often ends in a slash
+    first, _, rest = path.partition("/")
+    if first in function_names:
+        environ["SCRIPT_NAME"] = f"{environ.get('SCRIPT_NAME', '')}/{first}"
+        path = rest
+    environ["PATH_INFO"] = f"/{path}"
 
 
 def drain_body(app: WSGIApplication, max_bytes: int) -> WSGIApplication:

@@ -38,6 +38,7 @@ _STATUS = (
     Route("GET", "/healthz", "getHealth"),
     Route("GET", "/health", "getHealth"),  # Google's front end reserves /healthz on run.app
 )
+STATUS_PATHS = frozenset(route.path for route in _STATUS)
 _WRITE = (
     Route("POST", PROFILES, "postProfile"),
     Route("POST", "/ingest", "ingestPyroscope"),
@@ -67,6 +68,9 @@ _PAGE = (
     Route("GET", "/", "getPage"),
     Route("GET", "/ui/<path:name>", "getPageFile"),
 )
+
+# Operations that store what is in the body. Their views do nothing before they read it but to check the request.
+UPLOADS = frozenset(route.operation for route in _WRITE)
 
 ROUTES: Mapping[Role, Sequence[Route]] = {
     Role.WRITE: (*_WRITE, Route("POST", "/", "postProfile"), *_DISCOVERY, *_STATUS),

@@ -36,11 +36,6 @@ class WriteRoutes:
         """Return each operation's view."""
         return {"postProfile": self.post}
 
-    def check(self) -> None:
-        """Raise the error of the current request that no body can change."""
-        self._parse()
-        self._bodies.check(request)
-
     def post(self) -> Response:
         """Store the profile in the body."""
         service, profile_type, labels, taken_at = self._parse()

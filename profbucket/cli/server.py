@@ -1,4 +1,4 @@
-"""The collector on this machine: functions/main.py under functions-framework, in a child process."""
+"""The collector on this machine: server_process.py in a child process, and periodic compaction."""
 
 import shlex
 import shutil
@@ -21,17 +21,14 @@ from profbucket.cli.background_compaction import background_compaction
 from profbucket.cli.options import DEFAULT_URL
 from profbucket.config import Config, copy_environment
 from profbucket.errors import Misconfigured, ProfbucketError, StoragePermissionError, Unavailable, missing_extra
+from profbucket.http_server.listener import listen
 from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
 from profbucket.times import format_time
 
-_PACKAGE = Path(__file__).parents[1]
-_ROOT = _PACKAGE.parent  # of a clone
-# In a wheel, and in a clone: pyproject.toml says how functions/ gets into the package.
-_MAIN_FILES = (_PACKAGE / "_functions" / "main.py", _ROOT / "functions" / "main.py")
+_ROOT = Path(__file__).parents[2]  # of a clone
 _SAMPLE = _ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"  # only in a clone
 
-_THREADS = "16"  # requests at once; a merge spends most of its time waiting for the storage
 _STARTUP_TIMEOUT_SECONDS = 60.0  # usually it takes two
 _CONNECT_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - wildcards can be listened on only
 
@@ -54,17 +51,18 @@ class Server:
             Unavailable: the storage cannot be opened, or the collector does not start.
             StoragePermissionError: the storage denies access.
         """
-        if find_spec("functions_framework") is None:
+        if find_spec("httptools") is None:
             raise missing_extra("the command 'serve'", "server")
         inherited = copy_environment(STORAGE_URL=self.storage_url)
-        environment = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_") and k != "DEBUG"}
-        environment.setdefault("THREADS", _THREADS)
+        environment = {k: v for k, v in inherited.items() if not k.startswith("FUNCTION_")}
         environment.setdefault("MALLOC_ARENA_MAX", "1")  # halves the memory: threads reuse what others have freed
         config = Config.from_env(environment)
         self.check_access(config)
-        server = Server(self.host, _find_port(self.host, self.port), self.storage_url)
-        _check_storage(config)
-        process = server._start(environment)
+        listener = _listen(self.host, self.port)
+        with listener:  # from now on, only the child's copy
+            server = Server(self.host, int(listener.getsockname()[1]), self.storage_url)
+            _check_storage(config)
+            process = server._start(environment, listener)
         try:
             server._wait_until_ready(process)
             announce(server.welcome(config, environment.get("PROFBUCKET_URL") or DEFAULT_URL))
@@ -133,13 +131,12 @@ class Server:
                 " `profbucket key create`), or PROFBUCKET_ANONYMOUS=1 to serve anyone"
             )
 
-    def _start(self, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-        source = next(filter(Path.exists, _MAIN_FILES))
-        command = [sys.executable, "-m", "functions_framework", "--target", "collector", "--source", str(source)]
-        command += ["--host", _bracket(self.host), "--port", str(self.port)]
-        # In a session of its own: signals of the terminal arrive here, and are forwarded. On a SIGHUP of its own
-        # gunicorn would reload instead of exiting.
-        process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - this program
+    def _start(self, environment: Mapping[str, str], listener: socket.socket) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "profbucket.cli.server_process", str(listener.fileno())]
+        # In a session of its own: signals of the terminal arrive here, and are forwarded.
+        process = subprocess.Popen(  # noqa: S603 - this program
+            command, env=environment, pass_fds=[listener.fileno()], start_new_session=True
+        )
 
         signals = [signal.SIGINT, signal.SIGTERM]  # from the end: finish requests, exit now, and then SIGKILL
 
@@ -188,14 +185,10 @@ def _check_storage(config: Config) -> None:
         raise error.about(config.storage_url) from None
 
 
-def _find_port(host: str, port: int) -> int:
-    """Return *port*, or a free one for 0; raise ``Misconfigured`` if it cannot be listened on."""
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on *port*, or on a free one for 0; raise ``Misconfigured`` if none can."""
     try:
-        family, socket_type, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket_type) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            return int(probe.getsockname()[1])
+        return listen(host, port)
     except (OSError, OverflowError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise Misconfigured(

@@ -22,6 +22,7 @@ from profbucket.errors import Misconfigured
 from tests.support.command_line import PROGRAM, clean_environment, profbucket
 from tests.support.go_tool import GoPprof, run
 from tests.support.paths import DATA, ROOT
+from tests.support.raw_http import RawClient, head
 from tests.support.serving import SCRIPTS, TIMEOUT_SECONDS
 
 CPU = sorted((DATA / "shop-0.0.1").glob("cpu-?.pb.gz"))
@@ -157,6 +158,8 @@ def test_a_port_in_use_is_an_error() -> None:
         ("s4://bucket", {}, "s4://bucket"),
         ("file:///proc/nowhere", {}, "/proc/nowhere"),
         ("memory:", {"PROFBUCKET_MAX_MERGE": "many"}, "PROFBUCKET_MAX_MERGE"),
+        ("memory:", {"THREADS": "many"}, "THREADS"),
+        ("memory:", {"THREADS": "0"}, "THREADS"),
     ],
 )
 def test_settings_and_storage_are_checked_first(storage: str, settings: dict[str, str], name: str) -> None:
@@ -165,10 +168,30 @@ def test_settings_and_storage_are_checked_first(storage: str, settings: dict[str
     assert re.fullmatch(rf"profbucket: .*{re.escape(name)}.*\n", process.stderr)
 
 
-def test_a_server_that_does_not_start_is_an_error() -> None:
-    process = profbucket("serve", "--port", "0", "--storage", "memory:", THREADS="many")
+def test_a_server_that_does_not_start_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "httptools.py").write_text("raise SystemExit(3)")  # only the child imports it
+    process = profbucket("serve", "--port", "0", "--storage", "memory:", PYTHONPATH=str(tmp_path))
     assert process.returncode == 1
-    assert "profbucket: the collector exited with code 1 before it responded\n" in process.stderr
+    assert process.stderr == "profbucket: the collector exited with code 3 before it responded\n"
+
+
+def test_sigterm_does_not_wait_for_clients_that_are_silent() -> None:
+    with serve("memory:") as collector, RawClient(collector.port) as half, RawClient(collector.port) as idle:
+        half.send(b"GET /healthz HTT")
+        assert idle.send(head("GET", "/healthz")).answer().status == 200
+        assert collector.stop(signal.SIGTERM) == 0
+
+
+def test_a_second_sigterm_abandons_requests() -> None:
+    with serve("memory:") as collector, RawClient(collector.port) as client:
+        client.send(
+            head("POST", "/api/0/profiles?service=s&type=cpu", "Content-Length: 9", "Expect: 100-continue")
+        )
+        assert client.answer().status == 100
+        collector.process.send_signal(signal.SIGTERM)
+        while collector.is_alive():  # until it has closed its port
+            pass
+        assert collector.stop(signal.SIGTERM) == 0
 
 
 def test_with_keys_the_printed_commands_send_one() -> None:
