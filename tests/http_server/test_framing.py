@@ -1,4 +1,4 @@
-"""Beginnings and ends of requests: what is ambiguous or malformed is 400, and what is incomplete is never stored."""
+"""Beginnings and ends of requests: ambiguous and malformed ones are 400, incomplete ones are never stored."""
 
 import logging
 from collections.abc import Iterator
