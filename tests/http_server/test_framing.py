@@ -177,7 +177,8 @@ class TestBrokenOff:
                 if reads:
                     answer = client.send_eof().answer()
                     assert (answer.status, answer.json["error_code"]) == (400, "incomplete_body")
-        assert running.get("/healthz").status == 200
+        running.stop()
+        assert running.is_drained
         assert not api.found()
         assert running.server.admission.reserved_bytes == 0
 
