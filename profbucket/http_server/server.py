@@ -23,6 +23,7 @@ from profbucket.http_server.settings import ServerSettings
 _log = logging.getLogger(__name__)
 
 _STATUS_THREADS = 2  # of their own, so that health checks are answered while all others are busy
+_ACCEPT_STEPS = 5  # of the event loop, from an accepted connection to its Connection; it takes three
 _READ_BYTES = 1 << 16
 
 
@@ -120,6 +121,8 @@ class Server:
         return is_drained
 
     async def _drain(self) -> None:
+        for _ in range(_ACCEPT_STEPS):
+            await asyncio.sleep(0)
         while self._connections:
             await asyncio.wait(set(self._connections.values()))
 
