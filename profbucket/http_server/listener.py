@@ -2,7 +2,7 @@
 
 import socket
 
-BACKLOG = 1024
+_BACKLOG = 1024
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -12,7 +12,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(BACKLOG)
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 from wsgiref.types import WSGIEnvironment
 
 from flask import Flask
@@ -16,14 +17,13 @@ from profbucket.api.admission import Reservation
 from profbucket.api.routes import STATUS_PATHS
 from profbucket.api.server_hooks import get_hooks
 from profbucket.http_server.connection import Connection
-from profbucket.http_server.listener import BACKLOG
 from profbucket.http_server.messages import Response, call
 from profbucket.http_server.settings import ServerSettings
 
 _log = logging.getLogger(__name__)
 
 _STATUS_THREADS = 2  # of their own, so that health checks are answered while all others are busy
-_ACCEPT_STEPS = 5  # of the event loop, from an accepted connection to its Connection; it takes three
+_ACCEPT_RETRY_SECONDS = 0.1
 _READ_BYTES = 1 << 16
 
 
@@ -44,6 +44,7 @@ class Server:
         self._threads = ThreadPoolExecutor(settings.threads, "request")
         self._status_threads = ThreadPoolExecutor(_STATUS_THREADS, "status")
         self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._accepting = set[asyncio.Task[Any]]()
         self._waiting = set[asyncio.Future[None]]()  # for room for a body
 
     def run(self, listener: socket.socket, signals: Iterable[int] = (signal.SIGTERM, signal.SIGINT)) -> bool:
@@ -101,9 +102,12 @@ class Server:
         self.admission.on_release = self._announce_release
         for number in signals:
             self._loop.add_signal_handler(number, self._stop)
-        listening = await self._loop.create_server(lambda: Connection(self), sock=listener, backlog=BACKLOG)
+        self._listener = listener
+        listener.setblocking(False)
+        self._listen()
         await self._stopping.wait()
-        listening.close()
+        self._loop.remove_reader(listener)
+        listener.close()
         self.is_draining = True
         for connection in list(self._connections):
             connection.close_if_waiting()
@@ -120,11 +124,29 @@ class Server:
             threads.shutdown(wait=False, cancel_futures=True)
         return is_drained
 
+    def _listen(self) -> None:
+        # Not asyncio.Server: closing it loses connections that it has just accepted.
+        if not self._stopping.is_set():
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):  # the client has gone
+            return
+        except OSError as error:  # no file descriptors
+            _log.warning("a connection could not be accepted: %s", error.strerror)
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(_ACCEPT_RETRY_SECONDS, self._listen)
+            return
+        client.setblocking(False)
+        task = self._loop.create_task(self._loop.connect_accepted_socket(lambda: Connection(self), client))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+
     async def _drain(self) -> None:
-        for _ in range(_ACCEPT_STEPS):
-            await asyncio.sleep(0)
-        while self._connections:
-            await asyncio.wait(set(self._connections.values()))
+        while unfinished := self._accepting | set(self._connections.values()):
+            await asyncio.wait(unfinished)
 
     def _stop(self) -> None:
         (self._abandoning if self._stopping.is_set() else self._stopping).set()

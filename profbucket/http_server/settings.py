@@ -13,7 +13,7 @@ class ServerSettings:
     """
 
     threads: int = 16
-    connections: int = 1000
+    connections: int = 800  # many systems allow a process 1,024 open files
     head_bytes: int = 64 << 10
     head_seconds: float = 10.0
     body_seconds: float = 10.0
