@@ -1,5 +1,6 @@
 """Posts, compactions, reindex, fsck and expiry interleaved: each profile counts once at every step.
 
+While a lost index is rebuilt, any call may be preceded by all of another actor's.
 Pairs of actors that change little are tried in all interleavings, all others, and three actors, in a sample;
 ``python -m tests.soak.interleavings`` tries all interleavings of all pairs.
 """
@@ -40,6 +41,16 @@ def make_trial(case: Case) -> Trial:
 @pytest.mark.parametrize("case", [case for case in CASES if _is_small(case)])
 def test_each_profile_counts_once_in_all_interleavings(case: Case) -> None:
     assert explore(make_trial(case).run) > 30
+
+
+@pytest.mark.parametrize("actors", [actors for history, actors in CASES if history == "lost index"])
+def test_each_profile_counts_once_wherever_one_interrupts_the_rebuilding_of_the_index(
+    actors: tuple[str, ...],
+) -> None:
+    trial = make_trial(("lost index", actors))
+    calls = trial.run([])
+    for number in range(sum(call.actor == 0 for call in calls)):
+        trial.run([0] * number + [1] * len(calls) * 10)
 
 
 @given(st.sampled_from([case for case in CASES if not _is_small(case)]), _SCHEDULES)

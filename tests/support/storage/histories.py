@@ -48,13 +48,18 @@ def compact_twice(storage: Storage) -> None:
 
 
 def lose_index(storage: Storage) -> None:
-    """Compact twice, then lose the index; the bucket has replaced blocks and those that replaced them."""
-    compact_twice(storage)
+    """Compact hours, then lose the index."""
+    compaction(5)(storage)
     storage.index.remove([block.id for block in storage.index.blocks("api", CPU, 0, LATEST)])
 
 
 def run_reindex(storage: Storage) -> None:
     deque(reindex(storage), 0)
+
+
+def reindex_and_compact(storage: Storage) -> None:
+    run_reindex(storage)
+    compaction(30)(storage)
 
 
 def run_fsck(storage: Storage) -> None:
@@ -84,6 +89,7 @@ ACTORS: dict[str, Actor] = {
     "day": compaction(30),
     "day, clock ahead": compaction(54),
     "reindex": run_reindex,
+    "reindex, day": reindex_and_compact,
     "fsck": run_fsck,
     "posts": post_again,
     "hours, posts": compact_and_post_again,
@@ -137,6 +143,7 @@ class Trial:
         self._wanted = {point[0] for point in list_data_points(self._initial, QUERIES[0])}
         HISTORIES[history](self._initial)
         self._is_index_lost = history == "lost index"
+        self._restores_index = any("reindex" in name for name in actors)
         self._may_be_late = any("posts" in name for name in actors)
         self._final_states: set[object] = set()
 
@@ -150,6 +157,7 @@ class Trial:
                 self._check(storage, f"{where}, call {number}")
 
         calls = interleave(storage, self._actors, schedule, check)
+        self._check(storage, where, is_final=self._restores_index)
         state = _describe(storage)
         if state not in self._final_states:
             self._final_states.add(state)
