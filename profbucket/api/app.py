@@ -18,6 +18,7 @@ from profbucket.api.body import BodyReader
 from profbucket.api.cloud_profiler import CloudProfilerListRoutes, CloudProfilerRoutes
 from profbucket.api.compact import CompactRoutes, OpenQueue
 from profbucket.api.content_encoding import ACCEPTED
+from profbucket.api.datadog import DatadogRoutes
 from profbucket.api.error_bodies import render_error
 from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.pyroscope import PyroscopeRoutes
@@ -91,6 +92,7 @@ def create_app(
         views |= PyroscopeRoutes(uploads, config.limits, clock).views()
         schedule = Schedule(config.cloud_profiler_seconds)
         views |= CloudProfilerRoutes(uploads, config.limits, schedule, clock).views()
+        views |= DatadogRoutes(uploads, config.limits).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
     if "listCloudProfiles" in operations:

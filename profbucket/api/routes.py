@@ -47,6 +47,8 @@ _WRITE = (
     Route("POST", "/v2/projects/<project>/profiles", "createCloudProfile"),
     Route("POST", "/v2/projects/<project>/profiles:createOffline", "createOfflineCloudProfile"),
     Route("PATCH", "/v2/projects/<project>/profiles/<profile_id>", "patchCloudProfile"),
+    Route("POST", "/profiling/v1/input", "inputDatadog"),
+    Route("GET", "/info", "getDatadogInfo"),
 )
 _READ = (
     Route("GET", PROFILES, "findProfiles"),

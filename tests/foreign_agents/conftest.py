@@ -15,7 +15,7 @@ from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from tests.foreign_agents.clients import KeyedCollector
-from tests.support.serving import free_port, running
+from tests.support.serving import free_port, running, served
 
 
 def refuse_first_upload(app: WSGIApplication) -> WSGIApplication:
@@ -46,3 +46,11 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     with make_server("127.0.0.1", free_port(), app, threaded=True) as server, running(server):
         yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret)
+
+
+@pytest.fixture(scope="session")
+def open_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
+    """A collector without keys, which serves this machine, for agents that can send no key."""
+    directory = tmp_path_factory.mktemp("open")
+    with served(f"file://{directory / 'profiles'}", directory / "log") as url:
+        yield KeyedCollector(url, "")
