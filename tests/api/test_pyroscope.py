@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import tracemalloc
 from io import BytesIO
 from typing import Any
 
@@ -550,6 +551,37 @@ def test_no_query_is_an_error_of_the_collector(query: dict[str, str], content_ty
         "/ingest", query_string={"name": "app", **query}, data=b"a;b 1", headers={"Content-Type": content_type}
     )
     assert response.status_code in (200, 400, 422), response.text
+
+
+_SIZE = 4 << 20
+_FORM = "multipart/form-data; boundary=b"
+_PART = b'--b\r\nContent-Disposition: form-data; name="profile"; filename="p"\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type", "data"),
+    [
+        (PUSH, "application/json", b'{"series":[%s{}]}' % (b"{}," * (_SIZE // 3))),
+        (PUSH, "application/json", b"[" * _SIZE),
+        (PUSH, "application/proto", b"\x0a\x00" * (_SIZE // 2)),
+        ("/ingest?name=app", _FORM, b"--b\r\n" + b"a:\n" * (_SIZE // 3) + b"\r\n\r\nx\r\n--b--"),
+        ("/ingest?name=app", _FORM, b"--b" + b" " * _SIZE),
+        ("/ingest?name=app", _FORM, _PART + b"\r\n--" * (_SIZE // 4)),
+        ("/ingest?name=app", "", b"a;" * (_SIZE // 2) + b" 1"),
+        ("/ingest?name=app&format=lines", "", b"".join(b"%d;%d\n" % (n, -n) for n in range(_SIZE // 16))),
+    ],
+    ids=["json objects", "json depth", "series", "headers", "spaces", "boundaries", "one stack", "many stacks"],
+)
+def test_the_memory_of_a_body_is_bounded(path: str, content_type: str, data: bytes) -> None:
+    api = Api(Storage(MemoryBucket(), MemoryIndex()), Limits(entries=100_000))
+    tracemalloc.start()
+    try:
+        response = api.client.post(path, data=data, headers={"Content-Type": content_type})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert response.status_code in (400, 413), response.text
+    assert peak < 8 * _SIZE
 
 
 def test_allocations_are_added_up_and_are_no_counters(api: Api) -> None:
