@@ -65,7 +65,7 @@ variable "block_days" {
 }
 
 variable "compact_schedule" {
-  description = "When to compact, as a cron expression in UTC. The default is once an hour. Start at least 10 minutes past the hour: earlier, the last hour is not yet complete."
+  description = "When to compact, as a cron expression in UTC. The default is once an hour. Start at least 10 minutes past the hour: earlier, the last hour is not yet complete. An alert expects a run every six hours."
   type        = string
   default     = "15 * * * *"
 
