@@ -17,6 +17,7 @@ _TIMEOUT_SECONDS = 15.0  # of one attempt
 _FIRST_BACKOFF_SECONDS, _MAX_BACKOFF_SECONDS = 1.0, 60.0
 _MAX_RETRY_AFTER_SECONDS = 300
 _MAX_ATTEMPTS = 10  # per profile, for 5xx responses other than 503
+_TOO_SLOW_STATUS = 408  # the network may be better next time
 _BUSY_STATUSES = (429, 503)  # Google's front end answers 429 when all instances are busy
 
 _log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class Outbox:
             self._remove(profile, accepted=True)
             return 0.0
         profile.failures += status not in (0, *_BUSY_STATUSES)
-        rejected = 0 < status < 500 and status not in _BUSY_STATUSES
+        rejected = 0 < status < 500 and status not in (_TOO_SLOW_STATUS, *_BUSY_STATUSES)
         if rejected or profile.failures >= _MAX_ATTEMPTS:
             self._remove(profile)
             _log.warning("%s rejected a %s profile: %s", settings.url, profile.profile_type, reason)

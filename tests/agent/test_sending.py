@@ -67,7 +67,7 @@ def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str
     assert len(HttpClient(collector).find(query).profiles) == 1
 
 
-@pytest.mark.parametrize("fault", [500, 503, 429, "lost", "hang"])
+@pytest.mark.parametrize("fault", [500, 503, 429, 408, "lost", "hang"])
 def test_a_failed_upload_is_retried_with_the_same_bytes_and_stored_once(
     collector: str, fault: int | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
