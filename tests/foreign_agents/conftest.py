@@ -1,12 +1,10 @@
 """A collector with API keys, for the agents of other systems."""
 
 import json
-import logging
 from collections.abc import Iterable, Iterator
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import pytest
-from werkzeug.serving import make_server
 
 from profbucket.api.app import create_app
 from profbucket.auth import ApiKeys, generate_secret, hash_secret
@@ -15,7 +13,8 @@ from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from tests.foreign_agents.clients import KeyedCollector
-from tests.support.serving import free_port, running, served
+from tests.support.raw_http import running_server
+from tests.support.serving import served
 
 
 def refuse_first_upload(app: WSGIApplication) -> WSGIApplication:
@@ -26,7 +25,6 @@ def refuse_first_upload(app: WSGIApplication) -> WSGIApplication:
         path, agent = environ["PATH_INFO"], environ.get("HTTP_USER_AGENT", "")
         if environ["REQUEST_METHOD"] == "PATCH" and "gcloud-python-profiler" in agent and path not in refused:
             refused.add(path)
-            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             start_response("503 Service Unavailable", [("Content-Length", "0")])
             return []
         return app(environ, start_response)
@@ -43,8 +41,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     storage = open_storage((tmp_path_factory.mktemp("keyed") / "profiles").as_uri())
     app = create_app(config, collector=Collector(storage), querier=Querier(storage))
     app.wsgi_app = refuse_first_upload(app.wsgi_app)  # type: ignore[method-assign,assignment]
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    with make_server("127.0.0.1", free_port(), app, threaded=True) as server, running(server):
+    with running_server(app) as server:
         yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret)
 
 
