@@ -45,7 +45,8 @@ def pad(raw: bytes, size: int) -> bytes:
 
 
 @pytest.mark.alone
-def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["functions-framework", "profbucket"])
+def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_path: Path, program: str) -> None:
     """64 concurrent posts of 20 MB, alternately raw and compressed, to an instance with 512 MB and 64 threads."""
     raw = make_largest_pprof()
     bodies = (pad(raw, BODY_BYTES), deflate(pad(raw, BODY_BYTES + len(raw) // 2)))
@@ -56,7 +57,9 @@ def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_
             f"file://{tmp_path}/profiles",
             tmp_path / "log",
             scripts=inside.scripts,
+            program=program,
             THREADS=str(POSTS),
+            PROFBUCKET_BLOCK_EVERY="0",
             MALLOC_ARENA_MAX="1",  # as deployed: threads reuse the memory that others have freed
         ) as url,
     ):

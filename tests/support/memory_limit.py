@@ -44,14 +44,14 @@ class MemoryLimit:
 
 @contextmanager
 def limit_memory(size: int, directory: Path) -> Iterator[MemoryLimit]:
-    """Limit functions-framework, as started from *directory*, to *size* bytes, if this account may set limits."""
+    """Limit the programs that serve, started from *directory*, to *size* bytes, if this account may set limits."""
     directory.mkdir()
     group = _create_group(size)
     procs = group / "cgroup.procs" if group else Path("/dev/null")
-    name = "functions-framework"
-    script = directory / name
-    script.write_text(_SCRIPT.format(pid=directory / "pid", procs=procs, program=SCRIPTS / name))
-    script.chmod(0o755)
+    for name in ("functions-framework", "profbucket"):
+        script = directory / name
+        script.write_text(_SCRIPT.format(pid=directory / "pid", procs=procs, program=SCRIPTS / name))
+        script.chmod(0o755)
     try:
         yield MemoryLimit(directory, group)
     finally:

@@ -1,4 +1,4 @@
-"""A collector in its own process, as in the cloud: functions-framework serving functions/main.py."""
+"""A collector in its own process: functions-framework serving functions/main.py, or `profbucket serve`."""
 
 import os
 import secrets
@@ -32,16 +32,20 @@ def served(
     target: str = "collector",
     main: Path = MAIN,
     scripts: Path = SCRIPTS,
+    program: str = "functions-framework",
     **settings: str,
 ) -> Iterator[str]:
     """Serve the function *target* of *main* over *storage_url* until the block ends; yield its base URL.
 
-    *scripts* is the directory with functions-framework, *settings* are environment variables. The output of the
-    process goes to *log*, and into the error if the process does not start or exits early.
+    *scripts* is the directory with *program*, functions-framework or profbucket; *settings* are environment
+    variables. The output of the process goes to *log*, and into the error if it does not start or exits early.
     """
     port = free_port()
-    command = [str(scripts / "functions-framework"), "--target", target]
-    command += ["--source", str(main), "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(scripts / program), "--host", "127.0.0.1", "--port", str(port)]
+    if program == "functions-framework":
+        command += ["--target", target, "--source", str(main)]
+    else:
+        command.insert(1, "serve")
     # Settings in the environment of the tests are meant for another collector.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PROFBUCKET_", "FUNCTION_", "K_"))}
     environment = {**inherited, **settings, "STORAGE_URL": storage_url}
