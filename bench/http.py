@@ -90,10 +90,11 @@ def slow_gcs(target: str, delay: float = DELAY_SECONDS) -> Iterator[str]:
     def fetch(path: str, byte_range: str) -> bytes:
         headers = {"Accept-Encoding": "identity"} | ({"Range": byte_range} if byte_range else {})
         response = pool.request("GET", f"{target}{path}", headers=headers)
-        hashes = response.headers.get("x-goog-hash", "")
         head = f"HTTP/1.1 {response.status} OK\r\nContent-Length: {len(response.data)}\r\n"
-        head += f"X-Goog-Hash: {hashes}\r\n\r\n" if hashes else "\r\n"
-        cache[path, byte_range] = head.encode() + response.data
+        for name in ("X-Goog-Hash", "Content-Range"):
+            if value := response.headers.get(name):
+                head += f"{name}: {value}\r\n"
+        cache[path, byte_range] = f"{head}\r\n".encode() + response.data
         return cache[path, byte_range]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

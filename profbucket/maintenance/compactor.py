@@ -17,7 +17,9 @@ from contextlib import suppress
 
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
+from profbucket.maintenance.head import compact_head
 from profbucket.maintenance.lane import Action, Lane, Step, finished_until
+from profbucket.maintenance.merging import merge_blocks
 from profbucket.model.ids import block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, period_task
@@ -215,9 +217,9 @@ class Compactor:
     def _list_stages(self, lane: Lane, task: Task | None) -> Iterator[Iterator[Step]]:
         if task and task.period:
             if task.period <= self._policy.short or task.period < self._policy.long:
-                yield lane.compact_head(task.begin, task.last)
+                yield compact_head(lane, task.begin, task.last)
             else:
-                yield lane.merge_blocks([task.period], task.begin, task.last)
+                yield merge_blocks(lane, [task.period], task.begin, task.last)
                 lane.add_merge(task.period, task.begin)
                 if not lane.has_replaced:  # else another task will delete that, and all the others
                     yield lane.delete_unneeded(task.begin, task.last)
@@ -226,9 +228,9 @@ class Compactor:
         if task:  # a daily visit: older blocks have been merged
             longest = self._policy.longest * SECOND
             since = max(self._clock() // longest * longest - longest, 0)
-        yield lane.compact_head(0, LATEST)
+        yield compact_head(lane, 0, LATEST)
         yield self._note_head(lane)
-        yield lane.merge_blocks(self._policy.levels[1:], since, LATEST)
+        yield merge_blocks(lane, self._policy.levels[1:], since, LATEST)
         yield lane.delete_unneeded(since, LATEST)
 
     def _note_head(self, lane: Lane) -> Iterator[Step]:

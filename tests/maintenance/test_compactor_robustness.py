@@ -12,7 +12,7 @@ from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.errors import TooLarge
 from profbucket.limits import Limits
-from profbucket.maintenance import lane
+from profbucket.maintenance import head, merging
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.read_back import read_back
 from profbucket.maintenance.repair import reindex
@@ -55,7 +55,8 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Members], boo
             if condition(BlockContent(block, data, limits).read_members()):
                 raise TooLarge("the block is too large")
 
-        monkeypatch.setattr(lane, "read_back", read_back_or_refuse)
+        for module in (head, merging):
+            monkeypatch.setattr(module, "read_back", read_back_or_refuse)
 
     return refuse_if
 

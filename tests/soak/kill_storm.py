@@ -220,7 +220,7 @@ class Storm:
         self._settle("reindex", "--storage", self.url)
         self.verify()
         self._settle("fsck", "--storage", self.url)
-        self._settle("compact", "--storage", self.url)
+        self._settle("compact", "--all", "--storage", self.url)
         self.verify()
         self._settle("reindex", "--storage", self.url)
         self._settle("fsck", "--storage", self.url)
@@ -290,7 +290,8 @@ class Storm:
         time.sleep(0.02)
 
     def _compact(self, random: Random) -> None:
-        self._run(self._compactor, "compact", "--storage", self.url, *_random_service(random))
+        options = _random_service(random) or random.choice(((), ("--all",)))
+        self._run(self._compactor, "compact", "--storage", self.url, *options)
 
     def _reindex(self, random: Random) -> None:
         command = "reindex" if self.with_reindex and random.random() < 0.8 else "fsck"
