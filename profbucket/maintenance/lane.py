@@ -1,8 +1,8 @@
 """A lane of compaction: all profiles of one service and profile type, and the changes to their blocks.
 
 Compaction changes no answer. The object of a block is put, and one transaction of the index adds the block and
-removes what it replaces. A run that is cut off leaves at most an object that is not in the index, which a later run
-deletes. Each attempt uses its own object key, so of two concurrent attempts at the same members only one commits.
+removes what it replaces. A run that is cut off leaves at most an object that is not in the index, which a later
+run deletes. Each attempt uses its own object key, so of two concurrent attempts at the same members one commits.
 """
 
 import logging

@@ -174,8 +174,9 @@ def test_a_damaged_block_keeps_only_itself_from_being_merged(
 
 
 def test_a_failure_of_one_service_is_reported_after_all_others_were_compacted(
-    storage: Storage, caplog: pytest.LogCaptureFixture
+    storage: Storage, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: MIDNIGHT)  # no profile is late
     list(Compactor(storage, clock=lambda: MIDNIGHT).run_due())  # the visit of the day
     for service in ("api", "bad", "web"):
         post_profiles(storage, range(0, 60, 10), service=service)
