@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 
@@ -137,7 +138,8 @@ def _scrape(storage: Storage, hour: int) -> None:
 def count_day(counted: CountedStorage, profiles_per_hour: int) -> Operations:
     """Return the operations of all runs of a day for one service and type with *profiles_per_hour*."""
     storage, total = counted.storage, Operations()
-    post_profiles(storage, range(0, 24 * 60, 60 // profiles_per_hour))
+    with mock.patch("profbucket.storage.store.time.time_ns", return_value=MIDNIGHT):  # no profile is late
+        post_profiles(storage, range(0, 24 * 60, 60 // profiles_per_hour))
     for number in range(1, 27):
         now = MIDNIGHT + number * HOUR + _COMPACTION_DELAY
         total += counted.count(lambda now=now: list(Compactor(storage, clock=lambda: now).run_due()))  # type: ignore[misc]
