@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from urllib3 import encode_multipart_formdata
 from werkzeug.test import TestResponse
 
 from profbucket.api.app import create_app
@@ -67,6 +68,8 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
         "post": ("POST", f"{PROFILES}?service={SERVICE}&type=cpu"),
         "ingest": ("POST", f"/ingest?name={SERVICE}&format=pprof"),
         "push": ("POST", "/push.v1.PusherService/Push"),
+        "datadog": ("POST", "/profiling/v1/input"),
+        "datadog info": ("GET", "/info"),
         "cloud create": ("POST", "/v2/projects/p/profiles"),
         "cloud offline": ("POST", "/v2/projects/p/profiles:createOffline"),
         "cloud patch": ("PATCH", "/v2/projects/p/profiles/18ec242a69086e17"),
@@ -96,6 +99,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "post": (Scope.WRITE, 403),
     "ingest": (Scope.WRITE, 403),
     "push": (Scope.WRITE, 403),
+    "datadog": (Scope.WRITE, 403),
     "cloud create": (Scope.WRITE, 403),
     "cloud offline": (Scope.WRITE, 403),
     "cloud patch": (Scope.WRITE, 403),
@@ -113,7 +117,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "metrics": (Scope.ADMIN, 200),  # not specific to a service
 }
 
-OPEN = ["healthz", "health", "openapi", "discovery", "page", "page file"]  # these require no key
+OPEN = ["healthz", "health", "openapi", "discovery", "datadog info", "page", "page file"]  # these require no key
 
 
 def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:
@@ -121,13 +125,20 @@ def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, st
     deployment = {"target": SERVICE}
     encoded = base64.b64encode(pprof()).decode()
     profile = json.dumps({"profileType": "CPU", "deployment": deployment, "profileBytes": encoded}).encode()
-    data = {
+    bodies = {
         "push": push(SERVICE, "process_cpu", pprof()),
         "cloud create": json.dumps({"profileType": ["CPU"], "deployment": deployment}).encode(),
         "cloud offline": profile,
         "cloud patch": profile,
-    }.get(route, pprof() if method == "POST" else b"")
-    headers = {"Content-Type": "application/proto", **headers} if route == "push" else headers
+    }
+    data = bodies.get(route, pprof() if method == "POST" else b"")
+    event = json.dumps({"start": "2026-11-22T22:25:33Z", "tags_profiler": f"service:{SERVICE}"}).encode()
+    content_type = "application/proto"
+    if route == "datadog":
+        data, content_type = encode_multipart_formdata(
+            {"event": ("event.json", event), "cpu.pprof": ("cpu.pprof", pprof())}
+        )
+    headers = {"Content-Type": content_type, **headers} if route in ("push", "datadog") else headers
     return client.open(path, method=method, data=data, headers=headers)
 
 
