@@ -37,6 +37,8 @@ class Host(Protocol):
     is_draining: bool
 
     def add(self, connection: "Connection", task: "asyncio.Task[None]") -> None: ...
+    def hold_response(self, connection: "Connection", size: int) -> None: ...
+    def release_response(self, connection: "Connection") -> None: ...
     async def respond(self, environ: WSGIEnvironment) -> Response: ...
     async def wants_body(self, environ: WSGIEnvironment) -> bool: ...
     async def reserve(self, reservation: Reservation, size: int) -> float: ...
@@ -108,6 +110,10 @@ class Connection(asyncio.BufferedProtocol):
         if self.waiting_since is not None:
             self.waiting_since = None
             self._end_input()
+
+    def abort(self) -> None:
+        """Close the connection without sending the rest of a response."""
+        self._transport.abort()
 
     def _end_input(self) -> None:
         self._input.is_ended = True
@@ -261,10 +267,14 @@ class Connection(asyncio.BufferedProtocol):
         body = response.body if has_body(response, request) else b""
         step = self._settings.send_bytes
         self._write(encode_head(response, request, stays_open) + body[:step])
-        for start in range(step, len(body), step):
+        self._server.hold_response(self, len(body))
+        try:
+            for start in range(step, len(body), step):
+                await self._flush()
+                self._write(body[start : start + step])
             await self._flush()
-            self._write(body[start : start + step])
-        await self._flush()
+        finally:
+            self._server.release_response(self)
 
     def _write(self, data: bytes) -> None:
         if not self._is_lost:

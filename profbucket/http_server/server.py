@@ -44,6 +44,7 @@ class Server:
         self._threads = ThreadPoolExecutor(settings.threads, "request")
         self._status_threads = ThreadPoolExecutor(_STATUS_THREADS, "status")
         self._connections: dict[Connection, asyncio.Task[None]] = {}
+        self._unsent: dict[Connection, int] = {}  # the oldest first
         self._accepting = set[asyncio.Task[Any]]()
         self._waiting = set[asyncio.Future[None]]()  # for room for a body
 
@@ -68,6 +69,18 @@ class Server:
         if len(self._connections) > self.settings.connections:
             waiting = [other for other in self._connections if other.waiting_since is not None]
             min(waiting, key=lambda other: other.waiting_since or 0.0).close_if_waiting()
+
+    def hold_response(self, connection: Connection, size: int) -> None:
+        """Count *size* bytes that *connection* sends; abort those that take the longest if there are too many."""
+        self._unsent[connection] = size
+        while len(self._unsent) > 1 and sum(self._unsent.values()) > self.settings.unsent_bytes:
+            oldest = next(iter(self._unsent))
+            self.release_response(oldest)
+            oldest.abort()
+
+    def release_response(self, connection: Connection) -> None:
+        """Count the response of *connection* no more."""
+        self._unsent.pop(connection, None)
 
     async def respond(self, environ: WSGIEnvironment) -> Response:
         """Return the application's response."""

@@ -134,6 +134,18 @@ def test_a_client_that_does_not_read_is_disconnected(api: Api) -> None:
         assert running.is_drained
 
 
+def test_responses_that_nobody_reads_take_limited_memory(api: Api) -> None:
+    """The connections that have sent for the longest are aborted."""
+    size = 8 << 20
+    api.app.add_url_rule("/large", "large", lambda: Response(bytes(size)))
+    with running_server(api.app, unsent_bytes=2 * size + size // 2, threads=1) as running, ExitStack() as stack:
+        clients = [stack.enter_context(running.connect()) for _ in range(4)]
+        for client in clients:
+            client.send(head("GET", "/large"))
+            assert running.get("/").status == 200  # after it, as there is one thread
+        assert [client.count_bytes() >= size for client in reversed(clients)] == [True, True, False, False]
+
+
 class TestOthers:
     """Requests that are complete are answered meanwhile."""
 

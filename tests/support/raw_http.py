@@ -86,6 +86,15 @@ class RawClient:
                 data += received
         return [int(line[9:12]) for line in data.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
 
+    def count_bytes(self) -> int:
+        """End this side, and return how many bytes arrive until the other is closed."""
+        self.send_eof()
+        size = 0
+        with suppress(ConnectionError):
+            while received := self._file.read1(1 << 16):
+                size += len(received)
+        return size
+
     def is_closed(self) -> bool:
         """Wait for the end of the connection; false if more data comes."""
         try:
