@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.http import DELAY_SECONDS
-from bench.measure import Measure, Row, bench
+from bench.measure import ROUNDS, Measure, Row, bench
 from bench.profiles import list_corpus
 from bench.storage import run_emulators
 from bench.week import SlowCollector, to_stored
@@ -62,8 +62,11 @@ def year() -> Iterator[Row]:
                 "timeline": f"series?{selection}",
                 "timeline by version": f"series?{selection}&group_by=version",
             }.items():
-                result = replace(measure(request), peak_mb=_peak_of_collector_mb())
-                note = f"HTTP, {DELAY_SECONDS * 1000:.0f} ms added to each request; peak of the collector so far"
+                _, before = _collector_usage()
+                result = measure(request)
+                peak, after = _collector_usage()
+                result = replace(result, peak_mb=peak, cpu_seconds=(after - before) / (ROUNDS + 1))
+                note = f"HTTP, {DELAY_SECONDS * 1000:.0f} ms added to each request; CPU and peak of the collector"
                 yield Row(f"{name} of a year, 525,600 profiles", result, note=note)
 
 
@@ -107,15 +110,18 @@ def _copy(source: Storage, target: Storage, block: Block, shift: int) -> None:
     assert target.index.commit(copied, (), ())
 
 
-def _peak_of_collector_mb() -> float:
-    """Return the peak of memory of the largest process that is a collector below this one."""
-    peaks = [0]
+def _collector_usage() -> tuple[float, float]:
+    """Return the peak of memory in MB and the CPU seconds so far of the collector's largest process."""
+    usages = [(0.0, 0.0)]
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            text, command = status.read_text(), status.with_name("cmdline").read_bytes()
+            text, stat = status.read_text(), status.with_name("stat").read_text()
+            command = status.with_name("cmdline").read_bytes()
             environment = status.with_name("environ").read_bytes()
         except OSError:  # it has ended, or belongs to another user
             continue
         if b"functions-framework" in command and f"PROFBUCKET_BENCH={os.getpid()}".encode() in environment:
-            peaks += map(int, re.findall(r"VmHWM:\s+(\d+) kB", text))
-    return max(peaks) / 1024
+            [peak] = re.findall(r"VmHWM:\s+(\d+) kB", text)
+            ticks = stat.rpartition(")")[2].split()[11:13]
+            usages.append((int(peak) / 1024, sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")))
+    return max(usages)
