@@ -76,7 +76,14 @@ class Limits:
         They are far above what a block of ``block_entries`` and ``block_memory_bytes`` takes; a block is read back
         within them before it is committed.
         """
-        return replace(self, inflated_bytes=1 << 30, entries=1 << 28, sample_types=1 << 16, name_bytes=1 << 24)
+        return replace(
+            self,
+            inflated_bytes=1 << 30,
+            entries=1 << 28,
+            sample_types=1 << 16,
+            name_bytes=1 << 24,
+            merge_memory_bytes=1 << 40,
+        )
 
     @staticmethod
     def setting(name: str) -> str:

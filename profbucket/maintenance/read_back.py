@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def read_back(block: Block, data: bytes, limits: Limits) -> None:
     """Read all of *block* from its bytes *data*: the member list, the merge, one series and one member.
 
+    How large a merge of profiles may be does not matter: that of one block is bounded when it is built.
     Raise the error that a reader would meet.
     """
     from profbucket.pprof.block.build import BlockContent, add_rows
@@ -33,4 +34,4 @@ def read_back(block: Block, data: bytes, limits: Limits) -> None:
 def _new_merger(limits: Limits) -> "Merger":
     from profbucket.pprof.merge import Merger
 
-    return Merger(limits)
+    return Merger(limits.of_blocks())

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from profbucket.errors import TooLarge
+from profbucket.errors import TooLarge, TooMany
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
@@ -66,6 +66,28 @@ def test_blocks_are_readable_with_lower_limits_than_those_they_were_made_with() 
     list(Compactor(storage, clock=lambda: MIDNIGHT + 30 * HOUR).run())
     lowered = replace(SMALL, inflated_bytes=100, entries=10, sample_types=1, name_bytes=3)
     assert merge_all(Storage(storage.bucket, storage.index, limits=lowered), lowered) == expected
+
+
+def test_a_merge_of_a_part_of_blocks_takes_no_more_memory_than_that_of_its_profiles() -> None:
+    """The limit suffices for one pod, but not for everything, neither before compaction nor after it."""
+    limits = Limits(merge_memory_bytes=250_000)
+    storage = new_storage(limits)
+    post(storage, 30, 300 * SECOND)
+    querier = Querier(storage, limits)
+    parts = [
+        replace(QUERY, matchers=parse_matchers("pod=1")),
+        replace(QUERY, end=MIDNIGHT + 3000 * SECOND),
+        replace(QUERY, limit=3),
+    ]
+    expected = [canonicalize(querier.merge(query).data) for query in parts]
+    for now in (MIDNIGHT, MIDNIGHT + 3 * HOUR, MIDNIGHT + 30 * HOUR):
+        compactor = Compactor(storage, limits=limits, clock=lambda now=now: now)  # type: ignore[misc]
+        list(compactor.run())
+        assert compactor.failed == 0
+        assert [canonicalize(querier.merge(query).data) for query in parts] == expected
+        with pytest.raises(TooMany, match="PROFBUCKET_MAX_MERGE_MEMORY_BYTES"):
+            querier.merge(QUERY)
+    assert len(storage.index.blocks("api", CPU, *ALL_TIME)) == 1
 
 
 def test_a_block_that_takes_too_much_memory_is_closed() -> None:

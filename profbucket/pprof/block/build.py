@@ -30,6 +30,10 @@ from profbucket.pprof.merge import Merger
 
 _MAX_PENDING_ENTRIES = 400_000
 
+# Rows are added with all the content of their block, which is fastest, while this fits a part of a merge's memory.
+_MEMORY_PER_RAW_BYTE = 16  # at most, of the content of an inflated pprof
+_RESERVE_DIVISOR = 4
+
 
 @dataclass(frozen=True, slots=True)
 class BlockContent:
@@ -68,7 +72,8 @@ class BlockContent:
 def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collection[int]) -> None:
     """Add some rows of a block to *merger*: the *wanted* series or members, depending on *part*.
 
-    Raise ``Invalid`` if the block is damaged, or if its sample types differ from those merged before.
+    Of a large block, only what these rows use is added: they may take no more memory than their profiles would.
+    Raise ``Invalid`` if the block is damaged, and as :meth:`Merger.add` does.
     """
     is_wanted = np.zeros(content.block.count, bool)  # there are not more series than members
     is_wanted[list(wanted)] = True
@@ -76,7 +81,12 @@ def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collectio
     if any(len(rows) and int(rows.row.max()) >= len(is_wanted) for rows in chunks):
         raise _damaged(content)
     rows = concatenate_rows([rows.select(is_wanted) for rows in chunks])
-    batch = _read_merged(merger, content)
+    limits = content.limits.of_blocks()
+    raw = inflate(content.read_merged(), limits)
+    reserve = content.limits.merge_memory_bytes // _RESERVE_DIVISOR
+    is_small = merger.accumulator.estimate_bytes() + _MEMORY_PER_RAW_BYTE * len(raw) <= reserve
+    selection = merger if is_small else Merger(limits)
+    batch = _read_batch(selection, content, raw)
     values = np.zeros((len(batch.samples.profile), batch.header.sample_type_count[0]), np.int64)
     if len(rows.sample) and (int(rows.sample.max()) >= len(values) or rows.values.shape[1] != values.shape[1]):
         raise _damaged(content)
@@ -86,10 +96,12 @@ def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collectio
     header, timing = merge_headers((rows.headers[i] for i in rows.header[order].tolist()), rows.timing)
     batch = replace(
         batch,
-        header=_replace_header(batch.header, merger.accumulator, header, timing),
+        header=_replace_header(batch.header, selection.accumulator, header, timing),
         samples=replace(batch.samples, values=values),
     )
-    merger.add_batch(batch, content.block.id)
+    selection.add_batch(batch, content.block.id)
+    if not is_small:
+        merger.add(encode_merge(selection.accumulator, []), content.block.id, limits)
 
 
 def _damaged(content: BlockContent) -> Invalid:
@@ -100,10 +112,15 @@ def _damaged(content: BlockContent) -> Invalid:
 
 
 def _read_merged(merger: Merger, content: BlockContent) -> Batch:
+    return _read_batch(merger, content, inflate(content.read_merged(), content.limits.of_blocks()))
+
+
+def _read_batch(merger: Merger, content: BlockContent, raw: bytes) -> Batch:
+    """Return *raw*, the inflated merge of a block, as a batch with the strings of *merger*."""
     merger.flush()
     strings = merger.accumulator.strings
     limits = content.limits.of_blocks()
-    profile = PendingProfile(content.block.id, inflate(content.read_merged(), limits))
+    profile = PendingProfile(content.block.id, raw)
     split_profile(profile, strings, limits)
     errors: list[ProfbucketError] = []
     batch, _ = read_batch([profile], strings, limits, errors)
@@ -218,7 +235,7 @@ def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) ->
     lists = [content.read_members() for content in contents]
     members, member_numbers = _merge_members(lists)
     series_numbers = {labels: number for number, labels in enumerate(members.labels)}
-    merger, matrices = Merger(limits), _MatrixBuilder()
+    merger, matrices = Merger(limits.of_blocks()), _MatrixBuilder()
     for content, block_members, numbers in zip(contents, lists, member_numbers, strict=True):
         indexes = merger.add_batch(_read_merged(merger, content), content.block.id, keep_zeros=True)
         estimate = merger.accumulator.estimate_bytes()
