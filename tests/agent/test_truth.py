@@ -34,9 +34,7 @@ UNDER_AGENT = (
 
 def thread_percentages(tags: str) -> dict[str, float]:
     """Return the shares of the threads in the output of ``pprof -tags``."""
-    return percentages(
-        {match[2]: float(match[1]) for match in re.finditer(r"\(\s*([\d.]+)%\): (\w+)", tags)}
-    )
+    return percentages({match[2]: float(match[1]) for match in re.finditer(r"\(\s*([\d.]+)%\): (\w+)", tags)})
 
 
 @pytest.fixture(scope="module")
