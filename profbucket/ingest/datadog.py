@@ -15,7 +15,7 @@ from profbucket.ingest.upload import Upload, Uploads, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof.compression import deflate
+from profbucket.pprof.compression import deflate_reproducibly
 from profbucket.times import LATEST, parse_time
 
 _EVENT = "event"
@@ -104,7 +104,7 @@ def _read_profiles(parts: Sequence[Part], event: _Event, limits: Limits) -> Uplo
             continue
         for profile_type, profile in profiles.items():
             # What was compressed for the transfer only is compressed as a profile.
-            stored = deflate(profile) if profile is data and data[:2] != b"\x1f\x8b" else profile
+            stored = deflate_reproducibly(profile) if profile is data and data[:2] != b"\x1f\x8b" else profile
             yield Upload(event.service, profile_type, event.labels, stored, event.started_at, filename[:80])
 
 

@@ -17,6 +17,6 @@ __all__ = ["Profile", "decode", "deflate", "encode", "inflate"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from profbucket.pprof import codec
+    from profbucket.pprof import codec, compression
 
-    return getattr(codec, name)
+    return getattr(compression if hasattr(compression, name) else codec, name)

@@ -8,7 +8,7 @@ from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.meta import Total
 from profbucket.pprof import profile_pb2
-from profbucket.pprof.compression import deflate, inflate
+from profbucket.pprof.compression import deflate_reproducibly, inflate
 from profbucket.pprof.foreign_format import describe_foreign_format
 from profbucket.pprof.numbers import normalize_time
 from profbucket.pprof.precheck import count_entries
@@ -56,5 +56,5 @@ def decode(data: bytes, limits: Limits = Limits()) -> Profile:
 
 
 def encode(message: profile_pb2.Profile) -> bytes:
-    """Return *message* as a gzip pprof. Equal messages give equal bytes."""
-    return deflate(message.SerializeToString(deterministic=True))
+    """Return *message* as a gzip pprof. Equal messages give equal bytes, so that a repeated post has the same id."""
+    return deflate_reproducibly(message.SerializeToString(deterministic=True))

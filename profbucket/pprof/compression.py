@@ -1,5 +1,6 @@
 """Compress and decompress profiles with gzip."""
 
+import zlib
 from collections.abc import Iterator
 
 from isal import igzip, isal_zlib
@@ -12,12 +13,19 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _INPUT_CHUNK_BYTES = 1 << 16
 _OUTPUT_CHUNK_BYTES = 1 << 20
 _MAX_BUFFERED_BYTES = 32 << 20  # of output, while it may still turn out to exceed the limit
-_LEVEL = 2
+# isal's levels 1 and 2 sometimes compress equal bytes to different ones, and its level 3 does on different processors.
+_LEVEL = 3
+_REPRODUCIBLE_LEVEL = 1  # of zlib
 
 
 def deflate(raw: bytes) -> bytes:
-    """Return *raw* as one gzip member, without a time in its header."""
+    """Return *raw* as one gzip member, without a time in its header: the same on processors of one kind."""
     return igzip.compress(raw, compresslevel=_LEVEL, mtime=0)
+
+
+def deflate_reproducibly(raw: bytes) -> bytes:
+    """Return *raw* as one gzip member that is the same everywhere, as ids of profiles require; four times slower."""
+    return zlib.compress(raw, _REPRODUCIBLE_LEVEL, wbits=31)
 
 
 def inflate(data: bytes, limits: Limits = Limits()) -> bytes:

@@ -41,10 +41,7 @@ ALL_TIME = (0, LATEST)
 
 @cache
 def make_cpu_profile(number: int, **changes: Any) -> bytes:
-    """Return a profile with a stack that all have, one that every third has, and one of its own.
-
-    The bytes are cached: a repeated post has equal bytes, which compressing again need not yield.
-    """
+    """Return a profile with a stack that all have, one that every third has, and one of its own."""
     samples = [
         Sample(stack("leaf", "all"), (1, 10_000_000)),
         Sample(stack("leaf", f"mod-{number % 3}"), (10, 100_000_000)),
