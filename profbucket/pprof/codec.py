@@ -56,5 +56,5 @@ def decode(data: bytes, limits: Limits = Limits()) -> Profile:
 
 
 def encode(message: profile_pb2.Profile) -> bytes:
-    """Return *message* as a gzip pprof. Equal messages give equal bytes, so that a repeated post has the same id."""
+    """Return *message* as a gzip pprof. Equal messages give equal bytes, and so equal ids."""
     return deflate_reproducibly(message.SerializeToString(deterministic=True))

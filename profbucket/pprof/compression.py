@@ -13,7 +13,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _INPUT_CHUNK_BYTES = 1 << 16
 _OUTPUT_CHUNK_BYTES = 1 << 20
 _MAX_BUFFERED_BYTES = 32 << 20  # of output, while it may still turn out to exceed the limit
-# isal's levels 1 and 2 sometimes compress equal bytes to different ones, and its level 3 does on different processors.
+# isal's levels 1 and 2 sometimes give different bytes for the same input; level 3 does on different processors.
 _LEVEL = 3
 _REPRODUCIBLE_LEVEL = 1  # of zlib
 
@@ -24,7 +24,7 @@ def deflate(raw: bytes) -> bytes:
 
 
 def deflate_reproducibly(raw: bytes) -> bytes:
-    """Return *raw* as one gzip member that is the same everywhere, as ids of profiles require; four times slower."""
+    """Return *raw* as one gzip member that is the same everywhere, as ids require. Four times slower."""
     return zlib.compress(raw, _REPRODUCIBLE_LEVEL, wbits=31)
 
 
