@@ -16,7 +16,7 @@ EXTRAS := $(or $(strip $(EXTRAS)),server)
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-agents test-web test-ui check soak lint types format proto ui requirements test-data bench clean
+.PHONY: help serve test test-agents test-pythons test-web test-ui check soak lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -26,6 +26,23 @@ serve: $(EXTRAS:%=$(VENV)/.extra-%) ## run a collector on http://localhost:10100
 
 test: $(VENV)/.dev ## run all tests except those in a browser; ARGS='-k merge -x' goes to pytest
 	$(PYTEST) --ignore=tests/ui $(ARGS)
+
+# The versions of Python that pyproject.toml lists. The functions have the last one.
+PYTHONS := 3.11 3.12 3.13
+
+# The shims of pyenv run one version only.
+find_python = $(or $(lastword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python3)),python$(1))
+
+test-pythons: $(PYTHONS:%=test-python-%) ## test with each version of Python that is installed; ARGS=tests selects all tests
+
+test-python-%:
+	@if $(call find_python,$*) -c '' 2>/dev/null; then \
+	  $(MAKE) VENV=.venv-$* PYTHON=$(call find_python,$*) .venv-$*/.dev && \
+	  PYTHONDONTWRITEBYTECODE= .venv-$*/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(or $(ARGS),$(SMALLER_SET)); \
+	else echo 'Python $* is not installed'; fi
+
+# What depends on the version of Python: the agent, the format, the merge, the API in a process.
+SMALLER_SET := tests/agent tests/model tests/pprof/test_codec.py tests/ingest tests/query tests/api/test_app.py tests/telemetry
 
 test-agents: $(VENV)/.dev ## test with the agents of other systems, from PyPI and npm; `make test` includes these tests
 	$(PYTEST) tests/foreign_agents $(ARGS)

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
@@ -85,9 +86,17 @@ def installed(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_the_base_is_a_slim_python_that_the_project_supports() -> None:
-    (base,) = arguments_of("FROM")
-    assert re.fullmatch(r"python:3\.1[1-9]-slim", base)
+def test_container_functions_and_tests_have_the_same_version_of_python() -> None:
+    """pyproject.toml names the versions that are tested, and the one that is deployed last."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: 3."
+    minors = [int(line.removeprefix(prefix)) for line in project["classifiers"] if line.startswith(prefix)]
+    assert project["requires-python"] == f">=3.{minors[0]}"
+    assert minors == list(range(minors[0], minors[-1] + 1))
+    assert arguments_of("FROM") == [f"python:3.{minors[-1]}-slim"]
+    assert f'"python3{minors[-1]}"' in (ROOT / "terraform" / "functions.tf").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.findall(r"^PYTHONS := (.*)$", makefile, re.MULTILINE) == [" ".join(f"3.{m}" for m in minors)]
 
 
 def test_it_does_not_run_as_root() -> None:
