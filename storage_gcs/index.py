@@ -25,7 +25,7 @@ from profbucket.errors import Unavailable
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
-from profbucket.model.tasks import Task
+from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import CommitTooLarge, ExpectedBlocks, Selection, Series
 
@@ -181,10 +181,10 @@ class FirestoreIndex:
         return self._create(TASKS, task.id, lambda fields: write_task(fields, task))
 
     def due_tasks(self, until: int, limit: int) -> list[Task]:
-        from storage_gcs.queries import read_document, read_task, select_due_tasks
+        from storage_gcs.queries import select_due_tasks
 
         documents = self._calls.get().query(select_due_tasks(until, limit))
-        return [read_document(document, read_task) for document in documents]
+        return load_tasks(document.fields["task"].string_value for document in documents)
 
     def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
         from storage_gcs.firestore import CommitRequest, DocumentMissing

@@ -182,11 +182,6 @@ def write_task(fields: Any, task: Task) -> None:
     fields["due"].integer_value = task.due
 
 
-def read_task(document: Any) -> Task:
-    """Return the task that :func:`write_task` wrote."""
-    return Task.load(document.fields["task"].string_value)
-
-
 _Filter = tuple[str, int, Any]  # field, operator, value
 
 # StructuredQuery.FieldFilter.Operator, CompositeFilter.Operator and Direction

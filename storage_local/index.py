@@ -21,7 +21,7 @@ from profbucket.model.ids import block_prefix, profile_prefix
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.model.tasks import Task
+from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series
 from profbucket.times import format_stamp
 from storage_local.files import RootFolder, lock_folder, translate_errors
@@ -287,10 +287,7 @@ class LocalIndex:
     def due_tasks(self, until: int, limit: int) -> list[Task]:
         with self._connection() as connection:
             rows = connection.execute(_SELECT_DUE_TASKS, (until, limit)).fetchall()
-        try:
-            return [Task.load(text) for (text,) in rows]
-        except _PARSE_ERRORS as error:
-            _raise_damaged(f"a task: {error}")
+        return load_tasks(str(text) for (text,) in rows)
 
     def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
         with self._connection() as connection:

@@ -5,6 +5,8 @@ lanes with something to do.
 """
 
 import json
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -14,6 +16,8 @@ from profbucket.periods import CompactionPolicy
 from profbucket.times import LATEST, SECOND
 
 MAX_TASK_BYTES = 4096
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,17 @@ class Task:
             return cls(service, None if type_name is None else ProfileType(type_name), period, begin, due)
         except (ValueError, TypeError, RecursionError) as error:
             raise Invalid(f"invalid task of compaction: {error!s:.200}", code="invalid_task") from None
+
+
+def load_tasks(texts: Iterable[str]) -> list[Task]:
+    """Read what :meth:`Task.dump` wrote; log and leave out what is damaged, which must not stop all others."""
+    tasks = []
+    for text in texts:
+        try:
+            tasks.append(Task.load(text))
+        except Invalid as error:
+            _log.error("a damaged task in the index is ignored; compaction visits each lane once a day: %s", error)
+    return tasks
 
 
 def period_task(policy: CompactionPolicy, service: str, profile_type: ProfileType, period: int, at: int) -> Task:

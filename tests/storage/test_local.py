@@ -337,6 +337,18 @@ class TestErrors:
         assert indexes[0].add_task(Task("api", None, 0, 0, 0)) is True
         assert indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0] == [make_block([meta])]
 
+    def test_a_damaged_task_is_ignored(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        path = tmp_path / ".index.sqlite"
+        tasks = [Task("api", None, 0, 0, due) for due in range(4)]
+        for task in tasks:
+            LocalIndex(path).add_task(task)
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE tasks SET task = '[' WHERE due = 1")
+            connection.execute("UPDATE tasks SET task = x'ff00' WHERE due = 2")
+        connection.close()
+        assert LocalIndex(path).due_tasks(10, 10) == [tasks[0], tasks[3]]
+        assert caplog.text.count("a damaged task in the index is ignored") == 2
+
     def test_an_index_that_stays_locked_is_unavailable(
         self, index: LocalIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
