@@ -20,7 +20,7 @@ from profbucket.times import LATEST, SECOND
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_block, make_meta
 
 CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
-TYPES = (*COMMON_TYPES, ProfileType("alloc"), ProfileType("z-9_"), ProfileType("a" * 63))
+TYPES = (*COMMON_TYPES, ProfileType("unusual"), ProfileType("z-9_"), ProfileType("a" * 63))
 
 # Two services, three profile types, five label sets, repeated times: small enough to test all selections.
 MIXED = [
