@@ -33,6 +33,7 @@ def test_tags_are_those_of_the_format(message: str) -> None:
         if is_scalar and field.is_repeated:
             expected[f"{field.name.upper()}_PACKED"] = wire.delimited_tag(field.number)
     tags = vars(getattr(wire, message))
-    assert {name: tag for name, tag in tags.items() if isinstance(tag, int)} == expected
+    # Python 3.13 adds __firstlineno__.
+    assert {name: tag for name, tag in tags.items() if isinstance(tag, int) and name.isupper()} == expected
     if "SCALARS" in tags:
         assert tags["SCALARS"] == tuple(tag for tag in expected.values() if tag & 7 == wire.VARINT)
