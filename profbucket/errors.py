@@ -173,17 +173,17 @@ class UnsupportedMedia(ProfbucketError):
     status = 415
 
 
-class UnsupportedFormat(ProfbucketError):
-    """The upload is in a format that cannot be converted to pprof."""
-
-    default_code = "unsupported_format"
-    status = 422
-
-
 class TooMany(ProfbucketError):
     """The request asks for more than a limit allows; the message says what to narrow."""
 
     default_code = "too_many"
+    status = 422
+
+
+class UnsupportedFormat(ProfbucketError):
+    """The upload is in a format that cannot be converted to pprof."""
+
+    default_code = "unsupported_format"
     status = 422
 
 
@@ -228,7 +228,10 @@ class Damaged(ProfbucketError):
 
 
 def error_class(status: int, code: str) -> type[ProfbucketError] | None:
-    """Return the class of errors with *status*, preferring one with the default *code*; ``None`` without one."""
+    """Return the class of errors with *status*; ``None`` without one.
+
+    Of several it is the one whose default code is *code*, or else the first of this module.
+    """
     if code == ProfbucketError.default_code:
         return ProfbucketError
     matches = [cls for cls in ProfbucketError.__subclasses__() if cls.status == status]
