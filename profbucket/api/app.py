@@ -21,6 +21,7 @@ from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.datadog import DatadogRoutes
 from profbucket.api.error_bodies import render_error
 from profbucket.api.middleware import drain_body, strip_function_name
+from profbucket.api.otlp import OtlpRoutes
 from profbucket.api.pyroscope import PyroscopeRoutes
 from profbucket.api.read import ReadRoutes
 from profbucket.api.routes import FREQUENT, PROFILES, ROUTES, Role, Route
@@ -93,6 +94,7 @@ def create_app(
         schedule = Schedule(config.cloud_profiler_seconds)
         views |= CloudProfilerRoutes(uploads, config.limits, schedule, clock).views()
         views |= DatadogRoutes(uploads, config.limits).views()
+        views |= OtlpRoutes(uploads, config.limits).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
     if "listCloudProfiles" in operations:

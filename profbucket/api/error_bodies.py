@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from flask import Response
 
+from profbucket.api.otlp import render_status
 from profbucket.api.responses import json_response
 
 # Connect's codes by HTTP status; all others are "internal", or for requests "invalid_argument".
@@ -64,4 +65,5 @@ _RENDERERS: Mapping[str, Callable[[int, str, str], Response]] = {
     "/pyroscope/ingest": _render_for_connect,
     "/push.v1.": _render_for_connect,
     "/v2/": google_error,
+    "/v1development/": render_status,
 }

@@ -62,9 +62,10 @@ def _paths(routes: Iterable[Route], operations: Json, path_parameters: Json, err
             item["parameters"] = [_path_parameter(name, path_parameters[name]) for name in names]
         operation = dict(operations[route.operation])
         error_names, error_schema = operation.pop("errors", []), operation.pop("errorSchema", "Error")
+        media_types = operation.pop("errorMediaTypes", [])  # in addition to JSON
         operation["responses"] = {
             **operation["responses"],
-            **_error_responses(error_names, errors, error_schema, is_get=route.method == "GET"),
+            **_error_responses(error_names, errors, error_schema, media_types, is_get=route.method == "GET"),
         }
         if route.operation not in ids:
             ids.add(route.operation)
@@ -77,8 +78,19 @@ def _path_parameter(name: str, description: Json) -> Json:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, **description}
 
 
-def _error_responses(names: Iterable[str], descriptions: Mapping[str, str], schema: str, *, is_get: bool) -> Json:
-    """Return the responses, by status, to the errors of the classes *names*."""
+def _error_responses(
+    names: Iterable[str],
+    descriptions: Mapping[str, str],
+    schema: str,
+    media_types: Iterable[str],
+    *,
+    is_get: bool,
+) -> Json:
+    """Return the responses, by status, to the errors of the classes *names*.
+
+    *schema* is that of their JSON; *media_types* are other encodings, which have no schema.
+    """
+    others: Json = {media_type: {"schema": {}} for media_type in media_types}
     responses: Json = {}
     for name in names:
         status = _ERROR_CLASSES[name].status
@@ -90,7 +102,7 @@ def _error_responses(names: Iterable[str], descriptions: Mapping[str, str], sche
         responses[str(status)] = {
             "description": descriptions[name],
             **({"headers": {header: _ref("headers", header) for header in headers}} if headers else {}),
-            "content": {"application/json": {"schema": _ref("schemas", schema)}},
+            "content": {"application/json": {"schema": _ref("schemas", schema)}, **others},
         }
     return responses
 

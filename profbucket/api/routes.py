@@ -29,7 +29,7 @@ class Route(NamedTuple):
 
 
 # Operations that clients repeat all the time. If they succeed, they are logged at DEBUG.
-FREQUENT = frozenset({"postProfile", "ingestPyroscope", "pushPyroscope", "getHealth", "getMetrics"})
+FREQUENT = frozenset({"postProfile", "ingestPyroscope", "pushPyroscope", "exportOtlp", "getHealth", "getMetrics"})
 
 _STATUS = (
     Route("GET", "/api/0/version", "getVersion"),
@@ -49,6 +49,7 @@ _WRITE = (
     Route("PATCH", "/v2/projects/<project>/profiles/<profile_id>", "patchCloudProfile"),
     Route("POST", "/profiling/v1/input", "inputDatadog"),
     Route("GET", "/info", "getDatadogInfo"),
+    Route("POST", "/v1development/profiles", "exportOtlp"),
 )
 _READ = (
     Route("GET", PROFILES, "findProfiles"),

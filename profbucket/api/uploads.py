@@ -39,6 +39,12 @@ class UploadStore:
 
         A client that repeats the request after the error stores no profile twice.
         """
+        errors, stored = self.store_each(api_key, uploads)
+        if errors:
+            raise combine_errors(errors, stored)
+
+    def store_each(self, api_key: ApiKey, uploads: Uploads) -> tuple[list[ProfbucketError], int]:
+        """Store all of *uploads* that can be; return the errors of the others, and the number of those stored."""
         errors: list[ProfbucketError] = []
         stored = 0
         for upload in uploads:
@@ -49,8 +55,7 @@ class UploadStore:
                 stored += 1
             except ProfbucketError as error:
                 errors.append(error)
-        if errors:
-            raise _combine(errors, stored)
+        return errors, stored
 
     def _store(self, api_key: ApiKey, upload: Upload) -> None:
         try:
@@ -61,7 +66,7 @@ class UploadStore:
             raise error.about(upload.source) if upload.source else error from None
 
 
-def _combine(errors: list[ProfbucketError], stored: int) -> ProfbucketError:
+def combine_errors(errors: list[ProfbucketError], stored: int) -> ProfbucketError:
     """Return one error for all of *errors*: the most severe one, so that a client retries if one was temporary."""
     worst = max(errors, key=lambda error: error.status)
     if len(errors) == 1 and not stored:

@@ -15,7 +15,7 @@ from profbucket.pprof.compression import inflate
 # A decoded profile takes up to thirty times its size, so that larger ones are decoded one at a time. That costs no
 # throughput: protobuf holds the GIL anyway.
 _LARGE_BYTES = 64 << 10  # decompressed
-_LARGE_LOCK = threading.Lock()
+LARGE_LOCK = threading.Lock()
 
 _JSON_VALUES_PER_PROFILE = 200
 
@@ -82,7 +82,7 @@ def rename_sample_types(data: bytes, names: Mapping[str, str], limits: Limits) -
 def exclusive_if_large(data: bytes, limits: Limits) -> Iterator[None]:
     """Hold a lock, which all threads share, if the profile *data* takes much memory when it is decoded."""
     if _is_large(data, limits):
-        with _LARGE_LOCK:
+        with LARGE_LOCK:
             yield
     else:
         yield

@@ -6,11 +6,11 @@ from profbucket.pprof import wire
 from profbucket.pprof.wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT
 
 # The length-delimited fields of each message, by tag: a message, packed varints or (where absent) bytes.
-_PACKED = "packed"
+PACKED = "packed"
 _NO_SUBMESSAGES: dict[int, object] = {}
 _SAMPLE: dict[int, object] = {
-    wire.Sample.LOCATION_ID_PACKED: _PACKED,
-    wire.Sample.VALUE_PACKED: _PACKED,
+    wire.Sample.LOCATION_ID_PACKED: PACKED,
+    wire.Sample.VALUE_PACKED: PACKED,
     wire.Sample.LABEL: _NO_SUBMESSAGES,
 }
 _PROFILE: dict[int, object] = {
@@ -20,7 +20,7 @@ _PROFILE: dict[int, object] = {
     wire.Profile.LOCATION: {wire.Location.LINE: _NO_SUBMESSAGES},
     wire.Profile.FUNCTION: _NO_SUBMESSAGES,
     wire.Profile.PERIOD_TYPE: _NO_SUBMESSAGES,
-    wire.Profile.COMMENT_PACKED: _PACKED,
+    wire.Profile.COMMENT_PACKED: PACKED,
 }
 
 _PACKED_PER_ENTRY = 4  # a packed number takes a quarter of the memory of a message or an unpacked field
@@ -60,7 +60,7 @@ def count_entries(raw: bytes, limits: Limits, fields_of_message: dict[int, objec
                         length, at = _read_varint(raw, at, length & 127)
                     begin, at = at, at + length
                     inner = fields.get(tag)
-                    if inner is _PACKED:
+                    if inner is PACKED:
                         count += -(-len(raw[begin:at].translate(None, _CONTINUATION_BYTES)) // _PACKED_PER_ENTRY)
                     elif isinstance(inner, dict) and length:
                         pending.append((begin, at, inner))

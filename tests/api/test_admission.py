@@ -145,10 +145,10 @@ def test_a_profile_that_inflates_to_much_more_is_checked_alone(
     seen = []
 
     def watched(data: bytes, limits: Limits) -> Profile:
-        seen.append(upload._LARGE_LOCK.locked())
+        seen.append(upload.LARGE_LOCK.locked())
         return decode(data, limits)
 
     monkeypatch.setattr(ingest, "decode", watched)
     Collector(open_storage("memory:")).collect("api", ProfileType.CPU, Labels(), data)
     assert seen == [alone]
-    assert not upload._LARGE_LOCK.locked()
+    assert not upload.LARGE_LOCK.locked()

@@ -28,6 +28,7 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from tests.support.agents import push
 from tests.support.api import TRACE, LinkedBucket, pprof
+from tests.support.otlp import cpu_request
 
 SECRET = "the-secret"
 KEYS = ApiKeys.parse(json.dumps([{"name": "all", "sha256": hash_secret(SECRET).hex(), "scopes": list(Scope)}]))
@@ -45,6 +46,10 @@ schemathesis.openapi.media_type(
 
 schemathesis.openapi.media_type(
     "application/proto", st.sampled_from([push("api", "process_cpu", pprof()), b""]) | st.binary()
+)
+
+schemathesis.openapi.media_type(
+    "application/x-protobuf", st.sampled_from([cpu_request({("a",): 1}).encode(), b""]) | st.binary()
 )
 
 
