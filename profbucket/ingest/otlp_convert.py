@@ -16,7 +16,7 @@ _ENTRIES_PER_LOCATION = 4  # itself, a mapping, a line and its function
 
 
 class Budget:
-    """What the pprofs of one request may take together: a small dictionary can be used very often."""
+    """A limit on all pprofs of one request together: a small dictionary can be used very often."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
