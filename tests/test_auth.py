@@ -69,6 +69,7 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
         "ingest": ("POST", f"/ingest?name={SERVICE}&format=pprof"),
         "push": ("POST", "/push.v1.PusherService/Push"),
         "datadog": ("POST", "/profiling/v1/input"),
+        "otlp": ("POST", "/v1development/profiles"),
         "datadog info": ("GET", "/info"),
         "cloud create": ("POST", "/v2/projects/p/profiles"),
         "cloud offline": ("POST", "/v2/projects/p/profiles:createOffline"),
@@ -100,6 +101,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "ingest": (Scope.WRITE, 403),
     "push": (Scope.WRITE, 403),
     "datadog": (Scope.WRITE, 403),
+    "otlp": (Scope.WRITE, 403),
     "cloud create": (Scope.WRITE, 403),
     "cloud offline": (Scope.WRITE, 403),
     "cloud patch": (Scope.WRITE, 403),
@@ -125,7 +127,11 @@ def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, st
     deployment = {"target": SERVICE}
     encoded = base64.b64encode(pprof()).decode()
     profile = json.dumps({"profileType": "CPU", "deployment": deployment, "profileBytes": encoded}).encode()
+    attributes = [{"key": "service.name", "value": {"stringValue": SERVICE}}]
+    payload = {"originalPayloadFormat": "pprof", "originalPayload": encoded}
+    resource = {"resource": {"attributes": attributes}, "scopeProfiles": [{"profiles": [payload]}]}
     bodies = {
+        "otlp": json.dumps({"resourceProfiles": [resource]}).encode(),
         "push": push(SERVICE, "process_cpu", pprof()),
         "cloud create": json.dumps({"profileType": ["CPU"], "deployment": deployment}).encode(),
         "cloud offline": profile,
@@ -133,12 +139,12 @@ def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, st
     }
     data = bodies.get(route, pprof() if method == "POST" else b"")
     event = json.dumps({"start": "2026-11-22T22:25:33Z", "tags_profiler": f"service:{SERVICE}"}).encode()
-    content_type = "application/proto"
+    content_type = "application/json" if route == "otlp" else "application/proto"
     if route == "datadog":
         data, content_type = encode_multipart_formdata(
             {"event": ("event.json", event), "cpu.pprof": ("cpu.pprof", pprof())}
         )
-    headers = {"Content-Type": content_type, **headers} if route in ("push", "datadog") else headers
+    headers = {"Content-Type": content_type, **headers} if route in ("push", "datadog", "otlp") else headers
     return client.open(path, method=method, data=data, headers=headers)
 
 
@@ -148,6 +154,8 @@ def error_of(response: TestResponse) -> tuple[str, str]:
     assert answer is not None
     if isinstance(answer.get("error"), dict):
         return answer["error"]["details"][0]["reason"].lower(), answer["error"]["message"]
+    if "details" in answer:
+        return answer["details"][0]["reason"].lower(), answer["message"]
     return answer["error_code"], answer.get("error") or answer["message"]
 
 

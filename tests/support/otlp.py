@@ -93,7 +93,8 @@ class Request:
         return len(table) - 1
 
     def encode(self) -> bytes:
-        return self.message.SerializeToString()
+        data: bytes = self.message.SerializeToString()
+        return data
 
 
 def value(item: str | int | bool) -> AnyValue:
