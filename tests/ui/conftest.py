@@ -36,6 +36,16 @@ def shop_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def mixed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a collector with a service that has CPU profiles of Go and of Python."""
+    directory = tmp_path_factory.mktemp("mixed")
+    with served(f"file://{directory / 'profiles'}", directory / "log") as url:
+        for file in (DATA / "shop-0.0.1" / "cpu-1.pb.gz", DATA / "python" / "python-cpu.pb.gz"):
+            post(url, file.read_bytes(), service="mixed", type="cpu")
+        yield url
+
+
 @pytest.fixture
 def open_page(browser: Browser) -> Iterator[OpenPage]:
     """Return a function that opens a collector's page. After the test, no page may have had problems."""

@@ -42,6 +42,16 @@ def test_lists_offer_what_exists(shop_page: WatchedPage) -> None:
     }
 
 
+def test_a_service_whose_agents_measure_different_things_is_shown(open_page: OpenPage, mixed_url: str) -> None:
+    """One agent sends CPU time alone, the other samples, CPU time and wall time."""
+    watched = open_page(mixed_url, "/?service=mixed&type=cpu&from=1970-01-02T00:00:00&to=2100-01-01T00:00:00")
+    page = watched.page
+    wait_until_drawn(page)
+    assert page.get_by_label("Sample", exact=True).locator("option").all_inner_texts() == ["samples", "cpu"]
+    expect(page.locator(".totals")).to_contain_text("in 2 profiles")
+    assert page.get_by_role("alert").count() == 0
+
+
 def test_a_service_is_switched(shop_page: WatchedPage) -> None:
     """The type is one of the new service's, although the old one's types are known first."""
     page = shop_page.page
