@@ -55,7 +55,7 @@ test-web: web/node_modules ## test the page's sources: unit tests, eslint, prett
 test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
-check: lint types test test-web test-ui ## run everything that CI runs: lint, types, tests
+check: lint types test test-python-$(lastword $(PYTHONS)) test-web test-ui ## run everything that CI runs: lint, types, tests
 
 SOAK_SECONDS ?= 600
 SOAK_KILLS ?= 300
