@@ -412,7 +412,10 @@ class Fuzzer:
             if second.status not in (200, 404, 500, 503):
                 self._fail(f"{subject}: {second.status} {second.error_code} over damage", f"{second}")
             if subject == "get" and second.status == 200 and second.body != first.body:
-                self._fail("get: other bytes than were posted", f"{second}")
+                # A profile without an object is rebuilt from its block: other bytes, but the same content.
+                same, difference = _differ("merge", first, second)
+                if not same:
+                    self._fail("get: other content than was posted", difference)
             if subject == "merge" and second.status == 200 and self._is_exact:
                 try:
                     numbers, all_numbers = numbers_in(second.body), numbers_in(first.body)
