@@ -77,7 +77,7 @@ def build_timeline(
         body: dict[str, Any] = {
             "labels": [{"key": key, "value": value} for key, value in labels_of_group],
             "profiles": _to_list(group.profiles, steps),
-            "values": [_to_list(group.sums.get(column, {}), steps) for column in range(len(columns))],
+            "values": [_to_list(group.sums.get(column, {}), steps) for column in columns.values()],
         }
         bodies.append({**body, "others": group.others} if group.others else body)
     return {
@@ -93,9 +93,11 @@ def _add_up_totals(
 ) -> tuple[Mapping[tuple[str, str], int], Mapping[_GroupKey, "_Group"]]:
     """Return the number of each sample type, and the groups with their sums, by steps since 1970.
 
-    A year of a service has half a million rows: they are added up by slices of columns.
+    Sample types are in the order in which profiles had them first, whatever the order of *totals*. A year of a
+    service has half a million rows: they are added up by slices of columns.
     """
     columns: dict[tuple[str, str], int] = {}
+    firsts: dict[tuple[str, str], tuple[int, int]] = {}  # the time of the first profile, and the position in it
     groups: dict[_GroupKey, _Group] = {}
     for created_at, series, labels, measured, types, values in totals:
         keys = [tuple(part.get(name) or "" for name in group_by) for part in labels]
@@ -105,6 +107,9 @@ def _add_up_totals(
             if len(rows) < len(values):
                 times, own_values = [created_at[row] for row in rows], [values[row] for row in rows]
             numbers = [columns.setdefault(sample_type, len(columns)) for sample_type in types[kind]]
+            for position, sample_type in enumerate(types[kind]):
+                first = (times[0], position)
+                firsts[sample_type] = min(firsts.get(sample_type, first), first)
             value_columns = list(zip(numbers, zip(*own_values, strict=True), strict=True))
             begin = 0
             while begin < len(times):
@@ -114,7 +119,8 @@ def _add_up_totals(
                 for number, column in value_columns:
                     group.sums[number][step] += sum(column[begin:end])
                 begin = end
-    return columns, groups
+    ordered = sorted(columns, key=lambda sample_type: (firsts[sample_type], sample_type))
+    return {sample_type: columns[sample_type] for sample_type in ordered}, groups
 
 
 def _split_rows(

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from itertools import permutations
 
 import pytest
 from hypothesis import given
@@ -116,6 +117,17 @@ def test_each_sample_type_has_a_column() -> None:
         {"type": "cpu", "unit": "nanoseconds"},
     ]
     assert body["groups"][0]["values"] == [[5], [1], [2]]
+
+
+def test_sample_types_are_in_the_order_in_which_profiles_had_them_first() -> None:
+    """Compaction changes which totals are read first."""
+    wall = DataPoint(0, Labels(), (("wall", "nanoseconds"), ("samples", "count")), (1, 2))
+    parts = [to_totals([point]) for point in (make_point(1, "", 3, 4), wall, make_point(2, "", 5, 6))]
+    expected = [("wall", "nanoseconds"), ("samples", "count"), ("cpu", "nanoseconds")]
+    for order in permutations(parts):
+        body = build_timeline([totals for part in order for totals in part], 0, 5 * SECOND, (), 60)
+        assert [(entry["type"], entry["unit"]) for entry in body["sample_types"]] == expected
+        assert [column[0] for column in body["groups"][0]["values"]] == [1, 10, 10]
 
 
 @pytest.mark.parametrize(
