@@ -70,7 +70,15 @@ def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[B
             continue
         group.sort(key=lambda block: (block.id not in committed_ids, -block.count, block.written_at, block.id))
         chosen: dict[Block, set[ProfileName]] = {}
-        for block, members in zip(group, storage.lookup.read_members(group), strict=True):
+        lists = list(storage.lookup.read_members(group))
+        if any(
+            isinstance(members, Damaged) and block.id in committed_ids
+            for block, members in zip(group, lists, strict=True)
+        ):
+            # Its merged part may be readable, and counts. Any of the others may share its members.
+            live += [block for block in group if block.id in committed_ids]
+            continue
+        for block, members in zip(group, lists, strict=True):
             names = set(members.names()) if isinstance(members, Members) else set()
             sharing = [other for other, taken in chosen.items() if not taken.isdisjoint(names)]
             if not names or any(not chosen[other] < names for other in sharing):

@@ -283,8 +283,8 @@ def _repair_block(storage: Storage, state: State, block: Block) -> bool:
         is_committed = block.id in expected.ids
         if is_committed is (state is State.MISSING_ENTRY):
             return False
-        sharing = _find_sharing(storage, block, others)
-        if state is State.MISSING_ENTRY and not all(sharing.values()):
+        sharing, is_certain = _find_sharing(storage, block, others)
+        if state is State.MISSING_ENTRY and not (is_certain and all(sharing.values())):
             return False
         if state is State.DUPLICATE and not sharing:
             return False
@@ -298,18 +298,19 @@ def _repair_block(storage: Storage, state: State, block: Block) -> bool:
     )
 
 
-def _find_sharing(storage: Storage, block: Block, others: Sequence[Block]) -> dict[str, bool]:
-    """Return the ids of those of *others* that share a member with *block*, as far as their lists can be read.
+def _find_sharing(storage: Storage, block: Block, others: Sequence[Block]) -> tuple[dict[str, bool], bool]:
+    """Return the ids of those of *others* that share a member with *block*, and whether all lists can be read.
 
     The values say whether *block* has all their members, and more.
     """
     first, *rest = storage.lookup.read_members([block, *others])
     names = set(first.names()) if isinstance(first, Members) else set()
-    return {
+    sharing = {
         other.id: names > set(members.names())
         for other, members in zip(others, rest, strict=True)
         if isinstance(members, Members) and not names.isdisjoint(members.names())
     }
+    return sharing, not any(isinstance(members, Damaged) for members in rest)
 
 
 def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iterator[Finding]:

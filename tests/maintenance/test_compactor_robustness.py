@@ -34,6 +34,7 @@ from tests.support.storage.compaction_suite import (
     compact,
     copy_uncompacted,
     count_actions,
+    merge_canonically,
     post_profiles,
 )
 
@@ -285,3 +286,22 @@ def test_profiles_that_another_run_compacted_and_that_were_posted_again_count_on
 
     compact(Storage(storage.bucket, InterruptedIndex(storage.index, compact_and_post_again)), MIDNIGHT + 2 * HOUR)
     assert_same_answers(storage, uncompacted)
+
+
+def test_a_block_whose_members_are_unknown_is_not_joined_by_those_it_was_made_of(storage: Storage) -> None:
+    """The objects of the blocks that it replaced still exist; its merged part can be read, and counts."""
+    post_profiles(storage, range(0, 180, 30))
+    compact(storage, MIDNIGHT + 20 * HOUR)
+    compact(storage, TOMORROW)
+    expire_profiles(storage)
+    expected = merge_canonically(storage, QUERIES[0])
+    [day] = storage.index.blocks("api", CPU, *ALL_TIME)
+    data, metadata = storage.bucket.get(day.id), dict(storage.bucket.stat(day.id).metadata or {})
+    storage.bucket.delete(day.id)
+    damaged = data[: day.ends[0]] + bytes(day.ends[1] - day.ends[0]) + data[day.ends[1] :]
+    storage.bucket.put(day.id, damaged, metadata)
+    for _ in range(2):
+        list(reindex(storage))
+        assert storage.index.blocks("api", CPU, *ALL_TIME) == [day]
+        assert merge_canonically(storage, QUERIES[0]) == expected
+        run(storage, TOMORROW)
