@@ -22,7 +22,7 @@ def main(listener: socket.socket) -> int:
     try:
         config = Config.from_env(copy_environment())
         logs.configure(config.log_level, config.project)
-        storage = open_storage(config.storage_url, config.limits)
+        storage = open_storage(config.storage_url, config.limits, config.periods)
     except ProfbucketError as error:
         print(f"profbucket: {error}", file=sys.stderr)
         return 1
