@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -29,6 +30,7 @@ from profbucket.times import format_time
 _ROOT = Path(__file__).parents[2]  # of a clone
 _SAMPLE = _ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"  # only in a clone
 
+_SIGNAL_SECONDS = 1.0  # until a signal is handled, at most
 _STARTUP_TIMEOUT_SECONDS = 60.0  # usually it takes two
 _CONNECT_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - wildcards can be listened on only
 
@@ -68,7 +70,7 @@ class Server:
             announce(server.welcome(config, environment.get("PROFBUCKET_URL") or DEFAULT_URL))
             logs.configure(config.log_level, config.project)
             with background_compaction(config, environment):
-                code = process.wait()
+                code = _wait(process)
         finally:
             if process.poll() is None:
                 process.terminate()
@@ -167,6 +169,18 @@ class Server:
                 continue
             raise Unavailable(f"the collector exited with code {code} before it responded")
         raise Unavailable(f"the collector did not respond within {_STARTUP_TIMEOUT_SECONDS:.0f} seconds")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of *process*. Signals that arrive in the meantime are handled within a second.
+
+    One that arrives just before a blocking call would be handled only when *process* has ended.
+    """
+    thread = threading.Thread(target=process.wait, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_SIGNAL_SECONDS)
+    return process.wait()
 
 
 def _is_loopback(host: str) -> bool:
