@@ -12,6 +12,8 @@ from profbucket.model.labels import Matcher, parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
+from profbucket.query.merging import MergeOptions
 from profbucket.telemetry.request import current_record
 from profbucket.times import format_time, parse_time
 
@@ -26,8 +28,8 @@ RESERVED_PARAMETERS = frozenset(
 QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 # Parameters that are no labels on some routes.
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
-FLAME_PARAMETERS = BASE_PARAMETERS | {"sample_type", "max_nodes", "focus"}
 MERGE_PARAMETERS = frozenset({"delta", "sample_type", "keep_labels"})
+FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "focus"}
 SERIES_PARAMETERS = frozenset({"group_by", "step"})
 
 _SHOWN_CHARACTERS = 80  # of a parameter's value in an error message
@@ -176,6 +178,15 @@ def mergeable_type(parameters: Parameters) -> ProfileType | None:
     except Invalid as error:
         # As profefe, whose clients take 405 as "pprof cannot merge this".
         raise NotMergeable(f"profiles of this type cannot be merged: {error}", code=error.code) from None
+
+
+def merge_options(parameters: Parameters) -> MergeOptions:
+    """Return how to merge, as *parameters* say it; raise ``Invalid`` for values that are malformed."""
+    return MergeOptions(
+        sample_type=parameters.get("sample_type") or None,
+        keep_labels=parameters.flag("keep_labels"),
+        aggregate=Aggregate.DELTA if parameters.flag("delta") else Aggregate.SUM,
+    )
 
 
 def _check_range(start_name: str, start: int, end_name: str, end: int) -> None:

@@ -12,6 +12,7 @@ from profbucket.api.params import (
     Parameters,
     QueryParser,
     find_type,
+    merge_options,
     mergeable_type,
 )
 from profbucket.api.responses import compress, download, json_response, redirect
@@ -69,9 +70,7 @@ class ReadRoutes:
         api_key = self._authenticate()
         parameters = Parameters(request.args, MERGE_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
-        merge = self._querier.delta if parameters.flag("delta") else self._querier.merge
-        sample_type, keep_labels = parameters.get("sample_type") or None, parameters.flag("keep_labels")
-        return self._send(merge(query, sample_type, keep_labels=keep_labels))
+        return self._send(self._querier.merge(query, merge_options(parameters)))
 
     def fetch(self, ids: str) -> Response:
         """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""
@@ -102,7 +101,7 @@ class ReadRoutes:
             self._querier,
             [query, base_query] if base_query else [query],
             self._limits,
-            sample_type=parameters.get("sample_type"),
+            merge_options(parameters),
             max_nodes=parameters.positive_integer("max_nodes"),
             focus=parameters.get("focus") or None,
         )

@@ -7,6 +7,7 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.query.merging import MergeOptions
 
 
 class ProfileClient(Protocol):
@@ -26,12 +27,8 @@ class ProfileClient(Protocol):
         """Return a profile as it was stored."""
         ...
 
-    def merge(self, query: Query) -> bytes:
+    def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> bytes:
         """Return the merge of all profiles that match *query*, as gzipped pprof."""
-        ...
-
-    def delta(self, query: Query) -> bytes:
-        """Return the increase of the counters that match *query*, latest minus earliest, as gzipped pprof."""
         ...
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:

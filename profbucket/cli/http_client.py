@@ -13,6 +13,8 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Page, Query, Total
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
+from profbucket.query.merging import MergeOptions
 from profbucket.timed_http import REQUEST_ERRORS, HttpUrl, request
 from profbucket.times import SECOND
 
@@ -69,11 +71,8 @@ class HttpClient:
     def read(self, profile_id: ProfileId) -> bytes:
         return self._request("GET", f"profiles/{profile_id}")
 
-    def merge(self, query: Query) -> bytes:
-        return self._request("GET", "profiles/merge", _parameters(query))
-
-    def delta(self, query: Query) -> bytes:
-        return self._request("GET", "profiles/merge", {**_parameters(query), "delta": "1"})
+    def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> bytes:
+        return self._request("GET", "profiles/merge", {**_parameters(query), **_merge_parameters(options)})
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         return self._request("GET", f"profiles/{'+'.join(map(str, ids))}")
@@ -180,6 +179,18 @@ def _parameters(query: Query) -> dict[str, str]:
         parameters["page"] = query.after[1]
     if query.limit is not None:
         parameters["limit"] = str(query.limit)
+    return parameters
+
+
+def _merge_parameters(options: MergeOptions) -> dict[str, str]:
+    """Return the parameters of what differs from the default."""
+    parameters = {}
+    if options.sample_type is not None:
+        parameters["sample_type"] = options.sample_type
+    if options.keep_labels:
+        parameters["keep_labels"] = "1"
+    if options.aggregate is Aggregate.DELTA:
+        parameters["delta"] = "1"
     return parameters
 
 

@@ -8,6 +8,7 @@ from profbucket.model.ids import ProfileId, check_service
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 
@@ -32,11 +33,8 @@ class LocalClient:
     def read(self, profile_id: ProfileId) -> bytes:
         return self._querier.read(profile_id)
 
-    def merge(self, query: Query) -> bytes:
-        return self._querier.merge(self._check(query)).data
-
-    def delta(self, query: Query) -> bytes:
-        return self._querier.delta(self._check(query)).data
+    def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> bytes:
+        return self._querier.merge(self._check(query), options).data
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:
         return self._querier.merge_ids(ids).data

@@ -33,8 +33,11 @@ def read_merged(arguments: Arguments) -> bytes:
     sources = arguments.sources
     if not sources:
         query = replace(build_query(arguments), limit=arguments.limit)
-        client = connect(arguments)
-        return client.delta(query) if arguments.delta else client.merge(query)
+        from profbucket.model.sample_kinds import Aggregate
+        from profbucket.query.merging import MergeOptions
+
+        aggregate = Aggregate.DELTA if arguments.delta else Aggregate.SUM
+        return connect(arguments).merge(query, MergeOptions(aggregate=aggregate))
     if arguments.delta:
         raise UsageError("--delta needs --service and --type; it does not work with FILEs or IDs")
     if arguments.service:

@@ -1,12 +1,13 @@
 """Flame graphs of merged profiles."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.meta import Query
-from profbucket.query.merging import MergeResult
+from profbucket.query.merging import MergeOptions, MergeResult
 from profbucket.query.querier import Querier
 
 DEFAULT_NODES = 5000  # frames in a flame graph, if the request does not say
@@ -17,14 +18,15 @@ def build_flame_graph(
     querier: Querier,
     queries: Iterable[Query],
     limits: Limits,
+    options: MergeOptions = MergeOptions(),
     *,
-    sample_type: str = "",
     max_nodes: int | None = None,
     focus: str | None = None,
 ) -> dict[str, Any]:
     """Return the merge of the first of *queries* as a tree; with a second, the base, nodes have two values.
 
-    If not all profiles have the *sample_type*, the tree is of those that have it.
+    The tree is of the sample type of *options*, by default the profiles' own. If not all profiles have it, it is
+    of those that do.
 
     Raises:
         TooMany: *max_nodes* or one of the merges exceeds a limit.
@@ -38,14 +40,15 @@ def build_flame_graph(
     from profbucket.pprof.report.flamegraph import build_flamegraph, list_sample_types
 
     queries, merges = list(queries), list[MergeResult]()
+    sample_type = options.sample_type or ""
     try:
-        merges = _merge_all(querier, queries)
+        merges = _merge_all(querier, queries, replace(options, sample_type=None))
         graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
     except Invalid as error:
         if not sample_type or error.code not in ("unknown_sample_type", "sample_types_differ"):
             raise
         common = list_sample_types(merges[0].data, limits) if merges else []
-        merges = _merge_all(querier, queries, sample_type)
+        merges = _merge_all(querier, queries, options)
         graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
         graph["sample_types"] = [*common, *(t for t in graph["sample_types"] if t not in common)]
     graph["profiles"] = [
@@ -55,13 +58,13 @@ def build_flame_graph(
     return graph
 
 
-def _merge_all(querier: Querier, queries: Iterable[Query], sample_type: str | None = None) -> list[MergeResult]:
-    return [_merge(querier, query, sample_type, is_base=number > 0) for number, query in enumerate(queries)]
+def _merge_all(querier: Querier, queries: Iterable[Query], options: MergeOptions) -> list[MergeResult]:
+    return [_merge(querier, query, options, is_base=number > 0) for number, query in enumerate(queries)]
 
 
-def _merge(querier: Querier, query: Query, sample_type: str | None, *, is_base: bool) -> MergeResult:
+def _merge(querier: Querier, query: Query, options: MergeOptions, *, is_base: bool) -> MergeResult:
     try:
-        return querier.merge(query, sample_type)
+        return querier.merge(query, options)
     except ProfbucketError as error:
         if is_base:
             raise error.about("the base") from None

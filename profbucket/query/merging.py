@@ -9,6 +9,7 @@ from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
 from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Query
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.retry import retry_on_compaction
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Lookup, Source
@@ -16,6 +17,19 @@ from profbucket.times import format_time
 
 if TYPE_CHECKING:
     from profbucket.pprof.merge import Merger
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOptions:
+    """The way in which the selected profiles are merged.
+
+    With ``sample_type``, only its values, of the profiles that have it. With ``keep_labels``, with all labels of
+    samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``.
+    """
+
+    sample_type: str | None = None
+    keep_labels: bool = False
+    aggregate: Aggregate = Aggregate.SUM
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Page, Query
 from profbucket.model.profile_type import COMMON_TYPES
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.delta import compute_delta, describe_counters
 from profbucket.query.merging import (
     MergeGuard,
+    MergeOptions,
     MergeResult,
     SourceMerge,
     add_from_block,
@@ -140,42 +142,31 @@ class Querier:
         """
         return self._storage.sign_url(profile_id, filename) if len(data) > self._limits.answer_bytes else None
 
-    def merge(self, query: Query, sample_type: str | None = None, *, keep_labels: bool = False) -> MergeResult:
+    def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> MergeResult:
         """Merge all profiles that match *query*, or ``query.limit`` of them, evenly spread over the range.
 
-        With *sample_type*, only its values, of the profiles that have it. With *keep_labels*, with all labels of
-        samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``.
+        A delta is the increase of counters; see :mod:`profbucket.query.delta`.
 
         Raises:
-            NotFound: There are no matches, or all have expired.
+            NotFound: There are no matches, all have expired, or no series has two profiles for a delta.
             NotMergeable: The query has no profile type, or one that cannot be merged.
             TooMany: The merge exceeds a limit.
-            Invalid: The profiles have no sample type in common, or not *sample_type*.
+            Invalid: The profiles have no sample type in common, or not that of *options*. Or for a delta, the
+                query has a limit, or the profiles have no counters.
         """
         _require_mergeable(query)
+        if options.aggregate is Aggregate.DELTA:
+            return self._delta(query, options)
         advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
-        return self._merge(
-            query, sample_type, MergeGuard(self._limits, describe_query(query), advice, self._timer), keep_labels
-        )
+        return self._merge(query, options, MergeGuard(self._limits, describe_query(query), advice, self._timer))
 
-    def delta(self, query: Query, sample_type: str | None = None, *, keep_labels: bool = False) -> MergeResult:
-        """Return the increase of counters over the profiles that match *query*; see :mod:`profbucket.query.delta`.
-
-        *sample_type* and *keep_labels* are as in :meth:`merge`.
-
-        Raises:
-            NotFound: There are no matches, no series has two profiles, or all have expired.
-            NotMergeable: The query has no profile type, or one that cannot be merged.
-            TooMany: The merge exceeds a limit.
-            Invalid: The query has a limit, or the profiles have no counters.
-        """
-        _require_mergeable(query)
+    def _delta(self, query: Query, options: MergeOptions) -> MergeResult:
         if query.limit is not None:
             raise Invalid("delta=1 cannot be combined with limit=; leave one of them out", code="delta_with_limit")
         advice = "narrow the range or add labels"
         guard = MergeGuard(self._limits, describe_query(query), advice, self._timer)
-        limits = replace(self._limits, dropped_labels=()) if keep_labels else self._limits
-        return compute_delta(self._storage, query, guard, limits, sample_type)
+        limits = replace(self._limits, dropped_labels=()) if options.keep_labels else self._limits
+        return compute_delta(self._storage, query, guard, limits, options.sample_type)
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> MergeResult:
         """Merge the profiles with these ids, all of one profile type.
@@ -237,23 +228,23 @@ class Querier:
             damage.add(str(profile_id), error)
 
     @retry_on_compaction
-    def _merge(self, query: Query, sample_type: str | None, guard: MergeGuard, keep_labels: bool) -> MergeResult:
+    def _merge(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult:
         # Imports numpy, which the function that only stores profiles does not need.
         from profbucket.pprof.merge import Merger
 
         damage = DamageReport()
-        sources, found = self._plan_merge(query, damage, keep_labels)
+        sources, found = self._plan_merge(query, damage, options.keep_labels)
         if not sources:
             raise damage.error() if damage.ids else nothing_found(query)
         planned = sum(source.count for source in sources)
         guard.check_size(len(sources), planned, sum(source.size for source in sources))
-        dropped_labels = () if keep_labels else self._limits.dropped_labels
-        merger = Merger(self._limits, sample_type=sample_type, dropped_labels=dropped_labels)
+        dropped_labels = () if options.keep_labels else self._limits.dropped_labels
+        merger = Merger(self._limits, sample_type=options.sample_type, dropped_labels=dropped_labels)
         lost_in_plan = damage.profiles
         merge = SourceMerge(merger, self._lookup, self._limits, damage)
         restored = 0
         for source, data in self._read(sources, guard):
-            if data is None and keep_labels and (block_source := self._find_in_block(source)):
+            if data is None and options.keep_labels and (block_source := self._find_in_block(source)):
                 restored += 1
                 [content] = self._lookup.read_sources([block_source])
                 merge.add(block_source, content)

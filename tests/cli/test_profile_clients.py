@@ -29,6 +29,8 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, Matcher
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
+from profbucket.query.merging import MergeOptions
 from profbucket.times import LATEST
 from tests.support.canonical import canonicalize
 from tests.support.paths import DATA
@@ -38,6 +40,7 @@ from tests.support.serving import free_port, served
 CPU = sorted((DATA / "shop-0.0.1").glob("cpu-?.pb.gz"))
 HEAP = sorted((DATA / "shop-0.0.1").glob("heap-?.pb.gz"))
 TRACE = DATA / "shop-0.0.1" / "trace-1.trace"
+DELTA = MergeOptions(aggregate=Aggregate.DELTA)
 VERSION = Labels.from_pairs([("version", "1")])
 
 
@@ -96,7 +99,7 @@ def test_merges_are_equal(client: ProfileClient) -> None:
     ids = [ProfileId.parse(meta.id) for meta in client.find(query(ProfileType.HEAP)).profiles]
     merged = canonicalize(client.merge(query(ProfileType.HEAP)))
     assert merged.samples == canonicalize(client.merge_ids(ids)).samples
-    assert merged.samples != canonicalize(client.delta(query(ProfileType.HEAP))).samples
+    assert merged.samples != canonicalize(client.merge(query(ProfileType.HEAP), DELTA)).samples
 
 
 def test_services_are_listed(client: ProfileClient) -> None:
@@ -144,7 +147,7 @@ ERRORS: list[tuple[str, Call, type[ProfbucketError], str]] = [
     ("merge of traces", lambda client: client.merge(query(ProfileType.TRACE)), NotMergeable, ""),
     ("merge of any type", lambda client: client.merge(query(None)), NotMergeable, ""),
     ("merge over a limit", lambda client: client.merge(query()), TooMany, "max_merge_exceeded"),
-    ("delta of no counter", lambda client: client.delta(query()), Invalid, ""),
+    ("delta of no counter", lambda client: client.merge(query(), DELTA), Invalid, ""),
 ]
 CODES: dict[str, str] = {}
 

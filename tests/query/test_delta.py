@@ -19,8 +19,10 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof import decode
 from profbucket.pprof.scale import scale_profile
+from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
@@ -34,6 +36,7 @@ HEAP = (b"alloc_objects", b"alloc_space", b"inuse_objects", b"inuse_space")
 DATA = ROOT / "tests" / "data" / "shop-0.0.1"
 T = 1_800_000_000 * SECOND
 ALWAYS = Query("api", ProfileType.HEAP, 0, LATEST)
+DELTA = MergeOptions(aggregate=Aggregate.DELTA)
 
 Values = dict[bytes, tuple[int, ...]]  # by leaf function
 
@@ -69,10 +72,10 @@ class StoredProfiles:
         return Querier(self.storage, self.limits)
 
     def delta(self, query: Query = ALWAYS) -> Values:
-        return read(self.querier.delta(query).data)
+        return read(self.querier.merge(query, DELTA).data)
 
     def comment(self, query: Query = ALWAYS) -> str:
-        message = decode(self.querier.delta(query).data).message
+        message = decode(self.querier.merge(query, DELTA).data).message
         return message.string_table[message.comment[0]].decode()
 
 
@@ -141,7 +144,7 @@ def test_the_result_is_that_of_go_tool_pprof_with_a_base(go_pprof: GoPprof, tmp_
     files = sorted(DATA.glob("heap-?.pb.gz"))
     for file in files:
         Collector(storage).collect("api", ProfileType.HEAP, Labels(), file.read_bytes())
-    (tmp_path / "ours").write_bytes(Querier(storage).delta(ALWAYS).data)
+    (tmp_path / "ours").write_bytes(Querier(storage).merge(ALWAYS, DELTA).data)
 
     def top(*arguments: str | Path) -> list[str]:
         output = (
@@ -185,9 +188,9 @@ def test_profiles_without_counters_and_limits_are_rejected() -> None:
         stored.delta()
     assert error.value.code == "no_counters"
     with pytest.raises(NotMergeable):
-        stored.querier.delta(Query("api", ProfileType.TRACE, 0, LATEST))
+        stored.querier.merge(Query("api", ProfileType.TRACE, 0, LATEST), DELTA)
     with pytest.raises(Invalid) as error:
-        stored.querier.delta(Query("api", ProfileType.HEAP, 0, LATEST, limit=3))
+        stored.querier.merge(Query("api", ProfileType.HEAP, 0, LATEST, limit=3), DELTA)
     assert error.value.code == "delta_with_limit"
 
 
@@ -218,7 +221,7 @@ def test_the_limits_of_a_merge_apply() -> None:
 def test_duration_and_time_are_those_of_the_range(stored: StoredProfiles) -> None:
     stored.put({b"f": (1, 1, 1, 1)}, 0)
     stored.put({b"f": (2, 2, 1, 1)}, 600)
-    message = decode(stored.querier.delta(ALWAYS).data).message
+    message = decode(stored.querier.merge(ALWAYS, DELTA).data).message
     assert (message.time_nanos, message.duration_nanos) == (T, 600 * SECOND)
 
 

@@ -11,6 +11,7 @@ from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
+from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
@@ -53,7 +54,7 @@ def post(storage: Storage, count: int = 3) -> list[Meta]:
 
 def merge(storage: Storage, limits: Limits = Limits(), **options: Any) -> tuple[list[Any], str]:
     """Return the samples of the merge of everything, as labels and values, and the first comment."""
-    merged = canonicalize(Querier(storage, limits).merge(QUERY, **options).data)
+    merged = canonicalize(Querier(storage, limits).merge(QUERY, MergeOptions(**options)).data)
     samples = [
         (sorted(label.key.decode() for label in labels), values) for (_, labels), values in merged.samples.items()
     ]

@@ -16,6 +16,8 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
+from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier, pick_evenly
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
@@ -80,7 +82,7 @@ QUERY = Query("api", ProfileType.CPU, *ALL_TIME)
         lambda querier, _: querier.find(QUERY),
         lambda querier, _: querier.merge(QUERY),
         lambda querier, _: querier.merge(replace(QUERY, limit=1)),
-        lambda querier, _: querier.delta(QUERY),
+        lambda querier, _: querier.merge(QUERY, MergeOptions(aggregate=Aggregate.DELTA)),
         lambda querier, _: querier.timeline(QUERY),
         lambda querier, profile_id: querier.read(profile_id),
     ],

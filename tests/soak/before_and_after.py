@@ -34,12 +34,14 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof import codec
 from profbucket.pprof.block import build
 from profbucket.pprof.columnar import split
 from profbucket.pprof.compression import inflate
 from profbucket.pprof.precheck import count_entries
 from profbucket.query.flamegraph import build_flame_graph
+from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage import store
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -56,6 +58,7 @@ DAY = 24 * HOUR
 
 CPU, HEAP, WALL = ProfileType.CPU, ProfileType.HEAP, ProfileType("wall")
 SERVICE = "api"
+DELTA = MergeOptions(aggregate=Aggregate.DELTA)
 
 _LARGEST, _SMALLEST = 2**63 - 1, -(2**63)
 
@@ -291,17 +294,17 @@ def list_questions(history: History, ids: Sequence[ProfileId]) -> Iterator[_Ques
         if query.type == HEAP:
             yield (
                 f"delta {query}",
-                partial(lambda query, querier: normalize_pprof(querier.delta(query).data), query),
+                partial(lambda query, querier: normalize_pprof(querier.merge(query, DELTA).data), query),
             )
     full = history.queries[0]
     name = {CPU: "cpu", HEAP: "inuse_space", WALL: "wall"}[full.type or CPU]
     yield (
         f"sample type {full}",
-        lambda querier: normalize_pprof(querier.merge(full, name).data),
+        lambda querier: normalize_pprof(querier.merge(full, MergeOptions(name)).data),
     )
     yield (
         f"flame {full}",
-        lambda querier: normalize_flame_graph(build_flame_graph(querier, [full], Limits(), sample_type=name)),
+        lambda querier: normalize_flame_graph(build_flame_graph(querier, [full], Limits(), MergeOptions(name))),
     )
     for profile_id in ids[:3]:
         yield (

@@ -23,6 +23,7 @@ from profbucket.model.ids import BLOCKS, ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -288,7 +289,9 @@ class CompactionSuite:
         assert len({block.measures for block in storage.index.blocks("api", CPU, *ALL_TIME)}) == 3
         for query in (*QUERIES[:4], *QUERIES[5:7], QUERIES[8]):
             for sample_type in (None, "cpu", "wall"):
-                merged, expected = (Querier(source).merge(query, sample_type) for source in (storage, uncompacted))
+                merged, expected = (
+                    Querier(source).merge(query, MergeOptions(sample_type)) for source in (storage, uncompacted)
+                )
                 ours, theirs = canonicalize(merged.data), canonicalize(expected.data)
                 assert ours.samples == theirs.samples, (query, sample_type)
                 assert replace(ours.header, comments=()) == replace(theirs.header, comments=())
