@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.foreign_agents.refusals import Refusals
 from tests.support.cache import cached, make_environment, run
 from tests.support.go_tool import GoPprof
 
@@ -48,10 +49,11 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class KeyedCollector:
-    """A collector that requires *secret*."""
+    """A collector that requires *secret*, if it is not empty."""
 
     url: str
     secret: str = field(repr=False)
+    refusals: Refusals
 
     def find(self, service: str) -> list[Any]:
         """Return the profiles of *service*."""
@@ -74,7 +76,7 @@ class KeyedCollector:
     def share_of_hot(self, go_pprof: GoPprof, service: str, profile_type: str) -> float:
         """Return the percentage of the function ``hot`` in a merge, of what it and ``cold`` use together."""
         query = urlencode({"service": service, "type": profile_type, "from": "now-1h"})
-        url = f"{self.url.replace('://', f'://x:{self.secret}@')}/merge?{query}"
+        url = f"{self.url.replace('://', f'://x:{self.secret}@') if self.secret else self.url}/merge?{query}"
         # The names of Node are path:function:line.
         options = ("-nodefraction=0", "-relative_percentages", r"-focus=(^|:)(hot|cold)(:|$)")
         text = go_pprof("-top", "-cum", *options, url).check().text
@@ -102,15 +104,21 @@ def running_python(
 
 
 @contextmanager
-def running_node(package: str, program: str, *arguments: str, **environment: str) -> Iterator[Client]:
-    """Run *program* of ``programs/`` with the npm *package* until the block ends; the first call installs it."""
+def running_node(packages: tuple[str, ...], program: str, *arguments: str, **environment: str) -> Iterator[Client]:
+    """Run *program* of ``programs/`` with npm *packages*, which the first call installs, until the block ends.
+
+    One of them may be ``node``, for clients that need a newer one than the machine may have.
+    """
 
     def install(directory: Path) -> None:
-        run("npm", "install", "--silent", "--prefix", str(directory), package)
+        run("npm", "install", "--silent", "--prefix", str(directory), *packages)
 
-    directory = _installed(package.replace("/", "-").replace("@", ""), package, install)
-    environment = {"NODE_PATH": str(directory / "node_modules"), **environment}
-    with _running(["node", str(PROGRAMS / program), *arguments], environment) as client:
+    name = "-".join(packages).replace("/", "-").replace("@", "")
+    directory = _installed(name, str(packages), install) / "node_modules"
+    node = directory / ".bin" / "node"
+    environment = {"NODE_PATH": str(directory), **environment}
+    command = [str(node) if node.exists() else "node", str(PROGRAMS / program), *arguments]
+    with _running(command, environment) as client:
         yield client
 
 

@@ -1,8 +1,7 @@
-"""A collector with API keys, for the agents of other systems."""
+"""Collectors for the agents of other systems: one with API keys, and one for agents that can send no key."""
 
 import json
-from collections.abc import Iterable, Iterator
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,23 +12,8 @@ from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from tests.foreign_agents.clients import KeyedCollector
+from tests.foreign_agents.refusals import Refusals
 from tests.support.raw_http import running_server
-from tests.support.serving import served
-
-
-def refuse_first_upload(app: WSGIApplication) -> WSGIApplication:
-    """Return *app* with a 503 for the first upload of each profile by Cloud Profiler's agent for Python."""
-    refused = set()
-
-    def refusing_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path, agent = environ["PATH_INFO"], environ.get("HTTP_USER_AGENT", "")
-        if environ["REQUEST_METHOD"] == "PATCH" and "gcloud-python-profiler" in agent and path not in refused:
-            refused.add(path)
-            start_response("503 Service Unavailable", [("Content-Length", "0")])
-            return []
-        return app(environ, start_response)
-
-    return refusing_app
 
 
 @pytest.fixture(scope="session")
@@ -38,16 +22,20 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     secret = generate_secret()
     keys = [{"name": "agents", "sha256": hash_secret(secret).hex(), "scopes": ["read", "write"]}]
     config = Config("memory:", keys=ApiKeys.parse(json.dumps(keys)), cloud_profiler_seconds=5)
-    storage = open_storage((tmp_path_factory.mktemp("keyed") / "profiles").as_uri())
-    app = create_app(config, collector=Collector(storage), querier=Querier(storage))
-    app.wsgi_app = refuse_first_upload(app.wsgi_app)  # type: ignore[method-assign,assignment]
-    with running_server(app) as server:
-        yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret)
+    yield from run_collector(tmp_path_factory.mktemp("keyed").as_uri(), config, secret)
 
 
 @pytest.fixture(scope="session")
 def open_collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyedCollector]:
     """A collector without keys, which serves this machine, for agents that can send no key."""
-    directory = tmp_path_factory.mktemp("open")
-    with served(f"file://{directory / 'profiles'}", directory / "log") as url:
-        yield KeyedCollector(url, "")
+    yield from run_collector(tmp_path_factory.mktemp("open").as_uri(), Config("memory:"), "")
+
+
+def run_collector(directory_url: str, config: Config, secret: str) -> Iterator[KeyedCollector]:
+    """Yield a collector over the directory that refuses the first upload of each profile, if the agent retries."""
+    storage = open_storage(f"{directory_url}/profiles")
+    app = create_app(config, collector=Collector(storage), querier=Querier(storage))
+    refusals = Refusals(app.wsgi_app)
+    app.wsgi_app = refusals  # type: ignore[method-assign]
+    with running_server(app) as server:
+        yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret, refusals)

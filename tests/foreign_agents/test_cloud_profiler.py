@@ -16,15 +16,16 @@ def test_python(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
     with running_python(packages, "cloud_profiler_client.py", *arguments) as client:
         client.wait_for(lambda: all(keyed.total(service, name) >= SECONDS * 10**9 for name in ("cpu", "wall")))
     check(keyed, service, "python")
+    assert keyed.refusals.retried("google-cloud-profiler")
     assert keyed.share_of_hot(go_pprof, service, "cpu") == pytest.approx(70, abs=10)
     assert keyed.share_of_hot(go_pprof, service, "wall") == pytest.approx(70, abs=10)
 
 
 def test_node(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
-    package, service = "@google-cloud/profiler@7.0.0", "cloud-node"
+    packages, service = ("@google-cloud/profiler@7.0.0",), "cloud-node"
     arguments = (keyed.url, service, keyed.secret)
     with running_node(
-        package, "cloud_profiler_client.js", *arguments, GCLOUD_PROJECT="demo", METADATA_SERVER_DETECTION="none"
+        packages, "cloud_profiler_client.js", *arguments, GCLOUD_PROJECT="demo", METADATA_SERVER_DETECTION="none"
     ) as client:
         client.wait_for(lambda: keyed.types(service) == {"wall", "heap"})
         client.wait_for(lambda: keyed.total(service, "wall") >= SECONDS * 10**6)  # microseconds

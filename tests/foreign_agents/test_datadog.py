@@ -27,12 +27,22 @@ def test_python(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
     assert keyed.share_of_hot(go_pprof, service, "cpu") == pytest.approx(70, abs=10)
 
 
-@pytest.mark.parametrize("version", ["5.132.0"])
-def test_node(open_collector: KeyedCollector, go_pprof: GoPprof, version: str) -> None:
-    """The profiler for Node.js drops user, password and path of the URL: it can send no key."""
-    service = "datadog-node"
+@pytest.mark.parametrize(
+    ("version", "packages"),
+    [("5.132.0", ("dd-trace@5.132.0",)), ("6.21.0", ("dd-trace@6.21.0", "node@22.23.3"))],
+    ids=["5.x", "6.x"],
+)
+def test_node(open_collector: KeyedCollector, go_pprof: GoPprof, version: str, packages: tuple[str, ...]) -> None:
+    """The first upload of each profile is answered 503, and the second is stored.
+
+    The profiler drops user, password and path of the URL: it can send no key.
+    """
+    service = f"datadog-node-{version[0]}"
     environment = {**ENVIRONMENT, "DD_TRACE_AGENT_URL": open_collector.url, "DD_SERVICE": service}
-    with running_node(f"dd-trace@{version}", "datadog_client.js", **environment) as client:
+    with running_node(packages, "datadog_client.js", **environment) as client:
         client.wait_for(lambda: {"wall", "cpu", "heap"} <= open_collector.types(service))
-    assert all(VERSION in profile["labels"] for profile in open_collector.find(service))
+    profiles = open_collector.find(service)
+    assert all(VERSION in profile["labels"] for profile in profiles)
+    uploads = [profile for profile in profiles if profile["type"] == "cpu"]
+    assert len(uploads) <= open_collector.refusals.retried(f"dd-trace {version}")
     assert open_collector.share_of_hot(go_pprof, service, "cpu") == pytest.approx(70, abs=10)
