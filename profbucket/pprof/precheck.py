@@ -40,7 +40,7 @@ def count_entries(raw: bytes, limits: Limits, fields_of_message: dict[int, objec
     max_entries = limits.entries
     count = 0
     at, end, fields = 0, len(raw), fields_of_message
-    outer: list[tuple[int, int, dict[int, object]]] = []  # the messages around the current one, and where they go on
+    outer: list[tuple[int, int, dict[int, object]]] = []  # messages around the current one, and where they go on
     try:
         while True:
             if at >= end:

@@ -5,6 +5,7 @@ import random
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -278,6 +279,31 @@ def test_entries_are_fields_and_packed_numbers_at_all_depths() -> None:
 def test_four_packed_numbers_are_one_entry(ids: int, entries: int) -> None:
     sample = _wrap(wire.Profile.SAMPLE, _wrap(IDS, b"\x80\x01" * ids))
     assert count_entries(sample, Limits()) == 2 + entries
+
+
+@pytest.mark.parametrize("message", [_wrap(wire.Profile.SAMPLE, b"\x10\x01"), b"\x0a\x02\x80\x01"])
+def test_counting_entries_takes_no_memory_per_message(message: bytes) -> None:
+    data = message * 300_000
+    tracemalloc.start()
+    try:
+        with suppress(ProfbucketError):
+            count_entries(data, Limits())
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert memory < 100_000
+
+
+def test_counting_packed_numbers_does_not_copy_them() -> None:
+    numbers = _wrap(wire.Profile.COMMENT_PACKED, b"\x01" * (16 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            count_entries(numbers, Limits())
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert memory < 3 << 20
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -69,12 +69,12 @@ def build_flamegraph(
     ]
     selected = {**selected, "unit": find_finest(units)}
     functions = Functions()
-    parts: list[tuple[Stacks, list[int]]] = []
+    parts: list[tuple[Stacks, Ints]] = []
     for message, column, unit in zip(messages, columns, units, strict=True):
         already = sum(len(stacks.frames) for stacks, _ in parts)
         stacks, part_values = collect_stacks(message, column, functions, limits, already=already)
         factor = round(find_factor(unit, selected["unit"]) or 1)
-        parts.append((stacks, [value * factor for value in part_values] if factor != 1 else part_values))
+        parts.append((stacks, part_values.astype(object) * factor if factor != 1 else part_values))
     stacks, values = concatenate_stacks(parts)
     flat, cum = sum_by_function(stacks, values, len(functions))
     tree_stacks: dict[str, tuple[Stacks, Ints]] = {"nodes": (stacks, values)}

@@ -1,7 +1,7 @@
 """Remove frames that a profile asks not to show: mostly those of the profiler itself."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from profbucket.errors import Invalid
@@ -31,14 +31,15 @@ def drop_frames(raw: bytes) -> bytes:
 
 def prune_frames(
     message: profile_pb2.Profile, lines: Mapping[int, Sequence[int]], names: Mapping[int, bytes]
-) -> tuple[Sequence[Sequence[int]], Mapping[int, Sequence[int]]]:
+) -> tuple[Iterator[Sequence[int]], Mapping[int, Sequence[int]]]:
     """Return the locations of each sample, and the functions of each location, without the frames to drop.
 
     *lines* are the functions of each location, innermost first; *names* are those of the functions. A frame that
     matches ``drop_frames`` (RE2, as a whole) and not ``keep_frames`` is removed with all that it called, but only
     below the first frame that is kept, so that no stack is removed entirely.
     """
-    stacks = [sample.location_id for sample in message.sample]
+    # One at a time: the Python objects of a million stacks are larger than the message.
+    stacks = (sample.location_id for sample in message.sample)
     strings = message.string_table
     drop, keep = _compile(strings[message.drop_frames]), _compile(strings[message.keep_frames])
     if drop is None or (message.keep_frames and keep is None):
@@ -53,7 +54,7 @@ def prune_frames(
     for location, functions in lines.items():
         outermost = max((i for i, function in enumerate(functions) if function in dropped), default=-1)
         kept_lines[location] = functions[outermost + 1 :]
-    return [_prune_stack(stack, lines, kept_lines) for stack in stacks], {
+    return (_prune_stack(stack, lines, kept_lines) for stack in stacks), {
         location: functions or lines[location] for location, functions in kept_lines.items()
     }
 

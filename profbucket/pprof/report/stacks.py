@@ -1,9 +1,9 @@
 """The stacks of profiles as columns of numbered functions, the root of each first."""
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import chain
 
 import numpy as np
 
@@ -121,24 +121,17 @@ def format_function_names(message: profile_pb2.Profile, strings: Sequence[bytes]
     return names
 
 
-def count_frames(
-    stacks: Sequence[Sequence[int]], lengths: Mapping[int, int], limits: Limits, *, already: int = 0
-) -> int:
-    """Return the number of frames in *stacks* of locations, given the number in each location.
+def check_frames(count: int, limits: Limits) -> None:
+    """Raise ``TooMany`` if *count*, the number of frames in the stacks of a report, exceeds ``limits.frames``.
 
     A location with N inlined functions that is N times in a stack is N² frames, so they are counted before they
-    are expanded. Raise ``TooMany`` if there are more than ``limits.frames`` with the *already* counted ones.
+    are expanded.
     """
-    count = already
-    get = lengths.__getitem__
-    for stack in stacks:
-        count += sum(map(get, stack))
-        if count > limits.frames:
-            raise limits.too_many(
-                "frames",
-                f"the stacks have more than {limits.frames} frames; choose a shorter range, or select by labels",
-            )
-    return count
+    if count > limits.frames:
+        raise limits.too_many(
+            "frames",
+            f"the stacks have more than {limits.frames} frames; choose a shorter range, or select by labels",
+        )
 
 
 def collect_stacks(
@@ -148,7 +141,7 @@ def collect_stacks(
     limits: Limits = Limits(),
     *,
     already: int = 0,
-) -> tuple[Stacks, list[int]]:
+) -> tuple[Stacks, Ints]:
     """Return the stacks of *message* whose value in sample type *column* is not 0, and these values.
 
     Frames that the profile asks to drop are removed, as by pprof. New functions are added to *functions*. Raise
@@ -161,31 +154,34 @@ def collect_stacks(
     location_ids, frame_count, location_frames = _collect_locations(
         message, strings, names, pruned_lines, functions
     )
-    stacks, values = [], []
+    # Arrays of numbers: the Python objects of a million stacks take a gigabyte.
+    ids, lengths, values = array("Q"), array("q"), array("q")
     for stack, sample in zip(pruned_stacks, message.sample, strict=True):
         if value := sample.value[column]:
-            stacks.append(stack)
+            ids.extend(stack)
+            check_frames(already + len(ids), limits)  # each location has one frame or more
+            lengths.append(len(stack))
             values.append(value)
-    frames_by_location = dict(zip(location_ids.tolist(), frame_count.tolist(), strict=True))
-    count_frames(stacks, frames_by_location, limits, already=already)
-    length = np.fromiter(map(len, stacks), np.int64, len(stacks))
-    ids = np.fromiter(chain.from_iterable(stacks), np.uint64, int(length.sum()))
     # Reversed as a whole, each stack begins with its root; the order of stacks does not matter.
-    location = np.searchsorted(location_ids, ids[::-1])
-    frames = location_frames[expand_ranges(to_offsets(frame_count)[location], frame_count[location])]
-    ends = to_offsets(frame_count[location])[to_offsets(length[::-1])]
-    return Stacks(frames, ends), values[::-1]
+    location = np.searchsorted(location_ids, np.frombuffer(ids, np.uint64)[::-1])
+    del ids
+    counts = frame_count[location]
+    check_frames(already + int(counts.sum()), limits)
+    frames = location_frames[expand_ranges(to_offsets(frame_count)[location], counts)]
+    ends = to_offsets(counts)[to_offsets(np.frombuffer(lengths, np.int64)[::-1])]
+    return Stacks(frames, ends), np.frombuffer(values, np.int64)[::-1]
 
 
-def concatenate_stacks(parts: Sequence[tuple[Stacks, list[int]]]) -> tuple[Stacks, Ints]:
+def concatenate_stacks(parts: Sequence[tuple[Stacks, Ints]]) -> tuple[Stacks, Ints]:
     """Return the stacks of several profiles, one profile after the other, and their values.
 
     Values have a column for each profile; shape: (stacks, profiles). They are Python's integers if their sums
     might overflow 64 bits.
     """
-    all_values = list(chain.from_iterable(values for _, values in parts))
-    is_safe = sum(map(abs, all_values)) < _MAX_SAFE_SUM
-    columns = np.zeros((len(all_values), len(parts)), np.int64 if is_safe else object)
+    size = sum(float(np.abs(values.astype(float)).sum()) for _, values in parts)
+    columns = np.zeros(
+        (sum(len(values) for _, values in parts), len(parts)), np.int64 if size < _MAX_SAFE_SUM else object
+    )
     begin = 0
     for side, (_, values) in enumerate(parts):
         columns[begin : begin + len(values), side] = values

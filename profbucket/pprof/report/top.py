@@ -12,7 +12,7 @@ from profbucket.model.numbers import parse_count
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import Profile
 from profbucket.pprof.report.prune import prune_frames
-from profbucket.pprof.report.stacks import count_frames, format_function_names, intern_strings
+from profbucket.pprof.report.stacks import check_frames, format_function_names, intern_strings
 from profbucket.pprof.report.units import convert, format_percentage, format_value
 
 _MIN_EDGE_FRACTION = 0.001  # calls with a smaller share of the total do not decide what is marked as inlined
@@ -172,14 +172,13 @@ def _collect_stacks(
         location_nodes[location.id] = tuple(
             numbers.setdefault(node, len(numbers)) for node in nodes or [_Node(b"", binary)]
         )
-    selected = [
-        (stack, value)
-        for stack, sample in zip(pruned_stacks, message.sample, strict=True)
-        if (value := sample.value[column])
-    ]
-    lengths = {location: len(nodes) for location, nodes in location_nodes.items()}
-    count_frames([stack for stack, _ in selected], lengths, limits)
-    stacks = [([location_nodes[location] for location in reversed(stack)], value) for stack, value in selected]
+    stacks: list[tuple[_Stack, int]] = []
+    frames = 0
+    for locations, sample in zip(pruned_stacks, message.sample, strict=True):
+        if value := sample.value[column]:
+            stack = [location_nodes[location] for location in reversed(locations)]
+            check_frames(frames := frames + sum(map(len, stack)), limits)
+            stacks.append((stack, value))
     return list(numbers), stacks
 
 

@@ -96,6 +96,14 @@ def test_the_limit_of_frames_is_exact(report: Callable[[bytes, Limits], object],
         report(data, Limits(frames=factor * 100 - 1))
 
 
+def test_samples_of_a_flame_graph_take_no_python_objects() -> None:
+    """A profile of a megabyte may hold a quarter of a million samples."""
+    message = profile_pb2.Profile(string_table=[b"", b"cpu", b"ns"], sample_type=[{"type": 1, "unit": 2}])
+    data = message.SerializeToString() + b"\x12\x02\x10\x01" * 250_000  # samples of value 1 without a stack
+    _, memory = measure(lambda: flame(data))
+    assert memory < 250_000 * 150
+
+
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("report", [flame, top])
 def test_a_long_string_that_many_functions_share_is_not_copied(
