@@ -16,22 +16,22 @@ from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, check_json_siz
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof.precheck import PACKED, count_entries
+from profbucket.pprof.precheck import PACKED, Fields, count_entries
 from profbucket.pprof.wire import delimited_tag
 from profbucket.times import LATEST
 
-_MESSAGE: dict[int, object] = {}  # without messages in it
-_ATTRIBUTE = {delimited_tag(2): _MESSAGE}
-_SAMPLE = {delimited_tag(2): PACKED, delimited_tag(4): PACKED}
-_PROFILE = {delimited_tag(1): _MESSAGE, delimited_tag(2): _SAMPLE, delimited_tag(5): _MESSAGE}
-_DICTIONARY = {
+_MESSAGE: Fields = {}  # without messages in it
+_ATTRIBUTE: Fields = {delimited_tag(2): _MESSAGE}
+_SAMPLE: Fields = {delimited_tag(2): PACKED, delimited_tag(4): PACKED}
+_PROFILE: Fields = {delimited_tag(1): _MESSAGE, delimited_tag(2): _SAMPLE, delimited_tag(5): _MESSAGE}
+_DICTIONARY: Fields = {
     delimited_tag(1): {delimited_tag(5): PACKED},
     delimited_tag(2): {delimited_tag(3): _MESSAGE},
     delimited_tag(3): _MESSAGE,
     delimited_tag(6): _ATTRIBUTE,
     delimited_tag(7): {delimited_tag(1): PACKED},
 }
-_FIELDS: dict[int, object] = {
+_FIELDS: Fields = {
     delimited_tag(1): {
         delimited_tag(1): {delimited_tag(1): _ATTRIBUTE},
         delimited_tag(2): {delimited_tag(2): _PROFILE},

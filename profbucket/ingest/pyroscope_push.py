@@ -11,11 +11,11 @@ from profbucket.ingest import pyroscope
 from profbucket.ingest.pyroscope_push_pb2 import PushRequest, RawProfileSeries
 from profbucket.ingest.upload import Upload, Uploads, check_json_size, split_by_type
 from profbucket.limits import Limits
-from profbucket.pprof.precheck import count_entries
+from profbucket.pprof.precheck import Fields, count_entries
 from profbucket.pprof.wire import delimited_tag
 
 # The fields that are messages: series, and in them labels and samples.
-_FIELDS: dict[int, object] = {delimited_tag(1): {delimited_tag(1): {}, delimited_tag(2): {}}}
+_FIELDS: Fields = {delimited_tag(1): {delimited_tag(1): {}, delimited_tag(2): {}}}
 
 
 def read_push(body: bytes, *, is_json: bool, limits: Limits) -> Uploads:

@@ -76,8 +76,11 @@ def _inflate_members(data: bytes, limits: Limits) -> bytes:
             buffered.append(chunk)
         else:
             buffered.clear()
-    # A profile so large is rare. It is known to fit now: inflate it again, and keep it this time.
-    return b"".join(buffered if size <= _MAX_BUFFERED_BYTES else _inflate_chunks(data))
+    if size <= _MAX_BUFFERED_BYTES:
+        return b"".join(buffered)
+    # A profile so large is rare. It is known to fit now: inflate it again, at once if it is one member, because
+    # chunks and what they are joined to take its size twice.
+    return _inflate_single(data, size + 1) or b"".join(_inflate_chunks(data))
 
 
 def _inflate_chunks(data: bytes) -> Iterator[bytes]:

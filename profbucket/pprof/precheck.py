@@ -1,34 +1,40 @@
 """Count what a message claims to hold before anything is allocated for it."""
 
+from collections.abc import Mapping
+from typing import TypeAlias
+
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.pprof import wire
 from profbucket.pprof.wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT
 
-# The length-delimited fields of each message, by tag: a message, packed varints or (where absent) bytes.
-PACKED = "packed"
-_NO_SUBMESSAGES: dict[int, object] = {}
-_SAMPLE: dict[int, object] = {
+Fields: TypeAlias = "Mapping[int, Fields | int]"
+
+# The length-delimited fields of each message, by tag: a message, packed varints or (where absent) bytes. Of packed
+# varints this is how many count as one entry: a number takes a quarter of the memory of a message.
+PACKED = 4
+_PACKED_STRINGS = 1  # indexes of strings
+_NO_SUBMESSAGES: Fields = {}
+_SAMPLE: Fields = {
     wire.Sample.LOCATION_ID_PACKED: PACKED,
     wire.Sample.VALUE_PACKED: PACKED,
     wire.Sample.LABEL: _NO_SUBMESSAGES,
 }
-_PROFILE: dict[int, object] = {
+_PROFILE: Fields = {
     wire.Profile.SAMPLE_TYPE: _NO_SUBMESSAGES,
     wire.Profile.SAMPLE: _SAMPLE,
     wire.Profile.MAPPING: _NO_SUBMESSAGES,
     wire.Profile.LOCATION: {wire.Location.LINE: _NO_SUBMESSAGES},
     wire.Profile.FUNCTION: _NO_SUBMESSAGES,
     wire.Profile.PERIOD_TYPE: _NO_SUBMESSAGES,
-    wire.Profile.COMMENT_PACKED: PACKED,
+    wire.Profile.COMMENT_PACKED: _PACKED_STRINGS,
 }
 
-_PACKED_PER_ENTRY = 4  # a packed number takes a quarter of the memory of a message or an unpacked field
 _CONTINUATION_BYTES = bytes(range(128, 256))
 _CHUNK_BYTES = 1 << 20  # copied at once
 
 
-def count_entries(raw: bytes, limits: Limits, fields_of_message: dict[int, object] = _PROFILE) -> int:  # noqa: PLR0912 - one loop without calls is what makes it fast
+def count_entries(raw: bytes, limits: Limits, fields_of_message: Fields = _PROFILE) -> int:  # noqa: PLR0912 - one loop without calls is what makes it fast
     """Return the number of fields in the message *raw*, at all depths; four packed numbers count as one.
 
     *fields_of_message* are the length-delimited fields, by tag; the default is those of a pprof.
@@ -40,7 +46,7 @@ def count_entries(raw: bytes, limits: Limits, fields_of_message: dict[int, objec
     max_entries = limits.entries
     count = 0
     at, end, fields = 0, len(raw), fields_of_message
-    outer: list[tuple[int, int, dict[int, object]]] = []  # messages around the current one, and where they go on
+    outer: list[tuple[int, int, Fields]] = []  # messages around the current one, and where they go on
     try:
         while True:
             if at >= end:
@@ -67,9 +73,9 @@ def count_entries(raw: bytes, limits: Limits, fields_of_message: dict[int, objec
                     length, at = _read_varint(raw, at, length & 127)
                 begin, at = at, at + length
                 inner = fields.get(tag)
-                if inner is PACKED:
-                    count += -(-_count_varints(raw, begin, at) // _PACKED_PER_ENTRY)
-                elif isinstance(inner, dict) and length:
+                if isinstance(inner, int):
+                    count += -(-_count_varints(raw, begin, at) // inner)
+                elif inner is not None and length:
                     if at > end:
                         raise IndexError
                     outer.append((at, end, fields))

@@ -240,6 +240,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
     "40 M ids in a sample": lambda: _compress(_wrap(wire.Profile.SAMPLE, _wrap(IDS, b"\x01" * 4 * TEN_MILLION))),
     "10 M lines in a location": lambda: _compress(_wrap(wire.Profile.LOCATION, b"\x22\x00" * TEN_MILLION)),
     "10 M labels in a sample": lambda: _compress(_wrap(wire.Profile.SAMPLE, b"\x1a\x00" * TEN_MILLION)),
+    "10 M samples with empty stacks": lambda: _compress(_wrap(wire.Profile.SAMPLE, b"\x0a\x00") * TEN_MILLION),
+    "10 M comments": lambda: _compress(_wrap(wire.Profile.COMMENT_PACKED, b"\x01" * TEN_MILLION)),
     "10 M unknown fields": lambda: _compress(b"\x80\x7d\x00" * TEN_MILLION),
 }
 

@@ -1,12 +1,13 @@
-"""Compressing equal bytes again gives equal bytes."""
+"""Compressing equal bytes again gives equal bytes; decompressing takes little more memory than the result."""
 
 import gzip
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 from profbucket.pprof import decode, encode
-from profbucket.pprof.compression import deflate
+from profbucket.pprof.compression import deflate, inflate
 from tests.support.api import pprof
 
 _ROUNDS = 30
@@ -34,3 +35,15 @@ def test_compression_is_the_same_in_all_threads() -> None:
         first, *others = threads.map(compress_all, range(4 * _ROUNDS))
     assert [gzip.decompress(data) for data in first] == inputs
     assert all(other == first for other in others)
+
+
+def test_a_large_message_is_inflated_without_a_second_copy() -> None:
+    size = 64 << 20
+    data = gzip.compress(bytes(size), 1)
+    tracemalloc.start()
+    try:
+        assert len(inflate(data)) == size
+        memory = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert memory < size * 3 // 2
