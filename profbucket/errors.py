@@ -45,7 +45,7 @@ CODES: Mapping[str, str] = {
     "compaction_in_progress": "Compaction kept replacing what the request reads.",
     # Parameters.
     "missing_parameter": "A required parameter is missing or empty.",
-    "reserved_parameter": "A parameter of queries is given on a post, where it cannot be a label.",
+    "reserved_parameter": "A parameter has no meaning on the route, and cannot be a label there either.",
     "repeated_parameter": "A parameter is given more than once.",
     "invalid_parameter": "A parameter has an invalid value.",
     "invalid_profile_type": "The name of a profile type is malformed.",

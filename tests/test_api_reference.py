@@ -13,6 +13,7 @@ from profbucket.api.routes import ROUTES, Role
 from profbucket.config import Config
 from profbucket.errors import CODES
 from profbucket.limits import Limits
+from profbucket.model.refinement import Refinement
 from profbucket.times import parse_time
 from tests.support.console import mask_numbers, parse_console, run_console
 from tests.support.go_tool import GoPprof
@@ -73,12 +74,21 @@ def test_a_section_lists_the_parameters_and_the_errors_of_its_route(route: tuple
     operation = OPERATIONS[route]
     rows = re.findall(r"^\| `(\w+)` \| (yes)? ?\|", SECTIONS[route], re.MULTILINE)
     expected = parameters(operation)
+    if "[refinements](#refinements)" in SECTIONS[route]:
+        assert [name for name in expected if name in Refinement.names()] == Refinement.names()
+        expected = {name: required for name, required in expected.items() if name not in Refinement.names()}
     if "/merge" in route[1] or "/flame" in route[1]:
         expected["type"] = True  # a missing type is not a malformed request but one that cannot be merged: 405
     assert {name: bool(required) for name, required in rows} == expected
     errors = re.search(r"^Errors: (.+)\.$", SECTIONS[route], re.MULTILINE)
     statuses = errors[1].split(", ") if errors else []
     assert statuses == sorted(status for status in operation["responses"] if status >= "400")
+
+
+def test_every_refinement_is_explained() -> None:
+    section = re.search(r"^### Refinements\n(.*?)^##", REFERENCE, re.DOTALL | re.MULTILINE)
+    assert section
+    assert re.findall(r"^\| `(\w+)` \|", section[1], re.MULTILINE) == Refinement.names()
 
 
 def test_every_status_is_explained() -> None:

@@ -12,6 +12,7 @@ from profbucket.model.labels import Matcher, parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.merging import MergeOptions
 from profbucket.telemetry.request import current_record
@@ -28,8 +29,9 @@ RESERVED_PARAMETERS = frozenset(
 QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 # Parameters that are no labels on some routes.
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
-MERGE_PARAMETERS = frozenset({"delta", "sample_type", "keep_labels"})
-FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "focus"}
+REFINEMENT_PARAMETERS = frozenset(Refinement.names())
+MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"delta", "sample_type", "keep_labels"}
+FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "function"}
 SERIES_PARAMETERS = frozenset({"group_by", "step"})
 
 _SHOWN_CHARACTERS = 80  # of a parameter's value in an error message
@@ -58,8 +60,7 @@ class Parameters:
         for name in sorted(names):
             if name in self._args:
                 raise Invalid(
-                    f"parameter {name!r} selects stored profiles and has no meaning here; pass a label of that "
-                    "name in labels=",
+                    f"parameter {name!r} has no meaning here; pass a label of that name in labels=",
                     code="reserved_parameter",
                 )
 
@@ -186,6 +187,7 @@ def merge_options(parameters: Parameters) -> MergeOptions:
         sample_type=parameters.get("sample_type") or None,
         keep_labels=parameters.flag("keep_labels"),
         aggregate=Aggregate.DELTA if parameters.flag("delta") else Aggregate.SUM,
+        refinement=Refinement(**{name: parameters.get(name) for name in Refinement.names()}),
     )
 
 

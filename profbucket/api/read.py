@@ -8,6 +8,7 @@ from profbucket.api.authentication import authenticate_request
 from profbucket.api.params import (
     FLAME_PARAMETERS,
     MERGE_PARAMETERS,
+    REFINEMENT_PARAMETERS,
     SERIES_PARAMETERS,
     Parameters,
     QueryParser,
@@ -103,7 +104,7 @@ class ReadRoutes:
             self._limits,
             merge_options(parameters),
             max_nodes=parameters.positive_integer("max_nodes"),
-            focus=parameters.get("focus") or None,
+            function=parameters.get("function") or None,
         )
         current_record().counts = graph["profiles"][0]
         damaged = sum(merge["damaged"] for merge in graph["profiles"])
@@ -128,6 +129,7 @@ class ReadRoutes:
         """Return the totals of the profiles that match, per time step and group of labels."""
         api_key = self._authenticate()
         parameters = Parameters(request.args, SERIES_PARAMETERS)
+        parameters.refuse(REFINEMENT_PARAMETERS)  # the totals of whole profiles are added up
         query = self._queries.query(api_key, parameters, find_type(parameters))
         label_names = tuple(dict.fromkeys(filter(None, parameters.get("group_by").split(","))))
         if len(label_names) > self._limits.labels:

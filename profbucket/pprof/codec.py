@@ -55,6 +55,14 @@ def decode(data: bytes, limits: Limits = Limits()) -> Profile:
     raise describe_foreign_format(raw, list(message.string_table)) or error
 
 
+def parse_valid(data: bytes, limits: Limits = Limits()) -> profile_pb2.Profile:
+    """Return the message of *data*, a valid pprof, gzip or raw; raise ``TooLarge`` if it exceeds *limits*."""
+    raw = inflate(data, limits)
+    if len(raw) > PRECHECK_BYTES:  # a merge may be larger than each of the profiles in it was allowed to be
+        count_entries(raw, limits)
+    return profile_pb2.Profile.FromString(raw)
+
+
 def encode(message: profile_pb2.Profile) -> bytes:
     """Return *message* as a gzip pprof. Equal messages give equal bytes, and so equal ids."""
     return deflate_reproducibly(message.SerializeToString(deterministic=True))

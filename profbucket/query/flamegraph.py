@@ -21,7 +21,7 @@ def build_flame_graph(
     options: MergeOptions = MergeOptions(),
     *,
     max_nodes: int | None = None,
-    focus: str | None = None,
+    function: str | None = None,
 ) -> dict[str, Any]:
     """Return the merge of the first of *queries* as a tree; with a second, the base, nodes have two values.
 
@@ -30,7 +30,7 @@ def build_flame_graph(
 
     Raises:
         TooMany: *max_nodes* or one of the merges exceeds a limit.
-        Invalid: The profiles do not have the sample type, or not the function *focus*.
+        Invalid: The profiles do not have the sample type, or not the function *function*.
         ProfbucketError: One of the merges failed; see :meth:`Querier.merge`.
     """
     nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max(max_nodes, _MIN_NODES)
@@ -43,13 +43,13 @@ def build_flame_graph(
     sample_type = options.sample_type or ""
     try:
         merges = _merge_all(querier, queries, replace(options, sample_type=None))
-        graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
+        graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, function, limits)
     except Invalid as error:
         if not sample_type or error.code not in ("unknown_sample_type", "sample_types_differ"):
             raise
         common = list_sample_types(merges[0].data, limits) if merges else []
         merges = _merge_all(querier, queries, options)
-        graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, focus, limits)
+        graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, function, limits)
         graph["sample_types"] = [*common, *(t for t in graph["sample_types"] if t not in common)]
     graph["profiles"] = [
         {"found": merge.found, "merged": merge.merged, "expired": merge.expired, "damaged": merge.damaged}

@@ -9,6 +9,7 @@ from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
 from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Query
+from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.retry import retry_on_compaction
 from profbucket.storage.damage import DamageReport
@@ -24,12 +25,14 @@ class MergeOptions:
     """The way in which the selected profiles are merged.
 
     With ``sample_type``, only its values, of the profiles that have it. With ``keep_labels``, with all labels of
-    samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``.
+    samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``. ``refinement`` applies
+    to the result.
     """
 
     sample_type: str | None = None
     keep_labels: bool = False
     aggregate: Aggregate = Aggregate.SUM
+    refinement: Refinement = Refinement()
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,19 +152,26 @@ class Querier:
             NotMergeable: The query has no profile type, or one that cannot be merged.
             TooMany: The merge exceeds a limit.
             Invalid: The profiles have no sample type in common, or not that of *options*. Or for a delta, the
-                query has a limit, or the profiles have no counters.
+                query has a limit, or the profiles have no counters. Or a refinement is malformed.
         """
         _require_mergeable(query)
-        if options.aggregate is Aggregate.DELTA:
-            return self._delta(query, options)
-        advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
-        return self._merge(query, options, MergeGuard(self._limits, describe_query(query), advice, self._timer))
+        is_delta = options.aggregate is Aggregate.DELTA
+        advice = "narrow the range or add labels"
+        if not is_delta:
+            advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
+        guard = MergeGuard(self._limits, describe_query(query), advice, self._timer)
+        if not options.refinement:
+            return self._delta(query, options, guard) if is_delta else self._merge(query, options, guard)
+        from profbucket.pprof.refine import refine
+        from profbucket.pprof.report.refiner import Refiner
 
-    def _delta(self, query: Query, options: MergeOptions) -> MergeResult:
+        refiner = Refiner(options.refinement, guard.check_time)  # raises errors before anything is read
+        result = self._delta(query, options, guard) if is_delta else self._merge(query, options, guard)
+        return replace(result, data=refine(result.data, refiner, self._limits))
+
+    def _delta(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult:
         if query.limit is not None:
             raise Invalid("delta=1 cannot be combined with limit=; leave one of them out", code="delta_with_limit")
-        advice = "narrow the range or add labels"
-        guard = MergeGuard(self._limits, describe_query(query), advice, self._timer)
         limits = replace(self._limits, dropped_labels=()) if options.keep_labels else self._limits
         return compute_delta(self._storage, query, guard, limits, options.sample_type)
 

@@ -92,10 +92,10 @@ def test_errors_of_the_base_name_it(api: Api) -> None:
     assert backwards.startswith("base_from is after base_to")
 
 
-def test_a_focus_adds_the_callers_of_a_function(api: Api) -> None:
-    answer = body(api.get(FLAME, **HOUR, focus="slow"))
+def test_the_graph_of_a_function_has_its_callers(api: Api) -> None:
+    answer = body(api.get(FLAME, **HOUR, function="slow"))
     assert answer["callers"]["values"] == [[12, 12]]
-    assert error(api.get(FLAME, **HOUR, focus="nobody")) == "no function 'nobody' is in these profiles"
+    assert error(api.get(FLAME, **HOUR, function="nobody")) == "no function 'nobody' is in these profiles"
 
 
 def test_a_sample_type_can_be_chosen(api: Api) -> None:
@@ -104,9 +104,9 @@ def test_a_sample_type_can_be_chosen(api: Api) -> None:
 
 
 def test_parameters_of_the_flame_graph_are_labels_in_other_requests(api: Api) -> None:
-    api.posted(pprof(1, at=NOW), focus="groups")
-    assert len(api.found(focus="groups")) == 1
-    assert flat_values(body(api.get(FLAME, **HOUR, labels="focus=groups"))) == {"main": [1]}
+    api.posted(pprof(1, at=NOW), function="groups")
+    assert len(api.found(function="groups")) == 1
+    assert flat_values(body(api.get(FLAME, **HOUR, labels="function=groups"))) == {"main": [1]}
 
 
 @pytest.mark.parametrize(

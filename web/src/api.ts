@@ -149,7 +149,7 @@ export function fetchFlameGraph(
     {
       ...selectionParameters(state),
       sample_type: state.sampleType || undefined,
-      focus: state.focus || undefined,
+      function: state.focus || undefined,
       max_nodes: String(MAX_NODES),
       limit: limit === null ? undefined : String(limit),
       ...(state.diff ? { base_from: from, base_to: to ?? "now", base_labels: labels ?? "" } : {}),

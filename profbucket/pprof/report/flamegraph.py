@@ -13,10 +13,8 @@ import numpy.typing as npt
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
-from profbucket.pprof.codec import PRECHECK_BYTES
+from profbucket.pprof.codec import parse_valid
 from profbucket.pprof.columnar.arrays import Bools, Ints, expand_ranges, to_offsets
-from profbucket.pprof.compression import inflate
-from profbucket.pprof.precheck import count_entries
 from profbucket.pprof.report.stacks import Functions, Stacks, collect_stacks, concatenate_stacks
 from profbucket.pprof.report.top import find_sample_type
 from profbucket.pprof.units import find_factor, find_finest
@@ -44,13 +42,13 @@ def build_flamegraph(
     profiles: Sequence[bytes],
     sample_type: str,
     max_nodes: int,
-    focus: str | None = None,
+    function: str | None = None,
     limits: Limits = Limits(),
 ) -> dict[str, Any]:
     """Return the tree of one or two *profiles*, valid pprofs, and their heaviest functions, as the API's JSON.
 
     *sample_type* is by default the first profile's; values are in the finer unit of both. The tree has at most
-    *max_nodes* nodes. With *focus*, the name of a function, it is the tree of what that function calls, and
+    *max_nodes* nodes. With *function*, the name of a function, it is the tree of what that function calls, and
     ``callers`` is a second one, from the function to its callers; in a recursion the outermost call counts.
     Functions' values are not affected by folding.
 
@@ -60,7 +58,7 @@ def build_flamegraph(
         TooLarge: a profile exceeds one of *limits*.
         TooMany: the stacks have more than ``limits.frames`` frames.
     """
-    messages = [_parse(data, limits) for data in profiles]
+    messages = [parse_valid(data, limits) for data in profiles]
     sample_types = _list_sample_types(messages[0])
     selected = sample_types[find_sample_type(messages[0], sample_type)]
     columns = [_find_column(message, selected) for message in messages]
@@ -78,10 +76,10 @@ def build_flamegraph(
     stacks, values = concatenate_stacks(parts)
     flat, cum = sum_by_function(stacks, values, len(functions))
     tree_stacks: dict[str, tuple[Stacks, Ints]] = {"nodes": (stacks, values)}
-    if focus is not None:
-        numbers = functions.find(focus)
+    if function is not None:
+        numbers = functions.find(function)
         if not numbers:
-            raise Invalid(f"no function {focus[:80]!r} is in these profiles", code="unknown_function")
+            raise Invalid(f"no function {function[:80]!r} is in these profiles", code="unknown_function")
         tree_stacks = _split_at(stacks, values, numbers)
     trees = {name: fold_tree(build_tree(*part), max_nodes) for name, part in tree_stacks.items()}
     listed = _select_functions(trees.values(), flat, cum, max_nodes)
@@ -240,16 +238,9 @@ def _mark_first(order: Ints, count: int) -> Bools:
     return is_marked
 
 
-def _parse(data: bytes, limits: Limits) -> profile_pb2.Profile:
-    raw = inflate(data, limits)
-    if len(raw) > PRECHECK_BYTES:  # a merge may be larger than each of the profiles in it was allowed to be
-        count_entries(raw, limits)
-    return profile_pb2.Profile.FromString(raw)
-
-
 def list_sample_types(data: bytes, limits: Limits) -> list[dict[str, str]]:
     """Return the sample types of *data*, a valid pprof, as the API's JSON."""
-    return _list_sample_types(_parse(data, limits))
+    return _list_sample_types(parse_valid(data, limits))
 
 
 def _list_sample_types(message: profile_pb2.Profile) -> list[dict[str, str]]:

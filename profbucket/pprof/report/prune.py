@@ -16,6 +16,15 @@ _PARAMETERS = re.compile(rb"((?:\(anonymous namespace\)|operator\(\)|[^(])*)\(.*
 def drop_frames(raw: bytes) -> bytes:
     """Return the valid pprof *raw* without the frames that it asks to drop; it then asks for none."""
     message = profile_pb2.Profile.FromString(raw)
+    prune_message(message)
+    return message.SerializeToString()
+
+
+def prune_message(message: profile_pb2.Profile) -> None:
+    """Remove the frames that the valid *message* asks to drop; it then asks for none."""
+    if not message.drop_frames:
+        message.keep_frames = 0
+        return
     strings = list(message.string_table)
     names = {f.id: format_function_name(strings[f.name], strings[f.system_name]) for f in message.function}
     lines = {location.id: [line.function_id for line in location.line] for location in message.location}
@@ -26,7 +35,6 @@ def drop_frames(raw: bytes) -> bytes:
     for location in message.location:
         del location.line[: len(location.line) - len(kept_lines[location.id])]
     message.drop_frames = message.keep_frames = 0
-    return message.SerializeToString()
 
 
 def prune_frames(

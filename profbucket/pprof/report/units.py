@@ -2,7 +2,7 @@
 
 from profbucket.pprof.units import FAMILIES
 
-_OMITTED_UNITS = ("count", "sample", "unit", "auto")
+_OMITTED_UNITS = ("count", "sample", "unit", "minimum", "auto")
 
 
 def convert(value: int, unit: str, to: str = "auto") -> tuple[float, str]:

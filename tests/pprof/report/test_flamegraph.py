@@ -252,11 +252,11 @@ def test_callers_and_callees_add_up_to_the_function(profile: Profile, data: st.D
     known = [name for name in list_nonzero(build_flamegraph([encoded], "", UNLIMITED)) if name]
     if not known:
         return
-    focus = data.draw(st.sampled_from(known))
-    graph = build_flamegraph([encoded], "", UNLIMITED, focus)
-    cum = list_functions(graph)[focus][1]
+    function = data.draw(st.sampled_from(known))
+    graph = build_flamegraph([encoded], "", UNLIMITED, function)
+    cum = list_functions(graph)[function][1]
     for tree in ("nodes", "callers"):
-        assert list_paths(graph, tree)[("(all)", focus)] == list_paths(graph, tree)[("(all)",)] == (cum,)
+        assert list_paths(graph, tree)[("(all)", function)] == list_paths(graph, tree)[("(all)",)] == (cum,)
 
 
 def test_an_unknown_function_is_rejected() -> None:
