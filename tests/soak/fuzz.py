@@ -178,7 +178,7 @@ class Fuzzer:
             if answer.status == 200 and answer.body.startswith(b"{"):
                 meta = answer.json()["body"]
                 if meta["service"] == service:
-                    accepted[meta["id"]] = meta["type"], body if post.framed is None else b""
+                    accepted[meta["id"]] = meta["type"], body if post.is_stored_unchanged else b""
         for profile_id, (_, body) in accepted.items():
             self._step = f"get {profile_id}"
             answer = self._ask("get", f"/api/0/profiles/{profile_id}", {})

@@ -24,6 +24,11 @@ class Post:
     truncated: bool = False
     is_well_formed: bool = True
 
+    @property
+    def is_stored_unchanged(self) -> bool:
+        """Whether a collector that accepts the post has read exactly ``body``, and stores it."""
+        return self.framed is None and not any(name == "Content-Encoding" for name, _ in self.headers)
+
     def data(self) -> bytes:
         target = self.path + "?" + "&".join(f"{name}={value}" for name, value in self.parameters)
         headers = list(self.headers)
