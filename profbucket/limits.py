@@ -42,6 +42,7 @@ class Limits:
     service_bytes: int = 200  # a service name, escaped: file systems allow 255 bytes per name
 
     # One request.
+    services: int = 500  # that one request selects by a regular expression
     find: int = 10_000  # profiles in one response of find
     merge: int = 10_000  # profiles in one merge
     merge_bytes: int = 1 << 30  # objects of one merge, as stored

@@ -15,6 +15,8 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.merging import MergeOptions
+from profbucket.query.querier import Querier
+from profbucket.query.services import parse_condition
 from profbucket.telemetry.request import current_record
 from profbucket.times import format_time, parse_time
 
@@ -103,23 +105,34 @@ class Parameters:
 class QueryParser:
     """Reads selections of profiles from parameters. *clock* returns nanoseconds since 1970."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], int]) -> None:
+    def __init__(self, querier: Querier, limits: Limits, clock: Callable[[], int]) -> None:
+        self._querier = querier
         self._limits = limits
         self._clock = clock
 
-    def service(self, api_key: ApiKey, parameters: Parameters) -> str:
-        """Return the service; raise ``Invalid``, or ``PermissionDenied`` if *api_key* may not read it."""
+    def services(self, api_key: ApiKey, parameters: Parameters) -> tuple[str, tuple[str, ...]]:
+        """Return the parameter ``service``, and the services that it selects if it is a condition.
+
+        Raises:
+            Invalid: The name or the condition is malformed.
+            PermissionDenied: *api_key* may not read the service.
+            NotFound: No service that *api_key* may read meets the condition.
+            TooMany: Too many services meet the condition.
+        """
         service = parameters.require("service")
-        api_key.require(Scope.READ, service)
-        check_service(service, self._limits)
-        return service
+        if (condition := parse_condition(service)) is None:
+            api_key.require(Scope.READ, service)
+            check_service(service, self._limits)
+            return service, ()
+        api_key.require(Scope.READ)
+        return service, self._querier.select_services([condition], api_key.may_access)
 
     def query(self, api_key: ApiKey, parameters: Parameters, profile_type: ProfileType | None) -> Query:
         """Return the selection of profiles that *parameters* describe and note it in the request record.
 
-        Raise ``Invalid``, or ``PermissionDenied`` if *api_key* may not read the service.
+        Raise ``Invalid``, and as :meth:`services` does.
         """
-        service = self.service(api_key, parameters)
+        service, services = self.services(api_key, parameters)
         current_record().set_subject(service, profile_type)
         matchers = (
             *parse_matchers(parameters.get("labels")),
@@ -139,6 +152,7 @@ class QueryParser:
             matchers=matchers,
             after=(ProfileId.parse(page).created_at, page) if page else None,
             limit=parameters.positive_integer("limit"),
+            services=services,
         )
 
     def base_query(self, parameters: Parameters, query: Query) -> Query | None:

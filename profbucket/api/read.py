@@ -40,7 +40,7 @@ class ReadRoutes:
         self._querier = querier
         self._authenticator = authenticator
         self._limits = limits
-        self._queries = QueryParser(limits, clock)
+        self._queries = QueryParser(querier, limits, clock)
 
     def views(self) -> Mapping[str, Callable[..., Response]]:
         """Return each operation's view."""
@@ -119,11 +119,15 @@ class ReadRoutes:
         """List the profile types and the label values of a service."""
         api_key = self._authenticate()
         parameters = Parameters(request.args)
-        service = self._queries.service(api_key, parameters)
+        service, services = self._queries.services(api_key, parameters)
         text = parameters.get("type")
         profile_type = ProfileType.parse(text) if text else None
         current_record().set_subject(service, profile_type)
-        return compress(json_response(list_label_values(self._querier.series(service), profile_type).to_json()))
+        return compress(
+            json_response(
+                list_label_values(self._querier.series(*(services or (service,))), profile_type).to_json()
+            )
+        )
 
     def series(self) -> Response:
         """Return the totals of the profiles that match, per time step and group of labels."""

@@ -1,6 +1,7 @@
 """A :class:`~profbucket.cli.client.ProfileClient` that opens the storage itself, without a collector."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
@@ -10,6 +11,7 @@ from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
+from profbucket.query.services import parse_condition
 from profbucket.storage.open import open_storage
 
 
@@ -43,8 +45,10 @@ class LocalClient:
         return self._querier.services()
 
     def _check(self, query: Query) -> Query:
-        """Return *query*; raise ``Invalid`` for what a collector refuses before it looks anything up."""
-        check_service(query.service, self._limits)
+        """Return *query* with the services that it selects; raise ``Invalid`` for what a collector refuses."""
         for matcher in query.matchers:
             matcher.compile()
+        if condition := parse_condition(query.service):
+            return replace(query, services=self._querier.select_services([condition]))
+        check_service(query.service, self._limits)
         return query

@@ -98,7 +98,12 @@ def _profile_type(text: str) -> ProfileType:
 def add_query_options(parser: Parser, *, required: bool = False) -> None:
     """Declare --service, --type, --from, --to and --label; :func:`build_query` reads them."""
     options = parser.options
-    options.add_argument("--service", metavar="NAME", required=required, help="Service of the profiles.")
+    options.add_argument(
+        "--service",
+        metavar="NAME",
+        required=required,
+        help="Service of the profiles; or ~REGEX for several, !~REGEX for all others.",
+    )
     add_type_option(parser)
     options.add_argument(
         "--from",

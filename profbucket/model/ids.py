@@ -16,6 +16,7 @@ from profbucket.model.labels import CONTROL, Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.times import LATEST, format_stamp, parse_stamp
 
+CONDITIONS = ("~", "!~")  # begin a regular expression in the place of a service name
 RESERVED = "_"  # not the key of any service: the folder of all objects that are not profiles
 BLOCKS = f"{RESERVED}/blocks/"
 QUARANTINE = f"{RESERVED}/quarantine/"  # followed by the key that the damaged object had
@@ -87,6 +88,11 @@ def check_service(service: str, limits: Limits) -> None:
     """Raise ``Invalid`` unless *service* is a valid service name."""
     if not service:
         raise Invalid("the service is missing; pass service=NAME", code="missing_parameter")
+    if service.startswith(CONDITIONS):
+        raise Invalid(
+            f"invalid service name {service[:80]!r}: names that begin with '~' or '!~' stand for conditions",
+            code="invalid_service",
+        )
     if CONTROL.search(service):
         raise Invalid(f"control character in the service name {service[:80]!r}", code="invalid_service")
     if (size := len(escape_service(service))) > limits.service_bytes:

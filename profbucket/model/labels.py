@@ -109,7 +109,10 @@ class Matcher:
 
     def matches(self, labels: Labels) -> bool:
         """Return whether *labels* fulfil the condition."""
-        value = labels.get(self.key)
+        return self.matches_value(labels.get(self.key))
+
+    def matches_value(self, value: str) -> bool:
+        """Return whether a label with this *value* fulfils the condition."""
         if self.operator in ("=", "!="):
             return (value == self.value) == (self.operator == "=")
         self.compile()

@@ -1,7 +1,7 @@
 """The record of a stored profile, and the query that selects profiles."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from profbucket.model.labels import Labels, Matcher
@@ -62,7 +62,11 @@ def meta_to_json(meta: Meta) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A selection of a service's profiles from ``start`` to ``end``, both included. ``type=None`` is any type."""
+    """A selection of a service's profiles from ``start`` to ``end``, both included. ``type=None`` is any type.
+
+    With ``services``, it selects the profiles of these, and ``service`` is the condition that they meet, such
+    as ``~shop-.*``; see :mod:`profbucket.query.services`.
+    """
 
     service: str
     type: ProfileType | None
@@ -71,6 +75,12 @@ class Query:
     matchers: tuple[Matcher, ...] = ()
     after: tuple[int, str] | None = None  # only profiles after this position
     limit: int | None = None
+    services: tuple[str, ...] = ()
+
+    def each_service(self) -> "Iterator[Query]":
+        """Yield the query of each service."""
+        for service in self.services or (self.service,):
+            yield replace(self, service=service, services=())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from profbucket.errors import Damaged, Invalid, NotFound
 from profbucket.limits import Limits
-from profbucket.model.ids import ProfileId, escape_service
+from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.merging import (
@@ -23,6 +23,7 @@ from profbucket.query.merging import (
     MergeResult,
     describe_losses,
     describe_selectors,
+    name_file,
     nothing_found,
     read_from_block,
 )
@@ -64,8 +65,9 @@ def compute_delta(
     series_by_id: dict[str, _Series] = {}
     found = first = last = 0
     damage = DamageReport()
-    for meta in _until_deadline(storage.lookup.find(query, damage), guard):
-        first, last, found = first or meta.created_at, meta.created_at, found + 1
+    metas = (meta for own in query.each_service() for meta in storage.lookup.find(own, damage))
+    for meta in _until_deadline(metas, guard):
+        first, last, found = min(first or meta.created_at, meta.created_at), max(last, meta.created_at), found + 1
         series_by_id.setdefault(meta.series, _Series()).add(meta)
     if not found:
         raise damage.error() if damage.ids else nothing_found(query)
@@ -92,7 +94,7 @@ def compute_delta(
         comment += f", {singles} with one profile left out"
     contents = _until_deadline(_read_terms(storage, terms, limits), guard)
     data, merged, expired = _merge_terms(contents, comment, limits, damage, sample_type)
-    filename = f"{escape_service(query.service)}-{query.type}-delta.pb.gz"
+    filename = f"{name_file(query)}-delta.pb.gz"
     return MergeResult(data, filename, found, merged, expired, damage.profiles)
 
 

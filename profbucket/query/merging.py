@@ -1,13 +1,13 @@
 """Steps that merge, merge by id and delta share: limits, sources, expired profiles, messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profbucket.errors import Damaged, Invalid, NotFound, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
-from profbucket.model.ids import ProfileId
+from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.meta import Query
 from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
@@ -209,6 +209,16 @@ def describe_selectors(query: Query) -> str:
     labels = "".join(f" {matcher.key}{matcher.operator}{matcher.value}" for matcher in query.matchers)
     profile_type = f" type={query.type}" if query.type else ""
     return f"service={query.service}{profile_type}{labels}"
+
+
+def describe_services(query: Query, services: Collection[str]) -> str:
+    """Return how many *services* have profiles, as a part of a merge's comment; ``""`` if *query* names one."""
+    return f" of {len(services)} service{'s' if len(services) > 1 else ''}" if query.services else ""
+
+
+def name_file(query: Query) -> str:
+    """Return the name of a file that holds the result of *query*, without a suffix."""
+    return f"{'services' if query.services else escape_service(query.service)}-{query.type}"
 
 
 def describe_query(query: Query) -> str:

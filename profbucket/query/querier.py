@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from profbucket.errors import Damaged, Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
+from profbucket.model.labels import Matcher
 from profbucket.model.meta import Page, Query
 from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.model.sample_kinds import Aggregate
@@ -21,13 +23,16 @@ from profbucket.query.merging import (
     describe_losses,
     describe_query,
     describe_selectors,
+    describe_services,
+    name_file,
     nothing_found,
     profile_not_found,
 )
 from profbucket.query.retry import retry_on_compaction
+from profbucket.query.services import find_first, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import Source, source_of_object
+from profbucket.storage.lookup import Source, order_by_time, source_of_object
 from profbucket.storage.ports import Series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, format_time
@@ -62,12 +67,26 @@ class Querier:
             raise NotFound("there are no services: nothing has been stored yet")
         return services
 
-    def series(self, service: str) -> list[Series]:
-        """Return the series of *service*, or raise ``NotFound``."""
-        series = self._storage.index.series(service, None) or self._derive_series(service)
-        if not series:
-            raise NotFound(f"nothing found: service={service} has no profiles")
-        return series
+    def select_services(
+        self, conditions: Sequence[Matcher], may_access: Callable[[str], bool] = lambda _: True
+    ) -> tuple[str, ...]:
+        """Return the services that the caller *may_access* and whose names meet all *conditions*, sorted.
+
+        A :class:`Query` takes them as its ``services``. Raise ``NotFound`` if there are none, ``TooMany`` if there
+        are too many.
+        """
+        return select_services(self._storage.index.services(), conditions, may_access, self._limits)
+
+    def series(self, *services: str) -> list[Series]:
+        """Return the series of *services*, or raise ``NotFound``."""
+        guard = self._guard(f"the labels of {len(services)} services", "select fewer services")
+        all_series: list[Series] = []
+        for service in services:
+            guard.check_time()
+            all_series += self._storage.index.series(service, None) or self._derive_series(service)
+        if not all_series:
+            raise NotFound(f"nothing found: service={','.join(services)[:1000]} has no profiles")
+        return all_series
 
     @retry_on_compaction
     def _derive_series(self, service: str) -> list[Series]:
@@ -85,7 +104,7 @@ class Querier:
         """
         limit = min(query.limit or DEFAULT_LIMIT, self._limits.find)
         damage = DamageReport()
-        profiles = list(self._lookup.find(replace(query, limit=limit + 1), damage))
+        profiles = find_first(self._lookup, self._each_service(query), limit + 1, damage)
         if not profiles:
             raise damage.error() if damage.ids else nothing_found(query)
         has_more = len(profiles) > limit
@@ -102,10 +121,15 @@ class Querier:
             TooMany: The range has too many steps.
         """
         damage = DamageReport()
-        totals = list(self._lookup.read_totals(query, damage))
-        if not totals:
+        start = query.start
+        if query.services and not start:  # the totals of all services may be too many to hold them
+            first = find_first(self._lookup, self._each_service(query), 1, damage)
+            start = first[0].created_at if first else 0
+        totals = chain.from_iterable(self._lookup.read_totals(own, damage) for own in self._each_service(query))
+        if (first_totals := next(totals, None)) is None:
             raise damage.error() if damage.ids else nothing_found(query)
-        timeline = build_timeline(totals, query.start, query.end, group_by, step, limits=self._limits)
+        totals = chain([first_totals], totals)
+        timeline = build_timeline(totals, start, query.end, group_by, step, limits=self._limits)
         return {**timeline, "damaged": damage.profiles} if damage.ids else timeline
 
     def read(self, profile_id: ProfileId) -> bytes:
@@ -159,7 +183,7 @@ class Querier:
         advice = "narrow the range or add labels"
         if not is_delta:
             advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
-        guard = MergeGuard(self._limits, describe_query(query), advice, self._timer)
+        guard = self._guard(describe_query(query), advice)
         if not options.refinement:
             return self._delta(query, options, guard) if is_delta else self._merge(query, options, guard)
         from profbucket.pprof.refine import refine
@@ -201,7 +225,7 @@ class Querier:
         from profbucket.pprof.merge import Merger
 
         merger, damage = Merger(self._limits, dropped_labels=self._limits.dropped_labels), DamageReport()
-        guard = MergeGuard(self._limits, "by id", "ask for fewer ids", self._timer)
+        guard = self._guard("by id", "ask for fewer ids")
         metas = []
         for profile_id, meta in zip(ids, self._storage.read_metas(ids), strict=True):
             if isinstance(meta, Damaged):
@@ -240,7 +264,7 @@ class Querier:
         from profbucket.pprof.merge import Merger
 
         damage = DamageReport()
-        sources, found = self._plan_merge(query, damage, options.keep_labels)
+        sources, found = self._plan_merge(query, damage, options.keep_labels, guard)
         if not sources:
             raise damage.error() if damage.ids else nothing_found(query)
         planned = sum(source.count for source in sources)
@@ -266,31 +290,51 @@ class Querier:
         if not merged:
             raise NotFound(f"{subject}: all {found} profiles {span} have expired")
         count = f"{merged}" if merged == found else f"{merged} of {found}"
-        comment = f"{subject} merged {count} profile{'s' if found > 1 else ''} {span}"
+        services = describe_services(query, {source.service for source in sources})
+        comment = f"{subject} merged {count} profile{'s' if found > 1 else ''}{services} {span}"
         comment += describe_losses(merge.expired, damage.profiles)
         comment += f", {restored} from blocks, which do not keep all labels" if restored else ""
         comment += describe_counters(query.type, merger.sample_types(), merged) + merger.describe_left_out()
-        filename = f"{escape_service(query.service)}-{query.type}.pb.gz"
+        filename = f"{name_file(query)}.pb.gz"
         return MergeResult(merger.result([comment]), filename, found, merged, merge.expired, damage.profiles)
 
     def _find_in_block(self, source: Source) -> Source | None:
         """Return the source in a block of the profile of *source*, which is an object."""
         return self._lookup.find_in_block(ProfileId.parse(source.id)) if source.meta else None
 
-    def _plan_merge(self, query: Query, damage: DamageReport, keep_labels: bool) -> tuple[list[Source], int]:
-        """Return the sources of a merge, and how many profiles match. With *keep_labels*, all are objects."""
+    def _plan_merge(
+        self, query: Query, damage: DamageReport, keep_labels: bool, guard: MergeGuard
+    ) -> tuple[list[Source], int]:
+        """Return the sources of a merge, and how many profiles match. With *keep_labels*, all are objects.
+
+        Sources of several services are ordered by time, too. If there are too many, some are left out.
+        """
         max_profiles = self._limits.merge
-        if keep_labels:
-            located = self._lookup.locate(replace(query, limit=None), damage)
-            profiles, found = pick_evenly(located, query.limit or max_profiles + 1)
-            return [source_of_object(profile.meta) for profile in profiles], found
-        if query.limit is None:
-            sources = self._lookup.plan_merge(query, max_profiles, damage)
-            return sources, sum(source.count for source in sources)
-        if query.limit > max_profiles:
+        if query.limit is None and not keep_labels:
+            sources: list[Source] = []
+            for own in self._each_service(query, guard):
+                if len(sources) <= max_profiles:
+                    sources += self._lookup.plan_merge(own, max_profiles, damage)
+            return order_by_time(sources), sum(source.count for source in sources)
+        if query.limit is not None and query.limit > max_profiles:
             raise self._limits.too_many("merge", f"limit={query.limit} asks for too many profiles to merge")
-        profiles, found = pick_evenly(self._lookup.locate(replace(query, limit=None), damage), query.limit)
+        unlimited = self._each_service(replace(query, limit=None), guard)
+        # One service after the other: each has its share, evenly spread over the range.
+        located = chain.from_iterable(self._lookup.locate(own, damage) for own in unlimited)
+        profiles, found = pick_evenly(located, query.limit or max_profiles + 1)
+        if keep_labels:
+            return order_by_time(source_of_object(profile.meta) for profile in profiles), found
         return self._lookup.plan_merge_of(profiles), found
+
+    def _guard(self, subject: str, advice: str = "narrow the range, or select fewer services") -> MergeGuard:
+        return MergeGuard(self._limits, subject, advice, self._timer)
+
+    def _each_service(self, query: Query, guard: MergeGuard | None = None) -> Iterator[Query]:
+        """Yield the query of each service, until the deadline."""
+        guard = guard or self._guard(describe_query(query))
+        for own in query.each_service():
+            guard.check_time()
+            yield own
 
     def _read(
         self, sources: Sequence[Source], guard: MergeGuard

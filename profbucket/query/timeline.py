@@ -35,7 +35,7 @@ def parse_step(text: str) -> int | None:
 
 
 def build_timeline(
-    totals: Sequence[Totals],
+    totals: Iterable[Totals],
     start: int,
     end: int,
     group_by: Sequence[str] = (),
@@ -49,9 +49,12 @@ def build_timeline(
     since 1970 and cover the range; if *start* is 0, they begin with the first profile. Each group has a list with
     a number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
     those with the fewest profiles are combined into one without labels, and ``others`` is their number.
+    In *group_by*, ``service`` is the name of the service.
 
     Raise ``TooMany`` if the range has too many steps, or the result too many numbers.
     """
+    if not start:
+        totals = list(totals)
     first = start or min(min(columns.created_at) for columns in totals)
     step = step or _default_step((end - first) // SECOND)
     step_nanos = step * SECOND
@@ -89,7 +92,7 @@ def build_timeline(
 
 
 def _add_up_totals(
-    totals: Sequence[Totals], group_by: Sequence[str], step_nanos: int
+    totals: Iterable[Totals], group_by: Sequence[str], step_nanos: int
 ) -> tuple[Mapping[tuple[str, str], int], Mapping[_GroupKey, "_Group"]]:
     """Return the number of each sample type, and the groups with their sums, by steps since 1970.
 
@@ -99,8 +102,10 @@ def _add_up_totals(
     columns: dict[tuple[str, str], int] = {}
     firsts: dict[tuple[str, str], tuple[int, int]] = {}  # the time of the first profile, and the position in it
     groups: dict[_GroupKey, _Group] = {}
-    for created_at, series, labels, measured, types, values in totals:
-        keys = [tuple(part.get(name) or "" for name in group_by) for part in labels]
+    for service, created_at, series, labels, measured, types, values in totals:
+        keys = [
+            tuple(service if name == "service" else part.get(name) or "" for name in group_by) for part in labels
+        ]
         for (key, kind), rows in _split_rows(keys, series, measured).items():
             group = groups.setdefault(key, _Group(key))
             times, own_values = created_at, values

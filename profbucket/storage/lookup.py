@@ -51,12 +51,13 @@ class DataPoint(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """The totals of profiles as columns, with one row per profile, ordered by time.
+    """The totals of profiles of one service as columns, with one row per profile, ordered by time.
 
     A row's ``series`` is an index into ``labels``, its ``measured`` one into ``types``: sample types with units.
     Its ``values`` are the totals for those.
     """
 
+    service: str
     created_at: Sequence[int]
     series: Sequence[int]
     labels: Sequence[Labels]
@@ -87,6 +88,11 @@ class Source:
     def id(self) -> str:
         """The id of the profile or block."""
         return self.meta.id if self.meta else self.object_range.key
+
+    @property
+    def service(self) -> str:
+        """The service of the profile or block."""
+        return ProfileId.parse(self.id).service if self.block is None else self.block.service
 
 
 class Lookup:
@@ -141,7 +147,7 @@ class Lookup:
             if rows := _matching_rows(members, query, matches):
                 sources.append(_source_of_rows(block, members, rows))
         sources += [source_of_object(meta) for meta in head if meta.id not in compacted_ids]
-        return _order_by_time(sources)
+        return order_by_time(sources)
 
     def plan_merge_of(self, profiles: Iterable[LocatedProfile]) -> list[Source]:
         """Return the reads for a merge of exactly these *profiles*, ordered by time."""
@@ -155,7 +161,7 @@ class Lookup:
         for block, members in in_blocks.values():
             times = [member.meta.created_at for member in members]
             sources.append(_source_of_profiles(block, [member.row for member in members], min(times), max(times)))
-        return _order_by_time(sources)
+        return order_by_time(sources)
 
     def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | Damaged | None]:
         """Yield the bytes of each of *sources*, in order; ``None`` for one that has expired.
@@ -176,7 +182,7 @@ class Lookup:
 
     def read_data_points(self, query: Query, damage: DamageReport | None = None) -> Iterator[DataPoint]:
         """Yield the totals of the profiles that match *query*, in any order; no profile is opened."""
-        for created_at, series, labels, measured, types, values in self.read_totals(query, damage):
+        for _, created_at, series, labels, measured, types, values in self.read_totals(query, damage):
             for row, time in enumerate(created_at):
                 yield DataPoint(time, labels[series[row]], types[measured[row]], values[row])
 
@@ -345,7 +351,7 @@ def _select_totals(members: Members, rows: Sequence[int]) -> Totals:
     if len(rows) < len(members):
         created_at, series = [created_at[row] for row in rows], [series[row] for row in rows]
         measured, totals = [measured[row] for row in rows], [totals[row] for row in rows]
-    return Totals(created_at, series, members.labels, measured, members.types, totals)
+    return Totals(members.service, created_at, series, members.labels, measured, members.types, totals)
 
 
 def _totals_of(metas: Sequence[Meta]) -> Totals:
@@ -355,14 +361,17 @@ def _totals_of(metas: Sequence[Meta]) -> Totals:
     sample_types = (tuple((total.type, total.unit) for total in meta.totals) for meta in metas)
     measured = [types.setdefault(key, len(types)) for key in sample_types]
     values = [[total.value for total in meta.totals] for meta in metas]
-    return Totals([meta.created_at for meta in metas], series, list(labels), measured, list(types), values)
+    return Totals(
+        metas[0].service, [meta.created_at for meta in metas], series, list(labels), measured, list(types), values
+    )
 
 
 def _label_filter(query: Query) -> _Matches:
     return lambda labels: all(matcher.matches(labels) for matcher in query.matchers)
 
 
-def _order_by_time(sources: Iterable[Source]) -> list[Source]:
+def order_by_time(sources: Iterable[Source]) -> list[Source]:
+    """Return *sources* in the order in which they are merged."""
     return sorted(sources, key=lambda source: (source.first, source.object_range.key))
 
 

@@ -95,6 +95,16 @@ def test_find_selects_and_pages(client: ProfileClient) -> None:
     assert len(client.find(rest).profiles) == 1
 
 
+@pytest.mark.parametrize("condition", ["~s.+", "!~api"])
+def test_a_condition_selects_services(client: ProfileClient, condition: str) -> None:
+    page = client.find(query(service=condition, limit=2))
+    assert page.profiles == client.find(query(limit=2)).profiles
+    rest = Query(condition, ProfileType.CPU, 0, LATEST, after=page.profiles[-1].position)
+    assert len(client.find(rest).profiles) == 1
+    merged, own = client.merge(query(ProfileType.HEAP, service=condition)), client.merge(query(ProfileType.HEAP))
+    assert canonicalize(merged).samples == canonicalize(own).samples
+
+
 def test_merges_are_equal(client: ProfileClient) -> None:
     ids = [ProfileId.parse(meta.id) for meta in client.find(query(ProfileType.HEAP)).profiles]
     merged = canonicalize(client.merge(query(ProfileType.HEAP)))
@@ -114,6 +124,8 @@ MISSING = ProfileId("shop", ProfileType.CPU, 10**18, "0123456789abcdef")
 Call = Callable[[ProfileClient], object]
 
 ERRORS: list[tuple[str, Call, type[ProfbucketError], str]] = [
+    ("no service", lambda client: client.find(query(service="~api")), NotFound, "not_found"),
+    ("malformed condition", lambda client: client.find(query(service="~(")), Invalid, "invalid_regex"),
     (
         "malformed profile",
         lambda client: client.collect("shop", ProfileType.CPU, Labels(), b"nonsense"),

@@ -45,7 +45,13 @@ def to_totals(points: Sequence[DataPoint]) -> list[Totals]:
         labels, types = ([point.labels for point in chunk], [point.sample_types for point in chunk])
         totals.append(
             Totals(
-                [point.created_at for point in chunk], rows, labels, rows, types, [point.values for point in chunk]
+                "api",
+                [point.created_at for point in chunk],
+                rows,
+                labels,
+                rows,
+                types,
+                [point.values for point in chunk],
             )
         )
     return totals

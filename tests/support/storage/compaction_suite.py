@@ -20,9 +20,10 @@ from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import BLOCKS, ProfileId
-from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.pprof.merge import Merger
 from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
@@ -176,6 +177,32 @@ class CompactionSuite:
         assert len(list(head)) == 15
         assert_same_answers(storage, uncompacted)
         assert compact(storage, MIDNIGHT + 2 * HOUR + 600 * SECOND) == []
+
+    def test_a_query_of_several_services_finds_those_in_blocks_and_heads(self, storage: Storage) -> None:
+        post_profiles(storage, range(0, 60, 3), "shop-api")
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        post_profiles(storage, range(61, 120, 3), "shop-api")
+        post_profiles(storage, range(10, 100, 4), "shop-web")
+        post_profiles(storage, range(0, 100, 9), "billing")
+        querier = Querier(storage)
+        services = querier.select_services([Matcher("service", "=~", "shop-.*")])
+        assert services == ("shop-api", "shop-web")
+        query = Query("~shop-.*", CPU, *ALL_TIME, services=services)
+        alone = [replace(query, service=service, services=()) for service in services]
+        profiles = [meta for own in alone for meta in querier.find(own).profiles]
+        assert list(querier.find(query).profiles) == sorted(profiles, key=lambda meta: meta.position)
+        assert querier.find(query).profiles[0].service != querier.find(query).profiles[4].service
+        for matchers in ((), parse_matchers("v=1")):
+            merge = querier.merge(replace(query, matchers=matchers))
+            merges = [querier.merge(replace(own, matchers=matchers)) for own in alone]
+            assert merge.found == sum(own.found for own in merges)
+            parts = Merger()
+            for own in merges:
+                parts.add(own.data)
+            assert canonicalize(merge.data).samples == canonicalize(parts.result()).samples
+        [api, web] = querier.timeline(replace(query, end=MIDNIGHT + 2 * HOUR), ["service"], 60)["groups"]
+        assert [sum(group["profiles"]) for group in (api, web)] == [40, 23]
+        assert api["labels"] == [{"key": "service", "value": "shop-api"}]
 
     def test_an_hour_is_compacted_after_a_delay(self, storage: Storage) -> None:
         post_profiles(storage, [0, 59])

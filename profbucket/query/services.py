@@ -1,0 +1,68 @@
+"""Selections of several services, by conditions on their names.
+
+The services are determined once, from those that the caller may access. Each is then asked for on its own, one
+after the other: a storage finds the profiles of one service.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from heapq import merge
+from itertools import islice
+
+from profbucket.errors import Invalid, NotFound
+from profbucket.limits import Limits
+from profbucket.model.ids import CONDITIONS
+from profbucket.model.labels import CONTROL, Matcher
+from profbucket.model.meta import Meta, Query
+from profbucket.storage.damage import DamageReport
+from profbucket.storage.lookup import Lookup
+
+
+def parse_condition(service: str) -> Matcher | None:
+    """Return the condition that *service* is: ``~regex`` or ``!~regex``; ``None`` if it is a name.
+
+    Raise ``Invalid`` for a malformed regular expression.
+    """
+    if not service.startswith(CONDITIONS):
+        return None
+    if CONTROL.search(service):
+        raise Invalid(f"control character in service={service[:80]!r}", code="invalid_matcher")
+    negation, _, pattern = service.partition("~")
+    return Matcher("service", f"{negation or '='}~", pattern).compile()
+
+
+def select_services(
+    services: Sequence[str], conditions: Sequence[Matcher], may_access: Callable[[str], bool], limits: Limits
+) -> tuple[str, ...]:
+    """Return those of *services* that the caller *may_access* and whose names meet all *conditions*.
+
+    Raises:
+        NotFound: There are none. A service that the caller may not access is as one that does not exist.
+        TooMany: There are too many.
+    """
+    selected = tuple(
+        service
+        for service in services
+        if may_access(service) and all(condition.matches_value(service) for condition in conditions)
+    )
+    subject = ",".join(f"service{condition.operator}{condition.value}" for condition in conditions)
+    if not selected:
+        raise NotFound(f"nothing found: no service matches {subject}")
+    if len(selected) > limits.services:
+        raise limits.too_many(
+            "services", f"{subject} matches {len(selected)} services; write a condition that matches fewer"
+        )
+    return selected
+
+
+def find_first(lookup: Lookup, queries: Iterator[Query], limit: int, damage: DamageReport) -> list[Meta]:
+    """Return the first *limit* profiles that match one of *queries*, each of one service.
+
+    Holds hardly more than these: a query ends where the profiles found before it end, if they are enough.
+    """
+    profiles: list[Meta] = []
+    for query in queries:
+        end = profiles[-1].created_at if len(profiles) == limit else query.end
+        found = lookup.find(replace(query, end=min(end, query.end), limit=limit), damage)
+        profiles = list(islice(merge(profiles, found, key=lambda meta: meta.position), limit))
+    return profiles

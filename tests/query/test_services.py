@@ -1,0 +1,234 @@
+"""Queries over several services: which they are, pages, limits, and the number of calls that a query makes."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from profbucket.errors import Invalid, NotFound, TooMany
+from profbucket.limits import Limits
+from profbucket.model.blocks import Block
+from profbucket.model.labels import Labels, Matcher, parse_matchers
+from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import decode
+from profbucket.query.merging import MergeOptions
+from profbucket.query.querier import Querier, pick_evenly
+from profbucket.query.services import parse_condition, select_services
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.ports import Selection, Series
+from profbucket.storage.store import Storage
+from profbucket.times import SECOND
+from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
+
+CPU = ProfileType.CPU
+SERVICES = ["billing", "shop-api", "shop-web", "shop-worker"]
+ALL = Query("~.*", CPU, *ALL_TIME, services=tuple(SERVICES))
+
+
+class CountingIndex(MemoryIndex):
+    """An index that counts the calls of a query, and the entries that it returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+
+    def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
+        self.calls[selection.service] += 1
+        blocks, entries = super().snapshot(selection)
+        return blocks, map(self._count, entries)
+
+    def _count(self, meta: Meta) -> Meta:
+        self.calls["entries"] += 1
+        return meta
+
+    def services(self) -> list[str]:
+        self.calls["services"] += 1
+        return super().services()
+
+    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
+        self.calls[f"series of {service}"] += 1
+        return super().series(service, profile_type)
+
+
+@pytest.fixture
+def storage() -> Storage:
+    """Return profiles of four services, one a minute from each in turn."""
+    storage = Storage(MemoryBucket(), CountingIndex())
+    for offset, service in enumerate(SERVICES):
+        post_profiles(storage, range(offset, 120, len(SERVICES)), service)
+    return storage
+
+
+@pytest.mark.parametrize(
+    ("condition", "services"),
+    [
+        ("~shop-.*", ["shop-api", "shop-web", "shop-worker"]),
+        ("~shop", []),  # matches the whole name
+        ("~shop-(api|web)", ["shop-api", "shop-web"]),
+        ("!~shop-.*", ["billing"]),
+        ("~", []),
+        ("!~", SERVICES),
+    ],
+)
+def test_a_condition_selects_services_by_their_whole_names(condition: str, services: list[str]) -> None:
+    parsed = parse_condition(condition)
+    assert parsed is not None
+    if services:
+        assert select_services(SERVICES, [parsed], lambda _: True, Limits()) == tuple(services)
+    else:
+        with pytest.raises(NotFound):
+            select_services(SERVICES, [parsed], lambda _: True, Limits())
+
+
+def test_all_of_several_conditions_must_be_met() -> None:
+    conditions = [Matcher("service", "=~", "shop-.*"), Matcher("service", "!=", "shop-web")]
+    assert select_services(SERVICES, conditions, lambda _: True, Limits()) == ("shop-api", "shop-worker")
+
+
+def test_a_name_is_no_condition() -> None:
+    assert [parse_condition(name) for name in ("shop", "", "shop~", "!shop", "=~x")] == [None] * 5
+
+
+@pytest.mark.parametrize(("condition", "code"), [("~(", "invalid_regex"), ("~a\nb", "invalid_matcher")])
+def test_a_malformed_condition_is_refused(condition: str, code: str) -> None:
+    with pytest.raises(Invalid) as error:
+        parse_condition(condition)
+    assert error.value.code == code
+
+
+def test_more_services_than_the_limit_are_refused() -> None:
+    condition = Matcher("service", "=~", ".*")
+    assert len(select_services(SERVICES, [condition], lambda _: True, Limits(services=4))) == 4
+    with pytest.raises(TooMany) as error:
+        select_services(SERVICES, [condition], lambda _: True, Limits(services=3))
+    assert error.value.code == "max_services_exceeded"
+
+
+def test_services_that_the_caller_may_not_access_are_as_if_they_did_not_exist() -> None:
+    def select(name: str, services: list[str], may_access: Callable[[str], bool]) -> Any:
+        return select_services(services, [Matcher("service", "=~", name)], may_access, Limits(services=3))
+
+    def may_access(service: str) -> bool:
+        return service != "billing"
+
+    assert select(".*", SERVICES, may_access) == ("shop-api", "shop-web", "shop-worker")  # nor do they count
+    with pytest.raises(NotFound) as forbidden:
+        select("billing", SERVICES, may_access)
+    with pytest.raises(NotFound) as missing:
+        select("billing", SERVICES[1:], may_access)
+    assert (str(forbidden.value), forbidden.value.code) == (str(missing.value), missing.value.code)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 119, 120, 200])
+@pytest.mark.parametrize("compacted", [False, True])
+def test_pages_are_in_one_order_over_all_services(storage: Storage, limit: int, compacted: bool) -> None:
+    if compacted:
+        compact(storage, MIDNIGHT + HOUR + 600 * SECOND)
+    querier, query, ids = Querier(storage), replace(ALL, limit=limit), []
+    while True:
+        page = querier.find(query)
+        ids += [meta.id for meta in page.profiles]
+        if page.next is None:
+            break
+        query = replace(query, after=page.profiles[-1].position)
+    alone = [meta for own in ALL.each_service() for meta in storage.lookup.find(own)]
+    assert ids == [meta.id for meta in sorted(alone, key=lambda meta: meta.position)]
+
+
+def test_a_page_reads_hardly_more_entries_than_it_has(storage: Storage) -> None:
+    """The first service has a page of its own; the others are read up to where it ends, in turn."""
+    Querier(storage).find(replace(ALL, limit=10))
+    index = storage.index
+    assert isinstance(index, CountingIndex)
+    assert index.calls["entries"] < 40
+
+
+ASKS: list[Callable[[Querier, Query], Any]] = [
+    lambda querier, query: querier.find(query),
+    lambda querier, query: querier.merge(query),
+    lambda querier, query: querier.merge(replace(query, limit=5)),
+    lambda querier, query: querier.merge(query, MergeOptions(keep_labels=True)),
+    lambda querier, query: querier.timeline(query, ["service"], 60),
+]
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=["find", "merge", "merge with limit", "merge with labels", "timeline"])
+def test_a_query_calls_the_index_once_for_each_service(
+    storage: Storage, ask: Callable[[Querier, Query], Any]
+) -> None:
+    index, querier = storage.index, Querier(storage)
+    assert isinstance(index, CountingIndex)
+    services = querier.select_services([Matcher("service", "=~", "shop-.*")])
+    ask(querier, replace(ALL, start=MIDNIGHT, end=MIDNIGHT + 2 * HOUR, services=services))
+    del index.calls["entries"]
+    assert index.calls == {"services": 1, "shop-api": 1, "shop-web": 1, "shop-worker": 1}
+
+
+@pytest.mark.parametrize("ask", ASKS, ids=["find", "merge", "merge with limit", "merge with labels", "timeline"])
+def test_the_deadline_holds_while_services_are_looked_up(
+    storage: Storage, ask: Callable[[Querier, Query], Any]
+) -> None:
+    seconds = count(0, 20)
+    querier = Querier(storage, Limits(merge_seconds=50), timer=lambda: next(seconds))
+    with pytest.raises(TooMany) as error:
+        ask(querier, replace(ALL, start=MIDNIGHT, end=MIDNIGHT + 2 * HOUR))
+    assert error.value.code == "max_merge_seconds_exceeded"
+    assert isinstance(storage.index, CountingIndex)
+    assert storage.index.calls["shop-worker"] == 0
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(Limits(merge=100), "max_merge_exceeded"), (Limits(merge_bytes=10_000), "max_merge_bytes_exceeded")],
+)
+def test_the_limits_of_a_merge_hold_for_all_services_together(storage: Storage, limits: Limits, code: str) -> None:
+    querier = Querier(storage, limits)
+    for own in ALL.each_service():
+        querier.merge(own)
+    with pytest.raises(TooMany) as error:
+        querier.merge(ALL)
+    assert error.value.code == code
+
+
+def test_with_a_limit_each_service_has_its_share(storage: Storage) -> None:
+    result = Querier(storage).merge(replace(ALL, limit=20))
+    assert (result.found, result.merged) == (120, 20)
+    picked, _ = pick_evenly((meta.service for own in ALL.each_service() for meta in storage.lookup.find(own)), 20)
+    assert set(Counter(picked).values()) <= {4, 5, 6}
+
+
+def test_a_timeline_from_the_beginning_starts_with_the_first_profile_of_any_service(storage: Storage) -> None:
+    late = replace(ALL, services=("shop-worker", "shop-web"))
+    expected = Querier(storage).timeline(Query("shop-web", CPU, 0, MIDNIGHT + 2 * HOUR), (), 60)
+    timeline = Querier(storage).timeline(replace(late, end=MIDNIGHT + 2 * HOUR), (), 60)
+    assert timeline["start"] == expected["start"]
+    assert sum(timeline["groups"][0]["profiles"]) == 60
+
+
+def test_nothing_found_in_any_service_says_so(storage: Storage) -> None:
+    query = replace(ALL, matchers=parse_matchers("v=9"))
+    for ask in ASKS:
+        with pytest.raises(NotFound, match="service=~"):
+            ask(Querier(storage), query)
+
+
+def test_the_comment_names_the_condition_and_the_number_of_services(storage: Storage) -> None:
+    message = decode(Querier(storage).merge(ALL).data).message
+    comment = message.string_table[message.comment[0]].decode()
+    assert comment.startswith(
+        "service=~.* type=cpu merged 120 profiles of 4 services from 2026-11-23T00:00:00Z to "
+    )
+
+
+def test_the_file_of_a_merge_has_a_plain_name(storage: Storage) -> None:
+    assert Querier(storage).merge(ALL).filename == "services-cpu.pb.gz"
+
+
+def test_labels_are_those_of_all_services(storage: Storage) -> None:
+    series = Querier(storage).series("shop-api", "shop-web")
+    assert {one.service for one in series} == {"shop-api", "shop-web"}
+    assert {one.labels for one in series} == {Labels.parse(f"v={number}") for number in range(3)}
