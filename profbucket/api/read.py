@@ -27,6 +27,7 @@ from profbucket.query.flamegraph import build_flame_graph
 from profbucket.query.label_values import list_label_values
 from profbucket.query.merging import MergeResult, profile_not_found
 from profbucket.query.querier import Querier
+from profbucket.query.tags import list_tags
 from profbucket.query.timeline import parse_step
 from profbucket.telemetry.request import current_record
 
@@ -51,6 +52,7 @@ class ReadRoutes:
             "getFlame": self.flame,
             "listServices": self.services,
             "listLabels": self.labels,
+            "listTags": self.tags,
             "getSeries": self.series,
             "symbolize": self.symbolize,
         }
@@ -129,6 +131,15 @@ class ReadRoutes:
             )
         )
 
+    def tags(self) -> Response:
+        """List the labels of the samples of the profiles that match, with totals."""
+        api_key = self._authenticate()
+        parameters = Parameters(request.args, MERGE_PARAMETERS)
+        query = self._queries.query(api_key, parameters, mergeable_type(parameters))
+        tags = list_tags(self._querier, query, self._limits, merge_options(parameters))
+        current_record().counts = tags["profiles"]
+        return _mark_damage(compress(json_response(tags)), tags["profiles"]["damaged"])
+
     def series(self) -> Response:
         """Return the totals of the profiles that match, per time step and group of labels."""
         api_key = self._authenticate()
@@ -151,12 +162,7 @@ class ReadRoutes:
 
     def _send(self, merged: MergeResult) -> Response:
         """Return a merge, or a redirect to a copy in the bucket if the merge is large."""
-        current_record().counts = {
-            "found": merged.found,
-            "merged": merged.merged,
-            "expired": merged.expired,
-            "damaged": merged.damaged,
-        }
+        current_record().counts = merged.counts()
         link = self._querier.publish_if_large(merged.data, merged.filename)
         response = redirect(link) if link else download(merged.data, merged.filename)
         return _mark_damage(response, merged.damaged)

@@ -59,6 +59,7 @@ _READ = (
     Route("GET", f"{PROFILES}/flame", "getFlame"),
     Route("GET", "/api/0/services", "listServices"),
     Route("GET", "/api/0/labels", "listLabels"),
+    Route("GET", "/api/0/tags", "listTags"),
     Route("GET", "/api/0/series", "getSeries"),
     Route("POST", "/symbolz", "symbolize"),
     Route("POST", "/symbol", "symbolize"),

@@ -51,10 +51,7 @@ def build_flame_graph(
         merges = _merge_all(querier, queries, options)
         graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, function, limits)
         graph["sample_types"] = [*common, *(t for t in graph["sample_types"] if t not in common)]
-    graph["profiles"] = [
-        {"found": merge.found, "merged": merge.merged, "expired": merge.expired, "damaged": merge.damaged}
-        for merge in merges
-    ]
+    graph["profiles"] = [merge.counts() for merge in merges]
     return graph
 
 

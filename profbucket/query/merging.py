@@ -50,6 +50,11 @@ class MergeResult:
     expired: int
     damaged: int = 0
 
+    def counts(self) -> dict[str, int]:
+        """Return the numbers of profiles, as the API's JSON and the request log have them."""
+        names = ("found", "merged", "expired", "damaged")
+        return {name: getattr(self, name) for name in names}
+
 
 class MergeGuard:
     """The limits on one merge. Time counts from its creation; *timer* returns seconds.

@@ -119,3 +119,26 @@ def test_labels_with_such_names_are_asked_for_in_labels() -> None:
 def test_a_refinement_ends_at_the_deadline_of_the_merge() -> None:
     api = make_api(Limits(merge_seconds=0))
     assert error_code(api.merge(focus="x")) == "max_merge_seconds_exceeded"
+
+
+# Labels of samples
+
+
+def test_labels_of_samples_are_listed_with_their_totals() -> None:
+    api = make_api()
+    tags = body(api.get("/api/0/tags", **HOUR))
+    values = [{"value": "/zip", "total": 10}, {"value": "/login", "total": 6}]
+    assert tags == {
+        "sample_type": {"type": "cpu", "unit": "nanoseconds"},
+        "total": 20,
+        "tags": [{"key": "endpoint", "total": 16, "values": values, "others": 0}],
+        "others": 0,
+        "profiles": {"found": 2, "merged": 2, "expired": 0, "damaged": 0},
+    }
+    refined = body(api.get("/api/0/tags", **HOUR, version="1", focus="check", sample_type="samples"))
+    assert (refined["total"], refined["tags"][0]["total"]) == (1, 1)
+    all_labels = body(api.get("/api/0/tags", **HOUR, keep_labels="1"))["tags"]
+    assert [tag["key"] for tag in all_labels] == ["endpoint", "span_id"]
+    assert error_code(api.get("/api/0/tags", **{**HOUR, "type": "trace"})) == "not_mergeable"
+    assert error_code(api.get("/api/0/tags", **HOUR, sample_type="x")) == "unknown_sample_type"
+    assert api.get("/api/0/tags", **{**HOUR, "service": "nobody"}).status_code == 404

@@ -516,6 +516,8 @@ def _questions(random: Random, service: str, types: Sequence[str], ids: Sequence
         yield f"merge {profile_type} by time", merge, {**typed, **part}
         yield f"merge {profile_type} by time and label", merge, {**typed, **part, "v": 1}
         yield f"merge {profile_type} limit", merge, {**typed, "limit": 3}
+        yield f"merge {profile_type} refined", merge, {**typed, "focus": "[a-m]", "hide": "e$", "tagroot": "k,l"}
+        yield f"tags {profile_type}", "/api/0/tags", typed
         yield f"delta {profile_type}", merge, {**typed, "delta": 1}
         yield f"flame {profile_type}", f"{profiles}/flame", typed
         yield f"flame {profile_type} by time", f"{profiles}/flame", {**typed, **part, "max_nodes": 50}

@@ -16,7 +16,7 @@ from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import parse_valid
 from profbucket.pprof.columnar.arrays import Bools, Ints, expand_ranges, to_offsets
 from profbucket.pprof.report.stacks import Functions, Stacks, collect_stacks, concatenate_stacks
-from profbucket.pprof.report.top import find_sample_type
+from profbucket.pprof.report.top import find_sample_type, sample_types_to_json
 from profbucket.pprof.units import find_factor, find_finest
 
 ROOT, OTHER = -1, -2  # in place of a function's number: the root, and folded frames
@@ -59,11 +59,11 @@ def build_flamegraph(
         TooMany: the stacks have more than ``limits.frames`` frames.
     """
     messages = [parse_valid(data, limits) for data in profiles]
-    sample_types = _list_sample_types(messages[0])
+    sample_types = sample_types_to_json(messages[0])
     selected = sample_types[find_sample_type(messages[0], sample_type)]
     columns = [_find_column(message, selected) for message in messages]
     units = [
-        _list_sample_types(message)[column]["unit"] for message, column in zip(messages, columns, strict=True)
+        sample_types_to_json(message)[column]["unit"] for message, column in zip(messages, columns, strict=True)
     ]
     selected = {**selected, "unit": find_finest(units)}
     functions = Functions()
@@ -240,23 +240,12 @@ def _mark_first(order: Ints, count: int) -> Bools:
 
 def list_sample_types(data: bytes, limits: Limits) -> list[dict[str, str]]:
     """Return the sample types of *data*, a valid pprof, as the API's JSON."""
-    return _list_sample_types(parse_valid(data, limits))
-
-
-def _list_sample_types(message: profile_pb2.Profile) -> list[dict[str, str]]:
-    strings = message.string_table
-    return [
-        {
-            "type": strings[sample_type.type].decode(errors="replace"),
-            "unit": strings[sample_type.unit].decode(errors="replace"),
-        }
-        for sample_type in message.sample_type
-    ]
+    return sample_types_to_json(parse_valid(data, limits))
 
 
 def _find_column(message: profile_pb2.Profile, sample_type: dict[str, str]) -> int:
     """Return the number of the sample type with the name and a unit that can be converted."""
-    sample_types = _list_sample_types(message)
+    sample_types = sample_types_to_json(message)
     if sample_type in sample_types:
         return sample_types.index(sample_type)
     name, unit = sample_type["type"], sample_type["unit"]

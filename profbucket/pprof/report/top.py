@@ -99,7 +99,7 @@ def build_top_report(
     order = order[: count or None]
     inlined = _find_inlined(stacks, frozenset(order), abs(int(flat_total * _MIN_EDGE_FRACTION)))
     rows = [TopRow(texts[names[number]], flat[number], cum[number], inlined.get(number, "")) for number in order]
-    total = _compute_total(message, column)
+    total = compute_total(message, column)
     profile_unit = _text(message, message.sample_type[column].unit)
     unit = _choose_unit(rows, total, profile_unit)
     shown = sum(row.flat for row in rows)
@@ -135,6 +135,11 @@ def find_sample_type(message: profile_pb2.Profile, wanted: str) -> int:
     raise Invalid(
         f"no sample type {wanted[:80]!r}: the profile has {', '.join(names)}", code="unknown_sample_type"
     )
+
+
+def sample_types_to_json(message: profile_pb2.Profile) -> list[dict[str, str]]:
+    """Return the sample types of *message* as the API's JSON."""
+    return [{"type": _text(message, own.type), "unit": _text(message, own.unit)} for own in message.sample_type]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,7 @@ def _find_inlined(stacks: Iterable[tuple[_Stack, int]], kept: frozenset[int], cu
     return inlined
 
 
-def _compute_total(message: profile_pb2.Profile, column: int) -> int:
+def compute_total(message: profile_pb2.Profile, column: int) -> int:
     """Return the sum of all absolute values; in a difference, only of those that were subtracted."""
     strings = list(message.string_table)
     keys = {i for i, text in enumerate(strings) if text == b"pprof::base"}
