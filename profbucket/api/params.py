@@ -32,7 +32,7 @@ QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 # Parameters that are no labels on some routes.
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
 REFINEMENT_PARAMETERS = frozenset(Refinement.names())
-MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"delta", "sample_type", "keep_labels"}
+MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"delta", "sample_type", "keep_labels", "service_label"}
 FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "function"}
 SERIES_PARAMETERS = frozenset({"group_by", "step"})
 
@@ -200,6 +200,7 @@ def merge_options(parameters: Parameters) -> MergeOptions:
     return MergeOptions(
         sample_type=parameters.get("sample_type") or None,
         keep_labels=parameters.flag("keep_labels"),
+        service_label=parameters.flag("service_label"),
         aggregate=Aggregate.DELTA if parameters.flag("delta") else Aggregate.SUM,
         refinement=Refinement(**{name: parameters.get(name) for name in Refinement.names()}),
     )

@@ -62,8 +62,16 @@ class Merger:
         self._pending_bytes = 0
         self._errors: list[ProfbucketError] = []
 
-    def add(self, data: bytes, name: str = "", limits: Limits | None = None) -> None:
+    def add(
+        self,
+        data: bytes,
+        name: str = "",
+        limits: Limits | None = None,
+        label: tuple[str, str] | None = None,
+    ) -> None:
         """Add one pprof, gzip or raw; errors call it *name*. *limits* are by default those of the merge.
+
+        All its samples get the *label*, key and value, in the place of own labels with this key.
 
         Profiles are read in batches, so an error may be about one that was added earlier. The profile that the
         error names is left out, and all others are merged.
@@ -80,6 +88,7 @@ class Merger:
         except ProfbucketError as error:
             raise error.about(name) from None
         self._split_profile(profile, self.accumulator.strings, limits or self._limits)
+        profile.added_label = self.accumulator.intern_label(label)
         self._pending.append(profile)
         self._pending_bytes += len(profile.raw)
         if self._pending_bytes >= _BATCH_BYTES:

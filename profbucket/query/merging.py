@@ -19,18 +19,22 @@ from profbucket.times import format_time
 if TYPE_CHECKING:
     from profbucket.pprof.merge import Merger
 
+SERVICE_LABEL = "service"  # of samples, with the name of the service
+
 
 @dataclass(frozen=True, slots=True)
 class MergeOptions:
     """The way in which the selected profiles are merged.
 
     With ``sample_type``, only its values, of the profiles that have it. With ``keep_labels``, with all labels of
-    samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``. ``refinement`` applies
-    to the result.
+    samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``. With
+    ``service_label``, all samples get a label ``service`` with the name of the profile's service. ``refinement``
+    applies to the result.
     """
 
     sample_type: str | None = None
     keep_labels: bool = False
+    service_label: bool = False
     aggregate: Aggregate = Aggregate.SUM
     refinement: Refinement = Refinement()
 
@@ -92,11 +96,20 @@ class MergeGuard:
 class SourceMerge:
     """The merge of sources into *merger*, without those that have expired or are damaged.
 
-    ``expired`` is the number of their profiles that have expired.
+    ``expired`` is the number of their profiles that have expired. *service_label* is as in :class:`MergeOptions`.
     """
 
-    def __init__(self, merger: "Merger", lookup: Lookup, limits: Limits, damage: DamageReport) -> None:
+    def __init__(
+        self,
+        merger: "Merger",
+        lookup: Lookup,
+        limits: Limits,
+        damage: DamageReport,
+        *,
+        service_label: bool = False,
+    ) -> None:
         self._merger = merger
+        self._service_label = service_label
         self._lookup = lookup
         self._limits = limits
         self._damage = damage
@@ -118,7 +131,7 @@ class SourceMerge:
             if source.rows:
                 self._settle()  # so that an error is about this source
             try:
-                add_source(self._merger, source, data, self._limits)
+                add_source(self._merger, source, data, self._limits, service_label=self._service_label)
             except Invalid as error:
                 self._note(error)
 
@@ -147,17 +160,20 @@ class SourceMerge:
         self._unreadable[source_id] = error
 
 
-def add_source(merger: "Merger", source: Source, data: bytes, limits: Limits) -> None:
+def add_source(
+    merger: "Merger", source: Source, data: bytes, limits: Limits, *, service_label: bool = False
+) -> None:
     """Add the profiles of *source*, whose bytes are *data*, to *merger*; errors begin with its id."""
+    label = (SERVICE_LABEL, source.service) if service_label else None
     if source.block is None:
-        merger.add(data, source.id)
+        merger.add(data, source.id, label=label)
     elif source.part == MERGED:
-        merger.add(data, source.id, limits.of_blocks())
+        merger.add(data, source.id, limits.of_blocks(), label)
     else:
         from profbucket.pprof.block.build import BlockContent, add_rows
 
         try:
-            add_rows(merger, BlockContent(source.block, data, limits), source.part, source.rows)
+            add_rows(merger, BlockContent(source.block, data, limits), source.part, source.rows, label)
         except ProfbucketError as error:
             raise error.about(source.id) from None
 

@@ -15,6 +15,7 @@ from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.delta import compute_delta, describe_counters
 from profbucket.query.merging import (
+    SERVICE_LABEL,
     MergeGuard,
     MergeOptions,
     MergeResult,
@@ -180,6 +181,8 @@ class Querier:
         """
         _require_mergeable(query)
         is_delta = options.aggregate is Aggregate.DELTA
+        if is_delta and options.service_label:
+            raise Invalid("delta=1 cannot be combined with service_label=1", code="invalid_parameter")
         advice = "narrow the range or add labels"
         if not is_delta:
             advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
@@ -270,9 +273,11 @@ class Querier:
         planned = sum(source.count for source in sources)
         guard.check_size(len(sources), planned, sum(source.size for source in sources))
         dropped_labels = () if options.keep_labels else self._limits.dropped_labels
+        if options.service_label:
+            dropped_labels = tuple(key for key in dropped_labels if key != SERVICE_LABEL)
         merger = Merger(self._limits, sample_type=options.sample_type, dropped_labels=dropped_labels)
         lost_in_plan = damage.profiles
-        merge = SourceMerge(merger, self._lookup, self._limits, damage)
+        merge = SourceMerge(merger, self._lookup, self._limits, damage, service_label=options.service_label)
         restored = 0
         for source, data in self._read(sources, guard):
             if data is None and options.keep_labels and (block_source := self._find_in_block(source)):

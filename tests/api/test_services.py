@@ -10,6 +10,7 @@ from profbucket.limits import Limits
 from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
 from tests.support.api import MERGE, NOW, Api, body, comments, error, error_code, pprof, total
+from tests.support.canonical import canonicalize
 
 SERVICES = ["billing", "shop-api", "shop-web"]
 FLAME = "/api/0/profiles/flame"
@@ -68,6 +69,23 @@ def test_a_merge_adds_up_all(api: Api) -> None:
     [comment] = comments(merged)
     assert comment.startswith("service=~shop-.* type=cpu merged 8 profiles of 2 services from ")
     assert merged.headers["Content-Disposition"] == 'attachment; filename="services-cpu.pb.gz"'
+
+
+def test_a_merge_has_the_service_as_a_label_of_samples_on_request(api: Api) -> None:
+    merged = canonicalize(get(api, MERGE, "~shop-.*", service_label="1").data)
+    labels = [
+        (label.key, label.text, values)
+        for (_, sample_labels), values in merged.samples.items()
+        for label in sample_labels
+    ]
+    assert sorted(labels) == [(b"service", b"shop-api", (40,)), (b"service", b"shop-web", (400,))]
+    graph = body(get(api, FLAME, "~shop-.*", service_label="1", tagroot="service"))
+    assert {"shop-api", "shop-web"} < set(graph["functions"]["name"])
+
+
+def test_a_delta_has_no_service_label(api: Api) -> None:
+    response = get(api, MERGE, "~shop-.*", service_label="1", delta="1")
+    assert (response.status_code, error_code(response)) == (400, "invalid_parameter")
 
 
 def test_a_flame_graph_has_the_functions_of_all(api: Api) -> None:

@@ -69,8 +69,16 @@ class BlockContent:
         return self.data[begin:end]
 
 
-def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collection[int]) -> None:
+def add_rows(
+    merger: Merger,
+    content: BlockContent,
+    part: int,
+    wanted: Collection[int],
+    label: tuple[str, str] | None = None,
+) -> None:
     """Add some rows of a block to *merger*: the *wanted* series or members, depending on *part*.
+
+    All samples get the *label*, as in :meth:`Merger.add`.
 
     Of a large block, only what these rows use is added: they may take no more memory than their profiles would.
     Raise ``Invalid`` if the block is damaged, and as :meth:`Merger.add` does.
@@ -86,7 +94,7 @@ def add_rows(merger: Merger, content: BlockContent, part: int, wanted: Collectio
     reserve = content.limits.merge_memory_bytes // _RESERVE_DIVISOR
     is_small = merger.accumulator.estimate_bytes() + _MEMORY_PER_RAW_BYTE * len(raw) <= reserve
     selection = merger if is_small else Merger(limits)
-    batch = _read_batch(selection, content, raw)
+    batch = _read_batch(selection, content, raw, label)
     values = np.zeros((len(batch.samples.profile), batch.header.sample_type_count[0]), np.int64)
     if len(rows.sample) and (int(rows.sample.max()) >= len(values) or rows.values.shape[1] != values.shape[1]):
         raise _damaged(content)
@@ -115,12 +123,12 @@ def _read_merged(merger: Merger, content: BlockContent) -> Batch:
     return _read_batch(merger, content, inflate(content.read_merged(), content.limits.of_blocks()))
 
 
-def _read_batch(merger: Merger, content: BlockContent, raw: bytes) -> Batch:
+def _read_batch(merger: Merger, content: BlockContent, raw: bytes, label: tuple[str, str] | None = None) -> Batch:
     """Return *raw*, the inflated merge of a block, as a batch with the strings of *merger*."""
     merger.flush()
     strings = merger.accumulator.strings
     limits = content.limits.of_blocks()
-    profile = PendingProfile(content.block.id, raw)
+    profile = PendingProfile(content.block.id, raw, added_label=merger.accumulator.intern_label(label))
     split_profile(profile, strings, limits)
     errors: list[ProfbucketError] = []
     batch, _ = read_batch([profile], strings, limits, errors)

@@ -108,6 +108,14 @@ class Accumulator:
         rows = sum(map(len, (self.functions, self.mappings, self.locations, self.labels)))
         return self._measured_bytes + _ROW_BYTES * rows + self.values.nbytes
 
+    def intern_label(self, label: tuple[str, str] | None) -> tuple[int, int] | None:
+        """Return the strings of a *label*, its key and its value."""
+        return (
+            None
+            if label is None
+            else (self.strings.intern(label[0].encode()), self.strings.intern(label[1].encode()))
+        )
+
     def string(self, index: int) -> bytes:
         """Return the string with this index."""
         if len(self._string_list) < len(self.strings):

@@ -17,3 +17,4 @@ class PendingProfile:
     string_indexes: bytes = b""  # of its strings in the merge's string table, as the bytes of an int64 array
     is_validated: bool = False  # by ``codec.decode``
     limits: Limits | None = None  # if they are not those of the merge
+    added_label: tuple[int, int] | None = None  # of all samples: key and text, in the merge's string table

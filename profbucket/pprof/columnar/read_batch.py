@@ -10,6 +10,7 @@ import numpy as np
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof import wire
+from profbucket.pprof.columnar.added_labels import add_labels
 from profbucket.pprof.columnar.arrays import Bools, Ints, Words, expand_ranges, flatnonzero, to_offsets
 from profbucket.pprof.columnar.batch import (
     Batch,
@@ -97,17 +98,18 @@ def _read(profiles: Sequence[PendingProfile]) -> Batch:
     functions, function_ids = _read_functions(locations, strings, count)
     if reader.count_messages(SAMPLE):
         raise NeedsProtobuf(np.arange(count))
+    samples = _read_samples(
+        [profile.samples for profile in profiles],
+        header.sample_type_count,
+        IdIndex(count, locations.location_profile, locations.location_id),
+        strings,
+    )
     return Batch(
         header=header,
         mappings=mappings,
         functions=functions,
         locations=_resolve_locations(locations, mapping_ids, function_ids),
-        samples=_read_samples(
-            [profile.samples for profile in profiles],
-            header.sample_type_count,
-            IdIndex(count, locations.location_profile, locations.location_id),
-            strings,
-        ),
+        samples=add_labels(samples, profiles),
     )
 
 

@@ -200,6 +200,11 @@ class CompactionSuite:
             for own in merges:
                 parts.add(own.data)
             assert canonicalize(merge.data).samples == canonicalize(parts.result()).samples
+            labeled = querier.merge(replace(query, matchers=matchers), MergeOptions(service_label=True))
+            parts = Merger()
+            for own, service in zip(merges, services, strict=True):
+                parts.add(own.data, label=("service", service))
+            assert canonicalize(labeled.data).samples == canonicalize(parts.result()).samples
         [api, web] = querier.timeline(replace(query, end=MIDNIGHT + 2 * HOUR), ["service"], 60)["groups"]
         assert [sum(group["profiles"]) for group in (api, web)] == [40, 23]
         assert api["labels"] == [{"key": "service", "value": "shop-api"}]
