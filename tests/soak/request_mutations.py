@@ -26,7 +26,7 @@ class Post:
 
     @property
     def is_stored_unchanged(self) -> bool:
-        """Whether a collector that accepts the post has read exactly ``body``, and stores it."""
+        """True if a collector that accepts the post has read exactly ``body``, and stores it."""
         return self.framed is None and not any(name == "Content-Encoding" for name, _ in self.headers)
 
     def data(self) -> bytes:
