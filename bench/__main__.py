@@ -1,6 +1,6 @@
 """Run all benchmarks, or those named, and print a table; with ``--write`` also write it to bench/RESULTS.md.
 
-The argument ``cost`` prints the tables of :mod:`bench.cost` instead.
+The arguments ``cost`` and ``agents`` print the tables of :mod:`bench.cost` and :mod:`bench.agents` instead.
 """
 
 import compileall
@@ -36,8 +36,12 @@ def main() -> None:
     for module in _MODULES:
         import_module(module)
     arguments = sys.argv[1:]
-    if "cost" in arguments:  # counts operations, which need no rounds and no peer
+    # These count, which needs no rounds and no peer.
+    if "cost" in arguments:
         import_module("bench.cost").print_costs(write="--write" in arguments)
+        return
+    if "agents" in arguments:
+        import_module("bench.agents").print_requests(write="--write" in arguments)
         return
     names = [name for name in arguments if not name.startswith("-")] or list(BENCHES)
     if unknown := set(names) - set(BENCHES):

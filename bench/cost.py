@@ -6,8 +6,9 @@
 from bench.storage import run_emulators
 from tests.support.costs.bill import read_prices
 from tests.support.costs.counting import count_all
-from tests.support.costs.tables import format_bills, format_calls, replace_tables
+from tests.support.costs.tables import format_bills, format_calls
 from tests.support.paths import ROOT
+from tests.support.tables import replace_tables
 
 _DOCUMENT = ROOT / "docs" / "operations.md"
 

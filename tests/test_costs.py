@@ -7,8 +7,9 @@ import pytest
 from tests.support.costs.bill import Counts, Load, make_bill, price, read_prices
 from tests.support.costs.counting import count_all
 from tests.support.costs.operations import Operations
-from tests.support.costs.tables import format_bills, format_calls, replace_tables
+from tests.support.costs.tables import format_bills, format_calls
 from tests.support.paths import ROOT
+from tests.support.tables import replace_tables
 
 README = (ROOT / "README.md").read_text()
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()

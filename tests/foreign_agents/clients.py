@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from profbucket.storage.store import Storage
 from tests.foreign_agents.refusals import Refusals
 from tests.support.cache import cached, make_environment, run
 from tests.support.go_tool import GoPprof
@@ -53,15 +54,19 @@ class KeyedCollector:
 
     url: str
     secret: str = field(repr=False)
+    storage: Storage
     refusals: Refusals
+
+    def get(self, path: str, **query: str) -> Any:
+        """Return the JSON that the collector answers with."""
+        request = Request(f"{self.url}{path}?{urlencode(query)}", headers={"X-Api-Key": self.secret})
+        with urlopen(request) as response:
+            return json.load(response)
 
     def find(self, service: str) -> list[Any]:
         """Return the profiles of *service*."""
-        query = urlencode({"service": service, "from": "now-1h"})
-        request = Request(f"{self.url}/api/0/profiles?{query}", headers={"X-Api-Key": self.secret})
         try:
-            with urlopen(request) as response:
-                profiles: list[Any] = json.load(response)["body"]
+            profiles: list[Any] = self.get("/api/0/profiles", service=service, **{"from": "now-1h"})["body"]
         except HTTPError as error:
             error.close()
             if error.code != 404:
@@ -95,11 +100,17 @@ class KeyedCollector:
 def running_python(
     packages: tuple[str, ...], program: str, *arguments: str, **environment: str
 ) -> Iterator[Client]:
-    """Run *program* of ``programs/`` with *packages*, which the first call installs, until the block ends."""
-    key = f"{sys.version} {packages}"
-    name = "-".join(packages).replace("=", "")
-    directory = _installed(name, key, lambda path: make_environment(path, *packages))
-    with _running([str(directory / "bin" / "python"), str(PROGRAMS / program), *arguments], environment) as client:
+    """Run *program* of ``programs/`` with *packages*, which the first call installs, until the block ends.
+
+    Without packages, it runs in the environment of the tests, which has profbucket's agent.
+    """
+    python = sys.executable
+    if packages:
+        key = f"{sys.version} {packages}"
+        name = "-".join(packages).replace("=", "")
+        directory = _installed(name, key, lambda path: make_environment(path, *packages))
+        python = str(directory / "bin" / "python")
+    with _running([python, str(PROGRAMS / program), *arguments], environment) as client:
         yield client
 
 

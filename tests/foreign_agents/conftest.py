@@ -38,4 +38,4 @@ def run_collector(directory_url: str, config: Config, secret: str) -> Iterator[K
     refusals = Refusals(app.wsgi_app)
     app.wsgi_app = refusals  # type: ignore[method-assign]
     with running_server(app) as server:
-        yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret, refusals)
+        yield KeyedCollector(f"http://127.0.0.1:{server.port}", secret, storage, refusals)

@@ -26,7 +26,7 @@ def test_python(keyed: KeyedCollector, go_pprof: GoPprof, version: str, service:
 def test_node(keyed: KeyedCollector, go_pprof: GoPprof, version: str, collect_cpu_time: bool) -> None:
     service = f"pyroscope-node-{version[:3]}-{collect_cpu_time}"
     packages = (f"@pyroscope/nodejs@{version}",)
-    environment = {"COLLECT_CPU_TIME": str(int(collect_cpu_time))}
+    environment = {"COLLECT_CPU_TIME": str(int(collect_cpu_time)), "FLUSH_INTERVAL_MS": "1500"}
     times = {"wall", "cpu"} if collect_cpu_time else {"wall"}
     with running_node(packages, "pyroscope_client.js", keyed.url, service, keyed.secret, **environment) as client:
         client.wait_for(lambda: keyed.types(service) == {*times, "heap"})

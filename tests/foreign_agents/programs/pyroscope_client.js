@@ -5,12 +5,13 @@ const Pyroscope = require("@pyroscope/nodejs");
 const { work } = require("./work.js");
 
 const [url, service, key] = process.argv.slice(2);
+const interval = process.env.FLUSH_INTERVAL_MS;
 Pyroscope.init({
   appName: service,
   serverAddress: url,
   authToken: key,
   tags: { version: "1.2.3" },
-  flushIntervalMs: 1500,
+  ...(interval && { flushIntervalMs: Number(interval) }),
   wall: { collectCpuTime: process.env.COLLECT_CPU_TIME === "1" },
 });
 Pyroscope.start();

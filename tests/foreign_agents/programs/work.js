@@ -13,10 +13,13 @@ function cold(steps) {
   return sum;
 }
 
+// Works for so many seconds, or WORK_SECONDS, with the share WORK_SHARE of a processor, by default all of it.
 exports.work = async (seconds) => {
-  const end = performance.now() + 1000 * seconds;
+  const share = Number(process.env.WORK_SHARE ?? 1);
+  const end = performance.now() + 1000 * Number(process.env.WORK_SECONDS ?? seconds);
   const memory = [];
   while (performance.now() < end) {
+    const start = performance.now();
     for (let i = 0; i < 5; i++) {
       // Short, so that few seconds are enough on a busy machine; random, so that no sampler is in step with it.
       const steps = 1e6 * (0.5 + Math.random());
@@ -24,7 +27,8 @@ exports.work = async (seconds) => {
       cold(3 * steps);
     }
     memory.push(new Array(5000).fill(memory.length));
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    const pause = (performance.now() - start) * (1 / share - 1);
+    await new Promise((resolve) => setTimeout(resolve, Math.max(1, pause)));
   }
   return memory.length;
 };

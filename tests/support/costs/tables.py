@@ -1,10 +1,11 @@
 """The tables of docs/operations.md that show operations and costs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple
 
 from tests.support.costs.bill import Counts, Load, Prices, make_bill, price
 from tests.support.costs.operations import Operations
+from tests.support.tables import format_table
 
 _INSTANCES = (1, 10, 100)
 _MILLION = 1e6
@@ -18,7 +19,7 @@ def format_calls(calls: Mapping[str, Operations], prices: Prices) -> list[str]:
         (name, *(f"{value:.0f}" for value in astuple(operations)), f"{price(operations, prices) * _MILLION:.2f}")
         for name, operations in calls.items()
     ]
-    return _format(_CALLS_HEAD, rows)
+    return format_table(_CALLS_HEAD, rows)
 
 
 def format_bills(counts: Counts, prices: Prices) -> list[str]:
@@ -28,17 +29,4 @@ def format_bills(counts: Counts, prices: Prices) -> list[str]:
     columns = [*bills, {name: value / loads[-1].profiles * _MILLION for name, value in bills[-1].items()}]
     rows = [(name, *(f"{column[name]:.2f}" for column in columns)) for name in bills[0]]
     totals = ("**total**", *(f"**{sum(column.values()):.2f}**" for column in columns))
-    return _format(_BILL_HEAD, [("profiles", *(f"{load.profiles:,}" for load in loads), ""), *rows, totals])
-
-
-def replace_tables(text: str, tables: Iterable[Sequence[str]]) -> str:
-    """Return *text* with each table in place of the one with the same head; raise ``ValueError`` without one."""
-    for table in tables:
-        begin = text.index(table[0] + "\n")
-        end = text.index("\n\n", begin)
-        text = text[:begin] + "\n".join(table) + text[end:]
-    return text
-
-
-def _format(head: str, rows: Iterable[Sequence[str]]) -> list[str]:
-    return [head, "|---" * (head.count("|") - 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return format_table(_BILL_HEAD, [("profiles", *(f"{load.profiles:,}" for load in loads), ""), *rows, totals])
