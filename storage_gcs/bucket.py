@@ -236,6 +236,8 @@ def _open_client(name: str, project: str | None) -> _Client:
 
     from storage_gcs.http import Http
 
+    # Else the library's first call also reads the bucket's metadata, in a thread, for traces that nobody asked for.
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     # No call needs a project, but the library demands one if the environment names none.
     library = Client(project=project or "_")
     session = library._http

@@ -43,6 +43,10 @@ def test_a_post_costs_a_put_and_a_write(counted: tuple[dict[str, Operations], Co
     assert counted[1].post == Operations(class_a=1, writes=1)
 
 
+def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(counted: tuple[dict[str, Operations], Counts]) -> None:
+    assert counted[0]["fetch a profile by its id"] == Operations(class_b=2)
+
+
 def test_compaction_reads_each_profile_and_entry_once(counted: tuple[dict[str, Operations], Counts]) -> None:
     assert counted[1].compaction_profile == Operations(class_b=1, reads=1, deletes=1)
 

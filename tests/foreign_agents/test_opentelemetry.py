@@ -16,7 +16,7 @@ def test_python(keyed: KeyedCollector, go_pprof: GoPprof) -> None:
     service = "otel-py"
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": keyed.url,
-        "OTEL_EXPORTER_OTLP_PROFILES_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_HEADERS": f"x-api-key={keyed.secret}",
         "OTEL_SERVICE_NAME": service,
         "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.2.3",
