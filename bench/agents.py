@@ -24,6 +24,7 @@ from tests.support.raw_http import running_server
 from tests.support.tables import format_table, replace_tables
 
 _SECONDS = 360
+_TOGETHER_SECONDS = 10  # in which a client sends several profiles of one time, or one again
 _DOCUMENT = ROOT / "docs" / "agents.md"
 _HEAD = "| client | request | a minute |"
 
@@ -143,7 +144,8 @@ def print_requests(*, write: bool) -> None:
 
 
 def _format_rate(times: list[float]) -> str:
-    """Return the rate of requests at *times* in seconds, from the first to the last."""
-    if len(times) < 3:
+    """Return the rate of requests at *times* in seconds, from the first ones, which come together, to the last."""
+    later = [time for time in times if time > times[0] + _TOGETHER_SECONDS]
+    if not later:
         return f"{len(times)} in all"
-    return f"{60 * (len(times) - 1) / (times[-1] - times[0]):.1f}"
+    return f"{60 * len(later) / (times[-1] - times[0]):.1f}"

@@ -62,7 +62,7 @@ def run_emulators() -> Iterator[tuple[str, str]]:
             os.environ.update(before)
 
 
-def _make_profiles(count: int) -> list[bytes]:
+def make_profiles(count: int) -> list[bytes]:
     """Return CPU profiles of about 25 KB with different times."""
     file = min(list_corpus(), key=lambda file: abs(Path(file).stat().st_size - 25_000))
     message = decode(Path(file).read_bytes()).message
@@ -76,7 +76,7 @@ def _make_profiles(count: int) -> list[bytes]:
 @bench("write")
 def write() -> Iterator[Row]:
     """Post to one instance with 8 clients over HTTP, and profile the same without HTTP."""
-    profiles = _make_profiles(_POSTS)
+    profiles = make_profiles(_POSTS)
     size = len(profiles[0])
     with run_emulators() as (gcs, _), tempfile.TemporaryDirectory() as directory:
         for scheme, url in (
@@ -95,10 +95,10 @@ def write() -> Iterator[Row]:
                     return time.perf_counter() - begin
 
                 post(profiles[0])
-                before, begin = _measure_cpu_seconds(collector), time.perf_counter()
+                before, begin = measure_cpu_seconds(collector), time.perf_counter()
                 with ThreadPoolExecutor(_CLIENTS) as threads:
                     times = list(threads.map(post, profiles))
-                seconds, cpu = time.perf_counter() - begin, _measure_cpu_seconds(collector) - before
+                seconds, cpu = time.perf_counter() - begin, measure_cpu_seconds(collector) - before
             yield Row(
                 f"POST to {scheme}:, CPU",
                 Measure(cpu / _POSTS),
@@ -139,7 +139,7 @@ def _profile_writes(collector: Collector, profiles: list[bytes]) -> Iterator[Row
         yield Row(f"- {file} {function}", Measure(whole * share), note=f"{share:.0%}, under cProfile")
 
 
-def _measure_cpu_seconds(collector: str) -> float:
+def measure_cpu_seconds(collector: str) -> float:
     """Return the CPU time of the process that serves *collector* and of its children, from /proc."""
     port = int(collector.rsplit(":", 1)[1])
     inodes = {

@@ -236,10 +236,10 @@ def _open_client(name: str, project: str | None) -> _Client:
 
     from storage_gcs.http import Http
 
-    # Else the library's first call also reads the bucket's metadata, in a thread, for traces that nobody asked for.
-    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     # No call needs a project, but the library demands one if the environment names none.
     library = Client(project=project or "_")
+    # Else the first call also reads the bucket's metadata, in a thread, for traces that are off.
+    library._bucket_metadata_cache = None
     session = library._http
     session.mount("https://", HTTPAdapter(pool_connections=4, pool_maxsize=_MAX_CONNECTIONS))
     session.mount("http://", HTTPAdapter(pool_connections=4, pool_maxsize=_MAX_CONNECTIONS))

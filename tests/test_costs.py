@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.support.costs.bill import Counts, Load, make_bill, price, read_prices
-from tests.support.costs.counting import count_all
+from tests.support.costs.counting import POSTS, count_all
 from tests.support.costs.operations import Operations
 from tests.support.costs.tables import format_bills, format_calls
 from tests.support.paths import ROOT
@@ -40,10 +40,15 @@ def test_the_readme_tells_the_cost_of_one_and_of_a_hundred_instances(
 
 
 def test_a_post_costs_a_put_and_a_write(counted: tuple[dict[str, Operations], Counts]) -> None:
-    assert counted[1].post == Operations(class_a=1, writes=1)
+    """A tenth of the posts also write their series again, and few add a task."""
+    calls, counts = counted
+    assert calls["post: any other"] == Operations(class_a=1, writes=1)
+    assert counts.post * POSTS == Operations(class_a=POSTS, writes=POSTS + 5 * 20 + 5)
 
 
-def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(counted: tuple[dict[str, Operations], Counts]) -> None:
+def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(
+    counted: tuple[dict[str, Operations], Counts],
+) -> None:
     assert counted[0]["fetch a profile by its id"] == Operations(class_b=2)
 
 

@@ -13,6 +13,7 @@ _DAYS = 30
 _SECONDS = _DAYS * 86_400
 _MINUTES = _DAYS * 24 * 60
 _GIB = 2**30
+_CALLS_OF_POST = 2  # one after the other: the object and the entry
 
 Prices = Mapping[str, Mapping[str, float]]
 
@@ -26,7 +27,7 @@ def read_prices() -> Any:
 class Load:
     """Instances of one service that post each profile type once a minute, kept as terraform does by default.
 
-    ``block_bytes`` is the size of a profile in a block, ``post_seconds`` how long a post takes.
+    ``block_bytes`` is the size of a profile in a block.
     """
 
     instances: int
@@ -36,8 +37,6 @@ class Load:
     entry_bytes: int = 800
     raw_days: int = 14
     block_days: int = 400
-    post_seconds: float = 0.1
-    compaction_seconds: float = 0.002  # CPU for a profile
 
     @property
     def profiles(self) -> int:
@@ -69,13 +68,15 @@ def price(operations: Operations, prices: Prices) -> float:
 def make_bill(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
     """Return the dollars of a month, by line."""
     storage, firestore, functions = prices["storage"], prices["firestore"], prices["functions"]
+    seconds = prices["seconds"]
+    post_seconds = seconds["post_cpu"] + _CALLS_OF_POST * seconds["call"]
     profiles = load.profiles
     posts, compacted = counts.post * profiles, counts.compaction_profile * profiles
     fixed = counts.compaction_day * (load.types * _DAYS)
     documents = posts + compacted
     # An instance that serves several posts at once costs the same as one that serves one: posts arrive at random.
-    busy_seconds = _SECONDS * (1 - math.exp(-load.post_seconds * profiles / _SECONDS))
-    cpu_seconds = busy_seconds + load.compaction_seconds * profiles
+    busy_seconds = _SECONDS * (1 - math.exp(-post_seconds * profiles / _SECONDS))
+    cpu_seconds = busy_seconds + seconds["compaction_cpu"] * profiles
     # Entries are kept for two hours at most, until they are in a block.
     entry_gib = profiles * load.entry_bytes / _GIB * 2 / (_DAYS * 24)
     stored_bytes = load.profile_bytes * load.raw_days + load.block_bytes * load.block_days

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -26,6 +28,11 @@ from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _MINUTE = 60 * SECOND
 _COMPACTION_DELAY = 11 * _MINUTE  # after the end of a period
+
+_INSTANCES = 4
+_TYPES = ("cpu", "heap", "wall", "mutex", "goroutine")
+_POST_MINUTES = 50
+POSTS = _INSTANCES * len(_TYPES) * _POST_MINUTES
 
 
 @dataclass
@@ -146,13 +153,43 @@ def count_day(counted: CountedStorage, profiles_per_hour: int) -> Operations:
     return total
 
 
+def count_posts(counted: CountedStorage) -> Operations:
+    """Return the average operations of :data:`POSTS` posts: of four instances with five types, one a minute each.
+
+    One process stores them, which writes each series every ten minutes, and a task for each type.
+    """
+    collector, minute = Collector(counted.storage), 0
+
+    def post(name: str) -> None:
+        for instance in range(_INSTANCES):
+            data = pprof(instance + 1, at=MIDNIGHT + minute * _MINUTE)
+            collector.collect("shop", ProfileType(name), Labels.from_pairs([("pod", str(instance))]), data)
+
+    def post_all() -> None:
+        nonlocal minute
+        with ThreadPoolExecutor(len(_TYPES)) as threads:
+            while minute < _POST_MINUTES:
+                list(threads.map(post, _TYPES))
+                minute += 1
+
+    index_clock = SimpleNamespace(time=time.time, monotonic=lambda: 60.0 * minute)
+    task_clock = SimpleNamespace(time_ns=lambda: MIDNIGHT + minute * _MINUTE)
+    with (
+        mock.patch("storage_gcs.index.time", index_clock),
+        mock.patch("profbucket.storage.store.time", task_clock),
+    ):
+        return counted.count(post_all) * (1 / POSTS)
+
+
 def count_all(gcs: str, firestore: str) -> tuple[Mapping[str, Operations], Counts]:
     """Return the operations of each call, and those from which a bill is made."""
     with counted_storage(gcs, firestore) as counted:
         calls = count_calls(counted)
     with counted_storage(gcs, firestore) as counted:
+        posts = count_posts(counted)
+    with counted_storage(gcs, firestore) as counted:
         small = count_day(counted, 1)
     with counted_storage(gcs, firestore) as counted:
         large = count_day(counted, 3)
     per_profile = (large - small) * (1 / 48)
-    return calls, Counts(calls["post: any other"], small - per_profile * 24, per_profile)
+    return calls, Counts(posts, small - per_profile * 24, per_profile)
