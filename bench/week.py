@@ -25,6 +25,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
+from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_time
 from tests.support.proxies import Faults, TrafficCounter, firestore_proxy
@@ -174,7 +175,7 @@ def _copy_blocks(source: Storage, target: Storage) -> None:
     for block in source.index.blocks("tenfold", ProfileType.CPU, 0, LATEST):
         target.bucket.put(block.id, source.bucket.get(block.id), blocks.to_metadata(block))
         assert target.index.commit(block, (), ())
-    for series in source.index.series("tenfold", ProfileType.CPU):
+    for series in source.index.series(SeriesSelection("tenfold", ProfileType.CPU)):
         target.index.add_series(series)
 
 

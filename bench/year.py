@@ -21,6 +21,7 @@ from profbucket.pprof import decode, encode
 from profbucket.pprof.block.container import decode_members, encode_members
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
+from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND, format_time
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
@@ -51,7 +52,7 @@ def year() -> Iterator[Row]:
             _copy(storage, target, month, number * _MONTH)
         for day in days:
             _copy(storage, target, day, 0)
-        for series in storage.index.series(_SERVICE, ProfileType.CPU):
+        for series in storage.index.series(SeriesSelection(_SERVICE, ProfileType.CPU)):
             target.index.add_series(series)
         first, last = format_time(end - _MONTHS * _MONTH), format_time(end + _DAYS * _DAY)
         selection = f"service={_SERVICE}&type=cpu&from={first}&to={last}"
@@ -90,7 +91,7 @@ def _compact_a_month(end: int) -> Storage:
     [block] = day.index.blocks(_SERVICE, ProfileType.CPU, 0, LATEST)
     for number in range(30 + _DAYS):
         _copy(day, storage, block, -number * _DAY)
-    for series in day.index.series(_SERVICE, ProfileType.CPU):
+    for series in day.index.series(SeriesSelection(_SERVICE, ProfileType.CPU)):
         storage.index.add_series(series)
     list(Compactor(storage, clock=lambda: now).run())
     return storage

@@ -2,7 +2,7 @@
 
 It has four collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
 
-    series/{Meta.series}        service, type, labels
+    series/{hash of the record} service, type, labels, sample_types, first_seen, last_seen
     entries/{hash of Meta.id}   id, service, type, series, labels, created_at, size, totals, stored_at
     blocks/{hash of Block.id}   all fields of Block, and stored_at
     tasks/{Task.id}             the task as JSON, and due
@@ -12,6 +12,7 @@ Labels and totals are one text each, and no query filters by them: a find with l
 read time of the first answer, by the clock of the service.
 """
 
+import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,21 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.per_process import PerProcess
-from profbucket.storage.ports import CommitTooLarge, ExpectedBlocks, Selection, Series
+from profbucket.storage.ports import (
+    CommitTooLarge,
+    ExpectedBlocks,
+    Selection,
+    Series,
+    SeriesSelection,
+    list_series,
+)
+from profbucket.times import LATEST, SECOND
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
 
+_DAY = 86_400 * SECOND
+_PAGE_SERIES = 300  # records in one answer about all services
 _PAGE_ENTRIES = 2000  # in one answer: a megabyte
 _QUERY_SERIES = 30  # in one query: Firestore's maximum of values for "in"
 _CONCURRENT_QUERIES = 8  # of one find
@@ -70,13 +81,13 @@ class FirestoreIndex:
         self._calls = PerProcess(partial(_open_calls, project, database))
         self._retention = retention
         self._block_retention = block_retention
-        self._series_seen_at: dict[str, float] = {}
+        self._records_seen_at: dict[str, float] = {}
 
     def add(self, meta: Meta) -> bool:
         from storage_gcs.queries import ENTRIES, write_entry
 
         # The series first: without it, a find by labels would miss the entry.
-        self.add_series(Series(meta.series, meta.service, meta.type, meta.labels))
+        self.add_series(Series.of(meta))
         stored_at = int(time.time())
         return self._create(ENTRIES, document_id(meta.id), lambda fields: write_entry(fields, meta, stored_at))
 
@@ -135,22 +146,40 @@ class FirestoreIndex:
         return self._parse_blocks(documents, start, end)
 
     def add_series(self, series: Series) -> None:
+        for created_at in {series.first_seen, series.last_seen}:
+            self._record(round_to_day(series._replace(first_seen=created_at, last_seen=created_at)))
+
+    def _record(self, series: Series) -> None:
+        """Create the record that *series* has these sample types and was seen on that day."""
         from storage_gcs.queries import SERIES, write_series
 
-        now = time.monotonic()
-        if self._series_seen_at.get(series.id, -_SERIES_CACHE_SECONDS) <= now - _SERIES_CACHE_SECONDS:
-            self._create(SERIES, series.id, lambda fields: write_series(fields, series))
-            if len(self._series_seen_at) >= _SERIES_CACHE_SIZE:
-                self._series_seen_at.clear()  # costs one write a series, and needs no eviction order
-            self._series_seen_at[series.id] = now
+        now, record_id = time.monotonic(), series_record_id(series)
+        if self._records_seen_at.get(record_id, -_SERIES_CACHE_SECONDS) <= now - _SERIES_CACHE_SECONDS:
+            self._create(SERIES, record_id, lambda fields: write_series(fields, series))
+            if len(self._records_seen_at) >= _SERIES_CACHE_SIZE:
+                self._records_seen_at.clear()  # costs one write a series, and needs no eviction order
+            self._records_seen_at[record_id] = now
 
-    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
-        from storage_gcs.queries import read_document, read_series, select_series
+    def series(self, selection: SeriesSelection) -> list[Series]:
+        from storage_gcs.queries import read_document, read_series
 
-        return [
-            read_document(document, read_series)
-            for document in self._calls.get().query(select_series(service, profile_type))
-        ]
+        records = (read_document(document, read_series) for document in self._read_series(selection))
+        return selection.select(list_series(records))
+
+    def _read_series(self, selection: SeriesSelection) -> Iterator[Any]:
+        """Yield records of series, at least of all that *selection* selects."""
+        from storage_gcs.queries import select_all_series, select_series
+
+        if selection.service is not None:
+            one_suffices = selection == SeriesSelection(selection.service, limit=1)
+            yield from self._calls.get().query(select_series(selection.service, 1 if one_suffices else None))
+            return
+        last = None
+        while documents := self._calls.get().query(select_all_series(last, _PAGE_SERIES)):
+            yield from documents
+            if len(documents) < _PAGE_SERIES:
+                return
+            last = documents[-1]
 
     def services(self) -> list[str]:
         from storage_gcs.queries import BLOCKS, ENTRIES
@@ -334,6 +363,22 @@ def _open_calls(project: str | None, database: str) -> "Calls":
     return Calls(project, database)
 
 
+def round_to_day(series: Series) -> Series:
+    """Return *series* with times rounded outward to days, which begin at an hour of its own.
+
+    So of many series, only some are recorded for a new day at the same time.
+    """
+    offset = int(series.id[:8], 16) % 86_400 * SECOND
+    first_seen = (series.first_seen + offset) // _DAY * _DAY - offset
+    last_seen = ((series.last_seen + offset) // _DAY + 1) * _DAY - 1 - offset
+    return series._replace(first_seen=max(first_seen, 0), last_seen=min(last_seen, LATEST))
+
+
+def series_record_id(series: Series) -> str:
+    """Return the document id of a record of *series*: each process creates the same one."""
+    return document_id(f"{series.id} {series.last_seen} {json.dumps(series.sample_types)}")
+
+
 def document_id(entry_id: str) -> str:
-    """Return the document id for the id of a profile or block."""
+    """Return the document id for the id of a profile, block or record."""
     return sha256(entry_id.encode()).hexdigest()[:32]

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from profbucket.errors import Damaged, Invalid
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Total
+from profbucket.model.meta import Meta, SampleType, Total, series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
@@ -29,6 +29,7 @@ _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
 _BLOCK_FIELDS = (*_BLOCK_TEXTS, *_BLOCK_NUMBERS, "ends")
 _ENTRY_FIELDS = ("id", "service", "type", "labels", "created_at", "size", "totals", "stored_at")  # without series
+_SERIES_FIELDS = ("service", "type", "labels", "sample_types", "first_seen", "last_seen")
 
 
 def select_entries(
@@ -49,9 +50,24 @@ def select_entries(
     return request
 
 
-def select_series(service: str, profile_type: ProfileType | None) -> Any:
-    """Select the series of *service*, and of *profile_type* if given."""
-    return _select(SERIES, ("service", "type", "labels"), _filters(service, profile_type))
+def select_series(service: str, limit: int | None = None) -> Any:
+    """Select the records of series of *service*, or *limit* of them."""
+    request = _select(SERIES, _SERIES_FIELDS, [("service", _EQUAL, service)])
+    if limit is not None:
+        request.structured_query.limit.value = limit
+    return request
+
+
+def select_all_series(after: Any, limit: int) -> Any:
+    """Select the first *limit* records of series, of all services, after the document *after* if given."""
+    request = _select(SERIES, _SERIES_FIELDS, [("service", _GREATER_OR_EQUAL, "")])
+    query = request.structured_query
+    _order_by(query, "service", "__name__")
+    if after is not None:
+        query.start_at.values.add().string_value = after.fields["service"].string_value
+        query.start_at.values.add().reference_value = after.name
+    query.limit.value = limit
+    return request
 
 
 def select_blocks(service: str, profile_type: ProfileType | None, start: int, end: int) -> Any:
@@ -159,20 +175,27 @@ def read_block(document: Any) -> Block:
 
 
 def write_series(fields: Any, series: Series) -> None:
-    """Set *fields* of a document to those of a series; its id is the document's."""
+    """Set *fields* of a document to a record of a series: its labels, and what is known of the rest."""
     fields["service"].string_value = series.service
     fields["type"].string_value = series.type
     fields["labels"].string_value = series.labels.format()
+    fields["sample_types"].string_value = json.dumps(series.sample_types, separators=(",", ":"))
+    fields["first_seen"].integer_value = series.first_seen
+    fields["last_seen"].integer_value = series.last_seen
 
 
 def read_series(document: Any) -> Series:
-    """Return the series that :func:`write_series` wrote."""
+    """Return the record that :func:`write_series` wrote; an earlier version recorded labels only."""
     fields = document.fields
-    return Series(
-        id=document.name.rpartition("/")[2],
-        service=fields["service"].string_value,
-        type=read_type(document),
-        labels=_parse_labels(fields["labels"].string_value),
+    service, profile_type = fields["service"].string_value, read_type(document)
+    labels = _parse_labels(fields["labels"].string_value)
+    series = Series(series_id(service, profile_type, labels), service, profile_type, labels)
+    if "sample_types" not in fields:
+        return series
+    return series._replace(
+        sample_types=_parse_sample_types(fields["sample_types"].string_value),
+        first_seen=fields["first_seen"].integer_value,
+        last_seen=fields["last_seen"].integer_value,
     )
 
 
@@ -228,3 +251,8 @@ def _order_by(query: Any, *fields: str) -> None:
 
 
 _parse_labels = lru_cache(4096)(Labels.parse)  # thousands of entries share few label sets
+
+
+@lru_cache(256)
+def _parse_sample_types(text: str) -> tuple[SampleType, ...]:
+    return tuple(SampleType(*sample_type) for sample_type in json.loads(text))

@@ -22,12 +22,13 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
-from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series
+from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series, SeriesSelection
 from profbucket.times import format_stamp
 from storage_local.files import RootFolder, lock_folder, translate_errors
+from storage_local.series import ADD_LABELS, CREATE_SERIES, add_labels, select_series, store_series
 
 _LOCK_TIMEOUT_SECONDS = 30.0
-_SCHEMA_VERSION = 3
+_SCHEMA_VERSION = 4
 _CREATE_BLOCKS = """
 CREATE TABLE blocks (
     id TEXT PRIMARY KEY,  -- Block.id
@@ -60,13 +61,7 @@ CREATE TABLE kinds (  -- one row for each service and profile type
     type TEXT NOT NULL,
     UNIQUE (service, type)
 );
-CREATE TABLE series (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,  -- Meta.series
-    kind INTEGER NOT NULL REFERENCES kinds,
-    labels TEXT NOT NULL
-);
-CREATE INDEX series_of_kind ON series (kind);
+{CREATE_SERIES}
 CREATE TABLE entries (
     id TEXT PRIMARY KEY,  -- Meta.id
     kind INTEGER NOT NULL REFERENCES kinds,
@@ -79,16 +74,12 @@ CREATE INDEX entries_of_kind ON entries (kind, created_at, id);
 CREATE INDEX entries_of_series ON entries (series, created_at, id);
 {_CREATE_BLOCKS}
 {_CREATE_TASKS}
+{ADD_LABELS}
 PRAGMA user_version = {_SCHEMA_VERSION};
 COMMIT;
 """
 
 _INSERT_KIND = "INSERT INTO kinds (service, type) VALUES (:service, :type) ON CONFLICT (service, type) DO NOTHING"
-_INSERT_SERIES = """
-INSERT INTO series (name, kind, labels)
-SELECT :series, id, :labels FROM kinds WHERE service = :service AND type = :type
-ON CONFLICT (name) DO NOTHING
-"""
 _INSERT_ENTRY = """
 INSERT INTO entries (id, kind, series, created_at, size, totals)
 SELECT :id, kind, id, :created_at, :size, :totals FROM series WHERE name = :series
@@ -111,10 +102,6 @@ _SELECT_ENTRIES_OF_KIND = _SELECT_ENTRIES.format(column="kind")
 _SELECT_ENTRIES_OF_SERIES = _SELECT_ENTRIES.format(column="series")
 _SELECT_ONE_SERIES = "SELECT service, type, labels FROM series JOIN kinds ON kinds.id = kind WHERE series.id = ?"
 
-_SELECT_SERIES = """
-SELECT name, service, type, labels FROM kinds JOIN series ON series.kind = kinds.id
-WHERE service = :service AND type = ifnull(:type, type)
-"""
 _HAS_PROFILES = """
 (EXISTS (SELECT 1 FROM entries WHERE kind = kinds.id) OR EXISTS (SELECT 1 FROM blocks WHERE kind = kinds.id))
 """
@@ -181,18 +168,14 @@ class LocalIndex:
     def add(self, meta: Meta) -> bool:
         row = {
             "id": meta.id,
-            "service": meta.service,
-            "type": meta.type,
             "series": meta.series,
-            "labels": meta.labels.format(),
             "created_at": meta.created_at,
             "size": meta.size,
             "totals": json.dumps(meta.totals, separators=(",", ":")),
         }
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_INSERT_KIND, row)
-            connection.execute(_INSERT_SERIES, row)
+            store_series(connection, Series.of(meta))
             is_new = connection.execute(_INSERT_ENTRY, row).rowcount == 1
             connection.execute("COMMIT")
         return is_new
@@ -243,21 +226,15 @@ class LocalIndex:
             return _read_blocks(connection, service, profile_type, start, end)
 
     def add_series(self, series: Series) -> None:
-        row = {"series": series.id, **series._asdict(), "labels": series.labels.format()}
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(_INSERT_KIND, row)
-            connection.execute(_INSERT_SERIES, row)
+            store_series(connection, series)
             connection.execute("COMMIT")
 
-    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
-        with self._connection() as connection:
-            rows = connection.execute(_SELECT_SERIES, {"service": service, "type": profile_type}).fetchall()
+    def series(self, selection: SeriesSelection) -> list[Series]:
         try:
-            return [
-                Series(series_id, service, ProfileType(type_name), Labels.parse(labels))
-                for series_id, service, type_name, labels in rows
-            ]
+            with self._connection() as connection:
+                return list(select_series(connection, selection))
         except _PARSE_ERRORS as error:
             _raise_damaged(f"a series: {error}")
 
@@ -389,7 +366,10 @@ class LocalIndex:
             if version == 0:
                 _raise_damaged("the file has no schema")
             if 1 <= version < _SCHEMA_VERSION:
-                version = _upgrade(connection)
+                try:
+                    version = _upgrade(connection)
+                except _PARSE_ERRORS as error:
+                    _raise_damaged(f"a series: {error}")
             if version != _SCHEMA_VERSION:
                 raise Misconfigured(
                     f"{self._path.name} has schema {version}, this version of profbucket needs {_SCHEMA_VERSION};"
@@ -416,17 +396,32 @@ class LocalIndex:
 
 
 def _upgrade(connection: sqlite3.Connection) -> int:
-    """Upgrade a file of an older schema, unless a concurrent process did, and return its schema."""
+    """Upgrade a file of an older schema, unless a concurrent process did, and return its schema.
+
+    Raise ``Invalid``, ``ValueError`` or the like for a damaged row.
+    """
     connection.execute("BEGIN IMMEDIATE")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    for schema, additions in ((2, _CREATE_BLOCKS), (3, _CREATE_TASKS)):
+    steps = ((2, _CREATE_BLOCKS, None), (3, _CREATE_TASKS, None), (4, ADD_LABELS, add_labels))
+    for schema, additions, fill in steps:
         if version < schema:
-            for statement in filter(str.strip, additions.split(";")):
+            for statement in _split_statements(additions):
                 connection.execute(statement)
+            if fill:
+                fill(connection)
             connection.execute(f"PRAGMA user_version = {schema}")
             version = schema
     connection.execute("COMMIT")
     return int(version)
+
+
+def _split_statements(script: str) -> Iterator[str]:
+    statement = ""
+    for part in script.split(";")[:-1]:  # the statements in a trigger have semicolons, too
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def _parse_types(rows: Iterable[tuple[Any, ...]]) -> list[ProfileType]:

@@ -7,7 +7,7 @@ committed ones and others that are in no block and not in the head, is live in t
 some of its profiles were posted and compacted again.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from profbucket.errors import Damaged, Invalid, NotFound
 from profbucket.model.blocks import Block, Members, from_metadata
@@ -16,7 +16,7 @@ from profbucket.model.meta import series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import check_size
 from profbucket.storage.listing import list_prefix, with_metadata
-from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, Selection
+from profbucket.storage.ports import MAX_BLOCK_NANOS, Object, Selection, Series
 from profbucket.storage.store import Storage
 
 
@@ -120,7 +120,7 @@ class BlockMembership:
     """The ids of the members of *blocks*, all of one service and profile type, ordered by position.
 
     ``damaged`` are the blocks whose member lists are damaged, with the error, and ``without_series`` those with a
-    member of no series in *series_ids*, as far as lists have been read.
+    member whose series is not in *series* or lacks its sample types, as far as lists have been read.
     """
 
     def __init__(
@@ -128,12 +128,12 @@ class BlockMembership:
         storage: Storage,
         blocks: Sequence[Block],
         committed_ids: Collection[str] = (),
-        series_ids: Collection[str] = (),
+        series: Mapping[str, Series] = {},
     ) -> None:
         self.damaged: list[tuple[Block, Damaged]] = []
         self.without_series: list[Block] = []
         self._committed_ids = committed_ids
-        self._series_ids = series_ids
+        self._series = series
         self._upcoming = iter(zip(blocks, storage.lookup.read_members(blocks), strict=True))
         self._upcoming_firsts = [block.first for block in blocks][::-1]
         self._open: list[tuple[int, set[ProfileName] | None]] = []  # last member's time, names
@@ -167,7 +167,14 @@ class BlockMembership:
                 names = None
         elif members is not None:
             names = set(members.names())
-            ids = (series_id(block.service, block.type, labels) for labels in members.labels)
-            if not all(id_ in self._series_ids for id_ in ids):
+            if not self._has_series(members):
                 self.without_series.append(block)
         self._open.append((block.last, names))
+
+    def _has_series(self, members: Members) -> bool:
+        ids = (series_id(members.service, members.type, labels) for labels in members.labels)
+        all_series = [self._series.get(id_) for id_ in ids]
+        return all(
+            (series := all_series[number]) is not None and series.has_sample_types(members.types[measured])
+            for number, measured in set(zip(members.series, members.measured, strict=True))
+        )

@@ -8,7 +8,7 @@ only read, so a walk that was cut off can be run again.
 
 import logging
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -37,12 +37,20 @@ from profbucket.model.ids import (
     profile_prefix,
     unescape_service,
 )
-from profbucket.model.meta import Meta, series_id
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
 from profbucket.storage.listing import list_folders, list_prefix, with_metadata
 from profbucket.storage.metadata import from_metadata, has_totals, to_metadata
-from profbucket.storage.ports import Bucket, ExpectedBlocks, Object, Selection, Series
+from profbucket.storage.ports import (
+    Bucket,
+    ExpectedBlocks,
+    Object,
+    Selection,
+    Series,
+    SeriesSelection,
+    list_series,
+)
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
 
@@ -57,11 +65,11 @@ class State(StrEnum):
     """The state of an object and its index entry."""
 
     OK = "ok"
-    MISSING_ENTRY = "missing_entry"  # there is an object, but no entry, or the entry's series is missing
+    MISSING_ENTRY = "missing_entry"  # there is an object, but no entry, or no series with its sample types
     MISSING_OBJECT = "missing_object"  # there is an entry, but no object
     MISMATCH = "mismatch"  # the entry differs from the object
     DUPLICATE = "duplicate"  # the entry's profiles are in a live block: posted again, or a block that was merged
-    MISSING_SERIES = "missing_series"  # a member of a block has labels that no series in the index has
+    MISSING_SERIES = "missing_series"  # a block has a member of no series, or of one without its sample types
     DAMAGED = "damaged"  # the object is not what was written; fsck and reindex leave it alone
     QUARANTINED = "quarantined"  # the damaged object was moved aside
     RESTORED = "restored"  # metadata that were damaged were written again; the damaged object was copied aside
@@ -263,10 +271,8 @@ def _check_block(storage: Storage, finding: Finding, block: Block, repair: bool)
 
 def _add_series(storage: Storage, block: Block) -> None:
     [members] = storage.lookup.read_members([block])
-    for labels in members.labels if isinstance(members, Members) else ():
-        storage.index.add_series(
-            Series(series_id(block.service, block.type, labels), block.service, block.type, labels)
-        )
+    for series in list_series(map(Series.of, members.metas() if isinstance(members, Members) else ())):
+        storage.index.add_series(series)
 
 
 def _repair_block(storage: Storage, state: State, block: Block) -> bool:
@@ -349,17 +355,15 @@ def _compare(
     # The index still knows what the metadata of a damaged object have lost, and some of its parts may be readable.
     blocks += [block for block in committed if block.id in damaged_keys]
     live = select_live(storage, blocks, committed)
-    series_ids = {series.id for series in storage.index.series(service, profile_type)}
-    membership = BlockMembership(storage, live, {block.id for block in committed}, series_ids)
+    series = {series.id: series for series in storage.index.series(SeriesSelection(service, profile_type))}
+    membership = BlockMembership(storage, live, {block.id for block in committed}, series)
     correct: dict[str, Block] = {}  # as far as their member lists can be read and have a series for all labels
     for finding in _compare_blocks({block.id for block in blocks}, committed, live):
         if finding.state is State.OK and isinstance(finding.entry, Block):
             correct[finding.object_key] = finding.entry
         else:
             yield finding
-    yield from _compare_profiles(
-        storage, service, profile_type, since, membership, series_ids=series_ids, deep=deep
-    )
+    yield from _compare_profiles(storage, service, profile_type, since, membership, series=series, deep=deep)
     membership.read_rest()
     damaged_keys.update(block.id for block, _ in membership.damaged)
     records = {block.id: block for block in [*live, *committed]}
@@ -394,7 +398,7 @@ def _compare_profiles(
     since: int,
     compacted: BlockMembership,
     *,
-    series_ids: Collection[str],
+    series: Mapping[str, Series],
     deep: bool,
 ) -> Iterator[Finding]:
     """Walk objects and entries of one service and profile type side by side: keys sort as positions do."""
@@ -420,12 +424,12 @@ def _compare_profiles(
         elif own_object is None:
             state = State.MISSING_OBJECT
         else:
-            state = _compare_entry(own_object, entry, series_ids)
+            state = _compare_entry(own_object, entry, series)
         yield Finding(state, entry_key, own_object, entry)
         obj, entry = next(objects, None) if own_object else obj, next(entries, None)
 
 
-def _compare_entry(obj: Object, entry: Meta, series_ids: Collection[str]) -> State:
+def _compare_entry(obj: Object, entry: Meta, series: Mapping[str, Series]) -> State:
     if obj.metadata is not None:
         try:
             known = entry if has_totals(obj.metadata) else replace(entry, totals=())
@@ -435,7 +439,8 @@ def _compare_entry(obj: Object, entry: Meta, series_ids: Collection[str]) -> Sta
             return State.DAMAGED
     elif obj.size != entry.size:
         return State.MISMATCH
-    return State.OK if entry.series in series_ids else State.MISSING_ENTRY
+    own_series, names = series.get(entry.series), [(total.type, total.unit) for total in entry.totals]
+    return State.OK if own_series and own_series.has_sample_types(names) else State.MISSING_ENTRY
 
 
 def _parse_key(object_key: str) -> ProfileId | None:

@@ -24,6 +24,17 @@ class Total(NamedTuple):
     value: int
 
 
+class SampleType(NamedTuple):
+    """A quantity that the values of a profile's samples measure, as in ``("cpu", "nanoseconds")``.
+
+    ``kind`` says how values of different times add up; ``None`` if that was not recorded.
+    """
+
+    type: str
+    unit: str
+    kind: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
     """The record of a stored profile. ``created_at`` is nanoseconds since 1970, ``size`` bytes as stored."""
@@ -40,6 +51,11 @@ class Meta:
     def series(self) -> str:
         """The id of the profile's series."""
         return series_id(self.service, self.type, self.labels)
+
+    @property
+    def sample_types(self) -> tuple[SampleType, ...]:
+        """The sample types of the profile, in its order."""
+        return tuple(SampleType(total.type, total.unit) for total in self.totals)
 
     @property
     def position(self) -> tuple[int, str]:

@@ -34,7 +34,7 @@ from profbucket.query.services import find_first, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Source, order_by_time, source_of_object
-from profbucket.storage.ports import Series
+from profbucket.storage.ports import Series, SeriesSelection, list_series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, format_time
 
@@ -84,7 +84,7 @@ class Querier:
         all_series: list[Series] = []
         for service in services:
             guard.check_time()
-            all_series += self._storage.index.series(service, None) or self._derive_series(service)
+            all_series += self._storage.index.series(SeriesSelection(service)) or self._derive_series(service)
         if not all_series:
             raise NotFound(f"nothing found: service={','.join(services)[:1000]} has no profiles")
         return all_series
@@ -95,7 +95,7 @@ class Querier:
         if service not in self._storage.index.services():
             return []
         metas = self._lookup.find(Query(service, None, 0, LATEST))
-        return list({meta.series: Series(meta.series, service, meta.type, meta.labels) for meta in metas}.values())
+        return list_series(map(Series.of, metas))
 
     @retry_on_compaction
     def find(self, query: Query) -> Page:

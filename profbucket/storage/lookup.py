@@ -23,7 +23,7 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.storage.damage import DamageReport, check_profile
-from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
+from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection, SeriesSelection
 
 _T = TypeVar("_T")
 _Matches = Callable[[Labels], bool]
@@ -280,9 +280,11 @@ class Lookup:
         if not query.matchers:
             return self._index.snapshot(selection)
         matches = _label_filter(query)
-        candidates = self._index.series(query.service, query.type)
-        if candidates:
-            series_ids = {series.id for series in candidates if matches(series.labels)}
+        equal = {matcher.key: matcher.value for matcher in query.matchers if matcher.operator == "="}
+        labels = Labels(tuple(sorted((key, value) for key, value in equal.items() if value)))
+        wanted = SeriesSelection(query.service, query.type, labels, query.start, query.end)
+        series_ids = {series.id for series in self._index.series(wanted) if matches(series.labels)}
+        if series_ids or self._index.series(SeriesSelection(query.service, limit=1)):
             return self._index.snapshot(replace(selection, series=series_ids))
         # The series may have been lost; the entries have labels, too.
         blocks, entries = self._index.snapshot(replace(selection, limit=None))

@@ -9,7 +9,7 @@ from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
-from profbucket.storage.ports import ExpectedBlocks, Object, ObjectRange, Selection, Series
+from profbucket.storage.ports import ExpectedBlocks, Object, ObjectRange, Selection, Series, SeriesSelection
 
 
 class MemoryBucket:
@@ -71,7 +71,7 @@ class MemoryIndex:
     def __init__(self) -> None:
         self._entries: dict[str, Meta] = {}
         self._blocks: dict[str, Block] = {}
-        self._series: set[Series] = set()
+        self._series: dict[str, Series] = {}
         self._tasks: set[Task] = set()
         self._lock = threading.Lock()
 
@@ -80,7 +80,7 @@ class MemoryIndex:
             if meta.id in self._entries:
                 return False
             self._entries[meta.id] = meta
-            self._series.add(Series(meta.series, meta.service, meta.type, meta.labels))
+            self._add_series(Series.of(meta))
             return True
 
     def find(self, selection: Selection) -> Iterator[Meta]:
@@ -122,15 +122,11 @@ class MemoryIndex:
 
     def add_series(self, series: Series) -> None:
         with self._lock:
-            self._series.add(series)
+            self._add_series(series)
 
-    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
+    def series(self, selection: SeriesSelection) -> list[Series]:
         with self._lock:
-            return [
-                series
-                for series in self._series
-                if series.service == service and profile_type in (None, series.type)
-            ]
+            return selection.select(self._series.values())
 
     def services(self) -> list[str]:
         with self._lock:
@@ -171,6 +167,10 @@ class MemoryIndex:
 
     def replace_damaged(self) -> str | None:
         return None
+
+    def _add_series(self, series: Series) -> None:
+        known = self._series.get(series.id)
+        self._series[series.id] = known.union(series) if known else series
 
     def _overlapping(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         blocks = [

@@ -10,16 +10,17 @@ Besides the errors in its docstring, every call may raise ``Unavailable`` (the s
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from profbucket import periods
 from profbucket.errors import NotFound, StoragePermissionError, Unavailable
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta
+from profbucket.model.meta import Meta, SampleType
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
-from profbucket.times import SECOND
+from profbucket.times import LATEST, SECOND
 
 __all__ = [
     "MAX_BLOCK_NANOS",
@@ -32,9 +33,11 @@ __all__ = [
     "ObjectRange",
     "Selection",
     "Series",
+    "SeriesSelection",
     "StoragePermissionError",
     "TaskQueue",
     "Unavailable",
+    "list_series",
 ]
 
 MAX_BLOCK_NANOS = periods.MAX_PERIOD_SECONDS * SECOND  # from the first to the last member of a block
@@ -108,12 +111,78 @@ class Bucket(Protocol):
 
 
 class Series(NamedTuple):
-    """All profiles of one service, profile type and label set. ``id`` equals :attr:`Meta.series` of each."""
+    """All profiles of one service, profile type and label set. ``id`` equals :attr:`Meta.series` of each.
+
+    ``sample_types`` are those that any of the profiles has, in the order in which they were stored; empty if none
+    were recorded. All profiles were created from ``first_seen`` to ``last_seen``, in nanoseconds since 1970. An
+    index rounds these outward, by less than a day each, so that few posts change them.
+    """
 
     id: str
     service: str
     type: ProfileType
     labels: Labels
+    sample_types: tuple[SampleType, ...] = ()
+    first_seen: int = 0
+    last_seen: int = LATEST
+
+    @classmethod
+    def of(cls, meta: Meta) -> "Series":
+        """Return the series of *meta* as far as this one profile tells."""
+        created_at = meta.created_at
+        return cls(meta.series, meta.service, meta.type, meta.labels, meta.sample_types, created_at, created_at)
+
+    def has_sample_types(self, names: Iterable[tuple[str, str]]) -> bool:
+        """Return whether the series has a sample type of each of these types and units."""
+        return {(item.type, item.unit) for item in self.sample_types}.issuperset(names)
+
+    def union(self, other: "Series") -> "Series":
+        """Return the series with the sample types and times of *other*, which is the same series, too."""
+        return self._replace(
+            sample_types=tuple(dict.fromkeys((*self.sample_types, *other.sample_types))),
+            first_seen=min(self.first_seen, other.first_seen),
+            last_seen=max(self.last_seen, other.last_seen),
+        )
+
+
+def list_series(parts: Iterable[Series]) -> list[Series]:
+    """Return each series once, with all that its *parts* tell."""
+    series_by_id: dict[str, Series] = {}
+    for part in parts:
+        known = series_by_id.get(part.id)
+        series_by_id[part.id] = known.union(part) if known else part
+    return list(series_by_id.values())
+
+
+_NO_LABELS = Labels()
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSelection:
+    """A query for the series of *service*, or of all services, that may have profiles from *start* to *end*.
+
+    They are of the profile *type* if given, and have all of *labels*. With *limit*, any that many of them.
+    """
+
+    service: str | None = None
+    type: ProfileType | None = None
+    labels: Labels = _NO_LABELS
+    start: int = 0
+    end: int = LATEST
+    limit: int | None = None
+
+    def select(self, series: Iterable[Series]) -> list[Series]:
+        """Return the selected ones of *series*."""
+        return list(islice(filter(self._selects, series), self.limit))
+
+    def _selects(self, series: Series) -> bool:
+        return (
+            self.service in (None, series.service)
+            and self.type in (None, series.type)
+            and series.first_seen <= self.end
+            and self.start <= series.last_seen
+            and set(self.labels) <= set(series.labels)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,13 +273,13 @@ class Index(Protocol):
         ...
 
     def add_series(self, series: Series) -> None:
-        """Add a series that has no entries, only members of blocks."""
+        """Add a series that has members of blocks, or add what *series* tells about it."""
         ...
 
-    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
-        """Return the series of *service*, and of *profile_type* if given, in any order.
+    def series(self, selection: SeriesSelection) -> list[Series]:
+        """Return the selected series, in any order.
 
-        These include all that have entries and, as long as there are blocks, all added since the first block.
+        These are of all that have entries and, as long as there are blocks, all added since the first block.
         """
         ...
 

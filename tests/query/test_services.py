@@ -19,7 +19,7 @@ from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier, pick_evenly
 from profbucket.query.services import parse_condition, select_services
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
-from profbucket.storage.ports import Selection, Series
+from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
@@ -49,9 +49,9 @@ class CountingIndex(MemoryIndex):
         self.calls["services"] += 1
         return super().services()
 
-    def series(self, service: str, profile_type: ProfileType | None) -> list[Series]:
-        self.calls[f"series of {service}"] += 1
-        return super().series(service, profile_type)
+    def series(self, selection: SeriesSelection) -> list[Series]:
+        self.calls[f"series of {selection.service}"] += 1
+        return super().series(selection)
 
 
 @pytest.fixture

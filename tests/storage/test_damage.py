@@ -15,7 +15,7 @@ from profbucket.model.labels import parse_matchers
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import Selection
+from profbucket.storage.ports import Selection, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_gcs.queries import write_entry
@@ -140,15 +140,14 @@ def test_series_that_are_lost_are_named_and_restored_and_are_not_needed_to_read(
         storage = open_storage("memory:" if backend == "memory" else f"file://{tmp_path}/storage")
     compacted(storage)
     querier = Querier(storage)
-    labels = {series.labels for series in storage.index.series("api", None)}
+    labels = {series.labels for series in storage.index.series(SeriesSelection("api", None))}
     head = list(storage.index.find(select("api")))
     keys = block_keys(storage)
     missing = {State.MISSING_SERIES: keys}
     if isinstance(storage.index, MemoryIndex):
         storage.index._series.clear()
     elif isinstance(storage.index, FirestoreIndex):
-        for series in storage.index.series("api", None):
-            remove_series(project, series.id)
+        remove_series(project, "api")
     else:
         storage.index.remove([meta.id for meta in head])
         with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
@@ -168,7 +167,7 @@ def test_series_that_are_lost_are_named_and_restored_and_are_not_needed_to_read(
     found = states(fsck(storage))
     assert {state: found.get(state) for state in missing} == missing
     list(reindex(storage))
-    assert {series.labels for series in storage.index.series("api", None)} == labels
+    assert {series.labels for series in storage.index.series(SeriesSelection("api", None))} == labels
     assert set(states(fsck(storage))) == {State.OK}
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -11,13 +11,13 @@ import grpc
 import pytest
 
 from profbucket.maintenance.compactor import Compactor
-from profbucket.maintenance.repair import State, reindex
+from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.labels import parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.storage.memory import MemoryBucket
-from profbucket.storage.ports import Selection
+from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.go_tool import run
@@ -66,6 +66,7 @@ def describe(query: Any) -> QueryShape:
     equal = frozenset(field_filter.field.field_path for field_filter in filters if field_filter.op in (EQUAL, IN))
     ranges = [field_filter.field.field_path for field_filter in filters if field_filter.op not in (EQUAL, IN)]
     order = [order_by.field.field_path for order_by in query.order_by]
+    order = order[:-1] if order[-1:] == ["__name__"] else order  # every index ends with it
     assert set(ranges) <= set(order[:1]), "a range must be on the first field of the order"
     assert all(order_by.direction == 1 for order_by in query.order_by)
     return query.from_[0].collection_id, equal, tuple(order)
@@ -92,7 +93,8 @@ def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -
                     list(
                         index.find(replace(selection, type=profile_type, series=series, after=after, limit=limit))
                     )
-        index.series("api", profile_type)
+        index.series(SeriesSelection("api", profile_type))
+        index.series(SeriesSelection(None, profile_type))
         index.blocks("api", profile_type, *ALL_TIME)
     index.services()
     index.profile_types("api")
@@ -284,7 +286,7 @@ def test_a_write_costs_one_document_once_its_series_is_known(counted: CountedInd
         counted.index.add(make_meta(NOW + number, labels="v=1"))
     assert len(counted.traffic.requests) == counted.traffic.written == 2 + 5
     FirestoreIndex(counted.project).add(make_meta(NOW + 9, labels="v=1"))  # as of another process
-    assert counted.index.series("api", None)[0].labels.get("v") == "1"
+    assert counted.index.series(SeriesSelection("api", None))[0].labels.get("v") == "1"
 
 
 def test_document_ids_are_spread(counted: CountedIndex) -> None:
@@ -317,19 +319,58 @@ def test_reindex_restores_a_removed_series(gcs: str, firestore: str) -> None:
     storage.write(meta, data)
     storage.write(*make_numbered_profile(3))
     query = Query(meta.service, None, *ALL_TIME, parse_matchers("number=1"))
-    remove_series(project, meta.series)
+    remove_series(project, meta.service, meta.series)
     assert list(storage.lookup.find(query)) == []
     findings = list(reindex(Storage(storage.bucket, FirestoreIndex(project))))
     assert [finding.state for finding in findings] == [State.MISSING_ENTRY, State.OK]
     assert list(storage.lookup.find(query)) == [meta]
 
 
-def remove_series(project: str, series: str) -> None:
+def test_reindex_adds_what_an_earlier_version_did_not_record_about_series(gcs: str, firestore: str) -> None:
+    project = new_name()
+    storage = Storage(GcsBucket(new_gcs_bucket(gcs)), FirestoreIndex(project))
+    post_profiles(storage, range(0, 240, 40))
+    compact(storage, MIDNIGHT + 2 * HOUR)
+    complete = {series.id: series for series in storage.index.series(SeriesSelection(None, None))}
+    make_series_legacy(project, "api", complete.values())
+    index = FirestoreIndex(project)  # as after an upgrade
+    legacy = index.series(SeriesSelection("api", None))
+    assert {series.id for series in legacy} == set(complete)
+    assert legacy == index.series(SeriesSelection("api", None, start=NOW, end=NOW))
+    assert not any(series.sample_types for series in legacy)
+    findings = list(reindex(Storage(storage.bucket, index)))
+    assert {finding.state for finding in findings} >= {State.MISSING_ENTRY, State.MISSING_SERIES}
+    assert {series.id: series.sample_types for series in index.series(SeriesSelection("api", None))} == {
+        series.id: series.sample_types for series in complete.values()
+    }
+    assert {finding.state for finding in fsck(Storage(storage.bucket, index))} == {State.OK}
+
+
+def make_series_legacy(project: str, service: str, all_series: Iterable[Series]) -> None:
+    """Replace the records of *all_series* with those of an earlier version."""
     from storage_gcs.firestore import Calls, CommitRequest
 
+    remove_series(project, service)
     calls, request = Calls(project, "(default)"), CommitRequest()
-    request.writes.add().delete = f"{calls.documents}/series/{series}"
-    calls.commit(request, "remove a series", "")
+    for series in all_series:
+        write = request.writes.add()
+        write.update.name = f"{calls.documents}/series/{series.id}"
+        write.update.fields["service"].string_value = series.service
+        write.update.fields["type"].string_value = series.type
+        write.update.fields["labels"].string_value = series.labels.format()
+    calls.commit(request, "write series", "")
+
+
+def remove_series(project: str, service: str, series_id: str | None = None) -> None:
+    """Remove what is recorded about the series of *service*, or about one of them."""
+    from storage_gcs.firestore import Calls, CommitRequest
+    from storage_gcs.queries import read_series, select_series
+
+    calls, request = Calls(project, "(default)"), CommitRequest()
+    for document in calls.query(select_series(service)):
+        if series_id in (None, read_series(document).id):
+            request.writes.add().delete = document.name
+    calls.commit(request, "remove series", "")
 
 
 FORK = """

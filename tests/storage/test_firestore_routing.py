@@ -11,7 +11,7 @@ import pytest
 from profbucket.errors import ProfbucketError
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import Series
+from profbucket.storage.ports import Series, SeriesSelection
 from storage_gcs.index import FirestoreIndex
 
 DATABASE = "projects/project-a/databases/index-b"
@@ -52,7 +52,7 @@ def test_calls_tell_which_database_they_are_for(recorder: Recorder) -> None:
     index = FirestoreIndex("project-a", "index-b")
     for call in (
         lambda: index.add_series(Series("1", "api", ProfileType.CPU, Labels())),
-        lambda: index.series("api", None),
+        lambda: index.series(SeriesSelection("api", None)),
     ):
         with suppress(ProfbucketError):
             call()

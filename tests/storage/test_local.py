@@ -19,12 +19,12 @@ import pytest
 from profbucket.errors import Damaged, Misconfigured, NotFound, StoragePermissionError, Unavailable
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import ProfileId
-from profbucket.model.meta import Query
+from profbucket.model.meta import Query, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import ObjectRange, Selection
+from profbucket.storage.ports import ObjectRange, Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_local import LocalBucket, LocalIndex, open_url
 from storage_local.files import RootFolder, lock_folder
@@ -253,6 +253,23 @@ class TestDurability:
         assert [inode for inode in synced if inode in folders] == folders
 
 
+def downgrade(path: Path, version: int) -> None:
+    """Make the file what an earlier version left, as far as an upgrade reads it."""
+    additions = {
+        4: "DROP TRIGGER delete_labels_of_series; DROP TABLE series_labels; DROP TABLE labels;"
+        "ALTER TABLE series DROP COLUMN sample_types; ALTER TABLE series DROP COLUMN first_seen;"
+        "ALTER TABLE series DROP COLUMN last_seen;",
+        3: "DROP TABLE tasks;",
+        2: "DROP TABLE blocks;",
+    }
+    with sqlite3.connect(path) as connection:
+        for schema, removal in additions.items():
+            if schema > version:
+                connection.executescript(removal)
+        connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("number", "error", "sentence"),
@@ -311,31 +328,32 @@ class TestErrors:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 3"):
+        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 4"):
             LocalIndex(path)
 
-    @pytest.mark.parametrize(
-        "downgrade",
-        [
-            "DROP TABLE blocks; DROP TABLE tasks; PRAGMA user_version = 1",
-            "DROP TABLE tasks; PRAGMA user_version = 2",
-        ],
-    )
-    def test_an_index_with_an_older_schema_is_upgraded(self, tmp_path: Path, downgrade: str) -> None:
+    @pytest.mark.parametrize("version", [1, 2, 3])
+    def test_an_index_with_an_older_schema_is_upgraded(self, tmp_path: Path, version: int) -> None:
         """One of concurrent processes upgrades it, and its entries are kept."""
         path = tmp_path / ".index.sqlite"
-        meta = make_meta()
-        LocalIndex(path).add(meta)
-        with sqlite3.connect(path) as connection:
-            connection.executescript(downgrade)
-        connection.close()
+        meta, other = make_meta(labels="v=1", totals=[Total("cpu", "nanoseconds", 5)]), make_meta(labels="v=2")
+        add_all(LocalIndex(path), [meta, other])
+        if version == 3:
+            assert LocalIndex(path).commit(make_block([other]), [other.id], [])
+        downgrade(path, version)
         with ThreadPoolExecutor(4) as threads:
             indexes = list(threads.map(LocalIndex, [path] * 4))
+        entries = [meta] if version == 3 else sorted([meta, other], key=lambda meta: meta.position)
         for index in indexes:
-            assert list(index.find(Selection("api", None, *ALL_TIME))) == [meta]
+            assert list(index.find(Selection("api", None, *ALL_TIME))) == entries
+            [series] = index.series(SeriesSelection(None, None, meta.labels, NOW, NOW))
+            assert series == Series.of(meta)
+            [series] = index.series(SeriesSelection("api", CPU, other.labels))
+            assert series.labels == other.labels
+            assert index.series(SeriesSelection("api", CPU, start=NOW + 1)) == []
+            assert index.series(SeriesSelection("api", CPU, end=NOW - 1)) == []
         assert indexes[0].commit(make_block([meta]), [meta.id], [])
         assert indexes[0].add_task(Task("api", None, 0, 0, 0)) is True
-        assert indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0] == [make_block([meta])]
+        assert make_block([meta]) in indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0]
 
     def test_a_damaged_task_is_ignored(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = tmp_path / ".index.sqlite"
@@ -650,6 +668,8 @@ class TestIndexFile:
         assert labels() == [("v=0",), ("v=1",)]
         index.remove([meta.id for meta in metas[:-1]])
         assert labels() == [("v=1",)]
+        assert connections[1].execute("SELECT key, value FROM labels").fetchall() == [("v", "1")]
+        assert connections[1].execute("SELECT count(*) FROM series_labels").fetchone() == (1,)
 
     @pytest.mark.parametrize(
         "selection",
@@ -670,7 +690,7 @@ class TestIndexFile:
         for connection in connections[1:]:
             connection.set_trace_callback(statements.append)
         assert list(index.find(selection))
-        index.series("api", CPU)
+        index.series(SeriesSelection("api", CPU))
         index.remove([MIXED[0].id])
         for connection in connections[1:]:
             connection.set_trace_callback(None)

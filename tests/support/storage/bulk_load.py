@@ -12,7 +12,7 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Series
 from storage_gcs.firestore import Calls, CommitRequest
-from storage_gcs.index import document_id
+from storage_gcs.index import document_id, round_to_day, series_record_id
 from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
 from tests.support.storage.examples import NOW, make_meta
 
@@ -48,10 +48,11 @@ def load_entries(project: str, metas: Sequence[Meta]) -> None:
     def load(begin: int) -> None:
         request = CommitRequest()
         chunk = metas[begin : begin + 400]
-        for meta in {meta.series: meta for meta in chunk}.values():
+        records = [round_to_day(Series.of(meta)) for meta in chunk]
+        for record_id, series in {series_record_id(series): series for series in records}.items():
             write = request.writes.add()
-            write.update.name = f"{calls.documents}/{SERIES}/{meta.series}"
-            write_series(write.update.fields, Series(meta.series, meta.service, meta.type, meta.labels))
+            write.update.name = f"{calls.documents}/{SERIES}/{record_id}"
+            write_series(write.update.fields, series)
         for meta in chunk:
             write = request.writes.add()
             write.update.name = f"{calls.documents}/{ENTRIES}/{document_id(meta.id)}"

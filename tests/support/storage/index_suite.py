@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import zip_longest
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from profbucket.limits import Limits
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Total
+from profbucket.model.meta import Meta, SampleType, Total
 from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.model.tasks import Task
-from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series
+from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series, SeriesSelection
 from profbucket.times import LATEST, SECOND
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_block, make_meta
 
@@ -68,6 +69,15 @@ def select_expected(selection: Selection, metas: Iterable[Meta]) -> list[Meta]:
     return found if selection.limit is None else found[: selection.limit]
 
 
+def key(series: Series) -> tuple[str, str, ProfileType, Labels]:
+    return series.id, series.service, series.type, series.labels
+
+
+def select_keys(index: Index, *fields: Any, **named: Any) -> list[tuple[str, str, ProfileType, Labels]]:
+    """Return the keys of the series that a ``SeriesSelection`` with these fields selects."""
+    return list(map(key, index.series(SeriesSelection(*fields, **named))))
+
+
 class IndexSuite:
     """Tests of ``index``."""
 
@@ -99,7 +109,7 @@ class IndexSuite:
         add_all(index, [meta, make_meta(service="other", labels=labels)])
         assert list(index.find(select_all(text))) == [meta]
         assert list(index.find(Selection(text, CPU, *ALL_TIME, [meta.series]))) == [meta]
-        assert index.series(text, None) == [Series(meta.series, text, CPU, labels)]
+        assert select_keys(index, text, None) == [(meta.series, text, CPU, labels)]
         assert index.services() == sorted(["other", text])
 
     def test_texts_that_only_look_alike_are_different_services(self, index: Index) -> None:
@@ -126,7 +136,7 @@ class IndexSuite:
         meta = make_meta(labels=labels)
         index.add(meta)
         assert list(index.find(select_all())) == [meta]
-        assert index.series("api", CPU) == [Series(meta.series, "api", CPU, labels)]
+        assert select_keys(index, "api", CPU) == [(meta.series, "api", CPU, labels)]
 
     def test_a_second_add_changes_nothing_and_says_so(self, index: Index) -> None:
         meta = make_meta(labels="v=1", totals=[Total("cpu", "nanoseconds", 1)])
@@ -137,7 +147,7 @@ class IndexSuite:
 
     def test_a_find_in_an_empty_index_finds_nothing(self, index: Index) -> None:
         assert list(index.find(select_all())) == []
-        assert index.series("api", None) == []
+        assert index.series(SeriesSelection("api", None)) == []
         assert index.services() == []
 
     def test_a_find_returns_the_oldest_entries_first(self, index: Index) -> None:
@@ -223,7 +233,7 @@ class IndexSuite:
             assert list(index.find(selection)) == select_expected(selection, metas)
             page = replace(selection, limit=10, after=(NOW + 100, ""))
             assert list(index.find(page)) == select_expected(page, metas)
-        assert len(index.series("api", CPU)) == 300
+        assert len(index.series(SeriesSelection("api", CPU))) == 300
 
     @pytest.mark.parametrize("series", [False, True], ids=["any series", "some series"])
     def test_a_limit_keeps_the_oldest(self, index: Index, series: bool) -> None:
@@ -281,14 +291,15 @@ class IndexSuite:
     def test_series_are_those_of_a_service_and_one_profile_type_or_any(self, index: Index) -> None:
         add_all(index, MIXED)
         for profile_type in (CPU, HEAP, TRACE, None):
-            assert set(index.series("api", profile_type)) == {
-                Series(meta.series, meta.service, meta.type, meta.labels)
+            assert set(select_keys(index, "api", profile_type)) == {
+                key(Series.of(meta))
                 for meta in MIXED
                 if meta.service == "api" and profile_type in (None, meta.type)
             }
-            assert len(index.series("api", profile_type)) == len(set(index.series("api", profile_type)))
-        assert index.series("api", ProfileType.MUTEX) == []
-        assert index.series("ap", None) == []
+            found = select_keys(index, "api", profile_type)
+            assert len(found) == len(set(found))
+        assert index.series(SeriesSelection("api", ProfileType.MUTEX)) == []
+        assert index.series(SeriesSelection("ap", None)) == []
 
     def test_services_are_sorted_by_code_points_without_duplicates(self, index: Index) -> None:
         services = ["b", "a", "Z", "ä", "a-1", "a/1", "_a", "é", "🔥", "\uffee", "10", "9"]
@@ -361,7 +372,7 @@ class IndexSuite:
             assert list(index.find(any_series)) == select_expected(any_series, kept)
             by_series = replace(any_series, series=SERIES)
             assert list(index.find(by_series)) == select_expected(by_series, kept)
-            assert {series.id for series in index.series(service, None)} >= {
+            assert {series.id for series in index.series(SeriesSelection(service, None))} >= {
                 meta.series for meta in kept if meta.service == service
             }
 
@@ -382,7 +393,7 @@ class IndexSuite:
         index.remove([meta.id])
         assert index.add(meta) is True
         assert list(index.find(Selection("api", CPU, *ALL_TIME, [meta.series]))) == [meta]
-        assert index.series("api", CPU) == [Series(meta.series, "api", CPU, meta.labels)]
+        assert select_keys(index, "api", CPU) == [key(Series.of(meta))]
 
     def test_hundreds_of_entries_can_be_removed_at_once(self, index: Index) -> None:
         metas = [make_meta(NOW + number) for number in range(600)]
@@ -650,17 +661,98 @@ class IndexSuite:
         block = make_block(metas[:1])
         assert index.commit(block, [metas[0].id], [])
         assert index.services() == ["api", "web"]
-        assert index.series("api", None) == [Series(metas[0].series, "api", CPU, metas[0].labels)]
+        assert select_keys(index, "api", None) == [key(Series.of(metas[0]))]
         index.remove([block.id])
         assert index.blocks("api", CPU, *ALL_TIME) == []
         assert index.services() == ["web"]
 
     def test_a_series_can_be_added_without_entries(self, index: Index) -> None:
         meta = make_meta(labels="v=1")
-        series = Series(meta.series, "api", CPU, meta.labels)
         for _ in range(2):
-            index.add_series(series)
+            index.add_series(Series.of(meta))
         assert index.commit(make_block([meta]), [], [])
-        assert index.series("api", CPU) == [series]
+        before = index.series(SeriesSelection("api", CPU))
+        assert [key(series) for series in before] == [key(Series.of(meta))]
         assert index.add(meta)
-        assert index.series("api", CPU) == [series]
+        assert index.series(SeriesSelection("api", CPU)) == before
+
+    def test_a_series_has_all_sample_types_of_its_profiles(self, index: Index) -> None:
+        samples, cpu = Total("samples", "count", 1), Total("größe", "", 0)
+        many = [Total("n" * 60, f"{number}", 2) for number in range(Limits().sample_types)]
+        for number, totals in enumerate([[samples, cpu], [samples, cpu], [cpu], [], many]):
+            index.add(make_meta(NOW + number, labels="v=1", totals=totals))
+        index.add(make_meta(NOW, labels="v=2", totals=[cpu, samples]))
+        index.add(make_meta(NOW, labels="v=3"))
+        index.add(make_meta(NOW, type=HEAP, labels="v=1"))
+        index.add_series(Series.of(make_meta(NOW, type=HEAP, labels="v=1", totals=[samples])))
+        names = {
+            (series.type, series.labels.get("v")): [sample_type[:2] for sample_type in series.sample_types]
+            for series in index.series(SeriesSelection("api", None))
+        }
+        assert names == {
+            (CPU, "1"): [("samples", "count"), ("größe", ""), *(total[:2] for total in many)],
+            (CPU, "2"): [("größe", ""), ("samples", "count")],
+            (CPU, "3"): [],
+            (HEAP, "1"): [("samples", "count")],
+        }
+
+    def test_a_kind_of_sample_type_comes_back(self, index: Index) -> None:
+        sample_types = (SampleType("cpu", "nanoseconds", "sum"), SampleType("inuse", "bytes"))
+        series = Series.of(make_meta())._replace(sample_types=sample_types)
+        index.add_series(series)
+        assert index.series(SeriesSelection("api", CPU))[0].sample_types == sample_types
+
+    def test_series_of_all_services_can_be_selected(self, index: Index) -> None:
+        add_all(index, MIXED)
+        expected = {key(Series.of(meta)) for meta in MIXED}
+        assert set(select_keys(index, None, None)) == expected
+        of_heap = set(select_keys(index, None, HEAP))
+        assert of_heap == {item for item in expected if item[2] == HEAP}
+
+    @pytest.mark.parametrize("service", ["api", None])
+    @pytest.mark.parametrize("profile_type", [CPU, None])
+    @pytest.mark.parametrize("labels", ["v=1", "w=1", "v=1,w=1", "v=2,w=1", "w=", "u=1", "V=1", "v=%31"])
+    def test_series_can_be_selected_by_labels(
+        self, index: Index, service: str | None, profile_type: ProfileType | None, labels: str
+    ) -> None:
+        add_all(index, MIXED)
+        wanted = Labels.parse(labels)
+        found = index.series(SeriesSelection(service, profile_type, wanted))
+        assert len(found) == len(set(found))
+        assert {key(series) for series in found} == {
+            key(Series.of(meta))
+            for meta in MIXED
+            if service in (None, meta.service)
+            and profile_type in (None, meta.type)
+            and set(wanted) <= set(meta.labels)
+        }
+
+    def test_any_text_can_be_a_label_to_select_by(self, index: Index) -> None:
+        metas = [make_meta(labels=Labels.from_pairs([(text, text), ("text", text)])) for text in TRICKY_TEXTS]
+        add_all(index, metas)
+        for meta in metas:
+            for pairs in (meta.labels.pairs, meta.labels.pairs[:1], meta.labels.pairs[1:]):
+                assert select_keys(index, "api", CPU, Labels(pairs)) == [key(Series.of(meta))]
+
+    def test_series_are_selected_by_time_to_a_day(self, index: Index) -> None:
+        day = 86_400 * SECOND
+        for number, times in enumerate([(0, 1), (LATEST,), (NOW,), (NOW, NOW + 9 * day), (NOW + 3 * day,)]):
+            add_all(index, [make_meta(time, labels=f"v={number}") for time in times])
+
+        def select(start: int, end: int) -> str:
+            found = select_keys(index, "api", start=start, end=end)
+            assert found == select_keys(index, None, CPU, start=start, end=end)
+            assert len(select_keys(index, "api", start=start, end=end, limit=1)) == min(len(found), 1)
+            return "".join(sorted(labels.get("v") for *_, labels in found))
+
+        assert select(0, LATEST) == "01234"
+        assert select(0, 0) == select(0, day) == "0"
+        assert select(LATEST, LATEST) == "1"
+        assert select(NOW, NOW) == "23"
+        assert select(NOW + 2 * day, NOW + 4 * day) == "34"
+        assert select(NOW + 3 * day, NOW + 3 * day) == "34"
+        assert select(NOW + 5 * day, NOW + 6 * day) == "3"
+        assert select(NOW + 9 * day, NOW + 9 * day) == "3"
+        assert select(NOW + 11 * day, NOW + 12 * day) == ""
+        [series] = index.series(SeriesSelection("api", CPU, Labels.parse("v=2")))
+        assert NOW - day < series.first_seen <= NOW <= series.last_seen < NOW + day
