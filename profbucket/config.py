@@ -19,6 +19,8 @@ _QUEUE = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/queues/[A-Za-z0-9-]{1,1
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
 _DROPPED_LABELS = "PROFBUCKET_DROPPED_LABELS"
 _MAX_DROPPED_LABELS = 100
 
@@ -37,7 +39,7 @@ class Config:
     first part of a request's path on Cloud Functions. ``project`` is the Google Cloud project it runs in.
     ``cloud_profiler_seconds`` is the time from one profile of an agent of Cloud Profiler to its next.
     ``threads`` is the number of requests that are served concurrently. ``max_response_bytes`` is the largest
-    response that the platform transmits, if it has a limit.
+    response that the platform transmits, if it has a limit. Web pages of ``cors_origins`` may read.
     With a ``compact_queue`` of Cloud Tasks, compaction puts its tasks there; the queue posts each to
     ``compact_url``, or the URL of the request, as the account ``compact_invoker``.
     """
@@ -58,6 +60,7 @@ class Config:
     compact_url: str = ""
     compact_invoker: str = ""
     cloud_profiler_seconds: int = 60
+    cors_origins: frozenset[str] = frozenset()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":
@@ -97,6 +100,7 @@ class Config:
                 5,
                 86_400,
             ),
+            cors_origins=_parse_origins(environ.get("PROFBUCKET_CORS_ORIGINS", "")),
         )
 
 
@@ -132,6 +136,17 @@ def _parse_queue(environ: Mapping[str, str]) -> str:
             " PROFBUCKET_COMPACT_QUEUE calls the collector"
         )
     return name
+
+
+def _parse_origins(text: str) -> frozenset[str]:
+    """Return the origins in *text*, which commas separate."""
+    origins = frozenset(filter(None, (origin.strip().lower().rstrip("/") for origin in text.split(","))))
+    for origin in sorted(origins):
+        if not _ORIGIN.fullmatch(origin):
+            raise Misconfigured(
+                f"PROFBUCKET_CORS_ORIGINS: {origin[:80]!r} is not an origin; write each as https://HOST or http://HOST:PORT"
+            )
+    return origins
 
 
 def _parse_keys(text: str) -> "ApiKeys | None":

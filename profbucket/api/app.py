@@ -18,6 +18,7 @@ from profbucket.api.body import BodyReader
 from profbucket.api.cloud_profiler import CloudProfilerListRoutes, CloudProfilerRoutes
 from profbucket.api.compact import CompactRoutes, OpenQueue
 from profbucket.api.content_encoding import ACCEPTED
+from profbucket.api.cors import allow_origins
 from profbucket.api.datadog import DatadogRoutes
 from profbucket.api.error_bodies import render_error
 from profbucket.api.middleware import drain_body, strip_function_name
@@ -160,6 +161,7 @@ def _wrap(app: Flask, config: Config, metrics: Metrics, routes: Sequence[Route])
         metrics.count(record)
 
     wsgi_app = drain_body(app.wsgi_app, 2 * config.limits.body_bytes)
+    wsgi_app = allow_origins(wsgi_app, config.cors_origins)
     wsgi_app = strip_function_name(wsgi_app, config.function_names)
     app.wsgi_app = record_requests(wsgi_app, report)  # type: ignore[method-assign,assignment]
 
