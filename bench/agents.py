@@ -24,7 +24,7 @@ from tests.support.raw_http import running_server
 from tests.support.tables import format_table, replace_tables
 
 _SECONDS = 360
-_TOGETHER_SECONDS = 10  # in which a client sends several profiles of one time, or one again
+_TOGETHER_SECONDS = 5  # in which a client sends several profiles of one time, or one again
 _DOCUMENT = ROOT / "docs" / "agents.md"
 _HEAD = "| client | request | a minute |"
 
