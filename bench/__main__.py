@@ -21,6 +21,7 @@ _MODULES = (
     "bench.storage",
     "bench.http",
     "bench.week",
+    "bench.fleet",
     "bench.year",
     "bench.load",
     "bench.ui",
