@@ -5,16 +5,20 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from statistics import median
 from typing import Any
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
+from profbucket.model.labels import Labels
 from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND, format_time
 
 _DEFAULT_STEPS = 200  # at most, if the request has no step
 _ROUND_STEPS = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
 _WEEK_SECONDS = 7 * 86_400
+_SAMPLED_CHUNKS, _SAMPLED_ROWS = 50, 200  # that the time between profiles is estimated from
 _STEP = re.compile(r"(\d{1,9})([smhdw]?)", re.ASCII)
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": _WEEK_SECONDS}
 
@@ -56,7 +60,11 @@ def build_timeline(
     if not start:
         totals = list(totals)
     first = start or min(min(columns.created_at) for columns in totals)
-    step = step or _default_step((end - first) // SECOND)
+    if not step:
+        totals = iter(totals)
+        sample = list(islice(totals, _SAMPLED_CHUNKS))
+        totals = chain(sample, totals)
+        step = _default_step((end - first) // SECOND, _typical_interval(sample))
     step_nanos = step * SECOND
     first_step = first // step_nanos
     count = end // step_nanos - first_step + 1
@@ -181,7 +189,24 @@ def _to_list(values: Mapping[int, int], steps: range) -> list[int]:
     return [values.get(step, 0) for step in steps]
 
 
-def _default_step(seconds: int) -> int:
-    """Return a round step that divides this many *seconds* into at most 200 steps."""
-    shortest = -(-(seconds + 1) // (_DEFAULT_STEPS - 1))  # an unaligned range touches one step more
+def _typical_interval(totals: Sequence[Totals]) -> int:
+    """Return the median of the seconds between profiles of one series."""
+    gaps: list[int] = []
+    last: dict[tuple[str, Labels], int] = {}
+    for service, created_at, series, labels, *_ in totals:
+        for time, own_series in islice(zip(created_at, series, strict=True), _SAMPLED_ROWS):
+            key = service, labels[own_series]
+            gap = time - last.get(key, time)
+            if gap > 0:
+                gaps.append(gap)
+            last[key] = time
+    return int(median(gaps)) // SECOND if gaps else 0
+
+
+def _default_step(seconds: int, interval: int) -> int:
+    """Return a round step that divides this many *seconds* into at most 200 steps.
+
+    It is not shorter than *interval*, the seconds between profiles, or every second step would be empty.
+    """
+    shortest = max(interval, -(-(seconds + 1) // (_DEFAULT_STEPS - 1)))  # an unaligned range touches one step more
     return next((step for step in _ROUND_STEPS if step >= shortest), -(-shortest // _WEEK_SECONDS) * _WEEK_SECONDS)

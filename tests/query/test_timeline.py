@@ -89,6 +89,16 @@ def test_the_default_step_makes_at_most_two_hundred_steps(first: int, length: in
     assert length < 1000 or len(body["groups"][0]["profiles"]) > 20
 
 
+def test_the_default_step_is_not_shorter_than_the_time_between_profiles() -> None:
+    """Steps of 30 s would be empty half of the time for each of two processes that send a profile a minute."""
+    minutes = range(0, 3600, 60)
+    points = [make_point(minute + offset, f"pod={offset}", 1) for offset in (5, 35) for minute in minutes]
+    body = build_timeline(to_totals(points), 5 * SECOND, 3600 * SECOND, ("pod",))
+    assert body["step"] == 60
+    assert all(set(group["profiles"][:-1]) == {1} for group in body["groups"])
+    assert build_timeline(to_totals(points[:1]), 5 * SECOND, 3600 * SECOND)["step"] == 30
+
+
 def test_the_steps_cover_the_range_and_a_range_from_0_begins_with_the_first_point() -> None:
     points = [make_point(130, "", 1)]
     assert build_timeline(to_totals(points), 0, 250 * SECOND, (), 60)["groups"][0]["profiles"] == [1, 0, 0]

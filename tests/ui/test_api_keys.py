@@ -1,4 +1,4 @@
-"""The page of a collector with API keys: it asks once, keeps the key in the tab and sends it as a header only."""
+"""The page of a collector with API keys: it asks once, keeps the key in its tabs and sends it as a header only."""
 
 import json
 from collections.abc import Iterator
@@ -16,9 +16,10 @@ from tests.support.serving import served
 from tests.ui.conftest import SLOW_FUNCTION, OpenPage, shop_path
 from tests.ui.test_share import clipboard_text, run_in_shell
 
-READ_KEY, WRITE_KEY = "pb_reads-everything", "pb_writes-only"
+READ_KEY, WRITE_KEY, SHOP_KEY = "pb_reads-everything", "pb_writes-only", "pb_reads-the-shop"
 KEYS = [
     {"name": "reader", "sha256": hash_secret(READ_KEY).hex(), "scopes": ["read"]},
+    {"name": "shop", "sha256": hash_secret(SHOP_KEY).hex(), "scopes": ["read"], "services": ["shop"]},
     {"name": "writer", "sha256": hash_secret(WRITE_KEY).hex(), "scopes": ["write"]},
 ]
 
@@ -60,9 +61,18 @@ def test_a_key_is_asked_for_once_and_is_in_no_url(open_page: OpenPage, keyed_url
     assert page.evaluate("document.cookie + JSON.stringify(localStorage)") == "{}"
     other_tab = watched.context.new_page()
     other_tab.goto(page.url)
-    expect(other_tab.get_by_role("dialog")).to_be_visible()
+    wait_until_drawn(other_tab)  # with the key of the first tab
     page.get_by_role("button", name="Forget API key").click()
-    expect(dialog).to_be_visible()
+    for tab in (page, other_tab):
+        expect(tab.get_by_role("dialog")).to_be_visible()
+
+
+def test_a_key_outside_of_its_services_is_refused_once(open_page: OpenPage, keyed_url: str) -> None:
+    watched = open_page(keyed_url, "/?service=bank&type=cpu")
+    enter(watched, SHOP_KEY)
+    expect(watched.page.get_by_role("heading", name="Not allowed")).to_be_visible()
+    expect(watched.page.get_by_role("alert")).to_have_count(1)
+    expect(watched.page.get_by_role("link", name="All services")).to_be_visible()
 
 
 def test_a_key_without_the_scope_is_reported(open_page: OpenPage, keyed_url: str) -> None:

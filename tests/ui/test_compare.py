@@ -44,6 +44,9 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     page.get_by_role("button", name="Color-blind safe").click()
     red, green, blue = color_at(page, y)
     assert red > green > blue + 20  # orange
+    expect(page.locator("tbody tr").first.locator(".bar").first).to_have_css(
+        "background-color", "rgb(247, 220, 184)"
+    )
     page.get_by_role("button", name="Absolute").click()
     page.get_by_role("button", name="Reset zoom").click()
     difference = after[SLOW_FUNCTION].flat - before[SLOW_FUNCTION].flat
@@ -52,6 +55,8 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     page.get_by_role("button", name="Compare", exact=True).click()
     wait_until_drawn(page)
     expect(page.get_by_label("Diff flame graph")).to_have_count(0)
+    expect(page.locator(".totals")).to_contain_text("in 6 profiles")
+    expect(page.get_by_label("Group by", exact=True)).to_have_value("")
 
 
 def test_two_time_ranges_are_compared(shop_page: WatchedPage) -> None:

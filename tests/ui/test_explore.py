@@ -2,7 +2,7 @@
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.support.browser import WatchedPage, wait_until_drawn
 from tests.ui.conftest import OpenPage
@@ -63,6 +63,25 @@ def test_a_service_is_switched(shop_page: WatchedPage) -> None:
     assert "service=python&type=cpu&" in page.url
 
 
+def test_the_timeline_begins_with_the_measure_of_the_flame_graph(shop_page: WatchedPage) -> None:
+    """The timeline is often there first, and samples would be shown before CPU time."""
+    page = shop_page.page
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/flame?*", hold)
+    for profile_type, sample_type, unit in (("cpu", "cpu", "s"), ("heap", "inuse_space", "[kM]B")):
+        with page.expect_request("**/flame?*"):
+            page.get_by_label("Type", exact=True).select_option(profile_type) if held else page.reload()
+        expect(page.get_by_label("Sample", exact=True)).to_have_value(sample_type)
+        timeline = page.get_by_role("img", name=re.compile("^Timeline"))
+        expect(timeline).to_have_attribute("aria-label", re.compile(rf"\d {unit} in total"))
+        held[-1].continue_()
+        wait_until_drawn(page)
+
+
 def test_types_and_sample_types_are_switched(shop_page: WatchedPage) -> None:
     page = shop_page.page
     page.get_by_label("Type", exact=True).select_option("heap")
@@ -88,7 +107,12 @@ def test_labels_select_profiles(shop_page: WatchedPage) -> None:
     wait_until_drawn(page)
     _, total = shop_report("0.0.2")
     expect(page.locator(".totals")).to_have_text(f"{total / 1e9:.2f} s in 3 profiles")
-    page.get_by_role("button", name="Remove version=0.0.2").click()
+    page.get_by_role("button", name="version=0.0.2", exact=True).click()
+    page.get_by_label("Value", exact=True).fill("0.0.1")
+    page.get_by_role("button", name="Apply").click()
+    wait_until_drawn(page)
+    assert "version%3D0.0.1" in page.url
+    page.get_by_role("button", name="Remove version=0.0.1").click()
     expect(page.locator(".totals")).to_contain_text("in 6 profiles")
 
 

@@ -96,6 +96,8 @@ def test_a_search_shows_its_percentage_and_filters_the_table(shop_page: WatchedP
     expect(page.locator("tbody tr")).to_have_count(2)
     search.fill("main.sign")  # recursive, and counted once
     expect(matched).to_have_text(f"{100 * report['main.sign'].cum / total:.1f}% matched")
+    search.fill("/main(/")
+    expect(page.get_by_text("not a regular expression")).to_be_visible()
     search.fill("no such function")
     expect(page.get_by_text("No function matches")).to_be_visible()
     search.fill("")

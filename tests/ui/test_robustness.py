@@ -1,5 +1,6 @@
 """The page with hostile profiles and URLs, and with a collector that is empty, limited or down."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from profbucket.times import SECOND, parse_time
 from tests.support.api import pprof
 from tests.support.browser import post, press, wait_until_drawn
 from tests.support.serving import served
-from tests.ui.conftest import OpenPage
+from tests.ui.conftest import OpenPage, shop_path
 
 NOON = parse_time("2026-11-23T12:00:00", 0)
 RANGE = "&from=2026-11-23T11:00:00&to=2026-11-23T13:00:00"
@@ -97,12 +98,54 @@ def test_an_empty_collector_says_how_to_begin(open_page: OpenPage, tmp_path: Pat
         watched.screenshot("no-profiles")
 
 
+def test_an_unknown_service_is_reported_once(open_page: OpenPage, shop_url: str) -> None:
+    page = open_page(shop_url, "/?service=nobody&type=cpu").page
+    expect(page.get_by_role("heading", name="Unknown service")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(page.get_by_text("nobody has no profiles")).to_have_count(0)
+    page.get_by_role("link", name="All services").click()
+    expect(page.get_by_role("button", name="shop")).to_be_visible()
+
+
+def test_a_link_to_an_empty_range_is_reported_once(open_page: OpenPage, shop_url: str) -> None:
+    page = open_page(shop_url, "/?service=shop&type=cpu").page
+    expect(page.get_by_role("alert")).to_contain_text("No profiles found")
+    expect(page.locator("main")).to_have_text(re.compile("has no profiles"))
+    expect(page.locator(".timeline")).to_have_text("")
+
+
+def test_blocked_storage_does_not_stop_the_page(open_page: OpenPage, shop_url: str) -> None:
+    watched = open_page(shop_url)
+    watched.page.add_init_script(
+        """for (const name of ["localStorage", "sessionStorage"])
+            Object.defineProperty(window, name, { get() { throw new DOMException("", "SecurityError"); } });"""
+    )
+    watched.page.goto(shop_url + shop_path("cpu"))
+    wait_until_drawn(watched.page)
+    watched.page.get_by_label("Theme", exact=True).select_option("dark")
+    expect(watched.page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_page_of_a_proxy_is_not_shown_as_text(open_page: OpenPage, shop_url: str) -> None:
+    watched = open_page(shop_url)
+    body = "<html><head><title>502 Bad Gateway</title></head><body><h1>nginx</h1></body></html>"
+    watched.page.route("**/flame?*", lambda route: route.fulfill(status=502, content_type="text/html", body=body))
+    watched.page.goto(shop_url + shop_path("cpu"))
+    expect(watched.page.get_by_role("alert")).to_contain_text("A proxy answered with status 502: 502 Bad Gateway.")
+    watched.problems.clear()  # the browser reports the status
+
+
 def test_too_many_profiles_can_be_merged_in_part(open_page: OpenPage, hostile_url: str) -> None:
     for number in range(101):
         post(hostile_url, pprof(1, at=NOON + number * SECOND), service="many", type="cpu")
     watched = open_page(hostile_url, f"/?service=many&type=cpu{RANGE}")
     expect(watched.page.get_by_role("alert")).to_contain_text("more than 100 profiles")
+    expect(watched.page.get_by_role("heading")).to_have_text("These are too many profiles to merge at once")
     watched.screenshot("too-many")
+    watched.page.get_by_role("button", name="Only the last 30 min").click()
+    expect(watched.page.get_by_role("heading")).to_have_text("No profiles found")
+    assert "sel=2026-11-23T12%3A30%3A00%7E2026-11-23T13%3A00%3A00" in watched.page.url
+    watched.page.go_back()
     watched.page.get_by_role("button", name="Merge 100 profiles").click()
     wait_until_drawn(watched.page)
     expect(watched.page.locator(".totals")).to_contain_text("in 100 of 101 profiles")

@@ -4,16 +4,18 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from profbucket.pprof import decode
 from profbucket.pprof.merge import merge
+from profbucket.times import SECOND, parse_time
 from tests.support.browser import WatchedPage, wait_until_drawn
 from tests.support.go_tool import GoPprof, Run
 from tests.support.paths import DATA
-from tests.ui.conftest import SLOW_FUNCTION
+from tests.ui.conftest import SLOW_FUNCTION, OpenPage
 
 
 def clipboard_text(page: Page) -> str:
@@ -66,7 +68,23 @@ def test_a_link_is_copied(shop_page: WatchedPage) -> None:
     wait_until_drawn(shop_page.page)
     shop_page.page.get_by_role("button", name="Copy link").click()
     expect(shop_page.page.get_by_text("Link copied")).to_be_visible()
-    assert clipboard_text(shop_page.page) == shop_page.page.url
+    link = urlsplit(clipboard_text(shop_page.page))
+    assert {**parse_qs(link.query), "sample": None} == {
+        **parse_qs(urlsplit(shop_page.page.url).query),
+        "sample": None,
+    }
+
+
+def test_a_link_keeps_its_meaning_and_copying_it_moves_nothing(open_page: OpenPage, shop_url: str) -> None:
+    page = open_page(shop_url, "/?service=shop&type=cpu&from=now-2h").page
+    expect(page.get_by_role("alert")).to_be_visible()
+    before = page.locator(".toolbar").bounding_box()
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.get_by_text("Link copied")).to_be_visible()
+    assert page.locator(".toolbar").bounding_box() == before
+    query = parse_qs(urlsplit(clipboard_text(page)).query)
+    first, last = (parse_time(query[name][0], 0) for name in ("from", "to"))
+    assert last - first == 2 * 3600 * SECOND
 
 
 def test_the_download_is_the_merge(shop_page: WatchedPage, tmp_path: Path) -> None:
@@ -87,7 +105,7 @@ def test_speedscope_opens_the_merge_without_requests_to_other_hosts(shop_page: W
     expect(speedscope.get_by_text("Left Heavy")).to_be_visible()
     speedscope.get_by_text("Sandwich").click()
     expect(speedscope.get_by_text(SLOW_FUNCTION).first).to_be_visible()
-    assert speedscope.url.startswith(f"{shop_page.url}/ui/speedscope/index.html#profileURL=blob")
+    assert speedscope.url.startswith(f"{shop_page.url}/ui/speedscope/index.html#view=left-heavy&profileURL=blob")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { apiKey } from "./api";
+import { apiKey } from "./apiKey";
 
-// A dialog that asks for an API key and stores it in this tab.
+// A dialog that asks for an API key and stores it.
 export function ApiKeyPrompt({ onSubmit }: { onSubmit: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
@@ -30,7 +30,7 @@ export function ApiKeyPrompt({ onSubmit }: { onSubmit: () => void }) {
             onInput={(event) => setText(event.currentTarget.value)}
           />
         </label>
-        <p class="note">The key is kept until you close this tab. It is never part of a link.</p>
+        <p class="note">The key is kept while a tab of this page is open. It is never part of a link.</p>
         <button type="submit" class="primary">
           Continue
         </button>

@@ -1,12 +1,13 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { ApiKeyPrompt } from "./ApiKeyPrompt";
-import { ApiError, apiKey, fetchFlameGraph, fetchSeries, fetchServiceDetails, fetchServices } from "./api";
+import { ApiError, fetchFlameGraph, fetchSeries, fetchServiceDetails, fetchServices, pageUrl } from "./api";
+import { apiKey, openKeyChannel, type KeyChannel } from "./apiKey";
 import { findExtent } from "./extent";
 import { Grouping } from "./Grouping";
 import { latestValue, useFetched, useTheme, useUrlState, type Theme } from "./hooks";
 import { formatMatchers } from "./labels";
 import { sanitize } from "./names";
-import { GraphError, REDUCED_MERGE, ServiceError, ServiceList } from "./Notices";
+import { GraphError, REDUCED_MERGE, ServiceError, ServiceList, ServicesError } from "./Notices";
 import { ProfileView } from "./ProfileView";
 import { Select } from "./Select";
 import { Selections } from "./Selections";
@@ -37,8 +38,9 @@ export function App() {
   const series = useFetched(ready ? JSON.stringify([reloads, ...timelineInputs(state)]) : null, (signal) =>
     fetchSeries(state, signal),
   );
-  const graph = useFetched(ready ? JSON.stringify([reloads, limit, ...graphInputs(state)]) : null, (signal) =>
-    fetchFlameGraph(state, limit, signal),
+  const graph = useFetched(
+    ready ? JSON.stringify([reloads, limit, ...graphInputs(state)]) : null,
+    async (signal) => ({ service, profileType, data: await fetchFlameGraph(state, limit, signal) }),
   );
 
   useEffect(() => {
@@ -55,7 +57,13 @@ export function App() {
     setErrorMessage("");
   }, [ready, service, profileType]);
 
-  const reload = (): void => setReloads(reloads + 1);
+  const reload = (): void => setReloads((count) => count + 1);
+  const keyChannel = useRef<KeyChannel | null>(null);
+  useEffect(() => {
+    const channel = openKeyChannel(pageUrl("").pathname, () => setReloads((count) => count + 1));
+    keyChannel.current = channel;
+    return () => channel.close();
+  }, []);
   const showAll = async (): Promise<void> => {
     try {
       update({ range: await findExtent(state), selection: null, baseSelection: null });
@@ -66,10 +74,18 @@ export function App() {
   const needsKey = [services, details, series, graph].some(
     (fetched) => fetched.state === "failed" && fetched.error instanceof ApiError && fetched.error.status === 401,
   );
-  const data = latestValue(graph);
-  const sampleTypes = data?.sample_types ?? [];
-  const sampleType = state.sampleType || data?.sample_type.type || "";
+  useEffect(() => {
+    if (needsKey) keyChannel.current?.ask();
+  }, [needsKey]);
+  const latestGraph = latestValue(graph);
+  const data = latestGraph?.data ?? null;
   const timeline = latestValue(series);
+  // The timeline is often there first, and knows the sample types, too: the last one is a profile's own by default.
+  const isCurrent = latestGraph?.service === service && latestGraph.profileType === profileType;
+  const sampleTypes = (isCurrent ? data?.sample_types : timeline?.sample_types) ?? [];
+  const defaultSampleType = isCurrent ? data?.sample_type : timeline?.sample_types.at(-1);
+  const sampleType = state.sampleType || defaultSampleType?.type || "";
+  const mergedRange = state.selection ?? state.range;
   return (
     <>
       {needsKey && <ApiKeyPrompt key={reloads} onSubmit={reload} />}
@@ -107,6 +123,7 @@ export function App() {
             type="button"
             onClick={() => {
               apiKey.forget();
+              keyChannel.current?.forget();
               reload();
             }}
           >
@@ -121,17 +138,19 @@ export function App() {
         />
       </header>
       <main>
-        {services.state === "failed" && !needsKey && <ServiceError error={services.error} onRetry={reload} />}
+        {services.state === "failed" && !needsKey && <ServicesError error={services.error} onRetry={reload} />}
         {serviceNames && !service && (
           <ServiceList services={serviceNames} onChoose={(name) => update(switchService(name))} />
         )}
-        {details.state === "failed" && !needsKey && <ServiceError error={details.error} onRetry={reload} />}
+        {details.state === "failed" && services.state !== "failed" && !needsKey && (
+          <ServiceError error={details.error} service={service} onRetry={reload} />
+        )}
         {details.state === "loaded" && !profileTypes.length && (
           <p class="notice">
             This service has execution traces only. Download one and open it with <code>go tool trace</code>.
           </p>
         )}
-        {ready && !needsKey && (
+        {ready && !needsKey && details.state !== "failed" && (
           <>
             <section class="toolbar" aria-label="Time range and comparison">
               <TimeRangePicker
@@ -169,13 +188,19 @@ export function App() {
                 />
               ) : (
                 <div class="timeline empty" aria-busy={series.state === "loading"}>
-                  {series.state === "failed" && <p class="note">{timelineMessage(series.error)}</p>}
+                  {series.state === "failed" && graph.state !== "failed" && (
+                    <p class="note">{series.error.message}</p>
+                  )}
                 </div>
               )}
             </Selections>
             {graph.state === "failed" ? (
               <GraphError
                 error={graph.error}
+                range={mergedRange}
+                onNarrow={(selection) =>
+                  update({ selection, ...(state.diff ? { baseSelection: selection } : {}) })
+                }
                 onShowAll={showAll}
                 onReduce={() => setLimit(REDUCED_MERGE)}
                 onEndFocus={state.focus ? () => update({ focus: "" }) : null}
@@ -220,10 +245,6 @@ function graphInputs(state: State): unknown[] {
   const { service, profileType, sampleType, focus, range, selection, labels, diff } = state;
   const base = diff ? [state.baseSelection ?? range, formatMatchers(state.baseLabels)] : null;
   return [service, profileType, sampleType, focus, selection ?? range, formatMatchers(labels), base];
-}
-
-function timelineMessage(error: Error): string {
-  return error instanceof ApiError && error.status === 404 ? "No profiles in this time range." : error.message;
 }
 
 function Logo() {

@@ -3,7 +3,7 @@ import type { FlameGraphData } from "./api";
 import { changeColor } from "./colors";
 import { SIDE_NAMES } from "./frames";
 import type { State, UpdateState } from "./state";
-import type { Tree } from "./tree";
+import { searchError, type Tree } from "./tree";
 import { formatPercent, formatValue, fraction } from "./units";
 
 const VIEWS = [
@@ -25,6 +25,7 @@ interface Props {
 // The toolbar above the table and the flame graph: search, view, colors, totals.
 export function GraphControls({ data, tree, matches, limit, state, update, dark }: Props) {
   const diff = data.totals.length > 1;
+  const invalid = useMemo(() => searchError(state.search), [state.search]);
   const matchedTotals = useMemo(() => matches && tree.matchedTotals(matches), [tree, matches]);
   return (
     <div class="controls">
@@ -36,9 +37,15 @@ export function GraphControls({ data, tree, matches, limit, state, update, dark 
           value={state.search}
           placeholder="function, or /regex/"
           spellcheck={false}
+          aria-invalid={invalid !== ""}
           onInput={(event) => update({ search: event.currentTarget.value }, false)}
         />
       </label>
+      {invalid && (
+        <span class="search-error" role="status" title={invalid}>
+          not a regular expression, searched as text
+        </span>
+      )}
       <output class="matched" aria-label="Matched percent">
         {matchedTotals &&
           matchedTotals.map((value, side) => formatPercent(fraction(value, data.totals[side]!))).join(" / ") +

@@ -1,3 +1,4 @@
+import { useRef } from "preact/hooks";
 import type { ServiceDetails } from "./api";
 import { endComparison, startComparison } from "./comparison";
 import { Select } from "./Select";
@@ -11,6 +12,11 @@ interface Props {
 
 // The label that groups the timeline, and the button that begins a comparison.
 export function Grouping({ state, details, update }: Props) {
+  const before = useRef<Partial<State> | null>(null); // what leaving the comparison restores
+  const begin = (): void => {
+    before.current = { labels: state.labels, selection: state.selection, groupBy: state.groupBy };
+    update(startComparison(state, details));
+  };
   const keys = details?.labels.map(({ key }) => key) ?? [];
   return (
     <div class="grouping">
@@ -26,7 +32,7 @@ export function Grouping({ state, details, update }: Props) {
       <button
         type="button"
         aria-pressed={state.diff}
-        onClick={() => update(state.diff ? endComparison() : startComparison(state, details))}
+        onClick={() => (state.diff ? update(endComparison(state, before.current)) : begin())}
       >
         Compare
       </button>

@@ -14,34 +14,56 @@ const MAX_NAME_LENGTH = 60;
 
 // The label matchers of one side, which can be removed and added.
 export function LabelFilters({ title, matchers, details, onChange }: Props) {
-  const [editing, setEditing] = useState(false);
+  const [edited, setEdited] = useState<number | null>(null); // the index of a matcher; their number for a new one
+  const apply = (changed: Matcher[]): void => {
+    setEdited(null);
+    onChange(changed);
+  };
   return (
     <div class="filters" role="group" aria-label={title}>
       <span class="caption">{title}</span>
       {matchers.map((matcher, i) => {
         const name = sanitize(displayMatcher(matcher)).slice(0, MAX_NAME_LENGTH);
+        if (edited === i && details) {
+          return (
+            <MatcherEditor
+              key={i}
+              labels={details.labels}
+              matcher={matcher}
+              onApply={(changed) => apply(matchers.with(i, changed))}
+              onCancel={() => setEdited(null)}
+            />
+          );
+        }
         return (
           <span class="chip" key={i}>
-            <span dir="auto">{name}</span>
+            <button
+              type="button"
+              class="edit"
+              dir="auto"
+              title={`Edit ${name}`}
+              disabled={!details}
+              onClick={() => setEdited(i)}
+            >
+              {name}
+            </button>
             <button
               type="button"
               aria-label={`Remove ${name}`}
-              onClick={() => onChange(matchers.filter((_, j) => j !== i))}
+              onClick={() => apply(matchers.filter((_, j) => j !== i))}
             >
               ×
             </button>
           </span>
         );
       })}
-      {!matchers.length && !editing && <span class="note">all</span>}
-      {editing && details ? (
+      {!matchers.length && edited === null && <span class="note">all</span>}
+      {edited === matchers.length && details ? (
         <MatcherEditor
           labels={details.labels}
-          onAdd={(matcher) => {
-            setEditing(false);
-            onChange([...matchers, matcher]);
-          }}
-          onCancel={() => setEditing(false)}
+          matcher={null}
+          onApply={(matcher) => apply([...matchers, matcher])}
+          onCancel={() => setEdited(null)}
         />
       ) : (
         // Disabled until the labels are known, because the editor begins with the first one.
@@ -50,7 +72,7 @@ export function LabelFilters({ title, matchers, details, onChange }: Props) {
           class="small"
           aria-label={`+ label: ${title}`}
           disabled={!details}
-          onClick={() => setEditing(true)}
+          onClick={() => setEdited(matchers.length)}
         >
           + label
         </button>
@@ -61,22 +83,23 @@ export function LabelFilters({ title, matchers, details, onChange }: Props) {
 
 interface EditorProps {
   labels: ServiceDetails["labels"];
-  onAdd: (matcher: Matcher) => void;
+  matcher: Matcher | null; // the one that is edited
+  onApply: (matcher: Matcher) => void;
   onCancel: () => void;
 }
 
-function MatcherEditor({ labels, onAdd, onCancel }: EditorProps) {
+function MatcherEditor({ labels, matcher, onApply, onCancel }: EditorProps) {
   const id = useId();
-  const [key, setKey] = useState(labels[0]?.key ?? "");
-  const [op, setOp] = useState<Operator>("=");
-  const [value, setValue] = useState("");
+  const [key, setKey] = useState(matcher?.key ?? labels[0]?.key ?? "");
+  const [op, setOp] = useState<Operator>(matcher?.op ?? "=");
+  const [value, setValue] = useState(matcher?.value ?? "");
   const values = labels.find((label) => label.key === key)?.values ?? [];
   return (
     <form
       class="editor"
       onSubmit={(event) => {
         event.preventDefault();
-        onAdd({ key, op, value });
+        onApply({ key, op, value });
       }}
       onKeyDown={(event) => event.key === "Escape" && onCancel()}
     >
@@ -103,11 +126,12 @@ function MatcherEditor({ labels, onAdd, onCancel }: EditorProps) {
         list={`${id}-values`}
         value={value}
         size={14}
+        placeholder="empty: without the label"
         onInput={(event) => setValue(event.currentTarget.value)}
       />
       <Suggestions id={`${id}-values`} values={values} />
       <button type="submit" class="small">
-        Add
+        {matcher ? "Apply" : "Add"}
       </button>
       <button type="button" class="small" aria-label="Cancel" onClick={onCancel}>
         ×

@@ -1,5 +1,7 @@
 import { ApiError, pageUrl } from "./api";
 import { sanitize } from "./names";
+import type { TimeRange } from "./state";
+import { lastQuarter } from "./times";
 
 export const REDUCED_MERGE = 100; // profiles, if there are too many to merge all of them
 
@@ -30,8 +32,8 @@ interface ErrorProps {
   onRetry: () => void;
 }
 
-// Shown in place of the page's content if the services, or the details of one, cannot be loaded.
-export function ServiceError({ error, onRetry }: ErrorProps) {
+// Shown in place of the page's content if the services cannot be loaded.
+export function ServicesError({ error, onRetry }: ErrorProps) {
   const empty = error instanceof ApiError && error.status === 404;
   return (
     <section class="message" role="alert">
@@ -53,29 +55,76 @@ export function ServiceError({ error, onRetry }: ErrorProps) {
   );
 }
 
+// Shown in place of the page's content if the details of a service cannot be loaded.
+export function ServiceError({ error, service, onRetry }: ErrorProps & { service: string }) {
+  const status = error instanceof ApiError ? error.status : 0;
+  const title = { 404: "Unknown service", 403: "Not allowed" }[status] ?? "The request failed";
+  return (
+    <section class="message" role="alert">
+      <h1>{title}</h1>
+      <p dir="auto">
+        {status === 404
+          ? `The collector has no profiles of ${sanitize(service).slice(0, 200)}.`
+          : sentenceOf(error)}
+      </p>
+      <div class="actions">
+        <a class="button primary" href="?">
+          All services
+        </a>
+        <button type="button" onClick={onRetry}>
+          Retry
+        </button>
+      </div>
+    </section>
+  );
+}
+
 interface GraphErrorProps extends ErrorProps {
+  range: TimeRange; // of the merged profiles
+  onNarrow: (range: TimeRange) => void;
   onShowAll: () => void;
   onReduce: () => void;
   onEndFocus: (() => void) | null;
 }
 
+// What exceeds a limit of a merge, by the error's code.
+const TOO_LARGE: Record<string, string> = {
+  max_merge_exceeded: "These are too many profiles to merge at once",
+  max_merge_bytes_exceeded: "These profiles are too large to merge at once",
+  max_merge_seconds_exceeded: "Merging these profiles takes too long",
+};
+
 // Shown in place of the flame graph, with the actions that may help.
-export function GraphError({ error, onShowAll, onReduce, onEndFocus, onRetry }: GraphErrorProps) {
+export function GraphError(props: GraphErrorProps) {
+  const { error, range, onNarrow, onShowAll, onReduce, onEndFocus, onRetry } = props;
   const empty = error instanceof ApiError && error.status === 404;
+  const tooLarge = error instanceof ApiError && error.mergeIsTooLarge;
+  const quarter = lastQuarter(range, Math.floor(Date.now() / 1000));
+  const title = empty ? "No profiles found" : tooLarge ? (TOO_LARGE[error.code] ?? "Too much to merge") : null;
   return (
     <section class="message" role="alert">
-      <h2>{empty ? "No profiles found" : "No flame graph"}</h2>
-      <p>{sentenceOf(error)}</p>
+      <h2>{title ?? "No flame graph"}</h2>
+      {tooLarge && <p>Choose a shorter time or more labels, or merge a sample of the profiles.</p>}
+      <p class={tooLarge ? "note" : ""} dir="auto">
+        {sentenceOf(error)}
+      </p>
       <div class="actions">
         {empty && (
           <button type="button" class="primary" onClick={onShowAll}>
             Show all profiles
           </button>
         )}
-        {error instanceof ApiError && error.mergeIsTooLarge && (
-          <button type="button" class="primary" onClick={onReduce}>
-            Merge {REDUCED_MERGE} profiles, evenly spread
-          </button>
+        {tooLarge && (
+          <>
+            {quarter && (
+              <button type="button" class="primary" onClick={() => onNarrow(quarter.range)}>
+                Only the last {quarter.length}
+              </button>
+            )}
+            <button type="button" onClick={onReduce}>
+              Merge {REDUCED_MERGE} profiles, evenly spread
+            </button>
+          </>
         )}
         {onEndFocus && (
           <button type="button" onClick={onEndFocus}>

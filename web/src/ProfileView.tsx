@@ -66,7 +66,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
             dark,
           )
         : colors === "package"
-          ? colorByPackage(shown, context.functions.name, dark)
+          ? colorByPackage(shown, context.functions, dark)
           : colorPlain(shown, dark),
       matches,
       matchColor: dark ? "#e08ae0" : "#e277e2",
@@ -114,6 +114,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
             context={context}
             matches={matches}
             selected={search}
+            colorBlindSafe={colorBlindSafe}
             onSelect={(name) => update({ search: name })}
             onFocus={focus}
           />

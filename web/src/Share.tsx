@@ -1,7 +1,8 @@
 import { useRef, useState } from "preact/hooks";
-import { apiKey, fetchPprof, mergeUrl, pageUrl } from "./api";
+import { fetchPprof, mergeUrl, pageUrl } from "./api";
+import { apiKey } from "./apiKey";
 import { pprofCommand } from "./pprofCommand";
-import type { State } from "./state";
+import { pinState, toQuery, type State } from "./state";
 
 const STATUS_MILLISECONDS = 4000;
 const DOWNLOAD_MILLISECONDS = 60_000; // until the browser has read the file
@@ -9,6 +10,12 @@ const DOWNLOAD_MILLISECONDS = 60_000; // until the browser has read the file
 interface Props {
   state: State;
   onError: (message: string) => void;
+}
+
+function linkTo(state: State): string {
+  const url = pageUrl("");
+  url.search = toQuery(state);
+  return url.href;
 }
 
 // The actions that export the selected profiles: a link, a command, a download, speedscope.
@@ -47,7 +54,7 @@ export function Share({ state, onError }: Props) {
       const profileUrl = URL.createObjectURL(await fetchPprof(state));
       const title = `${state.service} ${state.profileType}`;
       const page = pageUrl("ui/speedscope/index.html");
-      page.hash = `profileURL=${encodeURIComponent(profileUrl)}&title=${encodeURIComponent(title)}`;
+      page.hash = `view=left-heavy&profileURL=${encodeURIComponent(profileUrl)}&title=${encodeURIComponent(title)}`;
       if (tab) tab.location.replace(page);
       else onError("The browser blocked the new tab. Allow pop-ups for this page.");
     } catch (error) {
@@ -57,7 +64,11 @@ export function Share({ state, onError }: Props) {
   };
   return (
     <div class="share" role="group" aria-label="Share and export">
-      <button type="button" onClick={() => copy("Link", location.href)}>
+      <button
+        type="button"
+        title="With absolute times, so that it keeps its meaning"
+        onClick={() => copy("Link", linkTo(pinState(state, Date.now() / 1000)))}
+      >
         Copy link
       </button>
       <button type="button" title={command} onClick={() => copy("Command", command)}>

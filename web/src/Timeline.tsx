@@ -7,6 +7,7 @@ import { formatSecond, formatTick } from "./times";
 import { formatValue } from "./units";
 
 const LINE_COLORS = ["#2f6fde", "#c2571a", "#23855b", "#a23fb0", "#b08a00", "#0f8aa0", "#c43b5e", "#6b6f78"];
+const TICK_TEXT_WIDTH = 36; // pixels, of most texts
 const MAX_LINES = LINE_COLORS.length;
 
 interface Band {
@@ -34,8 +35,8 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
   );
   const countsProfiles = !series.sample_types.length;
   const unit = countsProfiles ? "count" : series.sample_types[sampleTypeIndex]!.unit;
-  const lines = linesOf(series, sampleTypeIndex).slice(0, MAX_LINES);
-  const chart = new TimelineChart(series, lines, width, height);
+  const lines = linesOf(series, sampleTypeIndex, MAX_LINES);
+  const chart = new TimelineChart(series, lines, width, height, unit);
   const stepOf = (event: PointerEvent): number =>
     chart.stepAt(event.clientX - plot.current!.getBoundingClientRect().left);
   return (
@@ -61,10 +62,7 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
       >
         {width > 0 && (
           <svg width={width} height={height} role="img" aria-label={describeTimeline(lines, chart, unit)}>
-            <ValueAxis
-              chart={chart}
-              format={(value) => formatValue(countsProfiles ? Math.round(value) : value, unit)}
-            />
+            <ValueAxis chart={chart} format={(value) => formatValue(value, unit)} />
             <TimeAxis chart={chart} />
             {bands.map((band) => (
               <TimeBand key={band.side} band={band} chart={chart} />
@@ -107,10 +105,12 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
             {lines.map((line, i) => (
               <div key={i} class="numbers">
                 {lines.length > 1 && <Dot line={i} />}
-                {line.name && <span>{line.name}</span>}
-                <b>
-                  {countsProfiles ? `${line.values[hovered]!} profiles` : formatValue(line.values[hovered]!, unit)}
-                </b>
+                {line.name && (
+                  <span class="group-name" dir="auto">
+                    {line.name}
+                  </span>
+                )}
+                <b>{describeValue(line.values[hovered]!, unit, countsProfiles)}</b>
               </div>
             ))}
           </div>
@@ -121,10 +121,11 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
           {lines.map((line, i) => (
             <li key={i}>
               <Dot line={i} />
-              <span dir="auto">{line.name}</span>
+              <span class="group-name" dir="auto" title={line.name}>
+                {line.name}
+              </span>
             </li>
           ))}
-          {series.groups.length > MAX_LINES && <li>and {series.groups.length - MAX_LINES} more</li>}
         </ul>
       )}
     </div>
@@ -138,13 +139,12 @@ function Dot({ line }: { line: number }) {
 function ValueAxis({ chart, format }: { chart: TimelineChart; format: (value: number) => string }) {
   return (
     <>
-      {[0, 0.5, 1].map((part) => {
-        const value = chart.maxValue * part;
+      {chart.valueTicks.map((value) => {
         const y = chart.y(value);
         return (
-          <g key={part} class="grid">
+          <g key={value} class="grid">
             <line x1={chart.left} x2={chart.right} y1={y} y2={y} />
-            <text x={chart.left - 6} y={y + (part === 1 ? 8 : 3)} text-anchor="end">
+            <text x={chart.left - 6} y={y + (value === chart.maxValue ? 8 : 3)} text-anchor="end">
               {format(value)}
             </text>
           </g>
@@ -163,9 +163,11 @@ function TimeAxis({ chart }: { chart: TimelineChart }) {
         return (
           <g key={tick} class="grid">
             <line x1={x} x2={x} y1={chart.bottom} y2={chart.bottom + 4} />
-            <text x={x + 3} y={chart.height - 4}>
-              {formatTick(tick, step)}
-            </text>
+            {x + TICK_TEXT_WIDTH < chart.right && (
+              <text x={x + 3} y={chart.height - 4}>
+                {formatTick(tick, step)}
+              </text>
+            )}
           </g>
         );
       })}
@@ -186,11 +188,11 @@ function TimeBand({ band, chart }: { band: Band; chart: TimelineChart }) {
   );
 }
 
-function Columns({ values, chart }: { values: number[]; chart: TimelineChart }) {
+function Columns({ values, chart }: { values: Line["values"]; chart: TimelineChart }) {
   return (
     <>
       {values.map((value, step) =>
-        value > 0 ? (
+        value !== null && value > 0 ? (
           <rect
             key={step}
             class="column"
@@ -215,6 +217,11 @@ function Lines({ lines, chart }: { lines: Line[]; chart: TimelineChart }) {
   );
 }
 
+function describeValue(value: number | null, unit: string, countsProfiles: boolean): string {
+  if (value === null) return "no profiles";
+  return countsProfiles ? `${value} profiles` : formatValue(value, unit);
+}
+
 function formatStep(step: number, chart: TimelineChart): string {
   const from = formatSecond(chart.secondsAt(step)).replace("T", " ");
   return chart.step === 1 ? `${from} UTC` : `${from} to ${formatSecond(chart.secondsAt(step + 1)).slice(11)} UTC`;
@@ -223,7 +230,7 @@ function formatStep(step: number, chart: TimelineChart): string {
 // Describes the timeline for screen readers.
 function describeTimeline(lines: Line[], chart: TimelineChart, unit: string): string {
   const totals = lines.map(({ name, values }) => {
-    const total = values.reduce((a, b) => a + b, 0);
+    const total = values.reduce<number>((a, b) => a + (b ?? 0), 0);
     return `${name ? `${name}: ` : ""}${formatValue(total, unit)} in total`;
   });
   const [start, end] = [0, chart.steps].map((step) => formatSecond(chart.secondsAt(step)));

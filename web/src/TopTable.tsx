@@ -7,6 +7,7 @@ interface Props {
   context: ValueContext;
   matches: Uint8Array | null;
   selected: string;
+  colorBlindSafe: boolean;
   onSelect: (functionName: string) => void;
   onFocus: (functionName: string) => void;
 }
@@ -25,7 +26,7 @@ const PAGE_ROWS = 100;
 const MORE_ROWS = 1000;
 
 // The functions by self value or, in a diff, by change.
-export function TopTable({ context, matches, selected, onSelect, onFocus }: Props) {
+export function TopTable({ context, matches, selected, colorBlindSafe, onSelect, onFocus }: Props) {
   const { functions, totals } = context;
   const diff = totals.length > 1;
   const columns = useMemo(() => (diff ? diffColumns(context) : valueColumns(context)), [context, diff]);
@@ -64,7 +65,12 @@ export function TopTable({ context, matches, selected, onSelect, onFocus }: Prop
     );
   };
   return (
-    <div class="table" tabIndex={0} role="region" aria-label={diff ? "Largest changes" : "Top functions"}>
+    <div
+      class={colorBlindSafe ? "table color-blind-safe" : "table"}
+      tabIndex={0}
+      role="region"
+      aria-label={diff ? "Largest changes" : "Top functions"}
+    >
       <table>
         <thead>
           <tr>

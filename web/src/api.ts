@@ -1,5 +1,6 @@
 // The parts of the collector's HTTP API that the page uses.
 
+import { apiKey } from "./apiKey";
 import { formatMatchers, percentEncode } from "./labels";
 import type { State } from "./state";
 
@@ -69,15 +70,7 @@ export class ApiError extends Error {
   }
 }
 
-const API_KEY_ITEM = "profbucket.key";
 const MAX_NODES = 20000; // of a flame graph; the server folds smaller ones
-
-// The API key lives in this tab's session storage and is sent as a header only.
-export const apiKey = {
-  get: (): string => sessionStorage.getItem(API_KEY_ITEM) ?? "",
-  set: (value: string): void => sessionStorage.setItem(API_KEY_ITEM, value),
-  forget: (): void => sessionStorage.removeItem(API_KEY_ITEM),
-};
 
 type Parameters = Record<string, string | undefined>;
 
@@ -184,13 +177,20 @@ async function request(url: string, signal?: AbortSignal): Promise<Response> {
   throw errorOf(response.status, await response.text());
 }
 
-// Returns the error of an answer. A proxy's answer is not JSON: its text becomes the message.
+// Returns the error of an answer. A proxy's answer is not JSON: its text, or the title of its page, is the message.
 export function errorOf(status: number, text: string): ApiError {
   try {
     const { error, error_code } = JSON.parse(text) as { error?: string; error_code?: string };
     if (error) return new ApiError(status, error, error_code);
   } catch {
     // not JSON
+  }
+  if (/^\s*</.test(text)) {
+    const title = /<title[^>]*>([^<]*)</i.exec(text)?.[1]?.trim();
+    return new ApiError(
+      status,
+      `a proxy answered with status ${status}${title ? `: ${title.slice(0, 200)}` : ""}`,
+    );
   }
   return new ApiError(status, text.slice(0, 500) || `the collector answered with status ${status}`);
 }

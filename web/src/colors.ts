@@ -1,5 +1,6 @@
 // Colors of frames. All of them are light enough for dark text, with a contrast of at least 4.5, in both themes.
 
+import type { Functions } from "./api";
 import { packageOf } from "./names";
 import { OTHER, type Tree } from "./tree";
 
@@ -9,10 +10,10 @@ const CHANGE_STEPS = 10; // colors on each side of zero
 // Returns the CSS color of a node.
 export type NodeColor = (node: number) => string;
 
-export function colorByPackage(tree: Tree, functionNames: readonly string[], dark: boolean): NodeColor {
+export function colorByPackage(tree: Tree, functions: Pick<Functions, "name" | "file">, dark: boolean): NodeColor {
   const packageColors = new Map<string, string>();
-  const colors = functionNames.map((name) => {
-    const packageName = packageOf(name);
+  const colors = functions.name.map((name, fn) => {
+    const packageName = packageOf(name, functions.file[fn]);
     const color = packageColors.get(packageName) ?? packageColor(packageName, dark);
     packageColors.set(packageName, color);
     return color;

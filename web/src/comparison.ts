@@ -1,7 +1,7 @@
 // The changes of state that begin and end a comparison.
 
 import type { ServiceDetails } from "./api";
-import type { Matcher } from "./labels";
+import { displayMatcher, type Matcher } from "./labels";
 import type { State } from "./state";
 
 // Compares the last two versions or, without such a label, the last two values of the label that groups the timeline.
@@ -24,6 +24,11 @@ export function startComparison(state: State, details: ServiceDetails | null): P
   };
 }
 
-export function endComparison(): Partial<State> {
-  return { diff: false, baseSelection: null, baseLabels: [], zoom: "" };
+// Restores *before*, what the comparison changed when it began. Without it, as after opening a link, the labels that
+// both sides share stay.
+export function endComparison(state: State, before: Partial<State> | null): Partial<State> {
+  const shared = state.labels.filter((label) =>
+    state.baseLabels.some((other) => displayMatcher(other) === displayMatcher(label)),
+  );
+  return { labels: shared, ...before, diff: false, baseSelection: null, baseLabels: [], zoom: "" };
 }

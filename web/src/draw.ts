@@ -1,7 +1,7 @@
 // Draws a flame graph on a canvas. Only visible frames are drawn, so that the time does not depend on the tree's size.
 
 import type { NodeColor } from "./colors";
-import { shortName } from "./names";
+import { shortNames } from "./names";
 import type { Tree } from "./tree";
 
 export const ROW_HEIGHT = 19; // pixels
@@ -10,6 +10,7 @@ const TEXT_COLOR = "#16191d";
 const TEXT_PADDING = 4; // pixels, on each side
 const MIN_CHARACTERS = 3;
 const MIN_FRAME_WIDTH = 0.7; // pixels
+const MAX_NAME = 1000; // characters that are looked at
 
 export interface Viewport {
   left: number; // fractions of the root's width, as Tree.left and Tree.right
@@ -108,9 +109,10 @@ function drawLevel(
   }
 }
 
-// Shortens a name to at most *characters*: without its directory or, if that is too long, cut at the end.
+// Shortens a name to at most *characters*: from the left or, if its last part is too long, cut at the end.
 export function fitText(name: string, characters: number): string {
   if (name.length <= characters) return name;
-  const short = shortName(name);
-  return short.length <= characters ? short : `${short.slice(0, characters - 1)}…`;
+  const forms = shortNames(name.slice(0, MAX_NAME));
+  const last = forms.at(-1) ?? name;
+  return forms.find((form) => form.length <= characters) ?? `${last.slice(0, characters - 1)}…`;
 }

@@ -1,5 +1,6 @@
 import type { RefObject } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { itemsOf } from "./storage";
 import { fromQuery, toQuery, type State, type UpdateState } from "./state";
 
 export type Fetched<T> =
@@ -87,11 +88,12 @@ export function prefersReducedMotion(): boolean {
 
 export type Theme = "auto" | "light" | "dark";
 const THEME_ITEM = "profbucket.theme";
+const preferences = itemsOf(() => localStorage);
 const DARK_MODE = "(prefers-color-scheme: dark)";
 
 // Returns the chosen theme, its setter, and whether the page is dark now.
 export function useTheme(): [Theme, (theme: Theme) => void, boolean] {
-  const [theme, setTheme] = useState<Theme>(() => (localStorage.getItem(THEME_ITEM) as Theme | null) ?? "auto");
+  const [theme, setTheme] = useState<Theme>(() => (preferences.get(THEME_ITEM) as Theme | null) ?? "auto");
   const [systemIsDark, setSystemIsDark] = useState(() => matchMedia(DARK_MODE).matches);
   useEffect(() => {
     const media = matchMedia(DARK_MODE);
@@ -104,8 +106,7 @@ export function useTheme(): [Theme, (theme: Theme) => void, boolean] {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
   }, [dark]);
   const choose = (chosen: Theme): void => {
-    if (chosen === "auto") localStorage.removeItem(THEME_ITEM);
-    else localStorage.setItem(THEME_ITEM, chosen);
+    preferences.set(THEME_ITEM, chosen === "auto" ? null : chosen);
     setTheme(chosen);
   };
   return [theme, choose, dark];

@@ -9,19 +9,40 @@ export function sanitize(name: string): string {
   return name.replace(UNSAFE, "\ufffd");
 }
 
-// Returns the package, module or library of a function. Frames are colored by it.
-export function packageOf(name: string): string {
+// Returns the package, module or library of a function. Frames are colored by it. Go's names have the package before
+// the first dot; in those of Java and Python the class or the function follows the last dots of it.
+export function packageOf(name: string, file = ""): string {
   if (name.startsWith("[")) return name;
   const colons = name.indexOf("::");
   if (colons > 0) return name.slice(0, colons);
   const slash = name.lastIndexOf("/");
   const dot = name.indexOf(".", slash + 1);
-  return dot > 0 ? name.slice(0, dot) : name;
+  if (dot <= 0) return name;
+  if (slash >= 0 || file.endsWith(".go") || name.startsWith("(", dot + 1)) return name.slice(0, dot);
+  const parts = name
+    .split(/\.<|[(<$]/, 1)[0]!
+    .split(".")
+    .slice(0, -1);
+  const type = parts.findIndex((part) => /^\p{Lu}/u.test(part));
+  return parts.slice(0, type > 0 ? type : undefined).join(".") || name;
 }
 
-// Drops the directory of a Go package: "runtime/pprof.Do" becomes "pprof.Do". Slashes in arguments stay.
-export function shortName(name: string): string {
-  const end = name.search(/[([<]/);
-  const slash = name.slice(0, end < 0 ? undefined : end).lastIndexOf("/");
-  return name.slice(slash + 1);
+// Returns ever shorter forms of a name, as `go tool pprof` does: without the directory of a Go package, then without
+// each part that ends with a dot or "::". Separators in arguments stay.
+export function shortNames(name: string): string[] {
+  const forms = [];
+  let depth = 0;
+  for (let i = 0; i < name.length; i++) {
+    const character = name[i]!;
+    if ("(<[{".includes(character)) depth++;
+    else if (")>]}".includes(character)) depth = Math.max(0, depth - 1);
+    else if (depth === 0) {
+      const length = character === "." || character === "/" ? 1 : name.startsWith("::", i) ? 2 : 0;
+      if (!length || i + length >= name.length) continue;
+      i += length - 1;
+      if (character === "/") forms.length = 0; // a directory is dropped as a whole
+      forms.push(name.slice(i + 1));
+    }
+  }
+  return forms;
 }

@@ -1,6 +1,7 @@
 // The page's state. All of it is in the URL, so that a link shows what its sender saw.
 
 import { formatMatchers, parseMatchers, type Matcher } from "./labels";
+import { pinRange } from "./times";
 
 // Times in any form that the API accepts.
 export interface TimeRange {
@@ -54,6 +55,17 @@ export const DEFAULT_STATE: State = {
   colorBlindSafe: false,
   absolute: false,
 };
+
+// Returns the state with absolute times, so that a link to it keeps its meaning. *now* is in unix seconds.
+export function pinState(state: State, now: number): State {
+  const pin = (range: TimeRange | null): TimeRange | null => range && pinRange(range, now);
+  return {
+    ...state,
+    range: pinRange(state.range, now),
+    selection: pin(state.selection),
+    baseSelection: pin(state.baseSelection),
+  };
+}
 
 export function toQuery(state: State): string {
   const query = new URLSearchParams();

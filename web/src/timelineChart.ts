@@ -4,6 +4,7 @@ import type { Series } from "./api";
 import { sanitize } from "./names";
 import type { TimeRange } from "./state";
 import { formatSecond, parseTime, tickStep } from "./times";
+import { roundTicks } from "./units";
 
 const LEFT = 64; // room for the labels of the value axis
 const RIGHT = 8;
@@ -13,7 +14,7 @@ const TICK_DISTANCE = 90; // at least
 
 export interface Line {
   name: string;
-  values: number[]; // by step
+  values: (number | null)[]; // by step; null without profiles
 }
 
 export class TimelineChart {
@@ -25,6 +26,7 @@ export class TimelineChart {
   readonly start: number; // unix seconds
   readonly step: number; // seconds
   readonly stepWidth: number;
+  readonly valueTicks: number[]; // from 0 to maxValue
   readonly maxValue: number;
 
   constructor(
@@ -32,6 +34,7 @@ export class TimelineChart {
     lines: Line[],
     readonly width: number,
     readonly height: number,
+    unit = "count",
   ) {
     this.start = parseTime(series.start);
     this.step = series.step;
@@ -39,7 +42,9 @@ export class TimelineChart {
     this.right = LEFT + Math.max(1, width - LEFT - RIGHT);
     this.bottom = height - BOTTOM;
     this.stepWidth = (this.right - LEFT) / Math.max(1, this.steps);
-    this.maxValue = Math.max(1, ...lines.map(({ values }) => Math.max(...values)));
+    const largest = Math.max(0, ...lines.map(({ values }) => Math.max(...values.map((value) => value ?? 0))));
+    this.valueTicks = roundTicks(largest || 1, unit);
+    this.maxValue = this.valueTicks.at(-1)!;
   }
 
   x(step: number): number {
@@ -85,15 +90,14 @@ export class TimelineChart {
     return { step, seconds };
   }
 
-  // Returns an SVG path with a line for each run of steps that have a value, down to zero on both sides of it. A run
-  // of one step is a dash.
-  pathOf(values: number[]): string {
+  // Returns an SVG path with a line for each run of steps that have profiles. A run of one step is a dash.
+  pathOf(values: readonly (number | null)[]): string {
     const point = (step: number): string => `${this.x(step + 0.5).toFixed(1)} ${this.y(values[step]!).toFixed(1)}`;
     const paths: string[] = [];
     for (let start = 0; start < values.length; start++) {
-      if (values[start]! <= 0) continue;
+      if (values[start] === null) continue;
       let end = start;
-      while (values[end + 1]! > 0) end++;
+      while (typeof values[end + 1] === "number") end++;
       if (end === start) {
         const x = this.x(start + 0.5) - this.stepWidth / 3;
         paths.push(
@@ -101,8 +105,7 @@ export class TimelineChart {
         );
       } else {
         const points: string[] = [];
-        const last = Math.min(end + 1, values.length - 1);
-        for (let step = Math.max(0, start - 1); step <= last; step++) points.push(point(step));
+        for (let step = start; step <= end; step++) points.push(point(step));
         paths.push(`M${points.join("L")}`);
       }
       start = end;
@@ -111,12 +114,28 @@ export class TimelineChart {
   }
 }
 
-// Returns the lines of a timeline: the values of a sample type or, if there are no totals, the number of profiles.
-export function linesOf(series: Series, sampleTypeIndex: number): Line[] {
-  return series.groups.map((group) => ({
-    name: group.others
-      ? `${group.others} others`
-      : group.labels.map(({ value }) => sanitize(value) || "(none)").join(", "),
-    values: group.values[sampleTypeIndex] ?? group.profiles,
-  }));
+// Returns the lines of a timeline: the values of a sample type or, if there are no totals, the number of profiles. If
+// there are more than *maxLines* groups, the smallest are one line.
+export function linesOf(series: Series, sampleTypeIndex: number, maxLines = Infinity): Line[] {
+  const valuesOf = (group: Series["groups"][number]): (number | null)[] =>
+    group.profiles.map((profiles, step) =>
+      profiles ? (group.values[sampleTypeIndex]?.[step] ?? profiles) : null,
+    );
+  const all = series.groups.map((group) => {
+    const values = valuesOf(group);
+    const name = group.labels.map(({ value }) => sanitize(value) || "(none)").join(", ");
+    return { name, values, others: group.others ?? 0, total: values.reduce<number>((a, b) => a + (b ?? 0), 0) };
+  });
+  const bySize = [...all].sort((a, b) => Number(a.others > 0) - Number(b.others > 0) || b.total - a.total);
+  const rest = all.length > maxLines ? bySize.slice(maxLines - 1) : bySize.filter(({ others }) => others);
+  const kept: Line[] = all.filter((line) => !rest.includes(line)).map(({ name, values }) => ({ name, values }));
+  if (!rest.length) return kept;
+  const count = rest.reduce((sum, { others }) => sum + (others || 1), 0);
+  const values = rest[0]!.values.map((_, step) =>
+    rest.reduce<number | null>((sum, line) => {
+      const value = line.values[step]!;
+      return value === null ? sum : (sum ?? 0) + value;
+    }, null),
+  );
+  return [...kept, { name: `${count} others`, values }];
 }

@@ -175,16 +175,26 @@ export function matchFunctions(search: string, functions: Functions): Uint8Array
   return Uint8Array.from(functions.name, (name) => (matches(sanitize(name)) ? 1 : 0));
 }
 
-function compileSearch(search: string): (name: string) => boolean {
-  const regex = /^\/(.+)\/$/.exec(search);
-  if (regex) {
-    try {
-      const compiled = new RegExp(regex[1]!, "i");
-      return (name) => compiled.test(name);
-    } catch {
-      // An incomplete regex, while it is typed, is searched for as text.
-    }
+// Returns why the regular expression in a search is invalid, or an empty text.
+export function searchError(search: string): string {
+  const regex = compileRegex(search);
+  return regex instanceof SyntaxError ? regex.message.replace(/^Invalid regular expression: /, "") : "";
+}
+
+function compileRegex(search: string): RegExp | SyntaxError | null {
+  const source = /^\/(.+)\/$/.exec(search)?.[1];
+  if (source === undefined) return null;
+  try {
+    return new RegExp(source, "i");
+  } catch (error) {
+    return error as SyntaxError;
   }
+}
+
+function compileSearch(search: string): (name: string) => boolean {
+  const regex = compileRegex(search);
+  if (regex instanceof RegExp) return (name) => regex.test(name);
+  // An incomplete regex, while it is typed, is searched for as text.
   const lower = search.toLowerCase();
   return (name) => name.toLowerCase().includes(lower);
 }

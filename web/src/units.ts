@@ -29,6 +29,8 @@ const UNITS = new Map<string, [Scale, number]>([
   ["count", [COUNT, 1]],
 ]);
 
+const MAX_TICK_STEPS = 4;
+
 export function formatValue(value: number, unit: string): string {
   const [scale, factor] = UNITS.get(unit) ?? [COUNT, 1];
   const size = Math.abs(value) * factor;
@@ -55,4 +57,16 @@ export function formatPercent(part: number, signed = false): string {
   const text = size >= 99.95 ? size.toFixed(0) : size >= 0.095 || !size ? size.toFixed(1) : size.toFixed(2);
   const sign = Number(text) === 0 ? "" : value < 0 ? "−" : signed ? "+" : "";
   return `${sign}${text}%`;
+}
+
+// Returns round values from 0 up to at least *max*, with at most four steps between them.
+export function roundTicks(max: number, unit: string): number[] {
+  const [scale, factor] = UNITS.get(unit) ?? [COUNT, 1];
+  const [, divisor] = scale.findLast(([, least]) => max * factor >= least) ?? scale[0]!;
+  const scaled = Math.max((max * factor) / divisor, Number.MIN_VALUE);
+  const power = 10 ** Math.floor(Math.log10(scaled / MAX_TICK_STEPS));
+  let step = power * ([1, 2, 2.5, 5].find((digit) => digit * power * MAX_TICK_STEPS >= scaled) ?? 10);
+  if (divisor === 1) step = Math.max(1, Math.ceil(step)); // there is no half of a byte
+  const count = Math.max(1, Math.ceil(scaled / step - 1e-9));
+  return Array.from({ length: count + 1 }, (_, i) => (i * step * divisor) / factor);
 }

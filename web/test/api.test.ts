@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { beforeEach, describe, test } from "node:test";
 import {
   ApiError,
-  apiKey,
   apiUrl,
   errorOf,
   fetchFlameGraph,
@@ -14,6 +13,7 @@ import {
   pageUrl,
   selectionParameters,
 } from "../src/api";
+import { apiKey } from "../src/apiKey";
 import { DEFAULT_STATE, type State } from "../src/state";
 
 const STATE: State = {
@@ -184,7 +184,9 @@ describe("errors", () => {
   });
 
   test("of a proxy have its text, cut, or its status", () => {
-    assert.equal(errorOf(502, "<h1>Bad gateway</h1>").message, "<h1>Bad gateway</h1>");
+    const page = "\n<html><head><title> 502 Bad Gateway </title></head><body>nginx</body></html>";
+    assert.equal(errorOf(502, page).message, "a proxy answered with status 502: 502 Bad Gateway");
+    assert.equal(errorOf(502, "<h1>Bad gateway</h1>").message, "a proxy answered with status 502");
     assert.equal(errorOf(502, "x".repeat(501)).message, "x".repeat(500));
     assert.equal(errorOf(502, "").message, "the collector answered with status 502");
     for (const text of ["{}", "null", "[]", '{"error": ""}', '"x"'])

@@ -51,7 +51,7 @@ describe("packages", () => {
     values: [[8, 1, 1, 1, 1, 1, 1, 1]],
   };
   const tree = treeOf(nodes, functionsOf(...names));
-  const color = colorByPackage(tree, names, false);
+  const color = colorByPackage(tree, functionsOf(...names), false);
 
   test("functions of a package have its color", () => {
     assert.equal(color(1), color(2));
@@ -60,7 +60,7 @@ describe("packages", () => {
 
   test("the runtime and the kernel are gray", () => {
     for (const dark of [false, true]) {
-      const color = colorByPackage(tree, names, dark);
+      const color = colorByPackage(tree, functionsOf(...names), dark);
       assert.deepEqual([color(4), color(5)], [color(3), color(3)]);
       assert.ok(parse(color(3)).saturation < 20);
       assert.ok(parse(color(6)).saturation > 40);
@@ -69,7 +69,7 @@ describe("packages", () => {
 
   test("a package has its color in any profile", () => {
     const other = treeOf({ parent: [-1, 0], function: [-1, 0], values: [[1, 1]] }, functionsOf("main.z"));
-    assert.equal(colorByPackage(other, ["main.z"], false)(1), color(1));
+    assert.equal(colorByPackage(other, functionsOf(...["main.z"]), false)(1), color(1));
   });
 
   test("names of an object's properties are packages like others", () => {
@@ -78,7 +78,7 @@ describe("packages", () => {
       { parent: [-1, 0, 0], function: [-1, 0, 1], values: [[2, 1, 1]] },
       functionsOf(...functions),
     );
-    assert.ok(contrast(colorByPackage(special, functions, false)(1)) >= 4.5);
+    assert.ok(contrast(colorByPackage(special, functionsOf(...functions), false)(1)) >= 4.5);
   });
 
   test("there are many colors", () => {
@@ -91,7 +91,7 @@ describe("packages", () => {
       functionsOf(...NAMES),
     );
     for (const dark of [false, true]) {
-      const of = colorByPackage(wide, NAMES, dark);
+      const of = colorByPackage(wide, functionsOf(...NAMES), dark);
       assert.equal(new Set(NAMES.map((_, i) => of(i + 1))).size, 15 * 5);
     }
   });
@@ -102,7 +102,7 @@ test("plain frames have one color, the root and folded frames have others", () =
   for (const dark of [false, true]) {
     for (const color of [
       colorPlain(tree, dark),
-      colorByPackage(tree, ["main", "a", "b", "leaf", "__proto__"], dark),
+      colorByPackage(tree, functionsOf(...["main", "a", "b", "leaf", "__proto__"]), dark),
     ]) {
       assert.equal(new Set([ALL, OTHER_NODE, MAIN].map(color)).size, 3);
     }
@@ -158,7 +158,7 @@ test("text has a contrast of at least 4.5 on every color", () => {
   );
   for (const dark of [false, true]) {
     const colors = new Set<string>();
-    for (const paint of [colorByPackage(tree, NAMES, dark), colorPlain(tree, dark)]) {
+    for (const paint of [colorByPackage(tree, functionsOf(...NAMES), dark), colorPlain(tree, dark)]) {
       for (let node = 0; node < tree.count; node++) colors.add(paint(node));
     }
     for (const safe of [false, true]) {

@@ -54,7 +54,15 @@ describe("a comparison", () => {
     assert.deepEqual(startComparison({ ...state, labels }, VERSIONS), { ...equal, baseLabels: labels });
   });
 
-  test("ends without a base", () => {
-    assert.deepEqual(endComparison(), { diff: false, baseSelection: null, baseLabels: [], zoom: "" });
+  test("ends as it began", () => {
+    const before = { labels: [REGION], selection: null, groupBy: "" };
+    const during = { ...DEFAULT_STATE, ...startComparison({ ...DEFAULT_STATE, labels: [REGION] }, VERSIONS) };
+    const ended = { diff: false, baseSelection: null, baseLabels: [], zoom: "" };
+    assert.deepEqual(endComparison(during, before), { ...before, ...ended });
+  });
+
+  test("that a link opened ends with the labels of both sides", () => {
+    const during = { ...DEFAULT_STATE, ...startComparison({ ...DEFAULT_STATE, labels: [REGION] }, VERSIONS) };
+    assert.deepEqual(endComparison(during, null).labels, [REGION]);
   });
 });

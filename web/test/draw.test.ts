@@ -246,5 +246,8 @@ test("a name is shortened to what fits", () => {
   assert.equal(fitText("runtime/pprof.Do", 16), "runtime/pprof.Do");
   assert.equal(fitText("runtime/pprof.Do", 15), "pprof.Do");
   assert.equal(fitText("runtime/pprof.Do", 8), "pprof.Do");
-  assert.equal(fitText("runtime/pprof.Do", 7), "pprof.…");
+  assert.equal(fitText("runtime/pprof.Do", 7), "Do");
+  assert.equal(fitText("example.org/shop.(*cart).priceAll", 12), "priceAll");
+  assert.equal(fitText("example.org/shop.(*cart).priceAll", 5), "pric…");
+  assert.equal(fitText("runtime", 5), "runt…");
 });

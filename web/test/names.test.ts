@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { packageOf, sanitize, shortName } from "../src/names";
+import { packageOf, sanitize, shortNames } from "../src/names";
 
 test("control, invisible and bidirectional characters are replaced", () => {
   const unsafe = [
@@ -27,24 +27,42 @@ test("the package of a function", () => {
     "::a::b": "::a::b",
     "a.b": "a",
     "a./c": "a./c",
+    "com.example.shop.Cart.price": "com.example.shop",
+    "com.example.shop.Cart.lambda$price$0": "com.example.shop",
+    "json.decoder.JSONDecoder.decode": "json.decoder",
+    "shop.cart.price.<locals>.inner": "shop.cart",
+    "Cart.price": "Cart",
     "a/.c": "a/",
     "[kernel.kallsyms]": "[kernel.kallsyms]",
     malloc: "malloc",
     ".hidden": ".hidden",
-    "django.core.handlers.get_response": "django",
+    "django.core.handlers.get_response": "django.core.handlers",
     "": "",
   };
   for (const [name, expected] of Object.entries(packages)) assert.equal(packageOf(name), expected, name);
 });
 
-test("the short name of a function", () => {
-  const names: Record<string, string> = {
-    "runtime/pprof.Do": "pprof.Do",
-    "main.main": "main.main",
-    "example.org/a/b.(*T[go/ast.Node]).F": "b.(*T[go/ast.Node]).F",
-    "example.org/a/b.G[go/ast.Node]": "b.G[go/ast.Node]",
-    "a/b<c/d>": "b<c/d>",
-    "(x/y)": "(x/y)",
+test("a file of Go tells that the package ends at the first dot", () => {
+  assert.equal(packageOf("main.run.func1", "/src/main.go"), "main");
+  assert.equal(packageOf("main.run.func1", "main.py"), "main.run");
+  assert.equal(packageOf("main.(*shop).handle.func1"), "main");
+});
+
+test("the short forms of a name drop one part after the other, from the left", () => {
+  const names: Record<string, string[]> = {
+    "runtime/pprof.Do": ["pprof.Do", "Do"],
+    "main.(*shop).handle": ["(*shop).handle", "handle"],
+    "example.org/a/b.(*T[go/ast.Node]).F": ["b.(*T[go/ast.Node]).F", "(*T[go/ast.Node]).F", "F"],
+    "example.org/a/b.G[go/ast.Node]": ["b.G[go/ast.Node]", "G[go/ast.Node]"],
+    "std::vector<int, std::allocator<int>>::push_back(std::string const&)": [
+      "vector<int, std::allocator<int>>::push_back(std::string const&)",
+      "push_back(std::string const&)",
+    ],
+    "T::operator->::x": ["operator->::x", "x"],
+    "a/b<c/d>": ["b<c/d>"],
+    "(x/y)": [],
+    "a.": [],
+    main: [],
   };
-  for (const [name, expected] of Object.entries(names)) assert.equal(shortName(name), expected, name);
+  for (const [name, expected] of Object.entries(names)) assert.deepEqual(shortNames(name), expected, name);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DEFAULT_STATE, fromQuery, toQuery, type State } from "../src/state";
+import { DEFAULT_STATE, fromQuery, pinState, toQuery, type State } from "../src/state";
 
 const CHANGED: State = {
   service: "shop & co",
@@ -72,4 +72,14 @@ test("malformed parts are as if they were absent", () => {
     DEFAULT_STATE,
   );
   assert.equal(fromQuery("sel=~b").selection, null);
+});
+
+test("a pinned state has absolute times", () => {
+  const noon = Date.UTC(2026, 10, 23, 12) / 1000;
+  const selection = { from: "now-5m", to: "now" };
+  const pinned = pinState({ ...DEFAULT_STATE, selection, baseSelection: selection }, noon);
+  assert.deepEqual(pinned.range, { from: "2026-11-23T11:00:00", to: "2026-11-23T12:00:00" });
+  assert.deepEqual(pinned.selection, { from: "2026-11-23T11:55:00", to: "2026-11-23T12:00:00" });
+  assert.deepEqual(pinned.baseSelection, pinned.selection);
+  assert.equal(pinState(DEFAULT_STATE, noon).selection, null);
 });

@@ -4,6 +4,7 @@ import { linesOf, TimelineChart } from "../src/timelineChart";
 import { seriesOf } from "./fixtures";
 
 const VALUES = [0, 0, 4, 8, 0, 0, 2, 0, 0, 0];
+const GAPS = VALUES.map((value) => value || null);
 
 // 64 pixels of axis, ten steps of 50 pixels, 8 pixels on the right; 6 above and 18 below 100 pixels of values.
 function chartOf(...groups: number[][]): TimelineChart {
@@ -83,21 +84,18 @@ test("ticks are round times within the range", () => {
 });
 
 describe("a path", () => {
-  test("is a line for each run, down to zero on both sides, and a dash for a single step", () => {
-    assert.equal(chart.pathOf(VALUES), "M139.0 106.0L189.0 56.0L239.0 6.0L289.0 106.0M372.3 81.0h33.3");
+  test("is a line for each run of steps with profiles, and a dash for a single one: gaps are gaps", () => {
+    assert.equal(chart.pathOf(GAPS), "M189.0 56.0L239.0 6.0M372.3 81.0h33.3");
   });
-  test("includes values below one", () => {
-    assert.equal(chart.pathOf([0, 0.8, 0.8]), "M89.0 106.0L139.0 96.0L189.0 96.0");
+  test("includes zeros that were measured", () => {
+    assert.equal(chart.pathOf([0, 8, 0]), "M89.0 106.0L139.0 6.0L189.0 106.0");
   });
   test("ends at the edges", () => {
     assert.equal(chartOf([8, 8, 8]).pathOf([8, 8, 8]).split("L").length, 3);
-    assert.equal(chart.pathOf([0, 8, 8]), "M89.0 106.0L139.0 6.0L189.0 6.0");
-    assert.equal(chart.pathOf([8, 8, 0]), "M89.0 6.0L139.0 6.0L189.0 106.0");
   });
-  test("is empty without values", () => {
-    assert.equal(chart.pathOf([0, 0]), "");
+  test("is empty without profiles", () => {
+    assert.equal(chart.pathOf([null, null]), "");
     assert.equal(chart.pathOf([]), "");
-    assert.equal(chart.pathOf([-1, 0]), "");
   });
 });
 
@@ -129,12 +127,27 @@ describe("lines", () => {
   test("are numbers of profiles if there are no totals", () => {
     const series = seriesOf([5, 0, 6]);
     series.groups[0]!.values = [];
-    assert.deepEqual(linesOf(series, 0)[0]!.values, [1, 0, 1]);
+    assert.deepEqual(linesOf(series, 0)[0]!.values, [1, null, 1]);
+  });
+  test("are the largest and one of all others, if there are too many", () => {
+    const series = seriesOf([1, 0, 1], [9, 9, 9], [3, 0, 0], [5, 5, 5]);
+    assert.deepEqual(linesOf(series, 0, 3), [
+      { name: "0.0.1", values: [9, 9, 9] },
+      { name: "0.0.3", values: [5, 5, 5] },
+      { name: "2 others", values: [4, null, 1] },
+    ]);
+    series.groups[1]!.others = 7;
+    assert.deepEqual(
+      linesOf(series, 0, 3).map(({ name }) => name),
+      ["0.0.2", "0.0.3", "8 others"],
+    );
+    assert.equal(linesOf(series, 0, 4).length, 4);
   });
 });
 
 test("the scale fits all lines, and a chart without values has one", () => {
   assert.equal(chartOf([1, 2], [3, 9]).maxValue, 9);
+  assert.deepEqual(chartOf([1, 2], [3, 9]).valueTicks, [0, 3, 6, 9]);
   assert.equal(chartOf([0, 0]).maxValue, 1);
   const empty = new TimelineChart({ ...seriesOf(), groups: [] }, [], 0, 0);
   assert.deepEqual([empty.steps, empty.maxValue, empty.x(0)], [0, 1, 64]);

@@ -1,6 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatSecond, formatTick, parseTime, PRESETS, tickStep } from "../src/times";
+import {
+  formatDuration,
+  formatSecond,
+  formatTick,
+  lastQuarter,
+  parseTime,
+  pinTime,
+  PRESETS,
+  tickStep,
+} from "../src/times";
 
 const NOON = Date.UTC(2026, 10, 23, 12) / 1000;
 const DAY = 86400;
@@ -63,4 +72,35 @@ test("presets end now and are in ascending order", () => {
     hours,
     hours.toSorted((a, b) => a - b),
   );
+});
+
+test("relative times become absolute, others stay", () => {
+  const times: Record<string, string> = {
+    now: "2026-11-23T12:00:00",
+    "now-1h": "2026-11-23T11:00:00",
+    "-15m": "2026-11-23T11:45:00",
+    "now-7d": "2026-11-16T12:00:00",
+    "now-1w": "2026-11-16T12:00:00",
+    "2026-11-23T12:00:00+02:00": "2026-11-23T12:00:00+02:00",
+    "now-99999999999999d": "now-99999999999999d",
+    "now-1y": "now-1y",
+    yesterday: "yesterday",
+    "": "",
+  };
+  for (const [text, expected] of Object.entries(times)) assert.equal(pinTime(text, NOON), expected, text);
+});
+
+test("the last quarter of a range", () => {
+  assert.deepEqual(lastQuarter({ from: "now-1h", to: "now" }, NOON), {
+    range: { from: "2026-11-23T11:45:00", to: "2026-11-23T12:00:00" },
+    length: "15 min",
+  });
+  assert.equal(lastQuarter({ from: "yesterday", to: "now" }, NOON), null);
+  assert.equal(lastQuarter({ from: "now-3s", to: "now" }, NOON), null);
+  assert.equal(lastQuarter({ from: "now", to: "now-1h" }, NOON), null);
+});
+
+test("durations have the largest unit that leaves two of it", () => {
+  const texts = [1, 119, 120, 5400, 7200, 86400, 172800].map(formatDuration);
+  assert.deepEqual(texts, ["1 s", "119 s", "2 min", "90 min", "2 h", "24 h", "2 d"]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { matchFunctions, OTHER, ROOT } from "../src/tree";
+import { matchFunctions, searchError, OTHER, ROOT } from "../src/tree";
 import {
   A,
   A_A,
@@ -177,7 +177,11 @@ describe("matchFunctions", () => {
     assert.deepEqual(matches("^main"), [0, 0, 0, 0, 0]);
     assert.deepEqual(matches("/main"), [0, 0, 0, 0, 0]);
   });
-  test("takes an incomplete regex for text", () => assert.deepEqual(matches("/(/"), [0, 0, 0, 0, 0]));
+  test("takes an incomplete regex for text, and says so", () => {
+    assert.deepEqual(matches("/(/"), [0, 0, 0, 0, 0]);
+    assert.match(searchError("/(/"), /group/);
+    for (const search of ["", "(", "/", "//", "/a/"]) assert.equal(searchError(search), "");
+  });
   test("takes special characters for text", () => assert.deepEqual(matches("x("), [0, 0, 0, 0, 1]));
   test("sees names as they are shown", () => assert.deepEqual(matches("a\ufffdb"), [0, 0, 0, 1, 0]));
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { formatPercent, formatSigned, formatValue, fraction } from "../src/units";
+import { formatPercent, formatSigned, formatValue, fraction, roundTicks } from "../src/units";
 
 const VALUES: [number, string, string][] = [
   [0, "nanoseconds", "0"],
@@ -79,4 +79,25 @@ test("a signed percentage has a plus unless it is shown as zero", () => {
   assert.equal(formatPercent(-0.1234, true), "−12.3%");
   assert.equal(formatPercent(0, true), "0.0%");
   assert.equal(formatPercent(0.00001, true), "0.00%");
+});
+
+test("ticks are round in the unit that is shown", () => {
+  const ticks: [number, string, string[]][] = [
+    [1.1e9, "nanoseconds", ["0", "500 ms", "1 s", "1.50 s"]],
+    [94e9, "nanoseconds", ["0", "30 s", "1 min", "1.50 min", "2 min"]],
+    [600 * 1024, "bytes", ["0", "200 kB", "400 kB", "600 kB"]],
+    [3, "bytes", ["0", "1 B", "2 B", "3 B"]],
+    [1, "count", ["0", "1"]],
+    [7, "count", ["0", "2", "4", "6", "8"]],
+    [1_234_567, "count", ["0", "500k", "1M", "1.50M"]],
+    [100, "milliseconds", ["0", "25 ms", "50 ms", "75 ms", "100 ms"]],
+    [0, "count", ["0", "1"]],
+  ];
+  for (const [max, unit, texts] of ticks) {
+    assert.deepEqual(
+      roundTicks(max, unit).map((value) => formatValue(value, unit)),
+      texts,
+      `${max} ${unit}`,
+    );
+  }
 });
