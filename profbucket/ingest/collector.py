@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 from profbucket.errors import Invalid
 from profbucket.ingest import gotrace
-from profbucket.ingest.upload import exclusive_if_large
+from profbucket.ingest.upload import decode_large_alone
 from profbucket.limits import Limits
 from profbucket.model import ids
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof import decode
 from profbucket.storage.store import Writer
 from profbucket.times import LATEST, read_clock
 
@@ -67,13 +66,10 @@ class Collector:
             raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
 
     def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        with exclusive_if_large(data, self._limits):
-            profile = decode(data, self._limits)
-            if not profile.message.sample:
+        with decode_large_alone(data, self._limits) as profile:
+            if not profile.has_samples:
                 raise Invalid("the profile is empty: it has no samples", code="empty_profile")
-            time_nanos, totals = profile.time_nanos, profile.totals
-            del profile  # free its memory before the next one is decoded
-        return time_nanos, totals
+            return profile.time_nanos, profile.totals
 
     def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
         return gotrace.started_at(data), ()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,11 +10,12 @@ from profbucket.errors import Invalid, UnsupportedFormat
 from profbucket.ingest import collapsed, pyroscope
 from profbucket.ingest.collapsed import Column
 from profbucket.ingest.multipart import read_parts
-from profbucket.ingest.upload import Upload, Uploads, exclusive_if_large, rename_sample_types, split_by_type
+from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, rename_sample_types, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
+from profbucket.pprof.compression import LARGE_BYTES
 from profbucket.times import SECOND
 
 _FORM = "multipart/form-data"
@@ -160,7 +162,7 @@ def _read_collapsed(parameters: IngestParameters, body: bytes, limits: Limits) -
     """Yield the profile in collapsed stacks, whose type can be the last part of the service's name."""
     service, profile_type, columns = _choose_columns(parameters)
     duration = (parameters.ended_at or 0) - (parameters.started_at or 0) if parameters.started_at else 0
-    with exclusive_if_large(body, limits):
+    with LARGE_LOCK if len(body) > LARGE_BYTES else nullcontext():
         data = collapsed.to_pprof(
             body,
             columns,

@@ -2,19 +2,18 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
-from profbucket.errors import ProfbucketError, TooLarge
+from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof import decode
+from profbucket.pprof.codec import Profile, decode_inflated
 from profbucket.pprof.compression import inflate
 
-# A decoded profile takes up to thirty times its size, so that larger ones are decoded one at a time. That costs no
+# A decoded profile takes up to thirty times its size, so that large ones are decoded one at a time. That costs no
 # throughput: protobuf holds the GIL anyway.
-_LARGE_BYTES = 64 << 10  # decompressed
 LARGE_LOCK = threading.Lock()
 
 _JSON_VALUES_PER_PROFILE = 200
@@ -53,9 +52,8 @@ def split_by_type(
     """
     from profbucket.pprof.split import split_profile
 
-    with exclusive_if_large(data, limits):
-        profile = decode(data, limits)
-        if not profile.message.sample:
+    with decode_large_alone(data, limits) as profile:
+        if not profile.has_samples:
             return {}
         profile_types = choose_types([total.type for total in profile.totals])
         first = profile_types[0]
@@ -71,35 +69,24 @@ def rename_sample_types(data: bytes, names: Mapping[str, str], limits: Limits) -
     """
     from profbucket.pprof.rename import rename
 
-    with exclusive_if_large(data, limits):
-        profile = decode(data, limits)
-        if not profile.message.sample:
+    with decode_large_alone(data, limits) as profile:
+        if not profile.has_samples:
             return b""
         return rename(profile, names) or data
 
 
 @contextmanager
-def exclusive_if_large(data: bytes, limits: Limits) -> Iterator[None]:
-    """Hold a lock, which all threads share, if the profile *data* takes much memory when it is decoded."""
-    if _is_large(data, limits):
-        with LARGE_LOCK:
-            yield
-    else:
-        yield
+def decode_large_alone(data: bytes, limits: Limits) -> Iterator[Profile]:
+    """Yield the pprof *data* decoded; hold a lock, which all threads share, meanwhile if it is a large one.
+
+    Raise the errors of ``decode``.
+    """
+    with ExitStack() as stack:
+        raw = inflate(data, limits, lambda: stack.enter_context(LARGE_LOCK))
+        yield decode_inflated(raw, limits)
 
 
 def check_json_size(body: bytes, limits: Limits) -> None:
     """Raise ``TooLarge`` if the JSON in *body* would become too many objects. Base64 counts as one."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > _JSON_VALUES_PER_PROFILE * limits.profiles:
         raise limits.too_large("profiles", "the JSON has more values than that many profiles need")
-
-
-def _is_large(data: bytes, limits: Limits) -> bool:
-    """Return whether *data* has more than ``_LARGE_BYTES`` when decompressed."""
-    if len(data) > _LARGE_BYTES:
-        return True
-    try:
-        inflate(data, replace(limits, inflated_bytes=min(_LARGE_BYTES, limits.inflated_bytes)))
-    except TooLarge:
-        return True
-    return False

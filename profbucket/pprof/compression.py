@@ -1,13 +1,15 @@
 """Compress and decompress profiles with gzip."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
+
+LARGE_BYTES = 64 << 10  # a profile of more bytes is a large one
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _INPUT_CHUNK_BYTES = 1 << 16
@@ -28,10 +30,11 @@ def deflate_reproducibly(raw: bytes) -> bytes:
     return zlib.compress(raw, _REPRODUCIBLE_LEVEL, wbits=31)
 
 
-def inflate(data: bytes, limits: Limits = Limits()) -> bytes:
+def inflate(data: bytes, limits: Limits = Limits(), before_large: Callable[[], object] = lambda: None) -> bytes:
     """Return the protobuf message in *data*, which is gzip (of one or more members) or the message itself.
 
-    Memory stays a small part of ``limits.inflated_bytes`` until the message is known to fit.
+    Memory stays a small part of ``limits.inflated_bytes`` until the message is known to fit. *before_large* is
+    called before the message takes more than ``LARGE_BYTES``.
 
     Raises:
         Invalid: *data* is empty, damaged or compressed twice; the code is ``empty_body``, ``invalid_gzip`` or
@@ -41,16 +44,24 @@ def inflate(data: bytes, limits: Limits = Limits()) -> bytes:
     if not data:
         raise Invalid("the profile is empty: no bytes were sent", code="empty_body")
     max_bytes = limits.inflated_bytes
-    if data[:2] == _GZIP_MAGIC:
-        data = _inflate_single(data, min(max_bytes, _MAX_BUFFERED_BYTES)) or _inflate_members(data, limits)
-    if len(data) > max_bytes:
-        raise limits.too_large("inflated_bytes", f"the profile has {len(data)} bytes")
-    if data[:2] == _GZIP_MAGIC:
+    is_gzip = data[:2] == _GZIP_MAGIC
+    raw = None
+    # The last bytes of a gzip say how long it is, if it has one member and does not lie.
+    if len(data) <= LARGE_BYTES and (not is_gzip or int.from_bytes(data[-4:], "little") <= LARGE_BYTES):
+        raw = _inflate_single(data, min(max_bytes, LARGE_BYTES)) if is_gzip else data
+    if raw is None:
+        before_large()
+        raw = data
+        if is_gzip:
+            raw = _inflate_single(data, min(max_bytes, _MAX_BUFFERED_BYTES)) or _inflate_members(data, limits)
+    if len(raw) > max_bytes:
+        raise limits.too_large("inflated_bytes", f"the profile has {len(raw)} bytes")
+    if raw[:2] == _GZIP_MAGIC:
         raise Invalid(
             "the profile is compressed twice: gzip inside gzip; compress it once, or not at all",
             code="compressed_twice",
         )
-    return data
+    return raw
 
 
 def _inflate_single(data: bytes, max_bytes: int) -> bytes | None:

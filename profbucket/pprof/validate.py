@@ -78,7 +78,7 @@ def _sum_samples(profile: profile_pb2.Profile, location_ids: set[int]) -> list[i
 def _to_totals(profile: profile_pb2.Profile, sums: list[int], limits: Limits) -> tuple[Total, ...]:
     strings = profile.string_table
     totals = [
-        Total(_to_text(strings[sample_type.type]), _to_text(strings[sample_type.unit]), wrap_int64(value))
+        Total(to_text(strings[sample_type.type]), to_text(strings[sample_type.unit]), wrap_int64(value))
         for sample_type, value in zip(profile.sample_type, sums, strict=True)
     ]
     if (size := sum(len(total.type.encode()) + len(total.unit.encode()) for total in totals)) > limits.name_bytes:
@@ -86,7 +86,8 @@ def _to_totals(profile: profile_pb2.Profile, sums: list[int], limits: Limits) ->
     return tuple(totals)
 
 
-def _to_text(name: bytes) -> str:
+def to_text(name: bytes) -> str:
+    """Return the *name* or unit of a sample type as text."""
     return name.decode(errors="replace")
 
 

@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 
 from profbucket.api.admission import Admission, Reservation
 from profbucket.errors import Unavailable
-from profbucket.ingest import collector as ingest
 from profbucket.ingest import upload
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof import decode
-from profbucket.pprof.codec import Profile
+from profbucket.pprof.codec import Profile, decode_inflated
 from profbucket.storage.open import open_storage
 from tests.support.api import pprof
 
@@ -144,11 +142,11 @@ def test_a_profile_that_inflates_to_much_more_is_checked_alone(
     """A few kilobytes can inflate to hundreds of megabytes: one such profile fits in memory, a dozen do not."""
     seen = []
 
-    def watched(data: bytes, limits: Limits) -> Profile:
+    def watched(raw: bytes, limits: Limits) -> Profile:
         seen.append(upload.LARGE_LOCK.locked())
-        return decode(data, limits)
+        return decode_inflated(raw, limits)
 
-    monkeypatch.setattr(ingest, "decode", watched)
+    monkeypatch.setattr(upload, "decode_inflated", watched)
     Collector(open_storage("memory:")).collect("api", ProfileType.CPU, Labels(), data)
     assert seen == [alone]
     assert not upload.LARGE_LOCK.locked()

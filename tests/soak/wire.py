@@ -129,9 +129,17 @@ def _swap(random: Random, root: list[Field], parent: list[Field], index: int) ->
 def _move(random: Random, root: list[Field], parent: list[Field], index: int) -> None:
     """Move a field into another message, or to the front or the end of its own."""
     moved = parent.pop(index)
-    targets = [parent, *(one.value for one in root if isinstance(one.value, list))]
+    others = [one.value for one in root if isinstance(one.value, list)]
+    targets = [parent, *(fields for fields in others if not _holds(moved, fields))]
     target = random.choice(targets)
     target.insert(random.choice((0, len(target))), moved)
+
+
+def _holds(one: Field, fields: list[Field]) -> bool:
+    """Return whether *fields* are within *one*, which may be repeated elsewhere."""
+    return isinstance(one.value, list) and (
+        one.value is fields or any(_holds(child, fields) for child in one.value)
+    )
 
 
 def _renumber(random: Random, root: list[Field], parent: list[Field], index: int) -> None:
