@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
+from profbucket import __version__
 from profbucket.cli.parser import Parser, UsageError
 from profbucket.cli.terminal import print_error
 from profbucket.errors import ProfbucketError, missing_extra
@@ -39,6 +40,10 @@ COMMANDS: Mapping[str, str] = {
 }
 
 _DESCRIPTION = "A continuous-profiling collector that lives in a bucket: pprof in, one merged pprof out."
+# Errors in the command line that the library or the collector finds.
+_USAGE_CODES = frozenset(
+    {"invalid_label", "invalid_matcher", "invalid_regex", "invalid_service", "invalid_time", "invalid_time_range"}
+)
 _OUR_PACKAGES = ("profbucket", "storage_gcs", "storage_local", "storage_s3")
 
 
@@ -78,7 +83,9 @@ def _run(arguments: Sequence[str]) -> int:
         if not parser.takes_command:  # else stdout is the other program's
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         return int(module.run(parsed) or 0)
-    except UsageError as error:
+    except (UsageError, ProfbucketError) as error:
+        if isinstance(error, ProfbucketError) and error.code not in _USAGE_CODES:
+            raise
         print(
             f"{parser.format_usage()}Try '{parser.prog} --help'.\n\nError: {to_printable(str(error))}",
             file=sys.stderr,
@@ -101,15 +108,19 @@ def _run_without_command(arguments: Sequence[str]) -> int:
     """Print the help of the program or of a group such as ``key``; return 2 unless it was asked for."""
     group = f"{arguments[0]} " if arguments else ""
     commands = {command: summary for command, summary in COMMANDS.items() if command.startswith(group)}
+    if arguments == ["--version"]:
+        print(f"profbucket {__version__}")
+        return 0
     if not commands:
         commands, group = dict(COMMANDS), ""
     program, rest = f"profbucket {group}".rstrip(), arguments[1:] if group else arguments
     usage = f"Usage: {program} COMMAND [OPTIONS]"
     if not rest or rest[0] in ("-h", "--help"):
         width = max(map(len, commands))
+        more = [] if group else ["'profbucket --version' prints the version."]
         lines = [f"  {command:<{width}}  {summary}" for command, summary in commands.items()]
         text = "\n".join(
-            [usage, "", _DESCRIPTION, "", "Commands:", *lines, "", f"See '{program} COMMAND --help'."]
+            [usage, "", _DESCRIPTION, "", "Commands:", *lines, "", f"See '{program} COMMAND --help'.", *more]
         )
         print(text, file=sys.stdout if rest else sys.stderr)
         return 0 if rest else 2

@@ -135,7 +135,7 @@ def build_query(arguments: Arguments) -> "Query":
     now = time.time_ns()
     start, end = parse_time(arguments.start, now), parse_time(arguments.end, now, end=True)
     if start > end:
-        raise Invalid(f"--from is after --to: {format_time(start)} is later than {format_time(end)}")
+        raise UsageError(f"--from is after --to: {format_time(start)} is later than {format_time(end)}")
     matchers = tuple(Matcher.parse(condition) for condition in arguments.conditions)
     return Query(arguments.service, arguments.profile_type, start, end, matchers)
 

@@ -30,12 +30,18 @@ INDEXES = {
 
 
 def open_storage(
-    url: str, limits: Limits = Limits(), policy: CompactionPolicy = CompactionPolicy(), *, create: bool = True
+    url: str,
+    limits: Limits = Limits(),
+    policy: CompactionPolicy = CompactionPolicy(),
+    *,
+    create: bool = True,
+    create_index: bool = False,
 ) -> Storage:
     """Open the storage at *url*, such as ``file:///directory``; docs/configuration.md lists all forms.
 
     The option ``index=…`` replaces the bucket's own index. Raise ``Misconfigured`` for a URL that is invalid, or
-    that needs a library which is not installed, and without *create* for a directory that does not exist.
+    that needs a library which is not installed, and without *create* for a directory that is no storage. A
+    separate index is then created only with *create_index*.
     """
     index_option = re.search(r"[?&]index=([^&]*)", url)
     if index_option:
@@ -48,7 +54,10 @@ def open_storage(
     bucket, index = opened
     if index_option:
         index_url = unquote(index_option[1])
-        index = _import_backend(index_url, INDEXES, "index=").open_index(index_url)
+        index_backend = _import_backend(index_url, INDEXES, "index=")
+        if not (create or create_index) and hasattr(index_backend, "check_index_exists"):
+            index_backend.check_index_exists(index_url)
+        index = index_backend.open_index(index_url)
     if index is None:
         raise Misconfigured(
             f"STORAGE_URL={url!r} has no index of its own; add index=sqlite:///absolute/file"

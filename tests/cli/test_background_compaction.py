@@ -13,6 +13,7 @@ import pytest
 
 from profbucket.cli.background_compaction import COMPACT_COMMAND, BackgroundCompaction, background_compaction
 from profbucket.config import Config
+from profbucket.storage.open import open_storage
 from tests.support.go_tool import run
 from tests.support.serving import TIMEOUT_SECONDS
 
@@ -118,6 +119,7 @@ raise SystemExit(1)
 
 
 def test_the_command_is_compact(tmp_path: Path) -> None:
+    open_storage(tmp_path.as_uri())  # as the collector does before it starts the command
     process = run(*COMPACT_COMMAND, environment={**os.environ, "STORAGE_URL": tmp_path.as_uri()}).check()
     assert process.text == ""
     assert process.stderr == "0 blocks made from profiles, 0 made from blocks, 0 objects deleted\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from profbucket import __version__
 from profbucket.cli.main import COMMANDS
 from tests.support.canonical import canonicalize
 from tests.support.command_line import PROGRAM, clean_environment, on_terminal, profbucket
@@ -194,11 +195,11 @@ def test_control_characters_in_a_profile_do_not_reach_the_terminal(tmp_path: Pat
         (["find", "--service", "s", "--limit", "0"], 2, "at least 1"),
         (["find", "--service", "s", "--limit", "many"], 2, "many"),
         (["find", "--serv", "s"], 2, "--serv"),
-        (["find", "--service", "s", "--from", "yesterday", "--storage", "memory:"], 1, "yesterday"),
-        (["find", "--service", "s", "--from", "now", "--to", "now-1h", "--storage", "memory:"], 1, "--from"),
-        (["find", "--service", "s", "--from", "-15m", "--to", "-30m", "--storage", "memory:"], 1, "--from"),
-        (["find", "--service", "s", "--label", "x", "--storage", "memory:"], 1, "'x'"),
-        (["find", "--service", "s", "--label", "x=~(", "--storage", "memory:"], 1, "regular expression"),
+        (["find", "--service", "s", "--from", "yesterday", "--storage", "memory:"], 2, "yesterday"),
+        (["find", "--service", "s", "--from", "now", "--to", "now-1h", "--storage", "memory:"], 2, "--from"),
+        (["find", "--service", "s", "--from", "-15m", "--to", "-30m", "--storage", "memory:"], 2, "--from"),
+        (["find", "--service", "s", "--label", "x", "--storage", "memory:"], 2, "'x'"),
+        (["find", "--service", "s", "--label", "x=~(", "--storage", "memory:"], 2, "regular expression"),
         (["find", "--service", "nobody", "--storage", "memory:"], 1, "nobody"),
         (["find", "--service", "s", "--storage", "memory:", "--url", "http://localhost"], 2, "exclude each other"),
         (["find", "--service", "s", "--storage", "s4://x"], 1, "s4"),
@@ -217,9 +218,12 @@ def test_control_characters_in_a_profile_do_not_reach_the_terminal(tmp_path: Pat
         (["top", "/etc"], 1, "/etc: Is a directory"),
         (
             ["push", str(CPU[0]), "--service", "s", "--type", "cpu", "--label", "x", "--storage", "memory:"],
-            1,
+            2,
             "'x'",
         ),
+        (["find", "--service", "~(", "--storage", "memory:"], 2, "regular expression"),
+        (["find", "--service", "a\nb", "--storage", "memory:"], 2, "service name"),
+        (["fsck", "--since", "yesterday", "--storage", "memory:"], 2, "'yesterday'"),
         (["push", "--service", "s", "--type", "cpu"], 2, "FILE"),
         (["run", "--service", "s", "--url", "http://localhost", "--"], 2, "COMMAND"),
         (["serve", "--port", "70000"], 2, "70000"),
@@ -280,6 +284,11 @@ def test_a_profile_is_not_written_to_a_terminal() -> None:
 
 
 # Help
+
+
+def test_the_program_has_a_version() -> None:
+    assert profbucket("--version").check().text == f"profbucket {__version__}\n"
+    assert "--version" in profbucket("--help").check().text
 
 
 def test_the_program_lists_its_commands() -> None:

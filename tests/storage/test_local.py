@@ -31,7 +31,13 @@ from storage_local.files import RootFolder, lock_folder
 from storage_local.index import _close_all
 from tests.support.paths import ROOT
 from tests.support.storage.bucket_suite import BucketSuite
-from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, CompactionSuite
+from tests.support.storage.compaction_suite import (
+    HOUR,
+    MIDNIGHT,
+    CompactionSuite,
+    compact,
+    post_profiles,
+)
 from tests.support.storage.damage_suite import compacted, own_stacks
 from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta
 from tests.support.storage.index_suite import MIXED, SERIES, IndexSuite, add_all, select_all
@@ -558,6 +564,33 @@ class TestOpening:
         with pytest.raises(Misconfigured, match="there is no directory"):
             open_storage(f"file://{tmp_path}/typo", create=False)
         assert list(tmp_path.iterdir()) == []
+
+    def test_a_command_that_reads_makes_no_storage_of_a_directory(self, tmp_path: Path) -> None:
+        (tmp_path / "documents" / "letters").mkdir(parents=True)
+        (tmp_path / "documents" / "letters" / "letter.txt").write_text("Hello")
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(Misconfigured, match="holds no profiles"):
+            open_storage(f"file://{tmp_path}", create=False)
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_a_storage_that_lost_its_index_or_is_empty_is_one(self, tmp_path: Path) -> None:
+        url = f"file://{tmp_path}/storage"
+        open_storage(url)
+        storage = open_storage(url, create=False)
+        post_profiles(storage, [0])
+        compact(storage, MIDNIGHT + 20 * HOUR)
+        for _ in ("profiles and blocks", "blocks"):
+            (tmp_path / "storage" / ".index.sqlite").unlink()
+            open_storage(url, create=False)
+            rmtree(tmp_path / "storage" / "api", ignore_errors=True)
+
+    def test_a_command_that_reads_does_not_create_a_separate_index(self, tmp_path: Path) -> None:
+        url = f"s3://bucket?endpoint=http://localhost:1&index=sqlite://{tmp_path}/typo"
+        with pytest.raises(Misconfigured, match="there is no file"):
+            open_storage(url, create=False)
+        assert list(tmp_path.iterdir()) == []
+        open_storage(url, create=False, create_index=True)
+        open_storage(url, create=False)
 
     def test_a_url_names_an_absolute_directory_which_is_created(self, tmp_path: Path) -> None:
         directory = tmp_path / "a dir" / "größe?#%41"

@@ -23,7 +23,7 @@ def run(arguments: Arguments) -> int:
     if not arguments.quarantine:
         raise UsageError("pass --quarantine; to list the damage only, run profbucket fsck --deep")
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits, config.periods, create=False)
+    storage = open_storage(config.storage_url, config.limits, config.periods, create=False, create_index=True)
     findings = repair.quarantine(storage, arguments.service, parse_since(arguments.since))
     counts = print_findings("repairing", findings)
     return 1 if counts[repair.State.DAMAGED] else 0
