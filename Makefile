@@ -1,5 +1,14 @@
 # Needs Python, make and git. `make help` lists the targets.
-PYTHON ?= python3
+
+# The versions of Python that pyproject.toml lists. The functions have the last one.
+PYTHONS := 3.11 3.12 3.13
+
+# The shims of pyenv run one version only.
+find_python = $(or $(lastword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python3)),python$(1))
+is_installed = $(shell $(call find_python,$(1)) -c '' 2>/dev/null && echo yes)
+
+# The functions' version, if it is installed.
+PYTHON ?= $(if $(call is_installed,$(lastword $(PYTHONS))),$(call find_python,$(lastword $(PYTHONS))),python3)
 PORT ?= 10100
 STORAGE_URL ?= file://$(CURDIR)/profbucket-data
 
@@ -27,16 +36,10 @@ serve: $(EXTRAS:%=$(VENV)/.extra-%) ## run a collector on http://localhost:10100
 test: $(VENV)/.dev ## run all tests except those in a browser; ARGS='-k merge -x' goes to pytest
 	$(PYTEST) --ignore=tests/ui $(ARGS)
 
-# The versions of Python that pyproject.toml lists. The functions have the last one.
-PYTHONS := 3.11 3.12 3.13
-
-# The shims of pyenv run one version only.
-find_python = $(or $(lastword $(wildcard $(HOME)/.pyenv/versions/$(1).*/bin/python3)),python$(1))
-
-test-pythons: $(PYTHONS:%=test-python-%) ## test with each version of Python that is installed; ARGS=tests selects all tests
+test-pythons: $(PYTHONS:%=test-python-%) ## run a smaller set of tests with each version of Python that is installed; ARGS=tests selects all tests
 
 test-python-%:
-	@if $(call find_python,$*) -c '' 2>/dev/null; then \
+	@if [ '$(call is_installed,$*)' ]; then \
 	  $(MAKE) VENV=.venv-$* PYTHON=$(call find_python,$*) .venv-$*/.dev && \
 	  PYTHONDONTWRITEBYTECODE= .venv-$*/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(or $(ARGS),$(SMALLER_SET)); \
 	else echo 'Python $* is not installed'; fi
@@ -55,7 +58,8 @@ test-web: web/node_modules ## test the page's sources: unit tests, eslint, prett
 test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
-check: lint types test test-python-$(lastword $(PYTHONS)) test-web test-ui ## run everything that CI runs: lint, types, tests
+# All tests run with the functions' version, where it is installed; the smaller set with the oldest one.
+check: lint types test test-python-$(firstword $(PYTHONS)) test-web test-ui ## run everything that CI runs: lint, types, tests
 
 SOAK_SECONDS ?= 600
 SOAK_KILLS ?= 300
