@@ -44,8 +44,9 @@ test-python-%:
 	  PYTHONDONTWRITEBYTECODE= .venv-$*/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(or $(ARGS),$(SMALLER_SET)); \
 	else echo 'Python $* is not installed'; fi
 
-# What depends on the version of Python: the agent, the format, the merge, the API in a process.
-SMALLER_SET := tests/agent tests/model tests/pprof/test_codec.py tests/ingest tests/query tests/api/test_app.py tests/telemetry
+# What depends on the version of Python: the agent, the format, the merge, the API in a process; and an agent of another
+# system that needs an old one.
+SMALLER_SET := tests/agent tests/model tests/pprof/test_codec.py tests/ingest tests/query tests/api/test_app.py tests/telemetry tests/foreign_agents/test_cloud_profiler.py::test_python
 
 test-agents: $(VENV)/.dev ## test with the agents of other systems, from PyPI and npm; `make test` includes these tests
 	$(PYTEST) tests/foreign_agents $(ARGS)

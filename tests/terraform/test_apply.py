@@ -196,6 +196,19 @@ def test_a_replaced_function_gets_its_grants_again(deployment: Terraform) -> Non
     }
 
 
+def test_other_days_replace_only_what_is_left_as_it_is(deployment: Terraform) -> None:
+    """The provider replaces a field whose expiry changes; without ABANDON it would first turn expiry off."""
+    state = deployment.apply(raw_days=14, block_days=400)
+    plan = deployment.plan_changes(raw_days=15, block_days=401)
+    replaced = {address for address, actions in plan.items() if "delete" in actions}
+    fields = {
+        f"google_firestore_field.{name}": field for name, field in state.all("google_firestore_field").items()
+    }
+    expiring = {name for name, field in fields.items() if field["ttl_config"]}
+    assert replaced == expiring
+    assert {fields[name]["deletion_policy"] for name in replaced} == {"ABANDON"}
+
+
 def _add_leftovers(root: Path) -> None:
     (root / "profbucket" / "__pycache__").mkdir(exist_ok=True)
     for name in ("profbucket/__pycache__/api.cpython-313.pyc", "profbucket/.#api.py", "storage_gcs/notes.txt"):

@@ -27,6 +27,8 @@ from tf.gen import tfplugin_pb2 as pb  # type: ignore[import-not-found,unused-ig
 from tf.gen import tfplugin_pb2_grpc as rpc  # type: ignore[import-not-found,unused-ignore]
 
 UNKNOWN = msgpack.ExtType(0, b"\0")
+# Attributes whose change makes the provider replace the resource. The schema does not tell.
+REPLACING = {"google_firestore_field": "ttl_config"}
 NAMES = ("name", "account_id", "secret_id", "role_id", "repository_id", "service", "field", "title", "role")
 
 
@@ -77,7 +79,10 @@ class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]
             planned = _fill_computed(
                 self.schema["resources"][request.type_name], planned, lambda _name, _type: UNKNOWN
             )
-        return pb.PlanResourceChange.Response(planned_state=_pack(planned))
+        paths = []  # of which Terraform ignores those that have not changed
+        if name := REPLACING.get(request.type_name):
+            paths.append(pb.AttributePath(steps=[pb.AttributePath.Step(attribute_name=name)]))
+        return pb.PlanResourceChange.Response(planned_state=_pack(planned), requires_replace=paths)
 
     def ApplyResourceChange(self, request: Any, context: Any) -> Any:  # noqa: N802
         state = _unpack(request.planned_state)
