@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bench.measure import Measure, Row, alternate, bench
 from bench.profiles import list_corpus
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.pprof import decode, encode
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from profbucket.errors import Invalid, Misconfigured
 from profbucket.limits import Limits
 from profbucket.model.numbers import parse_count
+from profbucket.model.sample_kinds import parse_kind_rules
 from profbucket.periods import CompactionPolicy
 
 # Importing profbucket.auth takes as long as a small merge of files.
@@ -189,6 +190,10 @@ def _parse_limits(environ: Mapping[str, str]) -> Limits:
     dropped_labels = environ.get(_DROPPED_LABELS)
     if dropped_labels is not None:
         values["dropped_labels"] = _parse_label_keys(dropped_labels)
+    try:
+        values["sample_kinds"] = parse_kind_rules(environ.get("PROFBUCKET_SAMPLE_KINDS", ""))
+    except Invalid as error:
+        raise Misconfigured(f"PROFBUCKET_SAMPLE_KINDS: {error}") from None
     return Limits(**values)
 
 

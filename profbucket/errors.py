@@ -64,9 +64,9 @@ CODES: Mapping[str, str] = {
     "sample_types_differ": "The profiles have no sample type in common.",
     "unknown_sample_type": "The profile does not have the sample type.",
     "unknown_function": "No profile has the function.",
-    "delta_with_limit": "delta=1 and limit cannot be combined.",
-    "no_counters": "The profiles have no cumulative values for delta=1.",
-    "nothing_to_compare": "No series has two profiles for delta=1.",
+    "delta_with_limit": "aggregate=delta and limit cannot be combined.",
+    "no_counters": "The profiles have no cumulative values for aggregate=delta.",
+    "nothing_to_compare": "No series has two profiles, which an increase needs.",
     "nothing_to_merge": "There is no profile to merge.",
     # Uploads.
     "empty_body": "The upload has no bytes.",

@@ -25,7 +25,8 @@ _DROPPED_LABELS = (
 class Limits:
     """All limits with their defaults. ``PROFBUCKET_MAX_BODY_BYTES`` sets ``body_bytes``, and so on.
 
-    ``dropped_labels`` are the keys of sample labels that merges and blocks leave out.
+    ``dropped_labels`` are the keys of sample labels that merges and blocks leave out. ``sample_kinds`` are rules
+    that precede the table of kinds: patterns of a profile type, sample type and unit, and the kind.
     """
 
     # One upload.
@@ -65,11 +66,12 @@ class Limits:
     block_memory_bytes: int = 256 << 20  # of distinct stacks and strings in a block, estimated
 
     dropped_labels: tuple[str, ...] = _DROPPED_LABELS
+    sample_kinds: tuple[tuple[str, str, str, str], ...] = ()
 
     @classmethod
     def names(cls) -> list[str]:
         """Return the names of the limits, which are numbers."""
-        return [field.name for field in fields(cls) if field.name != "dropped_labels"]
+        return [field.name for field in fields(cls) if field.type == "int" or field.type is int]
 
     def of_blocks(self) -> "Limits":
         """Return the limits on reading the parts of a block, which no setting changes: blocks stay readable.

@@ -94,3 +94,12 @@ def test_an_unknown_log_level_is_an_error() -> None:
 
 def test_the_project_is_read_from_the_platforms_variable() -> None:
     assert Config.from_env({**MEMORY, "GOOGLE_CLOUD_PROJECT": "shop"}).project == "shop"
+
+
+def test_kinds_of_sample_types_are_rules() -> None:
+    kinds = Config.from_env(
+        {**MEMORY, "PROFBUCKET_SAMPLE_KINDS": "heap/a%2Cb=instant, */c/count=sum"}
+    ).limits.sample_kinds
+    assert kinds == (("heap", "a,b", "*", "instant"), ("*", "c", "count", "sum"))
+    with pytest.raises(Misconfigured, match=r"PROFBUCKET_SAMPLE_KINDS: .*'heap/objects=often'"):
+        Config.from_env({**MEMORY, "PROFBUCKET_SAMPLE_KINDS": "heap/objects=often"})

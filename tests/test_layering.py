@@ -71,6 +71,15 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.numbers",
         "pprof.wire",
     ),
+    "profbucket.pprof.aggregate": (
+        "errors",
+        "limits",
+        "pprof.block",
+        "pprof.columnar",
+        "pprof.compression",
+        "pprof.merge",
+        "pprof.report.prune",
+    ),
     "profbucket.pprof.report": (
         "errors",
         "limits",
@@ -124,7 +133,12 @@ LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
     ("httptools",): ("profbucket.http_server",),
     ("isal",): ("profbucket.pprof", "profbucket.ingest", "profbucket.api"),
     ("lz4",): ("profbucket.ingest",),
-    ("numpy",): ("profbucket.pprof.columnar", "profbucket.pprof.block", "profbucket.pprof.report"),
+    ("numpy",): (
+        "profbucket.pprof.columnar",
+        "profbucket.pprof.aggregate",
+        "profbucket.pprof.block",
+        "profbucket.pprof.report",
+    ),
     (
         "google.api_core",
         "google.auth",
@@ -308,6 +322,7 @@ DISALLOWED = [
     ("profbucket/query/querier.py", "from profbucket.maintenance import compactor"),
     ("profbucket/maintenance/repair.py", "from profbucket.ingest import collector"),
     ("profbucket/scrape/scraper.py", "from profbucket.storage import store"),
+    ("profbucket/pprof/aggregate/counters.py", "from profbucket.storage import lookup"),
     ("profbucket/telemetry/logs.py", "from profbucket import config"),
     ("profbucket/api/app.py", "from profbucket.storage import store"),
     ("profbucket/http_server/server.py", "from profbucket.config import Config"),

@@ -9,12 +9,12 @@ from profbucket.errors import Invalid, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, check_service
 from profbucket.model.labels import Matcher, parse_matchers
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.query.services import parse_condition
 from profbucket.telemetry.request import current_record
@@ -32,7 +32,7 @@ QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 # Parameters that are no labels on some routes.
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
 REFINEMENT_PARAMETERS = frozenset(Refinement.names())
-MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"delta", "sample_type", "keep_labels", "service_label"}
+MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"aggregate", "delta", "sample_type", "keep_labels", "service_label"}
 FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "function"}
 SERIES_PARAMETERS = frozenset({"group_by", "step"})
 
@@ -201,9 +201,21 @@ def merge_options(parameters: Parameters) -> MergeOptions:
         sample_type=parameters.get("sample_type") or None,
         keep_labels=parameters.flag("keep_labels"),
         service_label=parameters.flag("service_label"),
-        aggregate=Aggregate.DELTA if parameters.flag("delta") else Aggregate.SUM,
+        aggregate=parse_aggregate(parameters),
         refinement=Refinement(**{name: parameters.get(name) for name in Refinement.names()}),
     )
+
+
+def parse_aggregate(parameters: Parameters) -> Aggregate:
+    """Return how to aggregate, by default as a sum; raise ``Invalid`` for anything else."""
+    is_delta, text = parameters.flag("delta"), parameters.get("aggregate")
+    if text not in ("", *Aggregate):
+        raise Invalid(
+            f"unknown aggregate={text[:_SHOWN_CHARACTERS]!r}; use {', '.join(Aggregate)}", code="invalid_parameter"
+        )
+    if is_delta and text not in ("", Aggregate.DELTA):
+        raise Invalid(f"delta=1 and aggregate={text} exclude each other", code="invalid_parameter")
+    return Aggregate.DELTA if is_delta else Aggregate(text or Aggregate.SUM)
 
 
 def _check_range(start_name: str, start: int, end_name: str, end: int) -> None:

@@ -108,7 +108,7 @@ class ReadRoutes:
             max_nodes=parameters.positive_integer("max_nodes"),
             function=parameters.get("function") or None,
         )
-        current_record().counts = graph["profiles"][0]
+        current_record().counts = {key: n for key, n in graph["profiles"][0].items() if key != "aggregate"}
         damaged = sum(merge["damaged"] for merge in graph["profiles"])
         return _mark_damage(compress(json_response(graph)), damaged)
 

@@ -5,9 +5,9 @@ from typing import Protocol
 
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.merging import MergeOptions
 
 
 class ProfileClient(Protocol):

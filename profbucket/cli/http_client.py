@@ -10,11 +10,11 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query, Total
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
-from profbucket.query.merging import MergeOptions
 from profbucket.timed_http import REQUEST_ERRORS, HttpUrl, request
 from profbucket.times import SECOND
 
@@ -189,8 +189,8 @@ def _merge_parameters(options: MergeOptions) -> dict[str, str]:
         parameters["sample_type"] = options.sample_type
     if options.keep_labels:
         parameters["keep_labels"] = "1"
-    if options.aggregate is Aggregate.DELTA:
-        parameters["delta"] = "1"
+    if options.aggregate is not Aggregate.SUM:
+        parameters["aggregate"] = options.aggregate
     return parameters
 
 

@@ -7,9 +7,9 @@ from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.model.ids import ProfileId, check_service
 from profbucket.model.labels import Labels
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.query.services import parse_condition
 from profbucket.storage.open import open_storage

@@ -9,8 +9,8 @@ from profbucket.cli.terminal import read_file
 from profbucket.errors import Invalid
 
 
-def add_source_options(parser: Parser) -> None:
-    """Declare the positional FILE_OR_ID, and the options of a query."""
+def add_source_options(parser: Parser, aggregate: str = "sum") -> None:
+    """Declare the positional FILE_OR_ID, and the options of a query; *aggregate* is the default of --aggregate."""
     parser.add_positional("sources", metavar="[FILE_OR_ID...]", nargs="*")
     add_query_options(parser)
     parser.options.add_argument(
@@ -20,11 +20,14 @@ def add_source_options(parser: Parser) -> None:
         help="Merge at most N profiles, evenly spread over the time range. [default: all]",
     )
     parser.options.add_argument(
-        "--delta",
-        action="store_true",
-        help="For counters, such as Go's heap, block and mutex profiles: the increase over the time range, latest "
-        "minus earliest.",
+        "--aggregate",
+        choices=["sum", "average", "latest", "delta", "auto"],
+        metavar="sum|average|latest|delta|auto",
+        help="How the values of many profiles become one: auto averages memory in use and takes the increase of "
+        f"counters, such as alloc_space. [default: {aggregate}]",
     )
+    parser.options.add_argument("--delta", action="store_true", help="Short for --aggregate delta.")
+    parser.options.set_defaults(default_aggregate=aggregate)
     add_collector_options(parser)
 
 
@@ -33,13 +36,15 @@ def read_merged(arguments: Arguments) -> bytes:
     sources = arguments.sources
     if not sources:
         query = replace(build_query(arguments), limit=arguments.limit)
+        from profbucket.model.merge_options import MergeOptions
         from profbucket.model.sample_kinds import Aggregate
-        from profbucket.query.merging import MergeOptions
 
-        aggregate = Aggregate.DELTA if arguments.delta else Aggregate.SUM
+        if arguments.delta and arguments.aggregate:
+            raise UsageError("--delta and --aggregate exclude each other")
+        aggregate = Aggregate("delta" if arguments.delta else arguments.aggregate or arguments.default_aggregate)
         return connect(arguments).merge(query, MergeOptions(aggregate=aggregate))
-    if arguments.delta:
-        raise UsageError("--delta needs --service and --type; it does not work with FILEs or IDs")
+    if arguments.delta or arguments.aggregate:
+        raise UsageError("--delta and --aggregate need --service and --type; they do not work with FILEs or IDs")
     if arguments.service:
         raise UsageError("FILEs or IDs and --service exclude each other")
     if any(map(_is_profile_id, sources)):

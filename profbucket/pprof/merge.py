@@ -135,15 +135,37 @@ class Merger:
         signature = self._find_common_types()
         return self._list_names(signature) if signature else []
 
+    def value_types(self) -> list[tuple[str, str]]:
+        """Return the names and units of the sample types merged so far."""
+        self.flush()
+        signature = self._find_common_types()
+        units = (
+            [self.accumulator.string(unit).decode(errors="replace") for _, unit in signature[0]]
+            if signature
+            else []
+        )
+        return list(zip(self._list_names(signature) if signature else [], units, strict=True))
+
     def describe_left_out(self) -> str:
         """Return the end of a comment that says which sample types and labels are left out, and why, or ``""``."""
         names, wanted = self.sample_types(), self._sample_type
         types = self._type_sets.describe(names) if wanted is None else self._type_sets.describe_lacking(wanted)
-        labels = ", ".join(sorted(self.accumulator.dropped))
-        return types + (f"; left out: the labels {labels} of samples" if labels else "")
+        return types + describe_dropped(self.accumulator.dropped)
+
+    @property
+    def has_mixed_frame_rules(self) -> bool:
+        """True if profiles ask to drop different frames."""
+        return len(self._groups) > 1
 
     def result(self, comments: Sequence[str] = ()) -> bytes:
         """Return the merge as a gzip pprof, with *comments* before those of the profiles.
+
+        Raise as :meth:`encode` does.
+        """
+        return deflate(self.encode(comments))
+
+    def encode(self, comments: Sequence[str] = ()) -> bytes:
+        """Return the result without compression.
 
         Raise ``Invalid`` if no profile was added (code ``nothing_to_merge``), or none with the sample type (code
         ``unknown_sample_type``), and as :meth:`add` does.
@@ -154,7 +176,7 @@ class Merger:
             if self._sample_type is not None and (names := self._type_sets.sample_types()):
                 raise unknown_sample_type(self._sample_type, names)
             raise Invalid("nothing to merge: no profile was added", code="nothing_to_merge")
-        return deflate(encode_merge(self._unite_groups(), [comment.encode() for comment in comments]))
+        return encode_merge(self._unite_groups(), [comment.encode() for comment in comments])
 
     def flush(self) -> None:
         """Merge the profiles that wait for their batch to fill. Errors are kept for the next call that raises."""
@@ -215,11 +237,15 @@ class Merger:
         errors, self._errors = self._errors, []
         return errors
 
+    def estimate_bytes(self) -> int:
+        """Return about how much memory the distinct content takes."""
+        return sum(group.estimate_bytes() for group in self._groups.values() or [self.accumulator])
+
     def _check_memory(self) -> None:
         """Raise ``TooMany`` if the distinct content takes too much memory, however small it was when stored."""
         if self._observer:  # the builder of a block, which has limits of its own
             return
-        estimate = sum(group.estimate_bytes() for group in self._groups.values() or [self.accumulator])
+        estimate = self.estimate_bytes()
         if estimate > self._limits.merge_memory_bytes:
             raise self._limits.too_many(
                 "merge_memory_bytes",
@@ -288,6 +314,12 @@ class Merger:
         size = sum(len(self.accumulator.string(index)) for pair in sample_types for index in pair)
         # Bytes that are not UTF-8 take up to three times as many when they are replaced.
         return len(sample_types) > self._limits.sample_types or 3 * size > self._limits.name_bytes
+
+
+def describe_dropped(labels: Iterable[str]) -> str:
+    """Return the end of a comment that says which *labels* of samples are left out, or ``""``."""
+    names = ", ".join(sorted(labels))
+    return f"; left out: the labels {names} of samples" if names else ""
 
 
 def merge(profiles: Iterable[bytes], comments: Sequence[str] = (), limits: Limits = Limits()) -> bytes:

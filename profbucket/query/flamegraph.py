@@ -6,8 +6,9 @@ from typing import Any
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
-from profbucket.query.merging import MergeOptions, MergeResult
+from profbucket.query.merging import MergeResult
 from profbucket.query.querier import Querier
 
 DEFAULT_NODES = 5000  # frames in a flame graph, if the request does not say
@@ -51,7 +52,8 @@ def build_flame_graph(
         merges = _merge_all(querier, queries, options)
         graph = build_flamegraph([merge.data for merge in merges], sample_type, nodes, function, limits)
         graph["sample_types"] = [*common, *(t for t in graph["sample_types"] if t not in common)]
-    graph["profiles"] = [merge.counts() for merge in merges]
+    shown = graph["sample_type"]["type"]
+    graph["profiles"] = [{**merge.counts(), "aggregate": merge.meanings.get(shown, "")} for merge in merges]
     return graph
 
 

@@ -1,16 +1,15 @@
 """Steps that merge, merge by id and delta share: limits, sources, expired profiles, messages."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 from profbucket.errors import Damaged, Invalid, NotFound, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
 from profbucket.model.ids import ProfileId, escape_service
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
-from profbucket.model.refinement import Refinement
-from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.retry import retry_on_compaction
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Lookup, Source
@@ -21,22 +20,7 @@ if TYPE_CHECKING:
 
 SERVICE_LABEL = "service"  # of samples, with the name of the service
 
-
-@dataclass(frozen=True, slots=True)
-class MergeOptions:
-    """The way in which the selected profiles are merged.
-
-    With ``sample_type``, only its values, of the profiles that have it. With ``keep_labels``, with all labels of
-    samples, as far as the profiles have not expired: blocks lack ``limits.dropped_labels``. With
-    ``service_label``, all samples get a label ``service`` with the name of the profile's service. ``refinement``
-    applies to the result.
-    """
-
-    sample_type: str | None = None
-    keep_labels: bool = False
-    service_label: bool = False
-    aggregate: Aggregate = Aggregate.SUM
-    refinement: Refinement = Refinement()
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +28,7 @@ class MergeResult:
     """One gzip pprof, merged from ``merged`` of the ``found`` profiles.
 
     The objects of ``expired`` are gone. ``damaged`` were left out because of damage, some perhaps before they were
-    found.
+    found. ``meanings`` say in words how the values of each sample type came about: "average of 52 profiles".
     """
 
     data: bytes
@@ -53,6 +37,7 @@ class MergeResult:
     merged: int
     expired: int
     damaged: int = 0
+    meanings: Mapping[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Return the numbers of profiles, as the API's JSON and the request log have them."""
@@ -84,6 +69,12 @@ class MergeGuard:
                 "merge_bytes",
                 f"{self._subject} has {size} bytes to merge in {profiles} profiles; {self._advice}",
             )
+
+    def until_deadline(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Yield *items*; raise as :meth:`check_time` does."""
+        for item in items:
+            self.check_time()
+            yield item
 
     def check_time(self, progress: str = "") -> None:
         """Raise ``TooMany`` after the deadline; *progress* says how far the merge got."""
@@ -158,6 +149,12 @@ class SourceMerge:
         if source_id not in self._sources or error.code == "sample_types_differ" or not isinstance(error, Invalid):
             raise error
         self._unreadable[source_id] = error
+
+
+def find_dropped_labels(options: MergeOptions, limits: Limits) -> tuple[str, ...]:
+    """Return the keys of sample labels that a merge leaves out."""
+    dropped = () if options.keep_labels else limits.dropped_labels
+    return tuple(key for key in dropped if not (options.service_label and key == SERVICE_LABEL))
 
 
 def add_source(

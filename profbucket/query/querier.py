@@ -10,14 +10,14 @@ from profbucket.errors import Damaged, Invalid, NotFound, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.labels import Matcher
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Page, Query
 from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.model.sample_kinds import Aggregate
-from profbucket.query.delta import compute_delta, describe_counters
+from profbucket.query.aggregate import merge_aggregated
+from profbucket.query.aggregate_attempt import AggregateRequest
 from profbucket.query.merging import (
-    SERVICE_LABEL,
     MergeGuard,
-    MergeOptions,
     MergeResult,
     SourceMerge,
     add_from_block,
@@ -25,15 +25,17 @@ from profbucket.query.merging import (
     describe_query,
     describe_selectors,
     describe_services,
+    find_dropped_labels,
     name_file,
     nothing_found,
     profile_not_found,
 )
 from profbucket.query.retry import retry_on_compaction
+from profbucket.query.series_plan import describe_added_up, describe_count
 from profbucket.query.services import find_first, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import Source, order_by_time, source_of_object
+from profbucket.storage.lookup import LocatedProfile, Source, order_by_time, source_of_object
 from profbucket.storage.ports import Series, SeriesSelection, list_series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, format_time
@@ -170,7 +172,7 @@ class Querier:
     def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> MergeResult:
         """Merge all profiles that match *query*, or ``query.limit`` of them, evenly spread over the range.
 
-        A delta is the increase of counters; see :mod:`profbucket.query.delta`.
+        Other aggregates than the sum are described in :mod:`profbucket.query.aggregate`.
 
         Raises:
             NotFound: There are no matches, all have expired, or no series has two profiles for a delta.
@@ -180,27 +182,41 @@ class Querier:
                 query has a limit, or the profiles have no counters. Or a refinement is malformed.
         """
         _require_mergeable(query)
-        is_delta = options.aggregate is Aggregate.DELTA
-        if is_delta and options.service_label:
-            raise Invalid("delta=1 cannot be combined with service_label=1", code="invalid_parameter")
-        advice = "narrow the range or add labels"
-        if not is_delta:
-            advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
+        advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
         guard = self._guard(describe_query(query), advice)
         if not options.refinement:
-            return self._delta(query, options, guard) if is_delta else self._merge(query, options, guard)
+            return self._combine(query, options, guard)
         from profbucket.pprof.refine import refine
         from profbucket.pprof.report.refiner import Refiner
 
         refiner = Refiner(options.refinement, guard.check_time)  # raises errors before anything is read
-        result = self._delta(query, options, guard) if is_delta else self._merge(query, options, guard)
+        result = self._combine(query, options, guard)
         return replace(result, data=refine(result.data, refiner, self._limits))
 
-    def _delta(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult:
-        if query.limit is not None:
-            raise Invalid("delta=1 cannot be combined with limit=; leave one of them out", code="delta_with_limit")
-        limits = replace(self._limits, dropped_labels=()) if options.keep_labels else self._limits
-        return compute_delta(self._storage, query, guard, limits, options.sample_type)
+    def _combine(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult:
+        """Return the result of :meth:`merge` before its refinement."""
+        if options.aggregate is not Aggregate.SUM and (result := self._aggregate(query, options, guard)):
+            return result
+        return self._merge(query, options, guard)
+
+    @retry_on_compaction
+    def _aggregate(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult | None:
+        """Return the aggregate of the profiles that match *query*; ``None`` if it is just their sum."""
+        if query.limit is not None and options.aggregate is Aggregate.DELTA:
+            raise Invalid("a delta cannot be combined with limit=; leave one of them out", code="delta_with_limit")
+        damage = DamageReport()
+        located = guard.until_deadline(self._locate(query, damage, guard))
+        if query.limit is None:
+            profiles = list(located)
+            found = len(profiles)
+        else:
+            profiles, found = pick_evenly(located, self._check_limit(query.limit))
+        if not profiles:
+            raise damage.error() if damage.ids else nothing_found(query)
+        if options.keep_labels:
+            profiles = [LocatedProfile(profile.meta) for profile in profiles]
+        request = AggregateRequest(self._lookup, options, guard, self._limits, damage)
+        return merge_aggregated(request, query, profiles, found)
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> MergeResult:
         """Merge the profiles with these ids, all of one profile type.
@@ -250,7 +266,7 @@ class Querier:
         count = f"{merged} profile{'s' if merged > 1 else ''}"
         comment = f"service={services} type={profile_type} merged {count} by id"
         comment += describe_losses(0, damage.profiles)
-        comment += describe_counters(profile_type, merger.sample_types(), merged)
+        comment += describe_added_up(self._limits, profile_type, merger.value_types(), merged)
         comment += merger.describe_left_out()
         filename = f"{escape_service(ids[0].service)}-{profile_type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, len(ids), merged, 0, damage.profiles)
@@ -272,9 +288,7 @@ class Querier:
             raise damage.error() if damage.ids else nothing_found(query)
         planned = sum(source.count for source in sources)
         guard.check_size(len(sources), planned, sum(source.size for source in sources))
-        dropped_labels = () if options.keep_labels else self._limits.dropped_labels
-        if options.service_label:
-            dropped_labels = tuple(key for key in dropped_labels if key != SERVICE_LABEL)
+        dropped_labels = find_dropped_labels(options, self._limits)
         merger = Merger(self._limits, sample_type=options.sample_type, dropped_labels=dropped_labels)
         lost_in_plan = damage.profiles
         merge = SourceMerge(merger, self._lookup, self._limits, damage, service_label=options.service_label)
@@ -299,9 +313,11 @@ class Querier:
         comment = f"{subject} merged {count} profile{'s' if found > 1 else ''}{services} {span}"
         comment += describe_losses(merge.expired, damage.profiles)
         comment += f", {restored} from blocks, which do not keep all labels" if restored else ""
-        comment += describe_counters(query.type, merger.sample_types(), merged) + merger.describe_left_out()
-        filename = f"{name_file(query)}.pb.gz"
-        return MergeResult(merger.result([comment]), filename, found, merged, merge.expired, damage.profiles)
+        value_types = merger.value_types()
+        comment += describe_added_up(self._limits, query.type, value_types, merged) + merger.describe_left_out()
+        meanings = {name: describe_count(Aggregate.SUM, merged) for name, _ in value_types}
+        data, filename = merger.result([comment]), f"{name_file(query)}.pb.gz"
+        return MergeResult(data, filename, found, merged, merge.expired, damage.profiles, meanings)
 
     def _find_in_block(self, source: Source) -> Source | None:
         """Return the source in a block of the profile of *source*, which is an object."""
@@ -321,12 +337,8 @@ class Querier:
                 if len(sources) <= max_profiles:
                     sources += self._lookup.plan_merge(own, max_profiles, damage)
             return order_by_time(sources), sum(source.count for source in sources)
-        if query.limit is not None and query.limit > max_profiles:
-            raise self._limits.too_many("merge", f"limit={query.limit} asks for too many profiles to merge")
-        unlimited = self._each_service(replace(query, limit=None), guard)
-        # One service after the other: each has its share, evenly spread over the range.
-        located = chain.from_iterable(self._lookup.locate(own, damage) for own in unlimited)
-        profiles, found = pick_evenly(located, query.limit or max_profiles + 1)
+        limit = max_profiles + 1 if query.limit is None else self._check_limit(query.limit)
+        profiles, found = pick_evenly(self._locate(query, damage, guard), limit)
         if keep_labels:
             return order_by_time(source_of_object(profile.meta) for profile in profiles), found
         return self._lookup.plan_merge_of(profiles), found
@@ -340,6 +352,20 @@ class Querier:
         for own in query.each_service():
             guard.check_time()
             yield own
+
+    def _locate(self, query: Query, damage: DamageReport, guard: MergeGuard) -> Iterator[LocatedProfile]:
+        """Yield all profiles that match *query*, whatever its limit.
+
+        They come one service after the other: an even choice has the share of each, spread over the range.
+        """
+        unlimited = self._each_service(replace(query, limit=None), guard)
+        return chain.from_iterable(self._lookup.locate(own, damage) for own in unlimited)
+
+    def _check_limit(self, limit: int) -> int:
+        """Return the *limit* of a query; raise ``TooMany`` if it exceeds that of a merge."""
+        if limit > self._limits.merge:
+            raise self._limits.too_many("merge", f"limit={limit} asks for too many profiles to merge")
+        return limit
 
     def _read(
         self, sources: Sequence[Source], guard: MergeGuard

@@ -3,8 +3,8 @@
 from typing import Any
 
 from profbucket.limits import Limits
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 
 

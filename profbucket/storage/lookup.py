@@ -34,11 +34,12 @@ class BlockReplaced(Exception):
 
 
 class LocatedProfile(NamedTuple):
-    """A profile and where it is stored: in the head, or in this row of a block."""
+    """A profile and where it is stored: in the head, or in this row of a block with these members."""
 
     meta: Meta
     block: Block | None = None
     row: int = 0
+    members: Members | None = None
 
 
 class DataPoint(NamedTuple):
@@ -145,7 +146,7 @@ class Lookup:
         for block, members in readable:
             compacted_ids.update(members.member_ids(head))
             if rows := _matching_rows(members, query, matches):
-                sources.append(_source_of_rows(block, members, rows))
+                sources.append(source_of_rows(block, members, rows))
         sources += [source_of_object(meta) for meta in head if meta.id not in compacted_ids]
         return order_by_time(sources)
 
@@ -160,7 +161,7 @@ class Lookup:
                 in_blocks.setdefault(profile.block.id, (profile.block, []))[1].append(profile)
         for block, members in in_blocks.values():
             times = [member.meta.created_at for member in members]
-            sources.append(_source_of_profiles(block, [member.row for member in members], min(times), max(times)))
+            sources.append(source_of_profiles(block, [member.row for member in members], min(times), max(times)))
         return order_by_time(sources)
 
     def read_sources(self, sources: Sequence[Source]) -> Iterator[bytes | Damaged | None]:
@@ -211,7 +212,7 @@ class Lookup:
             names = members.names()
             row = bisect_left(names, profile_id.name)
             if row < len(names) and names[row] == profile_id.name:
-                return _source_of_profiles(block, [row], created_at, created_at)
+                return source_of_profiles(block, [row], created_at, created_at)
         if damage.ids:
             raise damage.error()
         return None
@@ -336,7 +337,7 @@ def _locate_members(block: Block, members: Members, query: Query, matches: _Matc
     for row in _matching_rows(members, query, matches):
         meta = members.meta(row)
         if query.after is None or meta.position > query.after:
-            yield LocatedProfile(meta, block, row)
+            yield LocatedProfile(meta, block, row, members)
 
 
 def _matching_rows(members: Members, query: Query, matches: _Matches) -> Sequence[int]:
@@ -388,14 +389,14 @@ def _source_of_block(block: Block) -> Source:
     return Source(ObjectRange(block.id, 0, end), block.first, block.last, block.count, end, block=block)
 
 
-def _source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
+def source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
     """Return the cheapest source of *rows* of a block."""
     first, last = members.created_at[rows[0]], members.created_at[rows[-1]]
     if len(rows) == len(members):
         return _source_of_block(block)
     selected_series = {members.series[row] for row in rows}
     if sum(series in selected_series for series in members.series) > len(rows):
-        return _source_of_profiles(block, rows, first, last)
+        return source_of_profiles(block, rows, first, last)
     end = block.ends[SERIES]
     object_range = ObjectRange(block.id, 0, end)
     return Source(
@@ -403,7 +404,7 @@ def _source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Sour
     )
 
 
-def _source_of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
+def source_of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
     end = block.ends[-1]
     return Source(
         ObjectRange(block.id, 0, end), first, last, len(rows), end, block=block, part=PROFILES, rows=rows

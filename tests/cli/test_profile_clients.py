@@ -27,10 +27,10 @@ from profbucket.errors import (
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, Matcher
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
-from profbucket.query.merging import MergeOptions
 from profbucket.times import LATEST
 from tests.support.canonical import canonicalize
 from tests.support.paths import DATA

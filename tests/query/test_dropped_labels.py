@@ -10,8 +10,8 @@ from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
 from profbucket.model.labels import Labels
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage

@@ -46,7 +46,9 @@ def test_a_flame_graph_shows_the_merge_of_a_query(api: Api) -> None:
     answer = body(api.get(FLAME, **HOUR))
     assert answer["totals"] == [15]
     assert flat_values(answer) == {"slow": [12], "quick": [3]}
-    assert answer["profiles"] == [{"found": 3, "merged": 3, "expired": 0, "damaged": 0}]
+    assert answer["profiles"] == [
+        {"found": 3, "merged": 3, "expired": 0, "damaged": 0, "aggregate": "sum of 3 profiles"}
+    ]
     assert "callers" not in answer
     narrowed = body(api.get(FLAME, **HOUR, version="2", labels="host=a"))
     assert flat_values(narrowed) == {"slow": [7]}

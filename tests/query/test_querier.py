@@ -14,10 +14,10 @@ from profbucket.errors import Unavailable
 from profbucket.model.blocks import Block
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier, pick_evenly
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage

@@ -12,10 +12,10 @@ from profbucket.errors import Invalid, NotFound, TooMany
 from profbucket.limits import Limits
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels, Matcher, parse_matchers
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier, pick_evenly
 from profbucket.query.services import parse_condition, select_services
 from profbucket.storage.memory import MemoryBucket, MemoryIndex

@@ -32,6 +32,7 @@ from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
@@ -41,7 +42,6 @@ from profbucket.pprof.columnar import split
 from profbucket.pprof.compression import inflate
 from profbucket.pprof.precheck import count_entries
 from profbucket.query.flamegraph import build_flame_graph
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage import store
 from profbucket.storage.memory import MemoryBucket, MemoryIndex

@@ -1,7 +1,8 @@
 """Print the functions with the largest values, like `go tool pprof -top`.
 
 Name local FILEs, or the IDs of stored profiles, or select stored profiles with
---service, --type and the other options. Several profiles are merged first.
+--service, --type and the other options. Several profiles are merged first: by
+default, memory in use is averaged, and counters are shown by their increase.
 """
 
 from profbucket.cli.options import read_config
@@ -13,7 +14,7 @@ _MIN_FRACTION = 0.005  # of the total: pprof's default for what it shows
 
 
 def add_arguments(parser: Parser) -> None:
-    add_source_options(parser)
+    add_source_options(parser, aggregate="auto")
     parser.options.add_argument(
         "-n", "--count", metavar="N", type=integer(0), default=0, help="Print at most N functions. [default: all]"
     )

@@ -21,10 +21,10 @@ from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import BLOCKS, ProfileId
 from profbucket.model.labels import Labels, Matcher, parse_matchers
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof.merge import Merger
-from profbucket.query.merging import MergeOptions
 from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.memory import MemoryBucket, MemoryIndex

@@ -1,0 +1,1 @@
+"""Aggregates of many profiles other than their sum: averages, latest values, increases of counters."""
