@@ -113,9 +113,12 @@ class ReadRoutes:
         return _mark_damage(compress(json_response(graph)), damaged)
 
     def services(self) -> Response:
-        """List the services that have profiles."""
+        """List the services that have profiles; with ``details=1``, their types and last times, too."""
         api_key = self._authenticate()
-        return json_response(self._querier.services(api_key.may_access))
+        if not Parameters(request.args).flag("details"):
+            return json_response(self._querier.services(api_key.may_access))
+        summaries = self._querier.describe_services(api_key.may_access)
+        return compress(json_response([summary.to_json() for summary in summaries]))
 
     def labels(self) -> Response:
         """List the profile types and the label values of a service."""

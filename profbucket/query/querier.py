@@ -32,6 +32,7 @@ from profbucket.query.merging import (
 )
 from profbucket.query.retry import retry_on_compaction
 from profbucket.query.series_plan import describe_added_up, describe_count
+from profbucket.query.service_summary import ServiceSummary, summarize
 from profbucket.query.services import find_first, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
@@ -69,6 +70,10 @@ class Querier:
         if not services:
             raise NotFound("there are no services: nothing has been stored yet")
         return services
+
+    def describe_services(self, may_access: Callable[[str], bool] = lambda _: True) -> list[ServiceSummary]:
+        """Return the services that the caller *may_access* with what their series tell, or raise ``NotFound``."""
+        return summarize(self.services(may_access), self._storage.index.series(SeriesSelection()))
 
     def select_services(
         self, conditions: Sequence[Matcher], may_access: Callable[[str], bool] = lambda _: True

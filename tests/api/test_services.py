@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 from profbucket.auth import ApiKeys, hash_secret
 from profbucket.limits import Limits
 from profbucket.storage.open import open_storage
-from profbucket.times import SECOND
+from profbucket.times import SECOND, parse_time
 from tests.support.api import MERGE, NOW, Api, body, comments, error, error_code, pprof, total
 from tests.support.canonical import canonicalize
 
@@ -163,3 +163,20 @@ def test_a_profile_is_not_stored_under_a_name_that_is_a_condition(api: Api, serv
         FIND, query_string={"service": service, "type": "cpu"}, data=pprof(), headers={"X-Api-Key": "all"}
     )
     assert (response.status_code, error_code(response)) == (400, "invalid_service")
+
+
+def test_the_list_of_services_has_types_and_times_of_those_that_a_key_may_read(api: Api) -> None:
+    answer = api.client.get("/api/0/services?details=1", headers={"X-Api-Key": "shop"})
+    summaries = body(answer)
+    assert [(summary["service"], summary["types"]) for summary in summaries] == [
+        ("shop-api", ["cpu"]),
+        ("shop-web", ["cpu"]),
+    ]
+    for summary in summaries:
+        assert 0 <= parse_time(summary["last_seen"], 0) - (NOW - 70 * SECOND) < 86_400 * SECOND
+    assert body(api.client.get("/api/0/services?details=0", headers={"X-Api-Key": "shop"})) == [
+        "shop-api",
+        "shop-web",
+    ]
+    wrong = api.client.get("/api/0/services?details=yes", headers={"X-Api-Key": "shop"})
+    assert (wrong.status_code, error_code(wrong)) == (400, "invalid_parameter")

@@ -12,9 +12,9 @@ from tests.ui.table import shop_report
 def test_a_service_has_a_timeline_and_a_flame_graph(open_page: OpenPage, shop_url: str) -> None:
     watched = open_page(shop_url)
     page = watched.page
-    expect(page.get_by_role("heading", name="Choose a service")).to_be_visible()
+    expect(page.get_by_role("heading", name="Services")).to_be_visible()
     watched.screenshot("services")
-    page.get_by_role("button", name="shop").click()
+    page.get_by_role("link", name="shop", exact=True).click()
     expect(page.get_by_label("Type", exact=True)).to_have_value("cpu")
     expect(page.get_by_role("alert")).to_contain_text("No profiles found")
     watched.screenshot("empty")

@@ -104,7 +104,7 @@ def test_an_unknown_service_is_reported_once(open_page: OpenPage, shop_url: str)
     expect(page.get_by_role("alert")).to_have_count(1)
     expect(page.get_by_text("nobody has no profiles")).to_have_count(0)
     page.get_by_role("link", name="All services").click()
-    expect(page.get_by_role("button", name="shop")).to_be_visible()
+    expect(page.get_by_role("link", name="shop", exact=True)).to_be_visible()
 
 
 def test_a_link_to_an_empty_range_is_reported_once(open_page: OpenPage, shop_url: str) -> None:

@@ -4,13 +4,14 @@ import { ApiError, fetchFlameGraph, fetchSeries, fetchServiceDetails, fetchServi
 import { apiKey, openKeyChannel, type KeyChannel } from "./apiKey";
 import { findExtent } from "./extent";
 import { Grouping } from "./Grouping";
-import { latestValue, useFetched, useTheme, useUrlState, type Theme } from "./hooks";
+import { latestValue, useFetched, useSearchKey, useTheme, useUrlState, type Theme } from "./hooks";
 import { formatMatchers } from "./labels";
 import { sanitize } from "./names";
-import { GraphError, REDUCED_MERGE, ServiceError, ServiceList, ServicesError } from "./Notices";
+import { GraphError, REDUCED_MERGE, ServiceError, ServicesError } from "./Notices";
 import { ProfileView } from "./ProfileView";
 import { Select } from "./Select";
 import { Selections } from "./Selections";
+import { Services } from "./Services";
 import { Share } from "./Share";
 import { DEFAULT_STATE, type State } from "./state";
 import { Timeline } from "./Timeline";
@@ -28,7 +29,8 @@ export function App() {
   const details = useFetched(service ? `${reloads} ${service}` : null, (signal) =>
     fetchServiceDetails(service, signal),
   );
-  const serviceNames = latestValue(services);
+  const summaries = latestValue(services);
+  const serviceNames = useMemo(() => summaries?.map((summary) => summary.service), [summaries]);
   const serviceDetails = latestValue(details);
   const profileTypes = useMemo(
     () => serviceDetails?.types.filter((type) => type !== "trace") ?? [],
@@ -58,6 +60,7 @@ export function App() {
   }, [ready, service, profileType]);
 
   const reload = (): void => setReloads((count) => count + 1);
+  useSearchKey();
   const keyChannel = useRef<KeyChannel | null>(null);
   useEffect(() => {
     const channel = openKeyChannel(pageUrl("").pathname, () => setReloads((count) => count + 1));
@@ -139,8 +142,15 @@ export function App() {
       </header>
       <main>
         {services.state === "failed" && !needsKey && <ServicesError error={services.error} onRetry={reload} />}
-        {serviceNames && !service && (
-          <ServiceList services={serviceNames} onChoose={(name) => update(switchService(name))} />
+        {summaries && !service && (
+          <Services
+            services={summaries}
+            reloads={reloads}
+            state={state}
+            update={update}
+            onChoose={(name, type) => update({ ...switchService(name), profileType: type })}
+            onReload={reload}
+          />
         )}
         {details.state === "failed" && services.state !== "failed" && !needsKey && (
           <ServiceError error={details.error} service={service} onRetry={reload} />

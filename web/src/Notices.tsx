@@ -5,28 +5,6 @@ import { lastQuarter } from "./times";
 
 export const REDUCED_MERGE = 100; // profiles, if there are too many to merge all of them
 
-interface ServiceListProps {
-  services: string[];
-  onChoose: (service: string) => void;
-}
-
-export function ServiceList({ services, onChoose }: ServiceListProps) {
-  return (
-    <section class="message">
-      <h1>Choose a service</h1>
-      <ul>
-        {services.map((service) => (
-          <li key={service}>
-            <button type="button" dir="auto" onClick={() => onChoose(service)}>
-              {sanitize(service)}
-            </button>
-          </li>
-        ))}
-      </ul>
-    </section>
-  );
-}
-
 interface ErrorProps {
   error: Error;
   onRetry: () => void;

@@ -5,7 +5,7 @@ import { PRESETS } from "./times";
 interface RangeProps {
   range: TimeRange;
   onChange: (range: TimeRange) => void;
-  onShowAll: () => void;
+  onShowAll?: () => void;
   onReload: () => void;
 }
 
@@ -24,9 +24,11 @@ export function TimeRangePicker({ range, onChange, onShowAll, onReload }: RangeP
             {name}
           </button>
         ))}
-        <button type="button" title="From the first profile to the last" onClick={onShowAll}>
-          All
-        </button>
+        {onShowAll && (
+          <button type="button" title="From the first profile to the last" onClick={onShowAll}>
+            All
+          </button>
+        )}
       </div>
       <TimeInput label="From" value={range.from} onChange={(from) => onChange({ ...range, from })} />
       <TimeInput label="To" value={range.to} onChange={(to) => onChange({ ...range, to })} />

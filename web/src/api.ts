@@ -2,11 +2,17 @@
 
 import { apiKey } from "./apiKey";
 import { formatMatchers, percentEncode } from "./labels";
-import type { State } from "./state";
+import type { State, TimeRange } from "./state";
 
 export interface SampleType {
   type: string;
   unit: string;
+}
+
+export interface ServiceSummary {
+  service: string;
+  types: string[];
+  last_seen: string; // rounded up by less than a day; empty if unknown
 }
 
 export interface ServiceDetails {
@@ -105,8 +111,36 @@ export function mergeUrl(state: State, base = false): string {
   return apiUrl("api/0/profiles/merge", selectionParameters(state, base));
 }
 
-export function fetchServices(signal?: AbortSignal): Promise<string[]> {
-  return fetchBody("api/0/services", {}, signal);
+export function fetchServices(signal?: AbortSignal): Promise<ServiceSummary[]> {
+  return fetchBody("api/0/services", { details: "1" }, signal);
+}
+
+// Fetches the timelines of the CPU profiles of several services, as groups, in steps of that many seconds.
+export async function fetchCpuOfServices(
+  services: readonly string[],
+  { from, to }: TimeRange,
+  step: number | null,
+  signal?: AbortSignal,
+): Promise<Series> {
+  const service = `~${services.map(escapeRegex).join("|")}`;
+  const parameters = {
+    service,
+    type: "cpu",
+    from,
+    to: to === "now" ? undefined : to,
+    group_by: "service",
+    step: step === null ? undefined : String(step),
+  };
+  try {
+    return await fetchBody("api/0/series", parameters, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError) || error.status !== 404) throw error;
+    return { start: "", step: 1, sample_types: [], groups: [] };
+  }
+}
+
+function escapeRegex(text: string): string {
+  return text.replace(/[^\w\u0080-\uffff]/g, "\\$&");
 }
 
 export function fetchServiceDetails(service: string, signal?: AbortSignal): Promise<ServiceDetails> {

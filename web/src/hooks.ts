@@ -39,6 +39,32 @@ export function useFetched<T>(key: string | null, load: (signal: AbortSignal) =>
   return key === null ? { state: "idle" } : { state: "loading", previous: latestValue(latest.fetched) };
 }
 
+// Returns *value* once it has stayed the same for some time.
+export function useSettled<T>(value: T, milliseconds: number): T {
+  const [settled, setSettled] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(value), milliseconds);
+    return () => clearTimeout(timer);
+  }, [value, milliseconds]);
+  return settled;
+}
+
+// Lets "/" move the focus to the first search field.
+export function useSearchKey(): void {
+  useEffect(() => {
+    const focusSearch = (event: KeyboardEvent): void => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey) return;
+      if ((event.target as Element).closest("input, select, textarea, dialog")) return;
+      const field = document.querySelector<HTMLInputElement>("main input[type=search]");
+      if (!field) return;
+      event.preventDefault();
+      field.select();
+    };
+    addEventListener("keydown", focusSearch);
+    return () => removeEventListener("keydown", focusSearch);
+  }, []);
+}
+
 // Returns the value or, while it loads, the previous one.
 export function latestValue<T>(fetched: Fetched<T>): T | null {
   if (fetched.state === "loaded") return fetched.value;

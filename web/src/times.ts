@@ -59,6 +59,11 @@ export function formatDuration(seconds: number): string {
   return `${Math.round(seconds / length)} ${unit}`;
 }
 
+// Formats how long ago a time was, in unix seconds.
+export function formatAgo(seconds: number, now: number): string {
+  return now - seconds < 60 ? "just now" : `${formatDuration(now - seconds)} ago`;
+}
+
 // Formats a tick of the time axis as precisely as *step*, the seconds between ticks, needs. Midnight shows the date.
 export function formatTick(seconds: number, step: number): string {
   const text = formatSecond(seconds);

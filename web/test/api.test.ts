@@ -4,6 +4,7 @@ import {
   ApiError,
   apiUrl,
   errorOf,
+  fetchCpuOfServices,
   fetchFlameGraph,
   fetchPprof,
   fetchSeries,
@@ -55,6 +56,21 @@ function requested(): { path: string; parameters: Record<string, string> } {
   return { path: url.pathname, parameters: Object.fromEntries(url.searchParams) };
 }
 
+test("the CPU time of several services is one request, and their names are text in its regular expression", async () => {
+  await fetchCpuOfServices(["a.b", "<größe>|"], { from: "now-1h", to: "now" }, 60);
+  assert.deepEqual(requested().parameters, {
+    service: "~a\\.b|\\<größe\\>\\|",
+    type: "cpu",
+    from: "now-1h",
+    group_by: "service",
+    step: "60",
+  });
+  answer = () => Response.json({ error: "nothing found" }, { status: 404 });
+  assert.deepEqual((await fetchCpuOfServices(["a"], { from: "1", to: "2" }, null)).groups, []);
+  answer = () => Response.json({ error: "wrong" }, { status: 400 });
+  await assert.rejects(fetchCpuOfServices(["a"], { from: "1", to: "2" }, null), { status: 400 });
+});
+
 describe("URLs", () => {
   test("are below the page's own, without its query", () => {
     assert.equal(pageUrl("ui/x").href, "https://profiles.example/query/ui/x");
@@ -99,7 +115,7 @@ test("a side is selected by its time range, else that of the timeline, and by it
 describe("requests", () => {
   test("of services and their details", async () => {
     assert.equal(await fetchServices(), "answer");
-    assert.deepEqual(requested(), { path: "/query/api/0/services", parameters: {} });
+    assert.deepEqual(requested(), { path: "/query/api/0/services", parameters: { details: "1" } });
     requests = [];
     await fetchServiceDetails("a b");
     assert.deepEqual(requested(), { path: "/query/api/0/labels", parameters: { service: "a b" } });
@@ -132,7 +148,7 @@ describe("requests", () => {
     });
     requests = [];
     await fetchFlameGraph({ ...STATE, sampleType: "samples", focus: "main.f" }, 100);
-    const { sample_type, focus, limit } = requested().parameters;
+    const { sample_type, function: focus, limit } = requested().parameters;
     assert.deepEqual([sample_type, focus, limit], ["samples", "main.f", "100"]);
   });
 

@@ -8,7 +8,7 @@ let channel: KeyChannel;
 let changes: number;
 
 const nextMessage = (): Promise<unknown> =>
-  new Promise((resolve) => (tab.onmessage = (event) => resolve((event).data)));
+  new Promise((resolve) => (tab.onmessage = (event) => resolve(event.data)));
 const nextChange = (): Promise<void> =>
   new Promise((resolve) => {
     const before = changes;
