@@ -4,18 +4,19 @@ A form has the part ``event``, a JSON document with the tags, and a pprof in eac
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 from profbucket.errors import Invalid, ProfbucketError, UnsupportedFormat
 from profbucket.ingest.decompression import DecompressionError, decompress
 from profbucket.ingest.multipart import Part, read_parts
-from profbucket.ingest.upload import Upload, Uploads, split_by_type
+from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof.compression import deflate_reproducibly
+from profbucket.pprof.compression import LARGE_BYTES, deflate_reproducibly, join_bounded
 from profbucket.times import LATEST, parse_time
 
 _EVENT = "event"
@@ -97,8 +98,9 @@ def _read_profiles(parts: Sequence[Part], event: _Event, limits: Limits) -> Uplo
         if not filename.endswith(_PPROF) or stem in _IGNORED_PARTS:
             continue
         try:
-            data = _decompress(part.data, limits)
-            profiles = split_by_type(data, limits, partial(choose_types, stem))
+            with ExitStack() as stack:
+                data = _decompress(part.data, limits, lambda: stack.enter_context(LARGE_LOCK))
+                profiles = split_by_type(data, limits, partial(choose_types, stem))
         except ProfbucketError as error:
             yield error.about(filename[:80])
             continue
@@ -161,20 +163,21 @@ def _parse_start(text: object) -> int | None:
     return parse_time(text, LATEST) if isinstance(text, str) and text else None
 
 
-def _decompress(data: bytes, limits: Limits) -> bytes:
-    """Return a part without the compression of its transfer, or raise ``Invalid`` or ``TooLarge``."""
+def _decompress(data: bytes, limits: Limits, before_large: Callable[[], object]) -> bytes:
+    """Return a part without the compression of its transfer, or raise ``Invalid`` or ``TooLarge``.
+
+    *before_large* is called before it takes more than ``LARGE_BYTES``.
+    """
     name = _MAGIC.get(data[:4])
     if name is None:
         return data
-    chunks, size = [], 0
     try:
-        for chunk in decompress(name, data):
-            size += len(chunk)
-            if size > limits.inflated_bytes:
-                raise limits.too_large(
-                    "inflated_bytes", f"it decompresses to more than {limits.inflated_bytes} bytes"
-                )
-            chunks.append(chunk)
+        part = join_bounded(lambda: decompress(name, data), LARGE_BYTES)
+        if part is None:
+            before_large()
+            part = join_bounded(lambda: decompress(name, data), limits.inflated_bytes)
     except DecompressionError as error:
         raise Invalid(f"it is not {name}: {error}", code="invalid_multipart") from None
-    return b"".join(chunks)
+    if part is None:
+        raise limits.too_large("inflated_bytes", f"it decompresses to more than {limits.inflated_bytes} bytes")
+    return part

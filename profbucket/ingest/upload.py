@@ -14,7 +14,7 @@ from profbucket.pprof.compression import inflate
 
 # A decoded profile takes up to thirty times its size, so that large ones are decoded one at a time. That costs no
 # throughput: protobuf holds the GIL anyway.
-LARGE_LOCK = threading.Lock()
+LARGE_LOCK = threading.RLock()
 
 _JSON_VALUES_PER_PROFILE = 200
 

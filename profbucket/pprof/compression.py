@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator
+from io import BytesIO
 
 from isal import igzip, isal_zlib
 from isal.igzip_lib import IsalError
@@ -75,23 +76,32 @@ def _inflate_single(data: bytes, max_bytes: int) -> bytes | None:
 
 
 def _inflate_members(data: bytes, limits: Limits) -> bytes:
-    buffered: list[bytes] = []
-    size = 0
-    for chunk in _inflate_chunks(data):
+    raw = join_bounded(lambda: _inflate_chunks(data), limits.inflated_bytes)
+    if raw is None:
+        raise limits.too_large(
+            "inflated_bytes", f"the profile inflates to more than {limits.inflated_bytes} bytes"
+        )
+    return raw
+
+
+def join_bounded(inflate_chunks: Callable[[], Iterator[bytes]], max_bytes: int) -> bytes | None:
+    """Return the chunks of *inflate_chunks* joined; ``None`` if they have more than *max_bytes*.
+
+    Many bytes are first counted: they are inflated again, and take memory, once they are known to fit.
+    """
+    buffer, size = BytesIO(), 0
+    for chunk in inflate_chunks():
         size += len(chunk)
-        if size > limits.inflated_bytes:
-            raise limits.too_large(
-                "inflated_bytes", f"the profile inflates to more than {limits.inflated_bytes} bytes"
-            )
+        if size > max_bytes:
+            return None
         if size <= _MAX_BUFFERED_BYTES:
-            buffered.append(chunk)
+            buffer.write(chunk)
         else:
-            buffered.clear()
-    if size <= _MAX_BUFFERED_BYTES:
-        return b"".join(buffered)
-    # A profile so large is rare. It is known to fit now: inflate it again, at once if it is one member, because
-    # chunks and what they are joined to take its size twice.
-    return _inflate_single(data, size + 1) or b"".join(_inflate_chunks(data))
+            buffer = BytesIO()
+    if size > _MAX_BUFFERED_BYTES:
+        for chunk in inflate_chunks():
+            buffer.write(chunk)
+    return buffer.getvalue()  # without a copy
 
 
 def _inflate_chunks(data: bytes) -> Iterator[bytes]:

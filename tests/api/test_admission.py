@@ -1,23 +1,27 @@
 """The memory limit for concurrent posts, and the lock for profiles that inflate to much more."""
 
 import gzip
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from threading import Event
+from threading import Event, Thread
 
 import pytest
+from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.api.admission import Admission, Reservation
 from profbucket.errors import Unavailable
-from profbucket.ingest import upload
+from profbucket.ingest import datadog, upload
 from profbucket.ingest.collector import Collector
+from profbucket.ingest.decompression import decompress
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof.codec import Profile, decode_inflated
 from profbucket.storage.open import open_storage
+from tests.support.agents import make_form
 from tests.support.api import pprof
 
 
@@ -143,10 +147,41 @@ def test_a_profile_that_inflates_to_much_more_is_checked_alone(
     seen = []
 
     def watched(raw: bytes, limits: Limits) -> Profile:
-        seen.append(upload.LARGE_LOCK.locked())
+        seen.append(large_lock_is_held())
         return decode_inflated(raw, limits)
 
     monkeypatch.setattr(upload, "decode_inflated", watched)
     Collector(open_storage("memory:")).collect("api", ProfileType.CPU, Labels(), data)
     assert seen == [alone]
-    assert not upload.LARGE_LOCK.locked()
+    assert not large_lock_is_held()
+
+
+def test_a_part_that_decompresses_to_much_more_is_decompressed_and_split_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = []
+
+    def watched(name: str, data: bytes) -> Iterator[bytes]:
+        seen.append(large_lock_is_held())
+        return decompress(name, data)
+
+    monkeypatch.setattr(datadog, "decompress", watched)
+    part = zstd.compress(gzip.decompress(pprof(name="f" * 70_000)))
+    assert len(list(datadog.read_input(make_form(part), "multipart/form-data; boundary=b", Limits()))) == 1
+    assert seen == [False, True]
+    assert not large_lock_is_held()
+
+
+def large_lock_is_held() -> bool:
+    """Return whether any thread holds the lock."""
+    held = []
+
+    def acquire() -> None:
+        held.append(not upload.LARGE_LOCK.acquire(blocking=False))
+        if not held[0]:
+            upload.LARGE_LOCK.release()
+
+    thread = Thread(target=acquire)
+    thread.start()
+    thread.join()
+    return held[0]

@@ -1,5 +1,7 @@
 """Requests of other systems' agents."""
 
+import json
+
 from profbucket.ingest.pyroscope_push_pb2 import PushRequest
 
 
@@ -17,3 +19,15 @@ def add_series(request: PushRequest, labels: dict[str, str], *profiles: bytes) -
         series.labels.add(name=key, value=value)
     for profile in profiles:
         series.samples.add(raw_profile=profile, ID="6d1b")
+
+
+def make_form(profile: bytes) -> bytes:
+    """Return a form of Datadog's with the boundary ``b`` and the part *profile*."""
+    event = json.dumps({"start": "2026-11-22T22:25:33Z", "family": "python", "tags_profiler": "service:shop"})
+    parts = {"event": event.encode(), "profile.pprof": profile}
+    form = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n'
+        % (name.encode(), name.encode(), data)
+        for name, data in parts.items()
+    )
+    return form + b"--b--\r\n"
