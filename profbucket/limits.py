@@ -54,6 +54,7 @@ class Limits:
     timeline_numbers: int = 5_000_000  # groups x steps x sample types in one response of the timeline
     flame_nodes: int = 50_000  # frames of one flame graph
     frames: int = 10_000_000  # in all stacks of a report, with inlined functions; each takes 40 bytes or more
+    export_bytes: int = 64 << 20  # of a merge in another format than pprof
     answer_bytes: int = (
         8 << 20
     )  # a larger merge is a redirect to the bucket, if it signs links; functions send 10 MB

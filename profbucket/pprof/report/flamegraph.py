@@ -59,6 +59,17 @@ def build_flamegraph(
         TooMany: the stacks have more than ``limits.frames`` frames.
     """
     messages = [parse_valid(data, limits) for data in profiles]
+    return build_from_messages(messages, sample_type, max_nodes, function, limits)
+
+
+def build_from_messages(
+    messages: Sequence[profile_pb2.Profile],
+    sample_type: str,
+    max_nodes: int,
+    function: str | None = None,
+    limits: Limits = Limits(),
+) -> dict[str, Any]:
+    """Return the tree of one or two *messages*, valid profiles, as :func:`build_flamegraph` does."""
     sample_types = sample_types_to_json(messages[0])
     selected = sample_types[find_sample_type(messages[0], sample_type)]
     columns = [_find_column(message, selected) for message in messages]

@@ -17,7 +17,7 @@ from profbucket.pprof.report.units import convert, format_percentage, format_val
 
 _MIN_EDGE_FRACTION = 0.001  # calls with a smaller share of the total do not decide what is marked as inlined
 
-_Stack = list[tuple[int, ...]]  # the nodes of each location, root first; within a location, the caller first
+NodeStack = list[tuple[int, ...]]  # the nodes of each location, root first; within a location, the caller first
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def build_top_report(
     """
     message = profile.message
     column = find_sample_type(message, sample_type)
-    nodes, stacks = _collect_stacks(message, column, limits)
+    nodes, stacks = collect_node_stacks(message, column, limits)
     flat, cum = _sum_values(stacks, len(nodes))
     flat_total = sum(flat)
     nonzero = [number for number in range(len(nodes)) if flat[number] or cum[number]]
@@ -101,12 +101,12 @@ def build_top_report(
     rows = [TopRow(texts[names[number]], flat[number], cum[number], inlined.get(number, "")) for number in order]
     total = compute_total(message, column)
     profile_unit = _text(message, message.sample_type[column].unit)
-    unit = _choose_unit(rows, total, profile_unit)
+    unit = choose_unit(rows, total, profile_unit)
     shown = sum(row.flat for row in rows)
     shown_text, total_text = format_value(shown, profile_unit, unit), format_value(total, profile_unit, unit)
     share = format_percentage(shown, total).strip()
     header = [
-        *_describe_profile(message, column, total, total_text),
+        *describe_profile(message, column, total, total_text),
         f"Showing nodes accounting for {shown_text}, {share} of {total_text} total",
     ]
     if total and (dropped := len(nonzero) - len(kept)):
@@ -143,7 +143,7 @@ def sample_types_to_json(message: profile_pb2.Profile) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class Node:
     """A function. One without a name is identified by its binary and line."""
 
     function: bytes
@@ -156,9 +156,9 @@ class _Node:
         return self.function or (b"[" + binary + b"]" if binary else b"<unknown>")
 
 
-def _collect_stacks(
+def collect_node_stacks(
     message: profile_pb2.Profile, column: int, limits: Limits = Limits()
-) -> tuple[list[_Node], list[tuple[_Stack, int]]]:
+) -> tuple[list[Node], list[tuple[NodeStack, int]]]:
     """Return all nodes, and stack and value of each sample whose value is not 0."""
     strings = intern_strings(message)
     names = format_function_names(message, strings)
@@ -166,18 +166,18 @@ def _collect_stacks(
     binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
     location_lines = {location.id: [line.function_id for line in location.line] for location in message.location}
     pruned_stacks, lines = prune_frames(message, location_lines, names)
-    numbers: dict[_Node, int] = {}
+    numbers: dict[Node, int] = {}
     location_nodes: dict[int, tuple[int, ...]] = {}
     for location in message.location:
         binary = binaries[location.mapping_id]
         nodes = [
-            _Node(names[function]) if names[function] else _Node(b"", binary, start_lines[function])
+            Node(names[function]) if names[function] else Node(b"", binary, start_lines[function])
             for function in reversed(lines[location.id])
         ]
         location_nodes[location.id] = tuple(
-            numbers.setdefault(node, len(numbers)) for node in nodes or [_Node(b"", binary)]
+            numbers.setdefault(node, len(numbers)) for node in nodes or [Node(b"", binary)]
         )
-    stacks: list[tuple[_Stack, int]] = []
+    stacks: list[tuple[NodeStack, int]] = []
     frames = 0
     for locations, sample in zip(pruned_stacks, message.sample, strict=True):
         if value := sample.value[column]:
@@ -187,7 +187,7 @@ def _collect_stacks(
     return list(numbers), stacks
 
 
-def _sum_values(stacks: Iterable[tuple[_Stack, int]], count: int) -> tuple[list[int], list[int]]:
+def _sum_values(stacks: Iterable[tuple[NodeStack, int]], count: int) -> tuple[list[int], list[int]]:
     """Return the flat and the cumulative value of each of *count* nodes."""
     flat, cum = [0] * count, [0] * count
     for stack, value in stacks:
@@ -198,7 +198,7 @@ def _sum_values(stacks: Iterable[tuple[_Stack, int]], count: int) -> tuple[list[
     return flat, cum
 
 
-def _find_inlined(stacks: Iterable[tuple[_Stack, int]], kept: frozenset[int], cutoff: int) -> dict[int, str]:
+def _find_inlined(stacks: Iterable[tuple[NodeStack, int]], kept: frozenset[int], cutoff: int) -> dict[int, str]:
     """Return the marks of those *kept* nodes that were inlined, judged by calls among them of at least *cutoff*.
 
     A call through nodes that were not kept counts as one from the last kept node. A call between two nodes is
@@ -244,7 +244,7 @@ def compute_total(message: profile_pb2.Profile, column: int) -> int:
     return base or total
 
 
-def _choose_unit(rows: Sequence[TopRow], total: int, unit: str) -> str:
+def choose_unit(rows: Sequence[TopRow], total: int, unit: str) -> str:
     """Return the unit for all values: one in which the smallest is not rounded to 0."""
     if not rows:
         return "auto"
@@ -255,7 +255,7 @@ def _choose_unit(rows: Sequence[TopRow], total: int, unit: str) -> str:
     return chosen or unit
 
 
-def _describe_profile(message: profile_pb2.Profile, column: int, total: int, total_text: str) -> Iterator[str]:
+def describe_profile(message: profile_pb2.Profile, column: int, total: int, total_text: str) -> Iterator[str]:
     """Yield the lines that describe the profile. The time is in the local time zone."""
     if message.mapping:
         main = message.mapping[0]

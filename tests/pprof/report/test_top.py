@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
 from profbucket.pprof import decode
-from profbucket.pprof.report.top import TopReport, _collect_stacks, build_top_report
+from profbucket.pprof.report.top import TopReport, build_top_report, collect_node_stacks
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
 from tests.support.profiles import (
@@ -62,7 +62,7 @@ def list_values(report: TopReport) -> dict[str, tuple[int, int]]:
 
 def has_distinct_names(profile: Profile) -> bool:
     """Return whether all functions of *profile* have different names."""
-    nodes, _ = _collect_stacks(decode(encode(profile)).message, 0)
+    nodes, _ = collect_node_stacks(decode(encode(profile)).message, 0)
     return len({node.name.decode(errors="replace") for node in nodes}) == len(nodes)
 
 
