@@ -80,6 +80,15 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.merge",
         "pprof.report.prune",
     ),
+    "profbucket.pprof.export": (
+        "limits",
+        "model",
+        "pprof.codec",
+        "pprof.numbers",
+        "pprof.profile_pb2",
+        "pprof.report",
+        "pprof.units",
+    ),
     "profbucket.pprof.report": (
         "errors",
         "limits",
@@ -137,6 +146,7 @@ LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
         "profbucket.pprof.columnar",
         "profbucket.pprof.aggregate",
         "profbucket.pprof.block",
+        "profbucket.pprof.export",
         "profbucket.pprof.report",
     ),
     (
@@ -312,6 +322,7 @@ DISALLOWED = [
     ("profbucket/agent/sending.py", "from profbucket.storage import ports"),
     ("profbucket/pprof/codec.py", "from profbucket.api import app"),
     ("profbucket/pprof/merge.py", "from profbucket.pprof.report import top"),
+    ("profbucket/pprof/export/dot.py", "from profbucket.pprof import merge"),
     ("profbucket/pprof/refine.py", "from profbucket.pprof.report import top"),
     ("profbucket/pprof/two_process_merge.py", "from profbucket.pprof.block import build"),
     ("profbucket/pprof/columnar/batch.py", "from profbucket.pprof import merge"),

@@ -16,7 +16,7 @@ from profbucket.api.routes import Route
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError
 from profbucket.model.profile_type import COMMON_TYPES
-from profbucket.query.flamegraph import DEFAULT_NODES
+from profbucket.query.postprocessing import DEFAULT_DOT_NODES, DEFAULT_NODES
 from profbucket.query.querier import DEFAULT_LIMIT
 from profbucket.times import FORMS
 
@@ -47,6 +47,7 @@ def _values(config: Config) -> Json:
         "profile_types": ", ".join(COMMON_TYPES),
         "default_find_limit": DEFAULT_LIMIT,
         "default_flame_nodes": DEFAULT_NODES,
+        "default_dot_nodes": DEFAULT_DOT_NODES,
         **{f"max_{name}": value for name, value in asdict(config.limits).items()},
     }
 

@@ -9,6 +9,7 @@ from profbucket.errors import Invalid, NotMergeable
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, check_service
 from profbucket.model.labels import Matcher, parse_matchers
+from profbucket.model.merge_format import MergeFormat
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.numbers import parse_count
@@ -33,6 +34,7 @@ QUERY_PARAMETERS = frozenset({"from", "to", "limit", "page", "seconds"})
 BASE_PARAMETERS = frozenset({"base_from", "base_to", "base_labels"})
 REFINEMENT_PARAMETERS = frozenset(Refinement.names())
 MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"aggregate", "delta", "sample_type", "keep_labels", "service_label"}
+EXPORT_PARAMETERS = MERGE_PARAMETERS | {"format", "max_nodes"}
 FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "function"}
 SERIES_PARAMETERS = frozenset({"group_by", "step"})
 
@@ -216,6 +218,18 @@ def parse_aggregate(parameters: Parameters) -> Aggregate:
     if is_delta and text not in ("", Aggregate.DELTA):
         raise Invalid(f"delta=1 and aggregate={text} exclude each other", code="invalid_parameter")
     return Aggregate.DELTA if is_delta else Aggregate(text or Aggregate.SUM)
+
+
+def merge_format(parameters: Parameters) -> MergeFormat:
+    """Return the format of a merge, by default pprof; raise ``Invalid`` for an unknown one."""
+    text = parameters.get("format")
+    try:
+        return MergeFormat(text or "pprof")
+    except ValueError:
+        known = ", ".join(MergeFormat)
+        raise Invalid(
+            f"format={text[:_SHOWN_CHARACTERS]!r} is unknown; use {known}", code="invalid_parameter"
+        ) from None
 
 
 def _check_range(start_name: str, start: int, end_name: str, end: int) -> None:

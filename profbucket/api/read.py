@@ -1,11 +1,13 @@
 """The routes that return profiles, and what is derived from them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from flask import Response, request
 
 from profbucket.api.authentication import authenticate_request
 from profbucket.api.params import (
+    EXPORT_PARAMETERS,
     FLAME_PARAMETERS,
     MERGE_PARAMETERS,
     REFINEMENT_PARAMETERS,
@@ -13,14 +15,16 @@ from profbucket.api.params import (
     Parameters,
     QueryParser,
     find_type,
+    merge_format,
     merge_options,
     mergeable_type,
 )
-from profbucket.api.responses import compress, download, json_response, redirect
+from profbucket.api.responses import compress, download, export, json_response, redirect
 from profbucket.auth import ApiKey, Authenticator, Scope
 from profbucket.errors import Invalid, NotFound
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
+from profbucket.model.merge_format import MergeFormat
 from profbucket.model.meta import meta_to_json
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.flamegraph import build_flame_graph
@@ -71,9 +75,14 @@ class ReadRoutes:
     def merge(self) -> Response:
         """Merge the profiles that match into one pprof."""
         api_key = self._authenticate()
-        parameters = Parameters(request.args, MERGE_PARAMETERS)
+        parameters = Parameters(request.args, EXPORT_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
-        return self._send(self._querier.merge(query, merge_options(parameters)))
+        options = replace(
+            merge_options(parameters),
+            format=merge_format(parameters),
+            max_nodes=parameters.positive_integer("max_nodes"),
+        )
+        return self._send(self._querier.merge(query, options), options.format)
 
     def fetch(self, ids: str) -> Response:
         """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""
@@ -163,11 +172,11 @@ class ReadRoutes:
     def _authenticate(self) -> ApiKey:
         return authenticate_request(self._authenticator, Scope.READ)
 
-    def _send(self, merged: MergeResult) -> Response:
+    def _send(self, merged: MergeResult, merge_format: MergeFormat = MergeFormat.PPROF) -> Response:
         """Return a merge, or a redirect to a copy in the bucket if the merge is large."""
         current_record().counts = merged.counts()
         link = self._querier.publish_if_large(merged.data, merged.filename)
-        response = redirect(link) if link else download(merged.data, merged.filename)
+        response = redirect(link) if link else export(merged.data, merged.filename, merge_format)
         return _mark_damage(response, merged.damaged)
 
 

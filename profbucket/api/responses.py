@@ -6,6 +6,15 @@ from typing import Any
 from flask import Response, request
 from isal import igzip
 
+from profbucket.model.merge_format import MergeFormat
+
+# A sandbox has an origin of its own: an exported file cannot act for who looks at it. The page's script is allowed
+# by the page's own policy, which knows its digest.
+_POLICIES = {
+    MergeFormat.SVG: "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+    MergeFormat.HTML: "sandbox allow-scripts",
+}
+
 
 def json_response(body: Any, status: int = 200, **fields: Any) -> Response:
     """Return the JSON envelope of *body*, with more *fields*; those that are ``None`` are left out."""
@@ -21,6 +30,21 @@ def download(data: bytes, filename: str) -> Response:
         "X-Content-Type-Options": "nosniff",
     }
     return Response(data, 200, headers, content_type="application/octet-stream")
+
+
+def export(data: bytes, filename: str, merge_format: MergeFormat) -> Response:
+    """Return a merge in *merge_format* as a file called *filename*, which browsers show if it is a graph.
+
+    Nothing in it may run or load anything, whatever the names in the profiles are, except the script of the page.
+    """
+    response = download(data, filename)
+    if merge_format is MergeFormat.PPROF:
+        return response
+    response.content_type = merge_format.media_type
+    if merge_format in _POLICIES:
+        response.headers["Content-Disposition"] = f'inline; filename="{filename}"'
+        response.headers["Content-Security-Policy"] = _POLICIES[merge_format]
+    return compress(response)
 
 
 def redirect(url: str) -> Response:

@@ -4,21 +4,32 @@ from enum import StrEnum
 
 
 class MergeFormat(StrEnum):
-    """A format: its name in requests, the suffix of its files, and its media type."""
+    """A format by its name in requests."""
 
-    suffix: str
-    media_type: str
+    PPROF = "pprof"
+    COLLAPSED = "collapsed"
+    SPEEDSCOPE = "speedscope"
+    SVG = "svg"
+    DOT = "dot"
+    HTML = "html"
 
-    PPROF = "pprof", ".pb.gz", "application/octet-stream"
-    COLLAPSED = "collapsed", ".collapsed.txt", "text/plain; charset=utf-8"
-    SPEEDSCOPE = "speedscope", ".speedscope.json", "application/json"
-    SVG = "svg", ".svg", "image/svg+xml"
-    DOT = "dot", ".dot", "text/vnd.graphviz; charset=utf-8"
-    HTML = "html", ".html", "text/html; charset=utf-8"
+    @property
+    def suffix(self) -> str:
+        """The suffix of the names of files."""
+        return {
+            MergeFormat.PPROF: ".pb.gz",
+            MergeFormat.COLLAPSED: ".collapsed.txt",
+            MergeFormat.SPEEDSCOPE: ".speedscope.json",
+        }.get(self, f".{self.value}")
 
-    def __new__(cls, name: str, suffix: str, media_type: str) -> "MergeFormat":
-        member = str.__new__(cls, name)
-        member._value_ = name
-        member.suffix = suffix
-        member.media_type = media_type
-        return member
+    @property
+    def media_type(self) -> str:
+        """The value of ``Content-Type``."""
+        return {
+            MergeFormat.PPROF: "application/octet-stream",
+            MergeFormat.COLLAPSED: "text/plain; charset=utf-8",
+            MergeFormat.SPEEDSCOPE: "application/json",
+            MergeFormat.SVG: "image/svg+xml",
+            MergeFormat.DOT: "text/vnd.graphviz; charset=utf-8",
+            MergeFormat.HTML: "text/html; charset=utf-8",
+        }[self]

@@ -9,10 +9,8 @@ from profbucket.limits import Limits
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.query.merging import MergeResult
+from profbucket.query.postprocessing import resolve_max_nodes
 from profbucket.query.querier import Querier
-
-DEFAULT_NODES = 5000  # frames in a flame graph, if the request does not say
-_MIN_NODES = 2  # the root, and one node for all others
 
 
 def build_flame_graph(
@@ -34,9 +32,7 @@ def build_flame_graph(
         Invalid: The profiles do not have the sample type, or not the function *function*.
         ProfbucketError: One of the merges failed; see :meth:`Querier.merge`.
     """
-    nodes = min(DEFAULT_NODES, limits.flame_nodes) if max_nodes is None else max(max_nodes, _MIN_NODES)
-    if nodes > limits.flame_nodes:
-        raise limits.too_many("flame_nodes", f"max_nodes={nodes} asks for too many frames")
+    nodes = resolve_max_nodes(max_nodes, limits)
     # Imports numpy, which the function that only stores profiles does not need.
     from profbucket.pprof.report.flamegraph import build_flamegraph, list_sample_types
 

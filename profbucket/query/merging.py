@@ -25,7 +25,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """One gzip pprof, merged from ``merged`` of the ``found`` profiles.
+    """One gzip pprof, or file in another format, merged from ``merged`` of the ``found`` profiles.
 
     The objects of ``expired`` are gone. ``damaged`` were left out because of damage, some perhaps before they were
     found. ``meanings`` say in words how the values of each sample type came about: "average of 52 profiles".

@@ -30,6 +30,7 @@ from profbucket.query.merging import (
     nothing_found,
     profile_not_found,
 )
+from profbucket.query.postprocessing import prepare_postprocessing
 from profbucket.query.retry import retry_on_compaction
 from profbucket.query.series_plan import describe_added_up, describe_count
 from profbucket.query.service_summary import ServiceSummary, summarize
@@ -189,14 +190,8 @@ class Querier:
         _require_mergeable(query)
         advice = "narrow the range, add labels, or set limit= to merge that many profiles, evenly spread"
         guard = self._guard(describe_query(query), advice)
-        if not options.refinement:
-            return self._combine(query, options, guard)
-        from profbucket.pprof.refine import refine
-        from profbucket.pprof.report.refiner import Refiner
-
-        refiner = Refiner(options.refinement, guard.check_time)  # raises errors before anything is read
-        result = self._combine(query, options, guard)
-        return replace(result, data=refine(result.data, refiner, self._limits))
+        finish = prepare_postprocessing(options, self._limits, guard)
+        return finish(self._combine(query, options, guard))
 
     def _combine(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult:
         """Return the result of :meth:`merge` before its refinement."""

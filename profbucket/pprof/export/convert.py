@@ -24,12 +24,12 @@ def convert(
 ) -> bytes:
     """Return the valid pprof *data* in *merge_format*, of its default sample type if that has only one.
 
-    Graphs have at most *max_nodes* nodes; their title is the first comment. *check_time* is called now and then, and
-    may raise an error.
+    Graphs have at most *max_nodes* nodes; their title is the first comment. *check_time* is called now and then,
+    and may raise an error.
 
     Raises:
         TooLarge: *data* exceeds one of *limits*.
-        TooMany: The stacks have more than ``limits.frames`` frames, or the result more than ``limits.export_bytes``.
+        TooMany: The stacks have more than ``limits.frames`` frames, or the result exceeds ``limits.export_bytes``.
     """
     if merge_format is MergeFormat.PPROF:
         return data

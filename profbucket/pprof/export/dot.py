@@ -99,7 +99,7 @@ class _Writer:
         return format_percentage(value, self._total).strip()
 
     def _choose_color(self, value: int, saturation: int) -> str:
-        """Return a color as hue, saturation and value: red for a large share, green for a negative one, or gray."""
+        """Return hue, saturation and value of a color: red, green for a negative value, gray for a small one."""
         share = min(abs(value) / self._total, 1.0) if self._total else 0.0
         hue = 0.0 if value >= 0 else 0.33
         return f"{hue} {min(share**0.3, 1.0) * saturation / 100:.3f} {0.7 if saturation == 100 else 0.95}"

@@ -10,6 +10,7 @@ from profbucket.pprof.report.flamegraph import OTHER
 from profbucket.pprof.report.units import format_percentage, format_value
 
 WIDTH = 1200  # of the root
+_NAMESPACE = "http://www.w3.org/2000/svg"
 _ROW_HEIGHT = 17
 _HEADER_HEIGHT = 24
 _MIN_WIDTH = 0.1  # narrower boxes are left out, with all that they called
@@ -30,7 +31,7 @@ def draw_flame_graph(graph: dict[str, Any], title: str) -> str:
     unit, [total] = graph["sample_type"]["unit"], graph["totals"]
     names = [to_printable(name) for name in graph["functions"]["name"]]
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
+        f'<svg xmlns="{_NAMESPACE}" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
         f"<style>{_STYLE}</style>",
         f'<text x="4" y="16">{_escape(title)}</text>',
     ]

@@ -13,7 +13,7 @@ from profbucket.errors import Invalid, TooLarge
 from profbucket.limits import Limits
 from profbucket.pprof import decode
 from profbucket.pprof.report.flamegraph import OTHER, ROOT, build_flamegraph
-from profbucket.pprof.report.top import _collect_stacks, build_top_report, find_sample_type
+from profbucket.pprof.report.top import build_top_report, collect_node_stacks, find_sample_type
 from tests.pprof.report.test_top import CRAFTED, has_distinct_names, of
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile_sets, stack
@@ -48,7 +48,7 @@ def list_paths_plainly(*profiles: bytes, sample_type: str = "") -> Paths:
     sums: list[Counter[tuple[str, ...]]] = []
     for data in profiles:
         message = decode(data).message
-        nodes, stacks = _collect_stacks(message, find_sample_type(message, sample_type))
+        nodes, stacks = collect_node_stacks(message, find_sample_type(message, sample_type))
         counter: Counter[tuple[str, ...]] = Counter()
         for locations, value in stacks:
             frames = [nodes[node].name.decode(errors="replace") for location in locations for node in location]
