@@ -5,7 +5,10 @@ same folder; no key has a segment that begins with a dot::
 
     api/cpu/20261122T225107.123456789Z-0123456789abcdef.pb.gz
     api/cpu/.20261122T225107.123456789Z-0123456789abcdef.pb.gz.json
-    api/cpu/.new            an object that is being written, or that a killed process left
+    .drafts/1234-89abcdef/5     a file that process 1234 is writing, or left when it was killed
+
+Each thread writes and syncs the files that it puts. Their names are added for all concurrent puts to a folder at
+once, which then share its syncs.
 
 The file system must be local, support ``flock``, and be case-sensitive.
 """
@@ -15,16 +18,38 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
 from profbucket.errors import Damaged, NotFound
 from profbucket.storage.ports import Object, ObjectRange
-from storage_local.files import RootFolder, lock_folder, translate_errors, write_durably
+from storage_local.files import Drafts, RootFolder, lock_folder, translate_errors
+from storage_local.groups import GroupCommit
 
 _MAX_KEY_BYTES = 1024
 _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
 _NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+
+
+@dataclass(slots=True)
+class _Put:
+    """An object to be named *path*, and the drafts of its content and metadata that have no names yet."""
+
+    path: Path
+    content: Path | None = None
+    metadata: Path | None = None
+    is_new: bool = False
+
+    def name_metadata(self) -> None:
+        if self.metadata is not None:
+            self.metadata.rename(_metadata_path(self.path))
+            self.metadata = None
+
+    def name_content(self) -> None:
+        if self.content is not None:
+            self.content.rename(self.path)
+            self.content, self.is_new = None, True
 
 
 class LocalBucket:
@@ -38,22 +63,29 @@ class LocalBucket:
         with translate_errors("create the storage directory"):
             self._root = RootFolder(directory)
             self._root.create()
+        self._drafts = Drafts(directory / ".drafts")
+        self._names = GroupCommit[Path, _Put, bool]()
 
     def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         path = self._path(object_key)
-        # One writer a folder at a time. The file that a killed writer left is overwritten by the next.
         with translate_errors(f"write the object {object_key!r}"):
             self._root.check()
-            with lock_folder(path.parent) as folder:
-                is_new = _file_size(path) is None
-                if is_new:
-                    write_durably(path.with_name(".new"), data)
-                    write_durably(_metadata_path(path), json.dumps(dict(metadata)).encode())
-                    os.fsync(folder)  # after a crash, the object's name exists only together with its metadata
-                    path.with_name(".new").rename(path)
-                os.fsync(folder)  # for an existing object, too: its writer may have died before this line
+            is_new = self._put(path, data, json.dumps(dict(metadata)).encode())
             self._root.check()  # the volume may have been unmounted in the meantime
         return is_new
+
+    def _put(self, path: Path, data: bytes, metadata: bytes) -> bool:
+        put = _Put(path)
+        try:
+            if _file_size(path) is None:
+                put.content = self._drafts.write(data)
+                put.metadata = self._drafts.write(metadata)
+            exists = self._names.call(path.parent, put, _add_names)
+        finally:
+            for draft in (put.content, put.metadata):
+                if draft is not None:
+                    draft.unlink(missing_ok=True)
+        return put.is_new if exists else self._put(path, data, metadata)  # it was deleted in the meantime
 
     def get(self, object_key: str) -> bytes:
         return self._read(ObjectRange(object_key))
@@ -146,6 +178,21 @@ class LocalBucket:
         if len(object_key) > _MAX_KEY_BYTES or not all(_SEGMENT.fullmatch(segment) for segment in segments):
             raise ValueError(f"invalid object key {object_key[:120]!r}")
         return self._directory / object_key
+
+
+def _add_names(folder: Path, puts: Sequence[_Put]) -> list[bool]:
+    """Name the drafts of *puts*, objects in *folder*; return for each whether the object exists then."""
+    with lock_folder(folder) as descriptor:
+        existing = {put.path for put in puts if _file_size(put.path) is not None}
+        new = {put.path: put for put in puts if put.path not in existing and put.content is not None}
+        for put in new.values():
+            put.name_metadata()
+        if new:
+            os.fsync(descriptor)  # after a crash, an object's name exists only together with its metadata
+        for put in new.values():
+            put.name_content()
+        os.fsync(descriptor)  # for existing objects, too: their writer may have died before this line
+    return [put.path in existing or put.path in new for put in puts]
 
 
 def _metadata_path(path: Path) -> Path:

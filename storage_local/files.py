@@ -1,10 +1,15 @@
-"""Files that survive a crash: the root folder, folder locks, durable writes, and translated errors."""
+"""Files that survive a crash: the root folder, folder locks, drafts, and translated errors."""
 
 import errno
 import fcntl
 import os
+import secrets
+import shutil
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from stat import S_ISDIR
 
@@ -80,12 +85,78 @@ def _open_folder(folder: Path) -> int:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write or overwrite a file and sync its content. Its name is durable once its folder is synced."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+class Drafts:
+    """Files in *folder* that are being written; renamed, they are complete.
+
+    Each process has a folder of its own in it, which it keeps locked. The first draft of a process removes the
+    folders of those that were killed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._numbers = count()
+        self._own: tuple[int, Path] | None = None  # with the process that made it
+
+    def write(self, data: bytes) -> Path:
+        """Return the path of a new file with *data*, which are synced; its name is not."""
+        try:
+            path = self._own_folder() / str(next(self._numbers))
+            return _write_synced(path, data)
+        except FileNotFoundError:  # somebody removed the folder
+            self._own = None
+            return _write_synced(self._own_folder() / str(next(self._numbers)), data)
+
+    def _own_folder(self) -> Path:
+        process = os.getpid()
+        with self._lock:
+            if self._own is None or self._own[0] != process:
+                self._own = process, self._make_folder(process)
+            return self._own[1]
+
+    def _make_folder(self, process: int) -> Path:
+        with lock_folder(self._folder):
+            for leftover in self._folder.iterdir():
+                if (descriptor := _try_lock(leftover)) is not None:
+                    os.close(descriptor)
+                    shutil.rmtree(leftover)
+            folder = self._folder / f"{process}-{secrets.token_hex(4)}"
+            folder.mkdir()
+            descriptor = _try_lock(folder)
+        if descriptor is None:
+            raise OSError(errno.EAGAIN, f"cannot lock {str(folder)!r}")
+        weakref.finalize(self, _release, process, folder, descriptor)
+        return folder
+
+
+def _try_lock(folder: Path) -> int | None:
+    """Lock *folder* and return its descriptor, or ``None`` if another process has locked it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _release(process: int, folder: Path, descriptor: int) -> None:
+    os.close(descriptor)
+    if process == os.getpid():
+        with suppress(OSError):  # not empty, or gone
+            folder.rmdir()
+
+
+def _write_synced(path: Path, data: bytes) -> Path:
+    with path.open("xb") as file:
+        try:
+            file.write(data)
+            file.flush()
+            getattr(os, "fdatasync", os.fsync)(file.fileno())  # macOS has no fdatasync
+        except BaseException:
+            path.unlink()
+            raise
+    return path
 
 
 @contextmanager

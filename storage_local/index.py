@@ -6,7 +6,7 @@ import re
 import sqlite3
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from heapq import merge
 from itertools import count, islice
@@ -25,6 +25,7 @@ from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series, SeriesSelection
 from profbucket.times import format_stamp
 from storage_local.files import RootFolder, lock_folder, translate_errors
+from storage_local.groups import GroupCommit
 from storage_local.series import ADD_LABELS, CREATE_SERIES, add_labels, select_series, store_series
 
 _LOCK_TIMEOUT_SECONDS = 30.0
@@ -160,25 +161,32 @@ class LocalIndex:
         with _translate_errors():
             self._folder = RootFolder(path.parent)
         self._idle: deque[tuple[int, sqlite3.Connection]] = deque()  # with the inode of the file
+        self._additions = GroupCommit[None, Meta, bool]()
         weakref.finalize(self, _close_all, self._idle)
         _open_indexes.add(self)
         with suppress(Damaged), self._connection():  # a damaged file can be replaced
             pass
 
     def add(self, meta: Meta) -> bool:
-        row = {
-            "id": meta.id,
-            "series": meta.series,
-            "created_at": meta.created_at,
-            "size": meta.size,
-            "totals": json.dumps(meta.totals, separators=(",", ":")),
-        }
+        return self._additions.call(None, meta, self._add_all)
+
+    def _add_all(self, _: None, metas: Sequence[Meta]) -> list[bool]:
+        """Add the entries of *metas* in one transaction; return for each whether it is new."""
+        are_new = []
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            store_series(connection, Series.of(meta))
-            is_new = connection.execute(_INSERT_ENTRY, row).rowcount == 1
+            for meta in metas:
+                row = {
+                    "id": meta.id,
+                    "series": meta.series,
+                    "created_at": meta.created_at,
+                    "size": meta.size,
+                    "totals": json.dumps(meta.totals, separators=(",", ":")),
+                }
+                store_series(connection, Series.of(meta))
+                are_new.append(connection.execute(_INSERT_ENTRY, row).rowcount == 1)
             connection.execute("COMMIT")
-        return is_new
+        return are_new
 
     def find(self, selection: Selection) -> Iterator[Meta]:
         with self._connection() as connection:

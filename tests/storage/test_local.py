@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -111,19 +112,35 @@ class TestFiles:
         assert list(tmp_path.iterdir()) == [tmp_path / "storage"]
         assert list((tmp_path / "storage").iterdir()) == []
 
-    def test_files_left_by_a_killed_writer_are_not_listed_and_are_overwritten(
+    def test_files_left_by_a_killed_writer_are_not_listed_and_are_removed(
         self, bucket: LocalBucket, tmp_path: Path
     ) -> None:
         folder = tmp_path / "storage/api/cpu"
         folder.mkdir(parents=True)
-        (folder / ".new").write_bytes(b"half of an obj")
         (folder / ".1.json").write_bytes(b'{"labels": "another')
+        drafts = tmp_path / "storage/.drafts"
+        (drafts / "1234-killed").mkdir(parents=True)
+        (drafts / "1234-killed/5").write_bytes(b"half of an obj")
         assert list(bucket.list("", "\x7f")) == []
         with pytest.raises(NotFound):
             bucket.stat("api/cpu/1")
         assert bucket.put("api/cpu/1", b"whole", {"labels": "a=1"}) is True
         assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
         assert {path.name for path in folder.iterdir()} == {"1", ".1.json"}
+        assert not (drafts / "1234-killed").exists()
+
+    def test_drafts_of_a_living_process_are_left_alone(self, bucket: LocalBucket, tmp_path: Path) -> None:
+        bucket.put("api/cpu/1", b"", {})
+        [own] = (tmp_path / "storage/.drafts").iterdir()
+        (own / "5").write_bytes(b"half of an obj")
+        other = LocalBucket(tmp_path / "storage")
+        other.put("api/cpu/2", b"", {})
+        assert (own / "5").exists()
+
+    def test_a_put_succeeds_after_somebody_removed_the_drafts(self, bucket: LocalBucket, tmp_path: Path) -> None:
+        bucket.put("api/cpu/1", b"", {})
+        rmtree(tmp_path / "storage/.drafts")
+        assert bucket.put("api/cpu/2", b"", {}) is True
 
     def test_an_object_that_is_deleted_during_a_stat_is_not_found(
         self, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
@@ -224,22 +241,27 @@ class TestDurability:
     ) -> None:
         bucket.put("api/cpu/0", b"", {})
         steps: list[object] = []
-        fsync, rename = os.fsync, Path.rename
+        fsync, fdatasync, rename = os.fsync, os.fdatasync, Path.rename
 
         def record_fsync(descriptor: int) -> None:
             steps.append(os.fstat(descriptor).st_ino)
             fsync(descriptor)
+
+        def record_fdatasync(descriptor: int) -> None:
+            steps.append(os.fstat(descriptor).st_ino)
+            fdatasync(descriptor)
 
         def record_rename(path: Path, target: Path) -> Path:
             steps.append("name")
             return rename(path, target)
 
         monkeypatch.setattr(os, "fsync", record_fsync)
+        monkeypatch.setattr(os, "fdatasync", record_fdatasync)
         monkeypatch.setattr(Path, "rename", record_rename)
         bucket.put("api/cpu/1", b"data", {"a": "b"})
         folder = tmp_path / "storage/api/cpu"
         data, metadata, names = (path.stat().st_ino for path in (folder / "1", folder / ".1.json", folder))
-        assert steps == [data, metadata, names, "name", names]
+        assert steps == [data, metadata, "name", names, "name", names]
 
         steps.clear()  # its writer may have died before it synced the folder
         assert bucket.put("api/cpu/1", b"", {}) is False
@@ -252,11 +274,42 @@ class TestDurability:
     def test_a_put_syncs_the_parents_of_new_folders(
         self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        bucket.put("other", b"", {})
         synced: list[int] = []
         monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
         bucket.put("api/cpu/1", b"", {})
         folders = [(tmp_path / path).stat().st_ino for path in ("storage", "storage/api")]
         assert [inode for inode in synced if inode in folders] == folders
+
+    def test_concurrent_puts_share_the_syncs_of_their_folder(
+        self, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Eight arrive while the first of nine is committed."""
+        bucket.put("api/cpu/0", b"", {})
+        calls = list[int]()
+        fsync = os.fsync
+
+        def fsync_when_eight_wait(descriptor: int) -> None:
+            calls.append(descriptor)
+            while len(calls) == 1 and sum(map(len, bucket._names._waiting.values())) < 8:
+                time.sleep(0.001)
+            fsync(descriptor)
+
+        monkeypatch.setattr(os, "fsync", fsync_when_eight_wait)
+        keys = [f"api/cpu/{number}" for number in range(1, 10)]
+        with ThreadPoolExecutor(9) as threads:
+            puts = [threads.submit(bucket.put, key, key.encode(), {"key": key}) for key in keys]
+            assert all(put.result() for put in puts)
+        assert len(calls) == 4
+        assert [bucket.get(key) for key in keys] == [key.encode() for key in keys]
+        assert [bucket.stat(key).metadata for key in keys] == [{"key": key} for key in keys]
+
+    def test_concurrent_puts_of_one_object_create_it_once(self, bucket: LocalBucket) -> None:
+        with ThreadPoolExecutor(8) as threads:
+            puts = [threads.submit(bucket.put, "api/cpu/1", b"%d" % number, {}) for number in range(8)]
+            results = [put.result() for put in puts]
+        assert sum(results) == 1
+        assert bucket.get("api/cpu/1") == b"%d" % results.index(True)
 
 
 def downgrade(path: Path, version: int) -> None:

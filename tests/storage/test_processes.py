@@ -180,6 +180,34 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, memory: Path, existi
         assert find_numbers(storage, range(number)) == set(range(number))
 
 
+def test_a_writer_of_several_profiles_may_be_killed_at_every_step(start: Start, memory: Path) -> None:
+    """Four concurrent writes share syncs and transactions; all that were answered are found."""
+    worker = start("crash_together")
+    assert worker.receive() == "ready"
+    url = f"file://{memory}/storage"
+    storage = open_storage(url)
+    partial = 0
+    for step in range(400):
+        numbers = range(4 * step, 4 * step + 4)
+        worker.send(f"{url} {numbers[0]} {step}")
+        written = set[int]()
+        while (line := worker.receive()) not in ("killed", "written"):
+            written.add(int(line))
+        numbers_found = find_numbers(storage, numbers)
+        assert numbers_found >= written
+        partial += 0 < len(numbers_found) < 4
+        for number in numbers:
+            assert storage.write(*make_numbered_profile(number)) is (number not in numbers_found)
+        assert find_numbers(storage, numbers) == set(numbers)
+        if line == "written":
+            break
+    else:
+        pytest.fail("the writes did not end")
+    assert step > 40  # the worker was killed at each of these steps
+    assert partial  # among them steps between transactions
+    assert len(list((memory / "storage/.drafts").iterdir())) <= 2  # of this process, and of the last one
+
+
 def test_a_compaction_may_be_killed_at_every_step(start: Start, memory: Path) -> None:
     """All profiles are found and merged once, and the next run cleans up."""
     worker = start("crash_compacting")

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Collection
 from types import FrameType
 
@@ -19,7 +20,7 @@ from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post
 from tests.support.storage.examples import ALL_TIME, make_numbered_profile
 
 # Functions that change files: a crash is simulated before each call.
-STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "close", "rename", "link", "unlink"} | {
+STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "fdatasync", "close", "rename", "unlink"} | {
     "connect",
     "execute",
     "executescript",
@@ -94,6 +95,43 @@ def crash() -> None:
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
         print_line("killed" if status else "written")
+
+
+def crash_together() -> None:
+    """For each line ``URL FIRST STEP``, write four profiles at once in a child process, killed before that step.
+
+    Prints the number of each profile that was written, and then "killed", or "written" if there are fewer steps.
+    """
+    print_line("ready")
+    for line in sys.stdin:
+        url, first, step = line.split()
+        child = os.fork()
+        if not child:
+            _write_together(url, range(int(first), int(first) + 4), KillBeforeStep(int(step)))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), status
+        print_line("killed" if status else "written")
+
+
+def _write_together(url: str, numbers: range, profile: "KillBeforeStep") -> None:
+    storage = open_storage(url)
+    start = threading.Barrier(len(numbers))
+
+    def write(number: int) -> None:
+        meta, data = make_numbered_profile(number)
+        start.wait()
+        sys.setprofile(profile)
+        storage.write(meta, data)
+        sys.setprofile(None)
+        os.write(1, b"%d\n" % number)
+
+    gc.disable()
+    threads = [threading.Thread(target=write, args=[number]) for number in numbers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def crash_compacting() -> None:
