@@ -1,5 +1,9 @@
 """Function names as `go tool pprof` shows them."""
 
+from collections.abc import Sequence
+
+from profbucket.pprof import profile_pb2
+
 _PARENTHESES, _ANGLE_BRACKETS = b"()", b"<>"
 
 
@@ -41,3 +45,30 @@ def _remove_bracketed(name: bytes, opening: int, closing: int) -> bytes:
         if depth == 0:
             kept.append(char)
     return bytes(kept) + (name[begin:] if depth else b"")
+
+
+def intern_strings(message: profile_pb2.Profile) -> list[bytes]:
+    """Return the string table with one object for equal strings.
+
+    Reading ``message.string_table[i]`` copies the string, so that many functions with one long name would take
+    its memory many times; comparing equal strings takes time unless they are the same object.
+    """
+    interned: dict[bytes, bytes] = {}
+    return [interned.setdefault(text, text) for text in message.string_table]
+
+
+def format_function_names(message: profile_pb2.Profile, strings: Sequence[bytes]) -> dict[int, bytes]:
+    """Return the name of each function as pprof shows it, by function id; *strings* are from `intern_strings`."""
+    formatted: dict[tuple[int, int], bytes] = {}
+    names = {}
+    for function in message.function:
+        key = function.name, function.system_name
+        if key not in formatted:
+            name = strings[function.name]
+            # Most names are kept as they are; without this, each would be formatted once per system name.
+            if not name or name == strings[function.system_name]:
+                key = function.system_name, function.system_name
+            if key not in formatted:
+                formatted[key] = format_function_name(strings[key[0]], strings[key[1]])
+        names[function.id] = formatted[key]
+    return names

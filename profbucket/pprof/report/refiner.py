@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from profbucket.limits import Limits
 from profbucket.model.refinement import Refinement
 from profbucket.pprof import profile_pb2
+from profbucket.pprof.report.function_names import format_function_names, intern_strings
 from profbucket.pprof.report.prune import prune_message
 from profbucket.pprof.report.regex_match import Matcher
 from profbucket.pprof.report.sample_labels import SampleLabels, find_units, read_labels
-from profbucket.pprof.report.stacks import format_function_names, intern_strings
 from profbucket.pprof.report.tag_filter import TagFilter
 from profbucket.pprof.report.tag_frames import TagFrames
 

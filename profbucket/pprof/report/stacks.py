@@ -10,8 +10,8 @@ import numpy as np
 from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, to_offsets
-from profbucket.pprof.report.function_names import format_function_name
-from profbucket.pprof.report.prune import prune_frames
+from profbucket.pprof.report.function_names import format_function_names, intern_strings
+from profbucket.pprof.report.prune import prune_message
 
 _MAX_NAME_LENGTH = 400  # characters; C++ templates can make names of a megabyte
 _MAX_SAFE_SUM = 2**62  # sums of absolute values below this cannot overflow int64
@@ -94,33 +94,6 @@ class Stacks:
         return np.repeat(np.arange(len(self)), self.lengths)
 
 
-def intern_strings(message: profile_pb2.Profile) -> list[bytes]:
-    """Return the string table with one object for equal strings.
-
-    Reading ``message.string_table[i]`` copies the string, so that many functions with one long name would take
-    its memory many times; comparing equal strings takes time unless they are the same object.
-    """
-    interned: dict[bytes, bytes] = {}
-    return [interned.setdefault(text, text) for text in message.string_table]
-
-
-def format_function_names(message: profile_pb2.Profile, strings: Sequence[bytes]) -> dict[int, bytes]:
-    """Return the name of each function as pprof shows it, by function id; *strings* are from `intern_strings`."""
-    formatted: dict[tuple[int, int], bytes] = {}
-    names = {}
-    for function in message.function:
-        key = function.name, function.system_name
-        if key not in formatted:
-            name = strings[function.name]
-            # Most names are kept as they are; without this, each would be formatted once per system name.
-            if not name or name == strings[function.system_name]:
-                key = function.system_name, function.system_name
-            if key not in formatted:
-                formatted[key] = format_function_name(strings[key[0]], strings[key[1]])
-        names[function.id] = formatted[key]
-    return names
-
-
 def check_frames(count: int, limits: Limits) -> None:
     """Raise ``TooMany`` if *count*, the number of frames in the stacks of a report, exceeds ``limits.frames``.
 
@@ -144,30 +117,30 @@ def collect_stacks(
 ) -> tuple[Stacks, Ints]:
     """Return the stacks of *message* whose value in sample type *column* is not 0, and these values.
 
-    Frames that the profile asks to drop are removed, as by pprof. New functions are added to *functions*. Raise
-    ``TooMany`` if there are more than ``limits.frames`` with the *already* collected ones.
+    Frames that the profile asks to drop are removed from *message*, as by pprof. New functions are added to
+    *functions*. Raise ``TooMany`` if there are more than ``limits.frames`` with the *already* collected ones.
     """
+    prune_message(message)
     strings = intern_strings(message)
     names = format_function_names(message, strings)
-    lines = {location.id: [line.function_id for line in location.line] for location in message.location}
-    pruned_stacks, pruned_lines = prune_frames(message, lines, names)
-    location_ids, frame_count, location_frames = _collect_locations(
-        message, strings, names, pruned_lines, functions
+    location_ids, first_frame, frame_count, location_frames = _collect_locations(
+        message, strings, names, functions
     )
     # Arrays of numbers: the Python objects of a million stacks take a gigabyte.
     ids, lengths, values = array("Q"), array("q"), array("q")
-    for stack, sample in zip(pruned_stacks, message.sample, strict=True):
+    for sample in message.sample:
         if value := sample.value[column]:
-            ids.extend(stack)
+            before = len(ids)
+            ids.extend(sample.location_id)
             check_frames(already + len(ids), limits)  # each location has one frame or more
-            lengths.append(len(stack))
+            lengths.append(len(ids) - before)
             values.append(value)
     # Reversed as a whole, each stack begins with its root; the order of stacks does not matter.
     location = np.searchsorted(location_ids, np.frombuffer(ids, np.uint64)[::-1])
     del ids
     counts = frame_count[location]
     check_frames(already + int(counts.sum()), limits)
-    frames = location_frames[expand_ranges(to_offsets(frame_count)[location], counts)]
+    frames = location_frames[expand_ranges(first_frame[location], counts)]
     ends = to_offsets(counts)[to_offsets(np.frombuffer(lengths, np.int64)[::-1])]
     return Stacks(frames, ends), np.frombuffer(values, np.int64)[::-1]
 
@@ -191,27 +164,31 @@ def concatenate_stacks(parts: Sequence[tuple[Stacks, Ints]]) -> tuple[Stacks, In
 
 
 def _collect_locations(
-    message: profile_pb2.Profile,
-    strings: Sequence[bytes],
-    names: Mapping[int, bytes],
-    lines: Mapping[int, Sequence[int]],
-    functions: Functions,
-) -> tuple[Words, Ints, Ints]:
-    """Return the ids of the locations, sorted, how many frames each has, and all frames, a caller first."""
+    message: profile_pb2.Profile, strings: Sequence[bytes], names: Mapping[int, bytes], functions: Functions
+) -> tuple[Words, Ints, Ints, Ints]:
+    """Return the ids of the locations, sorted, their first frames, their numbers of frames, and all frames.
+
+    The frames of a location stand together, a caller before what it calls. All but the last have the shape
+    (locations,).
+    """
     by_id = {f.id: f for f in message.function}
     binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
-    frames: list[int] = []
-    counts: list[int] = []
-    locations = sorted(message.location, key=lambda location: location.id)
-    for location in locations:
+    ids, counts, frames = array("Q"), array("q"), array("q")
+    for location in message.location:
         binary = binaries[location.mapping_id]
-        kept = location.line[len(location.line) - len(lines[location.id]) :]
-        for line in reversed(kept):
+        for line in reversed(location.line):
             function = by_id[line.function_id]
             file = strings[function.filename]
             frames.append(functions.intern(names[function.id], binary, function.start_line, file, line.line))
-        if not kept:
+        if not location.line:
             frames.append(functions.intern(b"", binary, 0, b"", 0))
-        counts.append(max(1, len(kept)))
-    ids = np.fromiter((location.id for location in locations), np.uint64, len(locations))
-    return ids, np.array(counts, np.int64), np.array(frames, np.int64)
+        ids.append(location.id)
+        counts.append(max(1, len(location.line)))
+    order = np.argsort(np.frombuffer(ids, np.uint64))
+    count = np.frombuffer(counts, np.int64)
+    return (
+        np.frombuffer(ids, np.uint64)[order],
+        to_offsets(count)[:-1][order],
+        count[order],
+        np.frombuffer(frames, np.int64),
+    )

@@ -7,8 +7,9 @@ from typing import Any
 from profbucket.limits import Limits
 from profbucket.pprof.codec import parse_valid
 from profbucket.pprof.numbers import wrap_int64
+from profbucket.pprof.report.function_names import intern_strings
 from profbucket.pprof.report.sample_labels import find_units, read_labels
-from profbucket.pprof.report.stacks import intern_strings, shorten_name
+from profbucket.pprof.report.stacks import shorten_name
 from profbucket.pprof.report.top import compute_total, find_sample_type, sample_types_to_json
 from profbucket.pprof.report.units import format_value
 from profbucket.pprof.units import FAMILIES

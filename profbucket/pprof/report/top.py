@@ -11,8 +11,9 @@ from profbucket.limits import Limits
 from profbucket.model.numbers import parse_count
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import Profile
-from profbucket.pprof.report.prune import prune_frames
-from profbucket.pprof.report.stacks import check_frames, format_function_names, intern_strings
+from profbucket.pprof.report.function_names import format_function_names, intern_strings
+from profbucket.pprof.report.prune import prune_message
+from profbucket.pprof.report.stacks import check_frames
 from profbucket.pprof.report.units import convert, format_percentage, format_value
 
 _MIN_EDGE_FRACTION = 0.001  # calls with a smaller share of the total do not decide what is marked as inlined
@@ -160,28 +161,27 @@ def collect_node_stacks(
     message: profile_pb2.Profile, column: int, limits: Limits = Limits()
 ) -> tuple[list[Node], list[tuple[NodeStack, int]]]:
     """Return all nodes, and stack and value of each sample whose value is not 0."""
+    prune_message(message)
     strings = intern_strings(message)
     names = format_function_names(message, strings)
     start_lines = {f.id: f.start_line for f in message.function}
     binaries = {m.id: strings[m.filename] for m in message.mapping} | {0: b""}
-    location_lines = {location.id: [line.function_id for line in location.line] for location in message.location}
-    pruned_stacks, lines = prune_frames(message, location_lines, names)
     numbers: dict[Node, int] = {}
     location_nodes: dict[int, tuple[int, ...]] = {}
     for location in message.location:
         binary = binaries[location.mapping_id]
         nodes = [
             Node(names[function]) if names[function] else Node(b"", binary, start_lines[function])
-            for function in reversed(lines[location.id])
+            for function in (line.function_id for line in reversed(location.line))
         ]
         location_nodes[location.id] = tuple(
             numbers.setdefault(node, len(numbers)) for node in nodes or [Node(b"", binary)]
         )
     stacks: list[tuple[NodeStack, int]] = []
     frames = 0
-    for locations, sample in zip(pruned_stacks, message.sample, strict=True):
+    for sample in message.sample:
         if value := sample.value[column]:
-            stack = [location_nodes[location] for location in reversed(locations)]
+            stack = [location_nodes[location] for location in reversed(sample.location_id)]
             check_frames(frames := frames + sum(map(len, stack)), limits)
             stacks.append((stack, value))
     return list(numbers), stacks

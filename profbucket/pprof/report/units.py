@@ -2,12 +2,13 @@
 
 from profbucket.pprof.units import FAMILIES
 
+_MIN_INT64 = -(2**63)
 _OMITTED_UNITS = ("count", "sample", "unit", "minimum", "auto")
 
 
 def convert(value: int, unit: str, to: str = "auto") -> tuple[float, str]:
     """Return *value* in *unit* converted to *to*, and that unit's symbol; ``auto`` chooses a unit that fits."""
-    if value < 0:
+    if _MIN_INT64 < value < 0:  # pprof cannot negate that one either, and shows it in the smallest unit
         number, symbol = convert(-value, unit, to)
         return -number, symbol
     for family in FAMILIES:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid
 from profbucket.pprof import decode
 from profbucket.pprof.report.top import TopReport, build_top_report, collect_node_stacks
+from profbucket.pprof.report.units import format_value
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
 from tests.support.profiles import (
@@ -255,3 +256,9 @@ def test_a_count_keeps_the_first_functions() -> None:
         (row.name, row.flat, row.cum) for row in whole.rows[:5]
     ]
     assert f"Showing top 5 nodes out of {len(whole.rows)}" in part.header
+
+
+def test_the_most_negative_value_is_shown_in_the_smallest_unit() -> None:
+    """As by pprof, which cannot negate it to choose a unit."""
+    assert format_value(-(2**63), "bytes") == "-9223372036854775808B"
+    assert format_value(-(2**63) + 1, "bytes") == "-8192PB"
