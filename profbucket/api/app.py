@@ -97,7 +97,7 @@ def create_app(
         views |= DatadogRoutes(uploads, config.limits).views()
         views |= OtlpRoutes(uploads, config.limits).views()
     if "findProfiles" in operations:
-        views |= ReadRoutes(_required(querier, role), authenticator, config.limits, clock).views()
+        views |= ReadRoutes(_required(querier, role), authenticator, config, clock).views()
     if "listCloudProfiles" in operations:
         views |= CloudProfilerListRoutes(_required(querier, role), authenticator).views()
     if "compact" in operations:

@@ -20,9 +20,10 @@ from profbucket.api.params import (
     mergeable_type,
 )
 from profbucket.api.responses import compress, download, export, json_response, redirect
+from profbucket.api.revalidation import Revalidation
 from profbucket.auth import ApiKey, Authenticator, Scope
+from profbucket.config import Config
 from profbucket.errors import Invalid, NotFound
-from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.merge_format import MergeFormat
 from profbucket.model.meta import meta_to_json
@@ -40,11 +41,12 @@ class ReadRoutes:
     """The views that answer from *querier*."""
 
     def __init__(
-        self, querier: Querier, authenticator: Authenticator, limits: Limits, clock: Callable[[], int]
+        self, querier: Querier, authenticator: Authenticator, config: Config, clock: Callable[[], int]
     ) -> None:
         self._querier = querier
         self._authenticator = authenticator
-        self._limits = limits
+        self._limits = limits = config.limits
+        self._revalidation = Revalidation(querier, config, clock)
         self._queries = QueryParser(querier, limits, clock)
 
     def views(self) -> Mapping[str, Callable[..., Response]]:
@@ -65,12 +67,16 @@ class ReadRoutes:
         """List the profiles that match."""
         api_key = self._authenticate()
         parameters = Parameters(request.args)
-        page = self._querier.find(self._queries.query(api_key, parameters, find_type(parameters)))
-        current_record().counts = {"found": len(page.profiles)}
-        response = json_response(
-            [meta_to_json(meta) for meta in page.profiles], next=page.next, damaged=page.damaged or None
-        )
-        return _mark_damage(response, len(page.damaged))
+        query = self._queries.query(api_key, parameters, find_type(parameters))
+
+        def respond() -> Response:
+            page = self._querier.find(query)
+            current_record().counts = {"found": len(page.profiles)}
+            profiles = [meta_to_json(meta) for meta in page.profiles]
+            response = json_response(profiles, next=page.next, damaged=page.damaged or None)
+            return _mark_damage(response, len(page.damaged))
+
+        return self._revalidation.answer([query], respond)
 
     def merge(self) -> Response:
         """Merge the profiles that match into one pprof."""
@@ -82,7 +88,9 @@ class ReadRoutes:
             format=merge_format(parameters),
             max_nodes=parameters.positive_integer("max_nodes"),
         )
-        return self._send(self._querier.merge(query, options), options.format)
+        return self._revalidation.answer(
+            [query], lambda: self._send(self._querier.merge(query, options), options.format)
+        )
 
     def fetch(self, ids: str) -> Response:
         """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""
@@ -109,17 +117,22 @@ class ReadRoutes:
         parameters = Parameters(request.args, FLAME_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
         base_query = self._queries.base_query(parameters, query)
-        graph = build_flame_graph(
-            self._querier,
-            [query, base_query] if base_query else [query],
-            self._limits,
-            merge_options(parameters),
-            max_nodes=parameters.positive_integer("max_nodes"),
-            function=parameters.get("function") or None,
-        )
-        current_record().counts = {key: n for key, n in graph["profiles"][0].items() if key != "aggregate"}
-        damaged = sum(merge["damaged"] for merge in graph["profiles"])
-        return _mark_damage(compress(json_response(graph)), damaged)
+        queries = [query, base_query] if base_query else [query]
+
+        def respond() -> Response:
+            graph = build_flame_graph(
+                self._querier,
+                queries,
+                self._limits,
+                merge_options(parameters),
+                max_nodes=parameters.positive_integer("max_nodes"),
+                function=parameters.get("function") or None,
+            )
+            current_record().counts = {key: n for key, n in graph["profiles"][0].items() if key != "aggregate"}
+            damaged = sum(merge["damaged"] for merge in graph["profiles"])
+            return _mark_damage(compress(json_response(graph)), damaged)
+
+        return self._revalidation.answer(queries, respond)
 
     def services(self) -> Response:
         """List the services that have profiles; with ``details=1``, their types and last times, too."""
@@ -148,9 +161,13 @@ class ReadRoutes:
         api_key = self._authenticate()
         parameters = Parameters(request.args, MERGE_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
-        tags = list_tags(self._querier, query, self._limits, merge_options(parameters))
-        current_record().counts = tags["profiles"]
-        return _mark_damage(compress(json_response(tags)), tags["profiles"]["damaged"])
+
+        def respond() -> Response:
+            tags = list_tags(self._querier, query, self._limits, merge_options(parameters))
+            current_record().counts = tags["profiles"]
+            return _mark_damage(compress(json_response(tags)), tags["profiles"]["damaged"])
+
+        return self._revalidation.answer([query], respond)
 
     def series(self) -> Response:
         """Return the totals of the profiles that match, per time step and group of labels."""
@@ -162,8 +179,12 @@ class ReadRoutes:
         if len(label_names) > self._limits.labels:
             raise self._limits.invalid("labels", f"group_by has {len(label_names)} labels")
         step = parse_step(parameters.get("step"))
-        timeline = self._querier.timeline(query, label_names, step)
-        return _mark_damage(compress(json_response(timeline)), timeline.get("damaged", 0))
+
+        def respond() -> Response:
+            timeline = self._querier.timeline(query, label_names, step)
+            return _mark_damage(compress(json_response(timeline)), timeline.get("damaged", 0))
+
+        return self._revalidation.answer([query], respond)
 
     def symbolize(self, path: str = "") -> Response:
         """Return no symbols. pprof posts addresses without names here and fails on any other answer."""

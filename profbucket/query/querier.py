@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,6 +119,24 @@ class Querier:
             raise damage.error() if damage.ids else nothing_found(query)
         has_more = len(profiles) > limit
         return Page(profiles[:limit], profiles[limit - 1].id if has_more else None, damage.ids)
+
+    def revision(self, queries: Iterable[Query]) -> str | None:
+        """Return a text that stays the same as long as the index has the same blocks and profiles for *queries*.
+
+        Late profiles change it, and so does compaction. Return ``None`` if there is nothing, or more than a merge
+        may have.
+        """
+        content = sha256()
+        count = 0
+        for query in queries:
+            for own in self._each_service(query):
+                content.update(f"{own.service}\0".encode())
+                for object_id in self._lookup.list_contents(own):
+                    count += 1
+                    if count > self._limits.merge:
+                        return None
+                    content.update(f"{object_id}\0".encode())
+        return content.hexdigest() if count else None
 
     @retry_on_compaction
     def timeline(self, query: Query, group_by: Sequence[str] = (), step: int | None = None) -> dict[str, Any]:

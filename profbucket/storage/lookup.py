@@ -122,6 +122,13 @@ class Lookup:
         profiles = _merge_in_order(map(LocatedProfile, entries), blocks, members)
         yield from islice(profiles, query.limit)
 
+    def list_contents(self, query: Query) -> Iterator[str]:
+        """Yield the ids of the blocks and of the profiles in the head in the range of *query*, with any labels."""
+        selection = Selection(query.service, query.type, query.start, query.end)
+        blocks, entries = self._index.snapshot(selection)
+        yield from (block.id for block in blocks)
+        yield from (meta.id for meta in entries)
+
     def plan_merge(self, query: Query, max_profiles: int, damage: DamageReport | None = None) -> list[Source]:
         """Return the reads for a merge of all profiles that match *query*, ordered by time.
 
