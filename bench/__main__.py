@@ -23,6 +23,7 @@ _MODULES = (
     "bench.week",
     "bench.fleet",
     "bench.year",
+    "bench.lookups",
     "bench.load",
     "bench.ui",
     "bench.agent",

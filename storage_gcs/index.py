@@ -23,7 +23,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from profbucket.errors import Unavailable
-from profbucket.model.blocks import Block
+from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
@@ -35,6 +35,7 @@ from profbucket.storage.ports import (
     Series,
     SeriesSelection,
     list_series,
+    to_columns,
 )
 from profbucket.times import LATEST, SECOND
 
@@ -100,6 +101,10 @@ class FirestoreIndex:
         request = select_blocks(selection.service, selection.type, selection.start, selection.end)
         documents, read_time = self._calls.get().query_with_read_time(request)
         return self._parse_blocks(documents, selection.start, selection.end), self._find(selection, read_time)
+
+    def snapshot_columns(self, selection: Selection) -> tuple[list[Block], list[Members]]:
+        blocks, entries = self.snapshot(selection)
+        return blocks, to_columns(entries)
 
     def commit(
         self,

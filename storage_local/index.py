@@ -8,101 +8,30 @@ import weakref
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from heapq import merge
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
-from typing import Any, NoReturn
+from typing import Any
 
-from profbucket.errors import Damaged, Invalid, Misconfigured, StoragePermissionError, Unavailable
-from profbucket.model.blocks import Block
-from profbucket.model.ids import block_prefix, profile_prefix
-from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Total
+from profbucket.errors import Damaged, Misconfigured, StoragePermissionError, Unavailable
+from profbucket.model.blocks import Block, Members
+from profbucket.model.ids import block_prefix
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series, SeriesSelection
 from profbucket.times import format_stamp
+from storage_local.damage import PARSE_ERRORS, raise_damaged
+from storage_local.entries import read_columns, read_entries, store_entry
 from storage_local.files import RootFolder, lock_folder, translate_errors
 from storage_local.groups import GroupCommit
-from storage_local.series import ADD_LABELS, CREATE_SERIES, add_labels, select_series, store_series
+from storage_local.schema import CREATE_ALL, SCHEMA_VERSION, upgrade
+from storage_local.series import read_series, store_series
 
 _LOCK_TIMEOUT_SECONDS = 30.0
-_SCHEMA_VERSION = 4
-_CREATE_BLOCKS = """
-CREATE TABLE blocks (
-    id TEXT PRIMARY KEY,  -- Block.id
-    kind INTEGER NOT NULL REFERENCES kinds,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    period INTEGER NOT NULL,
-    count INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    ends TEXT NOT NULL,
-    measures TEXT NOT NULL,
-    written_at INTEGER NOT NULL
-);
-CREATE INDEX blocks_of_kind ON blocks (kind, first, id);
-"""
-_CREATE_TASKS = """
-CREATE TABLE tasks (
-    id TEXT PRIMARY KEY,  -- Task.id
-    due INTEGER NOT NULL,
-    task TEXT NOT NULL  -- Task.dump()
-);
-CREATE INDEX tasks_by_due ON tasks (due);
-"""
-_CREATE = f"""
-PRAGMA journal_mode = WAL;
-BEGIN;
-CREATE TABLE kinds (  -- one row for each service and profile type
-    id INTEGER PRIMARY KEY,
-    service TEXT NOT NULL,
-    type TEXT NOT NULL,
-    UNIQUE (service, type)
-);
-{CREATE_SERIES}
-CREATE TABLE entries (
-    id TEXT PRIMARY KEY,  -- Meta.id
-    kind INTEGER NOT NULL REFERENCES kinds,
-    series INTEGER NOT NULL REFERENCES series,
-    created_at INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    totals TEXT NOT NULL
-);
-CREATE INDEX entries_of_kind ON entries (kind, created_at, id);
-CREATE INDEX entries_of_series ON entries (series, created_at, id);
-{_CREATE_BLOCKS}
-{_CREATE_TASKS}
-{ADD_LABELS}
-PRAGMA user_version = {_SCHEMA_VERSION};
-COMMIT;
-"""
 
 _INSERT_KIND = "INSERT INTO kinds (service, type) VALUES (:service, :type) ON CONFLICT (service, type) DO NOTHING"
-_INSERT_ENTRY = """
-INSERT INTO entries (id, kind, series, created_at, size, totals)
-SELECT :id, kind, id, :created_at, :size, :totals FROM series WHERE name = :series
-ON CONFLICT (id) DO NOTHING
-"""
-
-_SELECT_KIND_IDS = "SELECT id FROM kinds WHERE service = :service AND type = ifnull(:type, type)"
-# Of thousands of series, few may have an entry in the range: this query leaves out the others.
-_SELECT_SERIES_IDS = """
-SELECT id FROM series
-WHERE name IN (SELECT value FROM json_each(:series))
-AND kind IN (SELECT id FROM kinds WHERE service = :service AND type = ifnull(:type, type))
-AND EXISTS (SELECT 1 FROM entries WHERE entries.series = series.id AND created_at BETWEEN :start AND :end)
-"""
-_SELECT_ENTRIES = """
-SELECT created_at, id, size, totals, series FROM entries
-WHERE {column} = ? AND (created_at, id) > (?, ?) AND created_at <= ? ORDER BY created_at, id LIMIT ?
-"""
-_SELECT_ENTRIES_OF_KIND = _SELECT_ENTRIES.format(column="kind")
-_SELECT_ENTRIES_OF_SERIES = _SELECT_ENTRIES.format(column="series")
-_SELECT_ONE_SERIES = "SELECT service, type, labels FROM series JOIN kinds ON kinds.id = kind WHERE series.id = ?"
-
 _HAS_PROFILES = """
 (EXISTS (SELECT 1 FROM entries WHERE kind = kinds.id) OR EXISTS (SELECT 1 FROM blocks WHERE kind = kinds.id))
 """
@@ -139,8 +68,6 @@ AND NOT EXISTS (SELECT 1 FROM blocks WHERE blocks.kind = series.kind)
 """
 
 
-_PARSE_ERRORS = (ValueError, TypeError, AttributeError, OverflowError, RecursionError, Invalid)
-
 # Of errors without a code of their own: a page of the schema was overwritten, or a text is not UTF-8.
 _DAMAGE_MESSAGE = re.compile("no such (table|column)|malformed|Could not decode")
 
@@ -176,22 +103,15 @@ class LocalIndex:
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             for meta in metas:
-                row = {
-                    "id": meta.id,
-                    "series": meta.series,
-                    "created_at": meta.created_at,
-                    "size": meta.size,
-                    "totals": json.dumps(meta.totals, separators=(",", ":")),
-                }
                 store_series(connection, Series.of(meta))
-                are_new.append(connection.execute(_INSERT_ENTRY, row).rowcount == 1)
+                are_new.append(store_entry(connection, meta))
             connection.execute("COMMIT")
         return are_new
 
     def find(self, selection: Selection) -> Iterator[Meta]:
         with self._connection() as connection:
             connection.execute("BEGIN")
-            yield from _read_entries(connection, selection)
+            yield from read_entries(connection, selection)
 
     def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
         results = self._read_snapshot(selection)
@@ -201,7 +121,13 @@ class LocalIndex:
         with self._connection() as connection:
             connection.execute("BEGIN")  # the snapshot is that of the first read
             yield _read_blocks(connection, selection.service, selection.type, selection.start, selection.end)
-            yield from _read_entries(connection, selection)
+            yield from read_entries(connection, selection)
+
+    def snapshot_columns(self, selection: Selection) -> tuple[list[Block], list[Members]]:
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            blocks = _read_blocks(connection, selection.service, selection.type, selection.start, selection.end)
+            return blocks, read_columns(connection, selection)
 
     def commit(
         self,
@@ -240,11 +166,8 @@ class LocalIndex:
             connection.execute("COMMIT")
 
     def series(self, selection: SeriesSelection) -> list[Series]:
-        try:
-            with self._connection() as connection:
-                return list(select_series(connection, selection))
-        except _PARSE_ERRORS as error:
-            _raise_damaged(f"a series: {error}")
+        with self._connection() as connection:
+            return read_series(connection, selection)
 
     def services(self) -> list[str]:
         with self._connection() as connection:
@@ -322,7 +245,7 @@ class LocalIndex:
         with TemporaryDirectory(prefix="profbucket-") as folder:
             if not self._path.exists():
                 connection = sqlite3.connect(":memory:", isolation_level=None)
-                connection.executescript(_CREATE)
+                connection.executescript(CREATE_ALL)
             elif (live := self._connect_live()) is not None:
                 connection = live
             elif log.exists() and log.stat().st_size:
@@ -372,15 +295,12 @@ class LocalIndex:
             connection.execute("PRAGMA synchronous = FULL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
-                _raise_damaged("the file has no schema")
-            if 1 <= version < _SCHEMA_VERSION:
-                try:
-                    version = _upgrade(connection)
-                except _PARSE_ERRORS as error:
-                    _raise_damaged(f"a series: {error}")
-            if version != _SCHEMA_VERSION:
+                raise_damaged("the file has no schema")
+            if 1 <= version < SCHEMA_VERSION:
+                version = upgrade(connection)
+            if version != SCHEMA_VERSION:
                 raise Misconfigured(
-                    f"{self._path.name} has schema {version}, this version of profbucket needs {_SCHEMA_VERSION};"
+                    f"{self._path.name} has schema {version}, this version of profbucket needs {SCHEMA_VERSION};"
                     " move the file away and run profbucket reindex"
                 )
         except BaseException:
@@ -397,46 +317,17 @@ class LocalIndex:
                 leftover.unlink()  # of a killed process, or the log of a file that was removed
             draft = self._path.with_name(f"{self._path.name}.new")
             connection = sqlite3.connect(draft, isolation_level=None)
-            connection.executescript(_CREATE)
+            connection.executescript(CREATE_ALL)
             connection.close()
             draft.rename(self._path)
             os.fsync(folder)
 
 
-def _upgrade(connection: sqlite3.Connection) -> int:
-    """Upgrade a file of an older schema, unless a concurrent process did, and return its schema.
-
-    Raise ``Invalid``, ``ValueError`` or the like for a damaged row.
-    """
-    connection.execute("BEGIN IMMEDIATE")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    steps = ((2, _CREATE_BLOCKS, None), (3, _CREATE_TASKS, None), (4, ADD_LABELS, add_labels))
-    for schema, additions, fill in steps:
-        if version < schema:
-            for statement in _split_statements(additions):
-                connection.execute(statement)
-            if fill:
-                fill(connection)
-            connection.execute(f"PRAGMA user_version = {schema}")
-            version = schema
-    connection.execute("COMMIT")
-    return int(version)
-
-
-def _split_statements(script: str) -> Iterator[str]:
-    statement = ""
-    for part in script.split(";")[:-1]:  # the statements in a trigger have semicolons, too
-        statement += f"{part};"
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
 def _parse_types(rows: Iterable[tuple[Any, ...]]) -> list[ProfileType]:
     try:
         return [ProfileType(type_name) for (type_name,) in rows]
-    except _PARSE_ERRORS as error:
-        _raise_damaged(f"a profile type: {error}")
+    except PARSE_ERRORS as error:
+        raise_damaged(f"a profile type: {error}")
 
 
 def _read_blocks(
@@ -461,62 +352,9 @@ def _parse_block(service: str, row: tuple[Any, ...]) -> Block:
         prefix = f"{block_prefix(service, profile_type)}{format_stamp(first)}-"
         if not all(isinstance(number, int) for number in numbers) or not id_.startswith(prefix):
             raise ValueError("its columns do not match its id")
-    except _PARSE_ERRORS as error:
-        _raise_damaged(f"the record of block {id_!r:.120}: {error}")
+    except PARSE_ERRORS as error:
+        raise_damaged(f"the record of block {id_!r:.120}: {error}")
     return Block(id_, service, profile_type, period, first, last, members, size, parsed_ends, measures, written_at)
-
-
-def _read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterator[Meta]:
-    # Entries have greater positions than this one: no id is empty.
-    after = max((selection.start, ""), selection.after or (selection.start, ""))
-    parameters = {
-        "service": selection.service,
-        "type": selection.type,
-        "series": json.dumps(list(selection.series or ())),
-        "start": after[0],
-        "end": selection.end,
-    }
-    if selection.series is None:
-        select_ids, select_entries = _SELECT_KIND_IDS, _SELECT_ENTRIES_OF_KIND
-    else:
-        select_ids, select_entries = _SELECT_SERIES_IDS, _SELECT_ENTRIES_OF_SERIES
-    ids = connection.execute(select_ids, parameters).fetchall()
-    streams = [_read_pages(connection, select_entries, id_, after, selection.end) for (id_,) in ids]
-    series_of_rows: dict[int, tuple[str, ProfileType, Labels]] = {}
-    prefixes: dict[int, str] = {}  # of ids, by series
-    for created_at, profile_id, size, totals_json, series in islice(merge(*streams), selection.limit):
-        try:
-            if series not in series_of_rows:
-                service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
-                profile_type = ProfileType(type_name)
-                series_of_rows[series] = service, profile_type, Labels.parse(labels)
-                prefixes[series] = profile_prefix(service, profile_type)
-            totals = tuple(Total(*total) for total in json.loads(totals_json))
-            prefix = f"{prefixes[series]}{format_stamp(created_at)}-"
-            if not isinstance(size, int) or not profile_id.startswith(prefix):
-                raise ValueError("its columns do not match its id")
-        except _PARSE_ERRORS as error:
-            _raise_damaged(f"the entry {profile_id!r:.120}: {error}")
-        yield Meta(profile_id, *series_of_rows[series], created_at, size, totals)
-
-
-def _read_pages(
-    connection: sqlite3.Connection, select_entries: str, id_: int, after: tuple[int, str], end: int
-) -> Iterator[tuple[int, str, int, str, int]]:
-    """Yield the rows of one kind or series, in order.
-
-    It reads pages, because the cost of open cursors is quadratic: a find among thousands of series would take
-    minutes. The first pages are small, because such a find may need only one row of each series.
-    """
-    limit = 4
-    while rows := connection.execute(select_entries, (id_, *after, end, limit)).fetchall():
-        if not all(isinstance(row[0], int) and isinstance(row[1], str) for row in rows):
-            _raise_damaged("an entry has no time or no id")  # and cannot be ordered
-        yield from rows
-        if len(rows) < limit:
-            return
-        after = rows[-1][:2]
-        limit = min(2 * limit, 1024)
 
 
 @contextmanager
@@ -532,20 +370,13 @@ def _translate_errors() -> Iterator[None]:
             if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT) or (
                 code in (0, sqlite3.SQLITE_ERROR) and _DAMAGE_MESSAGE.search(str(error))
             ):
-                _raise_damaged(str(error))
+                raise_damaged(str(error))
             if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
                 raise StoragePermissionError(
                     f"cannot write the index: {error};"
                     f" give user {os.geteuid()} write access to its file and folder"
                 ) from error
             raise Unavailable(f"cannot use the index: {error}") from error
-
-
-def _raise_damaged(reason: str) -> NoReturn:
-    raise Damaged(
-        f"the index is damaged: {reason}; run profbucket reindex, which moves it aside and makes a new one",
-        code="damaged_index",
-    )
 
 
 def _close_all(idle: deque[tuple[int, sqlite3.Connection]]) -> None:

@@ -6,7 +6,7 @@ of them, because times are rounded to hours.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 from profbucket.model.labels import Labels
@@ -14,6 +14,7 @@ from profbucket.model.meta import SampleType
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Series, SeriesSelection
 from profbucket.times import LATEST, SECOND
+from storage_local.damage import PARSE_ERRORS, raise_damaged
 
 _HOUR = 3600 * SECOND
 
@@ -115,8 +116,8 @@ def store_series(connection: sqlite3.Connection, series: Series) -> None:
             connection.execute(_UPDATE_SERIES, (*row, series.id))
 
 
-def select_series(connection: sqlite3.Connection, selection: SeriesSelection) -> Iterator[Series]:
-    """Yield the series as :meth:`Index.series` does; raise ``ValueError`` or the like for a damaged row.
+def read_series(connection: sqlite3.Connection, selection: SeriesSelection) -> list[Series]:
+    """Return the selected series.
 
     The joins are in this order, so that of each kind only series with the first label are read.
     """
@@ -136,8 +137,13 @@ def select_series(connection: sqlite3.Connection, selection: SeriesSelection) ->
     # Many series share their type, their labels or their sample types.
     parse_type, parse_labels = lru_cache(None)(ProfileType), lru_cache(None)(Labels.parse)
     load = lru_cache(None)(_load)
-    for name, service, type_name, labels, sample_types, *times in connection.execute(statement, parameters):
-        yield Series(name, service, parse_type(type_name), parse_labels(labels), load(sample_types), *times)
+    try:
+        return [
+            Series(name, service, parse_type(type_name), parse_labels(labels), load(sample_types), *times)
+            for name, service, type_name, labels, sample_types, *times in connection.execute(statement, parameters)
+        ]
+    except PARSE_ERRORS as error:
+        raise_damaged(f"a series: {error}")
 
 
 def add_labels(connection: sqlite3.Connection) -> None:

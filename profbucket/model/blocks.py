@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 
 from profbucket.errors import Invalid
 from profbucket.model.ids import ProfileId, ProfileName, block_key, parse_block_key
@@ -107,6 +108,12 @@ class Members:
     def __len__(self) -> int:
         return len(self.created_at)
 
+    def check(self) -> "Members":
+        """Return the columns, or raise ``ValueError`` if a row of one has no valid value, or there is no row."""
+        if not self._is_valid():
+            raise ValueError("columns do not match")
+        return self
+
     def meta(self, row: int) -> Meta:
         created_at = self.created_at[row]
         sample_types, values = self.types[self.measured[row]], self.totals[row]
@@ -166,7 +173,7 @@ class Members:
                     code="damaged_block",
                 )
             first = columns["first"]
-            members = cls(
+            return cls(
                 service=columns["service"],
                 type=ProfileType(columns["type"]),
                 labels=[_parse_labels(labels) for labels in columns["labels"]],
@@ -177,13 +184,10 @@ class Members:
                 size=columns["size"],
                 measured=columns["measured"],
                 totals=columns["totals"],
-            )
-            if not members._is_valid():
-                raise ValueError("columns do not match")
+            ).check()
         except (ValueError, KeyError, TypeError, IndexError) as error:
             message = f"invalid list of a block's members: {error!r}"
             raise Invalid(message[:300], code="damaged_block") from None
-        return members
 
     def _is_valid(self) -> bool:
         """Return whether every row of every column has a valid value, and there is a row."""
@@ -194,6 +198,7 @@ class Members:
             and all(len(column) == count for column in columns)
             and all(set(map(type, column)) <= {int} for column in (self.created_at, self.series, self.size))
             and set(map(type, self.measured)) <= {int}
+            and set(map(type, chain.from_iterable(self.totals))) <= {int}
             and set(map(type, self.digest)) <= {str}
             and 0 <= min(self.series) <= max(self.series) < len(self.labels)
             and 0 <= min(self.measured) <= max(self.measured) < len(self.types)

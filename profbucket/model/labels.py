@@ -35,9 +35,9 @@ class Labels:
         for key, value in pairs:
             if not key:
                 raise _invalid_label(f"label without a key: {_shorten(f'={value}')!r}")
-            for text in (key, value):
-                if CONTROL.search(text):
-                    raise _invalid_label(f"control character in label {_shorten(key)!r}: {_shorten(text)!r}")
+            if CONTROL.search(key) or CONTROL.search(value):
+                text = key if CONTROL.search(key) else value
+                raise _invalid_label(f"control character in label {_shorten(key)!r}: {_shorten(text)!r}")
             if labels.setdefault(key, value) != value:
                 raise _invalid_label(f"label {_shorten(key)!r} is given twice, with different values")
         return cls(tuple(sorted(labels.items())))
@@ -45,12 +45,13 @@ class Labels:
     @classmethod
     def parse(cls, text: str) -> "Labels":
         """Read ``key=value,…``, skipping empty items. Raise ``Invalid`` for an item without ``=``."""
+        decode = _unquote if "%" in text or "+" in text else str
         pairs = []
         for item in filter(None, text.split(",")):
             key, equals, value = item.partition("=")
             if not equals:
                 raise _invalid_label(f"label without '=': {_shorten(item)!r}; write labels as key=value,key=value")
-            pairs.append((_unquote(key), _unquote(value)))
+            pairs.append((decode(key), decode(value)))
         return cls.from_pairs(pairs)
 
     def format(self) -> str:

@@ -19,11 +19,12 @@ from typing import NamedTuple, TypeVar
 from profbucket.errors import Damaged, Invalid, TooLarge
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
-from profbucket.model.ids import ProfileId
+from profbucket.model.ids import ProfileId, ProfileName
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import DamageReport, check_profile
-from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection, SeriesSelection
+from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection, SeriesSelection, to_columns
 
 _T = TypeVar("_T")
 _Matches = Callable[[Labels], bool]
@@ -195,17 +196,21 @@ class Lookup:
                 yield DataPoint(time, labels[series[row]], types[measured[row]], values[row])
 
     def read_totals(self, query: Query, damage: DamageReport | None = None) -> Iterator[Totals]:
-        """Yield the same as columns: those of each block, and those of the head."""
-        blocks, entries = self._snapshot(query, None)
-        head = list(entries)
-        compacted_ids: set[str] = set()
+        """Yield the same as columns: those of each block, and those of the head, by profile type."""
+        blocks, head = self._snapshot_columns(query)
+        compacted: dict[ProfileType, set[ProfileName]] = {}
         matches = _label_filter(query)
-        for _, members in self._readable_members(blocks, damage or DamageReport()):
-            compacted_ids.update(members.member_ids(head))
+        for block, members in self._readable_members(blocks, damage or DamageReport()):
+            for columns in head:
+                if columns.type == block.type and block.overlaps(columns.created_at[0], columns.created_at[-1]):
+                    compacted.setdefault(block.type, set()).update(members.names())
             if rows := _matching_rows(members, query, matches):
                 yield _select_totals(members, rows)
-        if head := [meta for meta in head if meta.id not in compacted_ids]:
-            yield _totals_of(head)
+        for columns in head:
+            names = compacted.get(columns.type, set())
+            rows = [row for row, name in enumerate(columns.names()) if name not in names] if names else ()
+            if rows or not names:
+                yield _select_totals(columns, rows or range(len(columns)))
 
     def find_in_block(self, profile_id: ProfileId) -> Source | None:
         """Return the read that gets a profile out of the block that holds it; ``None`` if no block does.
@@ -284,19 +289,38 @@ class Lookup:
             raise BlockReplaced(block.id)
 
     def _snapshot(self, query: Query, limit: int | None) -> tuple[list[Block], Iterator[Meta]]:
-        selection = Selection(query.service, query.type, query.start, query.end, None, query.after, limit)
+        selection, are_series_lost = self._select(query)
+        if not are_series_lost:
+            return self._index.snapshot(replace(selection, after=query.after, limit=limit))
+        blocks, entries = self._index.snapshot(replace(selection, after=query.after))
+        matches = _label_filter(query)
+        return blocks, islice((meta for meta in entries if matches(meta.labels)), limit)
+
+    def _snapshot_columns(self, query: Query) -> tuple[list[Block], list[Members]]:
+        selection, are_series_lost = self._select(query)
+        if not are_series_lost:
+            return self._index.snapshot_columns(selection)
+        blocks, entries = self._index.snapshot(selection)
+        matches = _label_filter(query)
+        return blocks, to_columns(meta for meta in entries if matches(meta.labels))
+
+    def _select(self, query: Query) -> tuple[Selection, bool]:
+        """Return the selection of all entries that match *query*.
+
+        If there are labels, but no series of the service, the series may have been lost: then it selects entries
+        with any labels, and the second value is true.
+        """
+        selection = Selection(query.service, query.type, query.start, query.end)
         if not query.matchers:
-            return self._index.snapshot(selection)
+            return selection, False
         matches = _label_filter(query)
         equal = {matcher.key: matcher.value for matcher in query.matchers if matcher.operator == "="}
         labels = Labels(tuple(sorted((key, value) for key, value in equal.items() if value)))
         wanted = SeriesSelection(query.service, query.type, labels, query.start, query.end)
         series_ids = {series.id for series in self._index.series(wanted) if matches(series.labels)}
         if series_ids or self._index.series(SeriesSelection(query.service, limit=1)):
-            return self._index.snapshot(replace(selection, series=series_ids))
-        # The series may have been lost; the entries have labels, too.
-        blocks, entries = self._index.snapshot(replace(selection, limit=None))
-        return blocks, islice((meta for meta in entries if matches(meta.labels)), limit)
+            return replace(selection, series=series_ids), False
+        return selection, True
 
     def _matching_members(
         self, blocks: Sequence[Block], query: Query, damage: DamageReport
@@ -356,24 +380,12 @@ def _matching_rows(members: Members, query: Query, matches: _Matches) -> Sequenc
 
 
 def _select_totals(members: Members, rows: Sequence[int]) -> Totals:
-    """Return the totals of these *rows* of a block."""
+    """Return the totals of these *rows*."""
     created_at, series, measured, totals = members.created_at, members.series, members.measured, members.totals
     if len(rows) < len(members):
         created_at, series = [created_at[row] for row in rows], [series[row] for row in rows]
         measured, totals = [measured[row] for row in rows], [totals[row] for row in rows]
     return Totals(members.service, created_at, series, members.labels, measured, members.types, totals)
-
-
-def _totals_of(metas: Sequence[Meta]) -> Totals:
-    labels: dict[Labels, int] = {}
-    types: dict[tuple[tuple[str, str], ...], int] = {}
-    series = [labels.setdefault(meta.labels, len(labels)) for meta in metas]
-    sample_types = (tuple((total.type, total.unit) for total in meta.totals) for meta in metas)
-    measured = [types.setdefault(key, len(types)) for key in sample_types]
-    values = [[total.value for total in meta.totals] for meta in metas]
-    return Totals(
-        metas[0].service, [meta.created_at for meta in metas], series, list(labels), measured, list(types), values
-    )
 
 
 def _label_filter(query: Query) -> _Matches:

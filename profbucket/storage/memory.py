@@ -5,11 +5,19 @@ from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from profbucket.errors import NotFound
-from profbucket.model.blocks import Block
+from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
-from profbucket.storage.ports import ExpectedBlocks, Object, ObjectRange, Selection, Series, SeriesSelection
+from profbucket.storage.ports import (
+    ExpectedBlocks,
+    Object,
+    ObjectRange,
+    Selection,
+    Series,
+    SeriesSelection,
+    to_columns,
+)
 
 
 class MemoryBucket:
@@ -92,6 +100,10 @@ class MemoryIndex:
             entries = [meta for meta in self._entries.values() if _is_selected(selection, meta)]
         entries.sort(key=lambda meta: meta.position)
         return blocks, iter(entries[: selection.limit])
+
+    def snapshot_columns(self, selection: Selection) -> tuple[list[Block], list[Members]]:
+        blocks, entries = self.snapshot(selection)
+        return blocks, to_columns(entries)
 
     def commit(
         self,

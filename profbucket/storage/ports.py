@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from profbucket import periods
 from profbucket.errors import NotFound, StoragePermissionError, Unavailable
-from profbucket.model.blocks import Block
+from profbucket.model.blocks import Block, Members
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, SampleType
 from profbucket.model.profile_type import ProfileType
@@ -38,6 +38,7 @@ __all__ = [
     "TaskQueue",
     "Unavailable",
     "list_series",
+    "to_columns",
 ]
 
 MAX_BLOCK_NANOS = periods.MAX_PERIOD_SECONDS * SECOND  # from the first to the last member of a block
@@ -145,6 +146,14 @@ class Series(NamedTuple):
         )
 
 
+def to_columns(entries: Iterable[Meta]) -> list[Members]:
+    """Return *entries*, all of one service and ordered by position, as columns, of each profile type its own."""
+    by_type: dict[ProfileType, list[Meta]] = {}
+    for meta in entries:
+        by_type.setdefault(meta.type, []).append(meta)
+    return list(map(Members.from_metas, by_type.values()))
+
+
 def list_series(parts: Iterable[Series]) -> list[Series]:
     """Return each series once, with all that its *parts* tell."""
     series_by_id: dict[str, Series] = {}
@@ -250,6 +259,13 @@ class Index(Protocol):
 
         The blocks are those of the service, and of the profile type if given, with any series, ordered by
         :attr:`Block.position`.
+        """
+        ...
+
+    def snapshot_columns(self, selection: Selection) -> tuple[list[Block], list[Members]]:
+        """Return the blocks as :meth:`snapshot` does, and the entries as columns, of each profile type its own.
+
+        *selection* has no ``after`` and no ``limit``.
         """
         ...
 

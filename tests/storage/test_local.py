@@ -315,6 +315,7 @@ class TestDurability:
 def downgrade(path: Path, version: int) -> None:
     """Make the file what an earlier version left, as far as an upgrade reads it."""
     additions = {
+        5: "ALTER TABLE entries DROP COLUMN sample_types; DROP TABLE sample_types;",
         4: "DROP TRIGGER delete_labels_of_series; DROP TABLE series_labels; DROP TABLE labels;"
         "ALTER TABLE series DROP COLUMN sample_types; ALTER TABLE series DROP COLUMN first_seen;"
         "ALTER TABLE series DROP COLUMN last_seen;",
@@ -322,6 +323,12 @@ def downgrade(path: Path, version: int) -> None:
         2: "DROP TABLE blocks;",
     }
     with sqlite3.connect(path) as connection:
+        rows = connection.execute(
+            "SELECT entries.id, names, totals FROM entries JOIN sample_types ON sample_types.id = sample_types"
+        ).fetchall()
+        for profile_id, names, values in rows:
+            totals = [[*name, value] for name, value in zip(json.loads(names), json.loads(values), strict=True)]
+            connection.execute("UPDATE entries SET totals = ? WHERE id = ?", (json.dumps(totals), profile_id))
         for schema, removal in additions.items():
             if schema > version:
                 connection.executescript(removal)
@@ -387,7 +394,7 @@ class TestErrors:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 4"):
+        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 5"):
             LocalIndex(path)
 
     @pytest.mark.parametrize("version", [1, 2, 3])
@@ -472,6 +479,8 @@ DAMAGED_ROWS = {
     "a size that is a text": "UPDATE entries SET size = 'x'",
     "totals that are not JSON": "UPDATE entries SET totals = '[[['",
     "totals that are a number": "UPDATE entries SET totals = '7'",
+    "totals of no sample types": "DELETE FROM sample_types",
+    "sample types that are not JSON": "UPDATE sample_types SET names = 'x'",
     "totals that are deeply nested": f"UPDATE entries SET totals = '{'[' * 100_000}'",
     "a text that is not UTF-8": "UPDATE entries SET totals = CAST(x'ff' AS TEXT)",
     "malformed labels": "UPDATE series SET labels = '%'",

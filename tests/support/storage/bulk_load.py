@@ -1,10 +1,12 @@
-"""Write many profiles into the emulators, as the backends write them, but hundreds at a time."""
+"""Write many profiles as the backends write them, but hundreds at a time."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from profbucket.model.ids import ProfileId
@@ -14,6 +16,8 @@ from profbucket.storage.ports import Series
 from storage_gcs.firestore import Calls, CommitRequest
 from storage_gcs.index import document_id, round_to_day, series_record_id
 from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
+from storage_local.entries import store_entry
+from storage_local.series import store_series
 from tests.support.storage.examples import NOW, make_meta
 
 MINUTE = 60 * 10**9
@@ -61,6 +65,17 @@ def load_entries(project: str, metas: Sequence[Meta]) -> None:
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(load, range(0, len(metas), 400)))
+
+
+def fill_directory(directory: Path, metas: Iterable[Meta]) -> None:
+    """Add the entries of *metas* to the index of a storage in *directory*, in one transaction."""
+    connection = sqlite3.connect(directory / ".index.sqlite", isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    for meta in metas:
+        store_series(connection, Series.of(meta))
+        store_entry(connection, meta)
+    connection.execute("COMMIT")
+    connection.close()
 
 
 def load_objects(url: str, bucket: str, metas: Iterable[Meta], data: bytes) -> None:

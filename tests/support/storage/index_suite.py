@@ -101,6 +101,8 @@ class IndexSuite:
     def test_an_entry_comes_back_in_every_field(self, index: Index, meta: Meta) -> None:
         assert index.add(meta) is True
         assert list(index.find(select_all(meta.service))) == [meta]
+        [columns] = index.snapshot_columns(select_all(meta.service))[1]
+        assert list(columns.metas()) == [meta]
 
     @pytest.mark.parametrize("text", TRICKY_TEXTS)
     def test_any_text_can_be_a_service_and_a_label(self, index: Index, text: str) -> None:
@@ -287,6 +289,12 @@ class IndexSuite:
         if not index.services():
             add_all(index, MIXED)
         assert list(index.find(selection)) == select_expected(selection, MIXED)
+        selection = replace(selection, after=None, limit=None)
+        blocks, columns = index.snapshot_columns(selection)
+        assert blocks == []
+        assert len({column.type for column in columns}) == len(columns)
+        metas = sorted((meta for column in columns for meta in column.metas()), key=lambda meta: meta.position)
+        assert metas == select_expected(selection, MIXED)
 
     def test_series_are_those_of_a_service_and_one_profile_type_or_any(self, index: Index) -> None:
         add_all(index, MIXED)

@@ -1,0 +1,94 @@
+"""Look-ups among thousands of series: labels, finds and timelines, by CPU time."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from bench.measure import ROUNDS, Measure, Row, bench
+from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.meta import Meta, Query, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.label_values import list_label_values
+from profbucket.query.querier import Querier
+from profbucket.storage.open import open_storage
+from profbucket.storage.ports import SeriesSelection
+from profbucket.storage.store import Storage
+from profbucket.times import LATEST, SECOND
+from tests.support.storage.bulk_load import fill_directory
+from tests.support.storage.examples import make_meta
+
+_DAY = 86_400 * SECOND
+_END = 1_795_300_000 * SECOND
+_SERVICES = 1000
+_TYPES = tuple(map(ProfileType, ("cpu", "heap", "goroutine", "mutex", "block")))
+
+
+@bench("lookups")
+def lookups() -> Iterator[Row]:
+    """Look up one of 10,000 series of a service, and one of 10; then all series of 1,000 services."""
+    with TemporaryDirectory() as folder:
+        few = _open(f"{folder}/few", _make_metas("shop", 10, 50))
+        many = _open(f"{folder}/many", _make_metas("shop", 10_000, 50_000))
+        fleet = _open(
+            f"{folder}/fleet",
+            (meta for number in range(_SERVICES) for meta in _make_metas(f"service-{number}", 10, 10, _TYPES)),
+        )
+        query = Query("shop", ProfileType.CPU, 0, LATEST)
+        requests: dict[str, Callable[[Storage], object]] = {
+            "find one pod": lambda storage: Querier(storage).find(_with(query, "pod=pod-7")),
+            "find a version": lambda storage: Querier(storage).find(_with(query, "version=1.1")),
+            "find limit=100": lambda storage: Querier(storage).find(_with(query, "", limit=100)),
+            "labels": lambda storage: list_label_values(Querier(storage).series("shop"), None).to_json(),
+            "timeline": lambda storage: Querier(storage).timeline(query),
+            "timeline by version": lambda storage: Querier(storage).timeline(query, ["version"]),
+        }
+        for name, request in requests.items():
+            note = "CPU time; peer: 10 series and 50 profiles"
+            yield Row(f"{name}, 10,000 series, 50,000 profiles", *_measure(request, many, few), note)
+        day = SeriesSelection(start=_END - _DAY, end=_END)
+        measure, _ = _measure(lambda storage: storage.index.series(day), fleet)
+        yield Row("all series of a day, 1,000 services with 5 types and 10 series each", measure, note="CPU time")
+
+
+def _with(query: Query, matchers: str, limit: int | None = None) -> Query:
+    return Query(query.service, query.type, query.start, query.end, parse_matchers(matchers), limit=limit)
+
+
+def _make_metas(
+    service: str, series: int, count: int, profile_types: tuple[ProfileType, ...] = (ProfileType.CPU,)
+) -> Iterator[Meta]:
+    """Yield *count* profiles of each type, of *series* pods in turn, from the day before ``_END``."""
+    random = Random(service)
+    for number in range(count):
+        pod = number % series
+        labels = Labels((("pod", f"pod-{pod}"), ("region", f"region-{pod % 3}"), ("version", f"1.{pod % 10}")))
+        totals = [
+            Total("samples", "count", random.getrandbits(10)),
+            Total("cpu", "nanoseconds", random.getrandbits(34)),
+        ]
+        for profile_type in profile_types:
+            created_at = _END - _DAY + number * _DAY // count
+            yield make_meta(
+                created_at, service=service, type=profile_type, labels=labels, data=b"%d" % number, totals=totals
+            )
+
+
+def _open(folder: str, metas: Iterator[Meta]) -> Storage:
+    storage = open_storage(f"file://{folder}")
+    fill_directory(Path(folder), metas)
+    return storage
+
+
+def _measure(request: Callable[[Storage], object], *storages: Storage) -> tuple[Measure, Measure | None]:
+    """Return the CPU time of *request* for each of one or two storages, measured in turn."""
+    times: list[list[float]] = [[] for _ in storages]
+    for _ in range(ROUNDS):
+        for seconds, storage in zip(times, storages, strict=True):
+            begin = time.process_time()
+            request(storage)
+            seconds.append(time.process_time() - begin)
+    first, *rest = [Measure(median(seconds)) for seconds in times]
+    return first, rest[0] if rest else None
