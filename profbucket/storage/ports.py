@@ -114,9 +114,9 @@ class Bucket(Protocol):
 class Series(NamedTuple):
     """All profiles of one service, profile type and label set. ``id`` equals :attr:`Meta.series` of each.
 
-    ``sample_types`` are those that any of the profiles has, in the order in which they were stored; empty if none
-    were recorded. All profiles were created from ``first_seen`` to ``last_seen``, in nanoseconds since 1970. An
-    index rounds these outward, by less than a day each, so that few posts change them.
+    ``sample_types`` are those that any of the profiles has, in any order; empty if none were recorded. All
+    profiles were created from ``first_seen`` to ``last_seen``, in nanoseconds since 1970. An index rounds these
+    outward, by less than a day each, so that few posts change them.
     """
 
     id: str

@@ -45,6 +45,7 @@ from profbucket.query.flamegraph import build_flame_graph
 from profbucket.query.querier import Querier
 from profbucket.storage import store
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.ports import Series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import canonicalize
@@ -272,10 +273,16 @@ def normalize_flame_graph(graph: dict[str, Any]) -> object:
     return graph["sample_type"], sorted(map(str, graph["sample_types"])), graph["totals"], values, costs
 
 
+def normalize_series(all_series: Sequence[Series]) -> object:
+    """Return *all_series* without an order, nor of their sample types: a reindex reads blocks first."""
+    ordered = sorted(all_series, key=lambda series: series.id)
+    return [series._replace(sample_types=tuple(sorted(series.sample_types, key=str))) for series in ordered]
+
+
 def list_questions(history: History, ids: Sequence[ProfileId]) -> Iterator[_Question]:
     """Yield every question about a storage with the profiles *ids*: a name and a function that asks it."""
     yield "services", lambda querier: querier.services()
-    yield "series", lambda querier: sorted(querier.series(SERVICE), key=lambda series: series.id)
+    yield "series", lambda querier: normalize_series(querier.series(SERVICE))
     yield "find any", lambda querier: querier.find(Query(SERVICE, None, 0, LATEST))
     for query in history.queries:
         yield f"find {query}", partial(lambda query, querier: querier.find(query), query)
