@@ -1,4 +1,4 @@
-"""What a list of all services says about each."""
+"""The summary of each service in a list of all services."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
