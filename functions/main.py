@@ -20,7 +20,7 @@ from profbucket.errors import Misconfigured, NotFound
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
 from profbucket.query.querier import Querier
-from profbucket.storage.open import open_queue, open_storage
+from profbucket.storage.open import open_queue
 from profbucket.storage.ports import TaskQueue
 from profbucket.storage.store import Storage
 from profbucket.telemetry import logs
@@ -117,4 +117,4 @@ def _open() -> tuple[Config, Storage]:
     logs.configure()  # with the defaults, in case the settings cannot be read
     config = Config.from_env(os.environ)
     logs.configure(config.log_level, config.project)
-    return config, open_storage(config.storage_url, config.limits, config.periods)
+    return config, config.open_storage()

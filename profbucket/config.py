@@ -15,6 +15,7 @@ from profbucket.periods import CompactionPolicy
 # Importing profbucket.auth takes as long as a small merge of files.
 if TYPE_CHECKING:
     from profbucket.auth import ApiKeys
+    from profbucket.storage.store import Storage
 
 _QUEUE = re.compile(r"projects/[^/\s]+/locations/[^/\s]+/queues/[A-Za-z0-9-]{1,100}")
 
@@ -62,6 +63,12 @@ class Config:
     compact_invoker: str = ""
     cloud_profiler_seconds: int = 60
     cors_origins: frozenset[str] = frozenset()
+
+    def open_storage(self, *, create: bool = True, create_index: bool = False) -> "Storage":
+        """Open the storage with these settings; see :func:`profbucket.storage.open.open_storage`."""
+        from profbucket.storage.open import open_storage
+
+        return open_storage(self.storage_url, self.limits, self.periods, create=create, create_index=create_index)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Config":

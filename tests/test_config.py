@@ -6,8 +6,13 @@ import pytest
 
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
+from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
+from profbucket.times import LATEST
+from tests.support.api import pprof
 
 MEMORY = {"STORAGE_URL": "memory:"}
 
@@ -103,3 +108,13 @@ def test_kinds_of_sample_types_are_rules() -> None:
     assert kinds == (("heap", "a,b", "*", "instant"), ("*", "c", "count", "sum"))
     with pytest.raises(Misconfigured, match=r"PROFBUCKET_SAMPLE_KINDS: .*'heap/objects=often'"):
         Config.from_env({**MEMORY, "PROFBUCKET_SAMPLE_KINDS": "heap/objects=often"})
+
+
+def test_a_storage_is_opened_with_the_settings() -> None:
+    """The policy of compaction decides when a profile is due, and the limits what a lookup may read."""
+    config = Config("memory:", Limits(groups=7), CompactionPolicy(short=600, long=3600))
+    storage = config.open_storage()
+    assert storage.limits is config.limits
+    Collector(storage).collect("shop", ProfileType.CPU, Labels(), pprof(at=10**18))
+    [task] = storage.index.due_tasks(LATEST, 10)
+    assert task.period == 600

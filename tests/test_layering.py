@@ -23,7 +23,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "profbucket.periods": ("errors",),
     "profbucket.timed_http": (),
     "profbucket.auth": ("errors",),
-    "profbucket.config": (*BASE, "auth", "model"),
+    "profbucket.config": (*BASE, "auth", "model", "storage"),
     "profbucket.model": BASE,
     "profbucket.agent": ("errors", "limits", "model", "timed_http"),
     "profbucket.pprof": ("errors", "limits", "model"),

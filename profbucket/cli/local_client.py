@@ -12,7 +12,6 @@ from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
 from profbucket.query.services import parse_condition
-from profbucket.storage.open import open_storage
 
 
 class LocalClient:
@@ -20,7 +19,7 @@ class LocalClient:
 
     def __init__(self, config: Config, *, create: bool = False) -> None:
         self._limits = config.limits
-        storage = open_storage(config.storage_url, config.limits, config.periods, create=create)
+        storage = config.open_storage(create=create)
         self._collector = Collector(storage, config.limits)
         self._querier = Querier(storage, config.limits)
 

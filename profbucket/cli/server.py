@@ -23,7 +23,6 @@ from profbucket.cli.options import DEFAULT_URL
 from profbucket.config import Config, copy_environment
 from profbucket.errors import Misconfigured, ProfbucketError, StoragePermissionError, Unavailable, missing_extra
 from profbucket.http_server.listener import listen
-from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
 from profbucket.times import format_time
 
@@ -194,7 +193,7 @@ def _is_loopback(host: str) -> bool:
 
 def _check_storage(config: Config) -> None:
     try:
-        open_storage(config.storage_url, config.limits, config.periods).index.services()
+        config.open_storage().index.services()
     except (Unavailable, StoragePermissionError) as error:
         raise error.about(config.storage_url) from None
 

@@ -12,7 +12,6 @@ from profbucket.http_server.server import Server
 from profbucket.http_server.settings import ServerSettings
 from profbucket.ingest.collector import Collector
 from profbucket.query.querier import Querier
-from profbucket.storage.open import open_storage
 from profbucket.telemetry import logs
 
 
@@ -22,7 +21,7 @@ def main(listener: socket.socket) -> int:
     try:
         config = Config.from_env(copy_environment())
         logs.configure(config.log_level, config.project)
-        storage = open_storage(config.storage_url, config.limits, config.periods)
+        storage = config.open_storage()
     except ProfbucketError as error:
         print(f"profbucket: {error}", file=sys.stderr)
         return 1

@@ -32,11 +32,10 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> int:
     from profbucket.maintenance.compactor import Action, Compactor
-    from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
     compactor = Compactor(
-        open_storage(config.storage_url, config.limits, config.periods, create=False),
+        config.open_storage(create=False),
         config.limits,
         config.periods,
     )

@@ -26,10 +26,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> int:
     from profbucket.maintenance import repair
-    from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits, config.periods, create=False)
+    storage = config.open_storage(create=False)
     findings = repair.fsck(storage, arguments.service, parse_since(arguments.since), deep=arguments.deep)
     counts = print_findings("checking", findings)
     return 1 if sum(counts.values()) > counts[repair.State.OK] + counts[repair.State.UNKNOWN_OBJECT] else 0

@@ -17,10 +17,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> int:
     from profbucket.maintenance import repair
-    from profbucket.storage.open import open_storage
 
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits, config.periods, create=False, create_index=True)
+    storage = config.open_storage(create=False, create_index=True)
     findings = repair.reindex(storage, arguments.service, parse_since(arguments.since))
     counts = print_findings("reindexing", findings)
     return 1 if counts[repair.State.DAMAGED] else 0

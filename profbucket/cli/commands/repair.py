@@ -18,12 +18,11 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> int:
     from profbucket.maintenance import repair
-    from profbucket.storage.open import open_storage
 
     if not arguments.quarantine:
         raise UsageError("pass --quarantine; to list the damage only, run profbucket fsck --deep")
     config = read_config(arguments.storage)
-    storage = open_storage(config.storage_url, config.limits, config.periods, create=False, create_index=True)
+    storage = config.open_storage(create=False, create_index=True)
     findings = repair.quarantine(storage, arguments.service, parse_since(arguments.since))
     counts = print_findings("repairing", findings)
     return 1 if counts[repair.State.DAMAGED] else 0
