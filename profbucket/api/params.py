@@ -36,7 +36,7 @@ REFINEMENT_PARAMETERS = frozenset(Refinement.names())
 MERGE_PARAMETERS = REFINEMENT_PARAMETERS | {"aggregate", "delta", "sample_type", "keep_labels", "service_label"}
 EXPORT_PARAMETERS = MERGE_PARAMETERS | {"format", "max_nodes"}
 FLAME_PARAMETERS = BASE_PARAMETERS | MERGE_PARAMETERS | {"max_nodes", "function"}
-SERIES_PARAMETERS = frozenset({"group_by", "step"})
+SERIES_PARAMETERS = frozenset({"aggregate", "group_by", "step"})
 
 _SHOWN_CHARACTERS = 80  # of a parameter's value in an error message
 
@@ -199,25 +199,28 @@ def mergeable_type(parameters: Parameters) -> ProfileType | None:
 
 def merge_options(parameters: Parameters) -> MergeOptions:
     """Return how to merge, as *parameters* say it; raise ``Invalid`` for values that are malformed."""
+    aggregate = parse_aggregate(parameters)
+    if parameters.flag("delta"):
+        if parameters.get("aggregate") not in ("", Aggregate.DELTA):
+            raise Invalid(f"delta=1 and aggregate={aggregate} exclude each other", code="invalid_parameter")
+        aggregate = Aggregate.DELTA
     return MergeOptions(
         sample_type=parameters.get("sample_type") or None,
         keep_labels=parameters.flag("keep_labels"),
         service_label=parameters.flag("service_label"),
-        aggregate=parse_aggregate(parameters),
+        aggregate=aggregate,
         refinement=Refinement(**{name: parameters.get(name) for name in Refinement.names()}),
     )
 
 
 def parse_aggregate(parameters: Parameters) -> Aggregate:
     """Return how to aggregate, by default as a sum; raise ``Invalid`` for anything else."""
-    is_delta, text = parameters.flag("delta"), parameters.get("aggregate")
-    if text not in ("", *Aggregate):
+    text = parameters.get("aggregate") or Aggregate.SUM
+    if text not in list(Aggregate):
         raise Invalid(
             f"unknown aggregate={text[:_SHOWN_CHARACTERS]!r}; use {', '.join(Aggregate)}", code="invalid_parameter"
         )
-    if is_delta and text not in ("", Aggregate.DELTA):
-        raise Invalid(f"delta=1 and aggregate={text} exclude each other", code="invalid_parameter")
-    return Aggregate.DELTA if is_delta else Aggregate(text or Aggregate.SUM)
+    return Aggregate(text)
 
 
 def merge_format(parameters: Parameters) -> MergeFormat:

@@ -18,6 +18,7 @@ from profbucket.api.params import (
     merge_format,
     merge_options,
     mergeable_type,
+    parse_aggregate,
 )
 from profbucket.api.responses import compress, download, export, json_response, redirect
 from profbucket.api.revalidation import Revalidation
@@ -179,9 +180,10 @@ class ReadRoutes:
         if len(label_names) > self._limits.labels:
             raise self._limits.invalid("labels", f"group_by has {len(label_names)} labels")
         step = parse_step(parameters.get("step"))
+        aggregate = parse_aggregate(parameters)
 
         def respond() -> Response:
-            timeline = self._querier.timeline(query, label_names, step)
+            timeline = self._querier.timeline(query, label_names, step, aggregate)
             return _mark_damage(compress(json_response(timeline)), timeline.get("damaged", 0))
 
         return self._revalidation.answer([query], respond)

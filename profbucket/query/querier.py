@@ -139,7 +139,13 @@ class Querier:
         return content.hexdigest() if count else None
 
     @retry_on_compaction
-    def timeline(self, query: Query, group_by: Sequence[str] = (), step: int | None = None) -> dict[str, Any]:
+    def timeline(
+        self,
+        query: Query,
+        group_by: Sequence[str] = (),
+        step: int | None = None,
+        aggregate: Aggregate = Aggregate.SUM,
+    ) -> dict[str, Any]:
         """Return the totals of the profiles that match *query*, per *step* in seconds and group of labels.
 
         :func:`~profbucket.query.timeline.build_timeline` describes the result. No profile is opened.
@@ -157,7 +163,9 @@ class Querier:
         if (first_totals := next(totals, None)) is None:
             raise damage.error() if damage.ids else nothing_found(query)
         totals = chain([first_totals], totals)
-        timeline = build_timeline(totals, start, query.end, group_by, step, limits=self._limits)
+        timeline = build_timeline(
+            totals, start, query.end, group_by, step, limits=self._limits, aggregate=aggregate
+        )
         return {**timeline, "damaged": damage.profiles} if damage.ids else timeline
 
     def read(self, profile_id: ProfileId) -> bytes:

@@ -12,6 +12,9 @@ from typing import Any
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate, choose_aggregate, find_kind
+from profbucket.query.step_values import StepValues
 from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND, format_time
 
@@ -46,13 +49,15 @@ def build_timeline(
     step: int | None = None,
     *,
     limits: Limits = Limits(),
+    aggregate: Aggregate = Aggregate.SUM,
 ) -> dict[str, Any]:
-    """Return the sums of *totals* per *step* in seconds and per group of labels, as the API has them in JSON.
+    """Return *totals* per *step* in seconds and per group of labels, as the API has them in JSON.
 
     There is at least one profile, and all are from *start* to *end*. Steps begin at multiples of their length
     since 1970 and cover the range; if *start* is 0, they begin with the first profile. Each group has a list with
-    a number of profiles per step, and for each sample type one with a sum per step. If there are too many groups,
-    those with the fewest profiles are combined into one without labels, and ``others`` is their number.
+    a number of profiles per step, and for each sample type one with a value per step: a sum, or what *aggregate*
+    says; ``aggregates`` say it, too. An increase counts in the step of the later profile. If there are too many
+    groups, those with the fewest profiles are combined into one without labels, and ``others`` is their number.
     In *group_by*, ``service`` is the name of the service.
 
     Raise ``TooMany`` if the range has too many steps, or the result too many numbers.
@@ -72,7 +77,8 @@ def build_timeline(
         raise limits.too_many(
             "steps", f"step={step} makes {count} steps; choose a longer step, or a shorter range"
         )
-    columns, groups = _add_up_totals(totals, group_by, step_nanos)
+    actions = _Actions(aggregate, limits)
+    columns, groups = _add_up_totals(totals, group_by, step_nanos, actions)
     combined = _combine_smallest([groups[key] for key in sorted(groups)], limits.groups)
     numbers = len(combined) * count * (1 + len(columns))
     if numbers > limits.timeline_numbers:
@@ -95,12 +101,13 @@ def build_timeline(
         "start": format_time(first_step * step_nanos),
         "step": step,
         "sample_types": [{"type": sample_type, "unit": unit} for sample_type, unit in columns],
+        "aggregates": [actions.describe(sample_type) for sample_type in columns],
         "groups": bodies,
     }
 
 
 def _add_up_totals(
-    totals: Iterable[Totals], group_by: Sequence[str], step_nanos: int
+    totals: Iterable[Totals], group_by: Sequence[str], step_nanos: int, actions: "_Actions"
 ) -> tuple[Mapping[tuple[str, str], int], Mapping[_GroupKey, "_Group"]]:
     """Return the number of each sample type, and the groups with their sums, by steps since 1970.
 
@@ -110,7 +117,7 @@ def _add_up_totals(
     columns: dict[tuple[str, str], int] = {}
     firsts: dict[tuple[str, str], tuple[int, int]] = {}  # the time of the first profile, and the position in it
     groups: dict[_GroupKey, _Group] = {}
-    for service, created_at, series, labels, measured, types, values in totals:
+    for service, created_at, series, labels, measured, types, values, profile_type in totals:
         keys = [
             tuple(service if name == "service" else part.get(name) or "" for name in group_by) for part in labels
         ]
@@ -123,7 +130,17 @@ def _add_up_totals(
             for position, sample_type in enumerate(types[kind]):
                 first = (times[0], position)
                 firsts[sample_type] = min(firsts.get(sample_type, first), first)
-            value_columns = list(zip(numbers, zip(*own_values, strict=True), strict=True))
+            own_actions = [actions.choose(profile_type, sample_type) for sample_type in types[kind]]
+            value_columns = [
+                (number, column)
+                for number, column, action in zip(numbers, zip(*own_values, strict=True), own_actions, strict=True)
+                if action is Aggregate.SUM
+            ]
+            if len(value_columns) < len(numbers):
+                numbered = list(zip(numbers, own_actions, strict=True))
+                for row in rows:
+                    source, time = (service, profile_type, labels[series[row]]), created_at[row]
+                    group.step_values.add(source, time, time // step_nanos, numbered, values[row])
             begin = 0
             while begin < len(times):
                 step = times[begin] // step_nanos
@@ -132,6 +149,8 @@ def _add_up_totals(
                 for number, column in value_columns:
                     group.sums[number][step] += sum(column[begin:end])
                 begin = end
+    for group in groups.values():
+        group.step_values.finish(group.sums, step_nanos)
     ordered = sorted(columns, key=lambda sample_type: (firsts[sample_type], sample_type))
     return {sample_type: columns[sample_type] for sample_type in ordered}, groups
 
@@ -151,18 +170,41 @@ def _split_rows(
     return rows
 
 
+class _Actions:
+    """Decides how each sample type is aggregated, and remembers it."""
+
+    def __init__(self, aggregate: Aggregate, limits: Limits) -> None:
+        self._aggregate = aggregate
+        self._limits = limits
+        self._known: dict[tuple[ProfileType, tuple[str, str]], Aggregate] = {}
+
+    def choose(self, profile_type: ProfileType, sample_type: tuple[str, str]) -> Aggregate:
+        """Return how a *sample_type*, with its unit, is aggregated in profiles of this type."""
+        key = profile_type, sample_type
+        if key not in self._known:
+            kind = find_kind(self._limits.sample_kinds, profile_type, *sample_type)
+            self._known[key] = choose_aggregate(self._aggregate, kind)
+        return self._known[key]
+
+    def describe(self, sample_type: tuple[str, str]) -> str:
+        """Return in a word how a sample type is aggregated; several if that depends on the profile type."""
+        actions = {action: None for (_, own), action in self._known.items() if own == sample_type}
+        return " and ".join("increase" if action is Aggregate.DELTA else action for action in actions)
+
+
 @dataclass(slots=True)
 class _Group:
-    """The number of profiles per step, and for each column, a sample type, the sums per step.
+    """The number of profiles per step, and for each column, a sample type, the values per step.
 
     Steps without profiles have no item: there may be many more groups than are returned. ``others`` is the number
-    of groups that were combined into this one.
+    of groups that were combined into this one. ``step_values`` become a part of ``sums`` at the end.
     """
 
     key: _GroupKey
     profiles: Counter[int] = field(default_factory=Counter)
     sums: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     others: int = 0
+    step_values: StepValues = field(default_factory=StepValues)
 
 
 def _combine_smallest(groups: list[_Group], max_groups: int) -> list[_Group]:

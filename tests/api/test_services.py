@@ -83,11 +83,6 @@ def test_a_merge_has_the_service_as_a_label_of_samples_on_request(api: Api) -> N
     assert {"shop-api", "shop-web"} < set(graph["functions"]["name"])
 
 
-def test_a_delta_has_no_service_label(api: Api) -> None:
-    response = get(api, MERGE, "~shop-.*", service_label="1", delta="1")
-    assert (response.status_code, error_code(response)) == (400, "invalid_parameter")
-
-
 def test_a_flame_graph_has_the_functions_of_all(api: Api) -> None:
     graph = body(get(api, FLAME, "~shop-.*", base_labels="zone=i"))
     assert sorted(graph["functions"]["name"]) == ["main of shop-api", "main of shop-web"]

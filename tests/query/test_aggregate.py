@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid, NotFound
 from profbucket.maintenance.compactor import Compactor
 from profbucket.model.ids import ProfileId
-from profbucket.model.labels import parse_matchers
+from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
@@ -18,7 +19,7 @@ from profbucket.model.sample_kinds import Aggregate, Kind, find_kind, parse_kind
 from profbucket.pprof import decode
 from profbucket.pprof.aggregate.weighted_sum import divide_and_round
 from profbucket.times import LATEST, SECOND
-from tests.query.test_delta import ALWAYS, StoredProfiles, T, Values, read
+from tests.query.test_delta import ALWAYS, StoredProfiles, T, Values, heap, read
 
 GAUGES = (b"inuse_space",)
 AUTO = MergeOptions(aggregate=Aggregate.AUTO)
@@ -139,6 +140,28 @@ def test_one_sample_type_of_profiles_that_lack_it(stored: StoredProfiles) -> Non
     assert error.value.code == "unknown_sample_type"
 
 
+@pytest.mark.parametrize("compacted", [False, True])
+def test_several_services_are_added_up_and_can_be_told_apart(stored: StoredProfiles, compacted: bool) -> None:
+    for service, factor in (("api", 1), ("web", 10)):
+        for at in range(2):
+            data = heap({b"f": (factor * (at + 1), 0, 0, factor * 2 * at)}, at)
+            stored.collector.collect(service, ProfileType.HEAP, Labels(), data)
+    if compacted:
+        compact(stored)
+    query = Query("~.*", ProfileType.HEAP, 0, LATEST, services=("api", "web"))
+    assert ask(stored, "auto", query) == {b"f": (11, 0, 0, 11)}
+    assert comments(stored, AUTO, query)[0].startswith(
+        "service=~.* type=heap merged 4 profiles of 2 services in 2 series from"
+    )
+    options = MergeOptions(service_label=True, aggregate=Aggregate.AUTO)
+    message = decode(stored.querier.merge(query, options).data).message
+    texts = [message.string_table[sample.label[0].str] for sample in message.sample]
+    assert {text: list(sample.value) for text, sample in zip(texts, message.sample, strict=True)} == {
+        b"api": [1, 0, 0, 1],
+        b"web": [10, 0, 0, 10],
+    }
+
+
 def test_profiles_that_have_expired_are_not_in_the_average(stored: StoredProfiles) -> None:
     ids = [stored.put({b"f": (value,)}, value, sample_types=GAUGES) for value in (10, 20, 60)]
     stored.storage.bucket.delete(ProfileId.parse(ids[2]).object_key)
@@ -150,6 +173,60 @@ def test_profiles_that_have_expired_are_not_in_the_average(stored: StoredProfile
         stored.storage.bucket.delete(ProfileId.parse(profile_id).object_key)
     with pytest.raises(NotFound, match="all 3 profiles have expired"):
         ask(stored, "average")
+
+
+# Timelines
+
+
+def timeline(stored: StoredProfiles, aggregate: str, step: int = 3600, **options: Any) -> dict[str, list[int]]:
+    """Return the values of each sample type of the only group, by step."""
+    query = Query("api", None, T, T + 7199 * SECOND)
+    body = stored.querier.timeline(query, step=step, aggregate=Aggregate(aggregate), **options)
+    [group] = body["groups"]
+    return {item["type"]: values for item, values in zip(body["sample_types"], group["values"], strict=True)}
+
+
+def test_a_timeline_averages_each_series_in_each_step(stored: StoredProfiles) -> None:
+    for at, instance, value in ((0, "a", 10), (60, "a", 21), (60, "b", 4), (3600, "a", 7)):
+        stored.put({b"f": (value,)}, at, instance, GAUGES)
+    assert timeline(stored, "average") == {"inuse_space": [20, 7]}  # 15.5 + 4, half to even
+    assert timeline(stored, "latest") == {"inuse_space": [25, 7]}
+    assert timeline(stored, "sum") == {"inuse_space": [35, 7]}
+
+
+def test_a_timeline_has_increases_in_the_step_of_the_later_profile(stored: StoredProfiles) -> None:
+    for at, value in ((0, 100), (60, 103), (3590, 110), (3600, 115), (3700, 2), (3800, 9)):
+        stored.put({b"f": (value, 0, 1, value)}, at)
+    assert timeline(stored, "delta")["alloc_objects"] == [10, 5 + 9]
+    assert timeline(stored, "auto") == {
+        "alloc_objects": [10, 14],
+        "alloc_space": [0, 0],
+        "inuse_objects": [1, 1],
+        "inuse_space": [104, 42],
+    }
+    body = stored.querier.timeline(ALWAYS, aggregate=Aggregate.AUTO)
+    assert body["aggregates"] == ["increase", "increase", "average", "average"]
+
+
+def test_a_timeline_tells_interleaved_processes_apart(stored: StoredProfiles) -> None:
+    for at, value in enumerate((100, 5, 110, 6)):
+        stored.put({b"f": (value, 0, 0, 0)}, at)
+    assert timeline(stored, "delta")["alloc_objects"] == [11, 0]
+
+
+@settings(max_examples=20)
+@given(
+    st.lists(st.tuples(st.integers(0, 99), st.sampled_from("ab"), st.integers(0, 7000)), min_size=1, max_size=9)
+)
+def test_timelines_are_equal_wherever_profiles_are(profiles: Sequence[tuple[int, str, int]]) -> None:
+    stored = StoredProfiles()
+    for value, instance, at in profiles:
+        stored.put({b"f": (value, 1, 1, value)}, at, instance)
+    answers = []
+    for until in (0, 3600 + 700, 10**6):
+        compact(stored, until)
+        answers.append([timeline(stored, aggregate, 600) for aggregate in Aggregate])
+    assert answers[0] == answers[1] == answers[2]
 
 
 # Processes

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from profbucket.errors import Invalid, TooMany
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
 from profbucket.query.timeline import build_timeline, parse_step
 from profbucket.storage.lookup import DataPoint, Totals
 from profbucket.times import SECOND, parse_time
@@ -52,6 +53,7 @@ def to_totals(points: Sequence[DataPoint]) -> list[Totals]:
                 rows,
                 types,
                 [point.values for point in chunk],
+                ProfileType.OTHER,
             )
         )
     return totals
