@@ -20,6 +20,8 @@ _UNIX = re.compile(r"(\d{1,10})(?:\.(\d{1,9})\d*)?", re.ASCII)
 _RELATIVE = re.compile(r"(?:now)?(?:([+ -])((?:\d{1,9}[smhdw])+))?", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
+_NANOS_PER_UNIT = {10: SECOND, 13: SECOND // 10**3, 16: SECOND // 10**6, 19: 1}  # by the number of digits
+
 FORMS = "2006-01-02T15:04:05, RFC 3339, unix seconds, now, now-1h or -15m"
 
 
@@ -52,6 +54,18 @@ def parse_time(text: str, now: int, *, end: bool = False) -> int:
         shift = sum(int(part[:-1]) * _UNITS[part[-1]] for part in re.findall(r"\d+[smhdw]", match[2] or ""))
         return _check_range(text, now + (-shift if match[1] == "-" else shift) * SECOND)
     raise _invalid(text, f"write it as {FORMS}")
+
+
+def parse_unix_time(text: str, now: int) -> int | None:
+    """Read a time as Pyroscope's clients write it; return ``None`` for an empty text. Raise ``Invalid``.
+
+    A number is in seconds, milliseconds, microseconds or nanoseconds, by the number of its digits.
+    """
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and len(text) in _NANOS_PER_UNIT:
+        return int(text) * _NANOS_PER_UNIT[len(text)]
+    return parse_time(text, now)
 
 
 def _parse_fraction(digits: str | None, default_nanos: int) -> int:

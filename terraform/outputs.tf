@@ -18,6 +18,11 @@ output "commands" {
   value       = var.access == "public" ? local.commands_with_key : local.commands_with_iam
 }
 
+output "grafana" {
+  description = "Grafana's data source, as a file for its folder provisioning/datasources. With access \"public\", set PROFBUCKET_KEY in Grafana's environment to an API key with the scope read; with \"iam\", run the command \"page\" of the output commands next to Grafana."
+  value       = var.access == "public" ? yamlencode(local.grafana_with_key) : yamlencode(local.grafana_with_iam)
+}
+
 locals {
   urls = { for name, function in google_cloudfunctions2_function.function : name => function.service_config[0].uri }
 
@@ -45,5 +50,25 @@ locals {
     diff  = "go tool pprof -base \"http://localhost:8080/merge?${local.range}&version=0.0.1\" \"http://localhost:8080/merge?${local.range}&version=0.0.2\""
     # profefe's agent, in a Go program; idtoken is google.golang.org/api/idtoken.
     agent = "client, err := idtoken.NewClient(ctx, \"${local.urls.write}\"); agent.Start(\"${local.urls.write}\", \"shop\", agent.WithHTTPClient(client), agent.WithCPUProfile(10*time.Second), agent.WithLabels(\"version\", \"0.0.1\"))"
+  }
+
+  grafana = {
+    name     = "profbucket"
+    type     = "grafana-pyroscope-datasource"
+    access   = "proxy"
+    jsonData = { minStep = "15s" }
+  }
+  grafana_with_key = {
+    apiVersion = 1
+    datasources = [merge(local.grafana, {
+      url            = local.urls.query
+      basicAuth      = true
+      basicAuthUser  = "x"
+      secureJsonData = { basicAuthPassword = "$PROFBUCKET_KEY" }
+    })]
+  }
+  grafana_with_iam = {
+    apiVersion  = 1
+    datasources = [merge(local.grafana, { url = "http://localhost:8081" })]
   }
 }

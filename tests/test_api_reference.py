@@ -24,7 +24,13 @@ REFERENCE = (ROOT / "docs" / "api.md").read_text()
 OPENAPI: dict[str, Any] = json.loads(render(Config("memory:"), ROUTES[Role.COLLECTOR]))
 
 # Each route has a section; aliases are named in the section of their route.
-_PATH_PARAMETERS = {"/ID": "/{ids}", "PROJECT": "{project}", "PROFILE": "{profile_id}"}
+_PATH_PARAMETERS = {
+    "/ID": "/{ids}",
+    "PROJECT": "{project}",
+    "PROFILE": "{profile_id}",
+    "METHOD": "{method}",
+    "ACTION": "{action}",
+}
 
 
 def _to_path(text: str) -> str:
@@ -72,7 +78,7 @@ def test_every_route_has_a_section() -> None:
 @pytest.mark.parametrize("route", SECTIONS, ids=" ".join)
 def test_a_section_lists_the_parameters_and_the_errors_of_its_route(route: tuple[str, str]) -> None:
     operation = OPERATIONS[route]
-    rows = re.findall(r"^\| `(\w+)` \| (yes)? ?\|", SECTIONS[route], re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| (yes)? ?\|", SECTIONS[route], re.MULTILINE)
     expected = parameters(operation)
     if "[refinements](#refinements)" in SECTIONS[route]:
         assert [name for name in expected if name in Refinement.names()] == Refinement.names()

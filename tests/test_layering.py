@@ -102,6 +102,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "profbucket.storage": (*BASE, "model", "pprof.block.container"),
     "profbucket.ingest": (*BASE, "model", "pprof", "storage"),
     "profbucket.query": (*BASE, "model", "pprof", "storage"),
+    "profbucket.grafana": (*BASE, "model", "pprof", "query", "storage.ports"),
     "profbucket.maintenance": (*BASE, "model", "pprof", "storage"),
     "profbucket.scrape": (*BASE, "model", "timed_http"),
     "profbucket.telemetry": ("model",),
@@ -113,6 +114,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "model",
         "ingest",
         "query",
+        "grafana",
         "maintenance",
         "telemetry",
         "storage.ports",
@@ -138,7 +140,7 @@ TABLE: Mapping[str, Sequence[str]] = {
 
 # Libraries, and the only packages that import them.
 LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
-    ("google.protobuf", "google._upb"): ("profbucket.pprof", "profbucket.ingest"),
+    ("google.protobuf", "google._upb"): ("profbucket.pprof", "profbucket.ingest", "profbucket.grafana"),
     ("httptools",): ("profbucket.http_server",),
     ("isal",): ("profbucket.pprof", "profbucket.ingest", "profbucket.api"),
     ("lz4",): ("profbucket.ingest",),
@@ -331,6 +333,7 @@ DISALLOWED = [
     ("profbucket/storage/store.py", "from profbucket.pprof import codec"),
     ("profbucket/ingest/collector.py", "from profbucket.query import querier"),
     ("profbucket/query/querier.py", "from profbucket.maintenance import compactor"),
+    ("profbucket/grafana/service.py", "from profbucket.storage import store"),
     ("profbucket/maintenance/repair.py", "from profbucket.ingest import collector"),
     ("profbucket/scrape/scraper.py", "from profbucket.storage import store"),
     ("profbucket/pprof/aggregate/counters.py", "from profbucket.storage import lookup"),

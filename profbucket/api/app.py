@@ -21,6 +21,7 @@ from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.cors import allow_origins
 from profbucket.api.datadog import DatadogRoutes
 from profbucket.api.error_bodies import render_error
+from profbucket.api.grafana import GrafanaRoutes
 from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.otlp import OtlpRoutes
 from profbucket.api.pyroscope import PyroscopeRoutes
@@ -98,6 +99,8 @@ def create_app(
         views |= OtlpRoutes(uploads, config.limits).views()
     if "findProfiles" in operations:
         views |= ReadRoutes(_required(querier, role), authenticator, config, clock).views()
+    if "callQuerier" in operations:
+        views |= GrafanaRoutes(_required(querier, role), authenticator, config.limits, admission, clock).views()
     if "listCloudProfiles" in operations:
         views |= CloudProfilerListRoutes(_required(querier, role), authenticator).views()
     if "compact" in operations:

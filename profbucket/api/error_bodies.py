@@ -43,7 +43,10 @@ def render_error(path: str, status: int, code: str, message: str) -> Response:
 
 def _render_for_connect(status: int, code: str, message: str) -> Response:
     """Return an error of the Connect protocol, which Pyroscope's routes use; clients print it."""
-    connect_code = _CONNECT_CODES.get(status, "internal" if status >= 500 else "invalid_argument")
+    if code == "unknown_route":
+        connect_code = "unimplemented"
+    else:
+        connect_code = _CONNECT_CODES.get(status, "internal" if status >= 500 else "invalid_argument")
     body = {"code": connect_code, "message": message, "error_code": code}
     return Response(json.dumps(body) + "\n", status, content_type="application/json")
 
@@ -63,7 +66,12 @@ def google_error(status: int, code: str, message: str, *, retry_delay: int | Non
 _RENDERERS: Mapping[str, Callable[[int, str, str], Response]] = {
     "/ingest": _render_for_connect,
     "/pyroscope/ingest": _render_for_connect,
+    "/pyroscope/render": _render_for_connect,
     "/push.v1.": _render_for_connect,
+    "/querier.v1.": _render_for_connect,
+    "/settings.v1.": _render_for_connect,
+    "/vcs.v1.": _render_for_connect,  # Profiles Drilldown calls it, to link functions to their sources
+    "/adhocprofiles.v1.": _render_for_connect,
     "/v2/": google_error,
     "/v1development/": render_status,
 }

@@ -66,6 +66,15 @@ _READ = (
     Route("POST", "/<path:path>/symbolz", "symbolize"),
     Route("POST", "/<path:path>/symbol", "symbolize"),
 )
+_CONNECT = (
+    Route("POST", "/querier.v1.QuerierService/<method>", "callQuerier"),
+    Route("POST", "/settings.v1.SettingsService/<action>", "callSettings"),
+)
+_GRAFANA = (
+    *_CONNECT,
+    Route("GET", "/pyroscope/render", "renderPyroscope"),
+    Route("GET", "/pyroscope/render-diff", "renderPyroscopeDiff"),
+)
 _DISCOVERY = (Route("GET", "/$discovery/rest", "discoverCloudProfiler"),)
 _LIST = (Route("GET", "/v2/projects/<project>/profiles", "listCloudProfiles"),)
 _PAGE = (
@@ -73,18 +82,18 @@ _PAGE = (
     Route("GET", "/ui/<path:name>", "getPageFile"),
 )
 
-# Operations that store what is in the body. Their views do nothing before they read it but to check the request.
-UPLOADS = frozenset(route.operation for route in _WRITE)
+# Operations that read the body. Their views do nothing before they read it but to check the request.
+WITH_BODY = frozenset(route.operation for route in (*_WRITE, *_CONNECT))
 
 ROUTES: Mapping[Role, Sequence[Route]] = {
     Role.WRITE: (*_WRITE, Route("POST", "/", "postProfile"), *_DISCOVERY, *_STATUS),
-    Role.QUERY: (*_READ, *_LIST, *_PAGE, *_STATUS),
+    Role.QUERY: (*_READ, *_GRAFANA, *_LIST, *_PAGE, *_STATUS),
     Role.MERGE: (
         *_READ,
         Route("GET", "/", "mergeProfiles"),
         Route("GET", "/debug/pprof/profile", "mergeProfiles"),  # pprof's default for a URL without a path
         *_STATUS,
     ),
-    Role.COLLECTOR: (*_WRITE, *_DISCOVERY, *_READ, *_LIST, *_PAGE, *_STATUS),
+    Role.COLLECTOR: (*_WRITE, *_DISCOVERY, *_READ, *_GRAFANA, *_LIST, *_PAGE, *_STATUS),
     Role.COMPACT: (Route("POST", "/", "compact"), *_STATUS),
 }

@@ -9,7 +9,7 @@ from flask import Flask, request
 from profbucket.api.admission import Admission
 from profbucket.api.body import RECEIVED_BODY, BodyAwaited
 from profbucket.api.middleware import normalize_path
-from profbucket.api.routes import UPLOADS
+from profbucket.api.routes import WITH_BODY
 
 _EXTENSION = "profbucket"
 
@@ -40,7 +40,7 @@ def set_hooks(app: Flask, admission: Admission, function_names: frozenset[str]) 
         normalize_path(environ, function_names)
         with app.request_context(environ):
             rule = request.url_rule
-            if rule is None or rule.endpoint not in UPLOADS:
+            if rule is None or rule.endpoint not in WITH_BODY:
                 return False
             try:
                 app.view_functions[rule.endpoint](**(request.view_args or {}))

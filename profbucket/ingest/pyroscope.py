@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from profbucket.errors import Invalid
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.times import SECOND, parse_time
 
 _LOCK, _EXCEPTIONS = ProfileType("lock"), ProfileType("exceptions")
 
@@ -35,7 +34,6 @@ _MEMORY = "memory"
 
 _INVALID_CHARACTERS = re.compile(r"[^a-z0-9_-]+")
 _LABELS_BEGIN, _LABELS_END = "{", "}"
-_NANOS_PER_UNIT = {10: SECOND, 13: SECOND // 10**3, 16: SECOND // 10**6, 19: 1}  # by the number of digits
 
 
 def choose_types(sample_types: Sequence[str]) -> list[ProfileType]:
@@ -88,18 +86,6 @@ def make_labels(service: str, pairs: Iterable[tuple[str, str]]) -> tuple[str, La
     if service:
         pairs.append(("app_name", service))
     return services[0], Labels.from_pairs(pair for pair in pairs if pair[0] != "service_name")
-
-
-def parse_unix_time(text: str, now: int) -> int | None:
-    """Return the time in *text*, in nanoseconds since 1970; ``None`` for an empty text. Raise ``Invalid``.
-
-    A number is in seconds, milliseconds, microseconds or nanoseconds, by the number of its digits.
-    """
-    if not text:
-        return None
-    if text.isascii() and text.isdigit() and len(text) in _NANOS_PER_UNIT:
-        return int(text) * _NANOS_PER_UNIT[len(text)]
-    return parse_time(text, now)
 
 
 def _find_type(name: str) -> ProfileType | None:

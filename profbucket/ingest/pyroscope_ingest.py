@@ -16,7 +16,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof.compression import LARGE_BYTES
-from profbucket.times import SECOND
+from profbucket.times import SECOND, parse_unix_time
 
 _FORM = "multipart/form-data"
 _DEFAULT_RATE = 100  # samples per second
@@ -82,8 +82,8 @@ def parse_parameters(query: Mapping[str, str], content_type: str, now: int) -> I
         labels=labels,
         body=body,
         content_type=content_type,
-        started_at=pyroscope.parse_unix_time(query.get("from", ""), now),
-        ended_at=pyroscope.parse_unix_time(query.get("until", ""), now),
+        started_at=parse_unix_time(query.get("from", ""), now),
+        ended_at=parse_unix_time(query.get("until", ""), now),
         sample_rate=parse_count(query.get("sampleRate", ""), 1, 10**6) or _DEFAULT_RATE,
         units=query.get("units", ""),
     )

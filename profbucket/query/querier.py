@@ -38,7 +38,7 @@ from profbucket.query.service_summary import ServiceSummary, summarize
 from profbucket.query.services import find_first, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import LocatedProfile, Source, order_by_time, source_of_object
+from profbucket.storage.lookup import LocatedProfile, Source, Totals, order_by_time, source_of_object
 from profbucket.storage.ports import Series, SeriesSelection, list_series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, format_time
@@ -97,6 +97,22 @@ class Querier:
         if not all_series:
             raise NotFound(f"nothing found: service={','.join(services)[:1000]} has no profiles")
         return all_series
+
+    def all_series(
+        self, selection: SeriesSelection, conditions: Sequence[Matcher], may_access: Callable[[str], bool]
+    ) -> Iterator[Series]:
+        """Yield the series of *selection* of the services whose names meet all *conditions*.
+
+        They are those of services that the caller *may_access*; the others are as if they did not exist.
+        """
+        is_selected: dict[str, bool] = {}
+        for series in self._storage.index.series(selection):
+            service = series.service
+            if service not in is_selected:
+                meets = all(condition.matches_value(service) for condition in conditions)
+                is_selected[service] = meets and may_access(service)
+            if is_selected[service]:
+                yield series
 
     @retry_on_compaction
     def _derive_series(self, service: str) -> list[Series]:
@@ -167,6 +183,15 @@ class Querier:
             totals, start, query.end, group_by, step, limits=self._limits, aggregate=aggregate
         )
         return {**timeline, "damaged": damage.profiles} if damage.ids else timeline
+
+    @retry_on_compaction
+    def totals(self, query: Query) -> list[Totals]:
+        """Return the totals of the profiles that match *query*; none without a match. No profile is opened."""
+        damage = DamageReport()
+        totals = [part for own in self._each_service(query) for part in self._lookup.read_totals(own, damage)]
+        if not totals and damage.ids:
+            raise damage.error()
+        return totals
 
     def read(self, profile_id: ProfileId) -> bytes:
         """Return the bytes of a profile as posted, or, if it has expired, as its block restores it.

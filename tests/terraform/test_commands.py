@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.go_tool import Go, Run, run
 from tests.support.paths import ROOT
@@ -76,3 +77,14 @@ def test_the_command_of_the_readme_deploys(deployment: Terraform) -> None:
     arguments = shlex.split(command)
     assert "-var" in arguments
     deployment(*arguments, "-auto-approve", "-no-color").check()
+
+
+def test_the_data_source_of_grafana_is_that_of_the_document(applied: State, deployment: Terraform) -> None:
+    [documented] = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "grafana.md").read_text(), re.M | re.S)
+    query = applied.outputs["urls"]["query"]
+    expected = yaml.safe_load(documented.replace("https://collector.example", query))
+    assert yaml.safe_load(applied.outputs["grafana"]) == expected
+    outputs = deployment.apply().outputs
+    [source] = yaml.safe_load(outputs["grafana"])["datasources"]
+    assert "KEY" not in outputs["grafana"]
+    assert source["url"].rpartition(":")[2] in outputs["commands"]["page"]

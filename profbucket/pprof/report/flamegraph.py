@@ -23,6 +23,7 @@ ROOT, OTHER = -1, -2  # in place of a function's number: the root, and folded fr
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-9  # by which equal weights may differ
 _MAX_DEPTH = 1000  # frames of a stack; deeper frames become "other"
 
 
@@ -166,7 +167,26 @@ def fold_tree(tree: Tree, max_nodes: int) -> Tree:
             low = middle
         else:
             high = middle - 1
-    kept = _mark_first(order, low)
+    return _fold(tree, _mark_first(order, low))
+
+
+def fold_lightest(tree: Tree, max_nodes: int, most: int) -> Tree:
+    """Return *tree* with each node that weighs less than the *max_nodes*-th heaviest folded into an "other".
+
+    Nodes of equal weight are kept or folded together, unless more than *most* would be kept. The root counts not.
+    """
+    weight = tree.weight[1:]
+    if len(weight) <= max_nodes:
+        return tree
+    threshold = np.partition(weight, -max_nodes)[-max_nodes] * (1 - _ROUNDING)
+    kept = tree.weight >= threshold
+    if np.count_nonzero(kept) > most:
+        kept = _mark_first(np.argsort(-tree.weight, kind="stable"), most)
+    return _fold(tree, kept)
+
+
+def _fold(tree: Tree, kept: Bools) -> Tree:
+    """Return the *kept* nodes, a parent with each child, and one "other" for all other children of each."""
     cut = np.flatnonzero(~kept & kept[tree.parent])
     cut_parents, inverse = np.unique(tree.parent[cut], return_inverse=True)
     sums = _sum_by_group(tree.values[cut], inverse, len(cut_parents))

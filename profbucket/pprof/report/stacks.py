@@ -93,6 +93,11 @@ class Stacks:
         """The stack that each frame is in. Shape: that of ``frames``."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
+    def select(self, rows: Ints) -> "Stacks":
+        """Return the stacks with the numbers *rows*."""
+        lengths = self.lengths[rows]
+        return Stacks(self.frames[expand_ranges(self.ends[rows], lengths)], to_offsets(lengths))
+
 
 def check_frames(count: int, limits: Limits) -> None:
     """Raise ``TooMany`` if *count*, the number of frames in the stacks of a report, exceeds ``limits.frames``.

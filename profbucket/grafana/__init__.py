@@ -1,0 +1,1 @@
+"""Pyroscope's query API, as Grafana's data source and Profiles Drilldown call it, over profbucket's queries."""

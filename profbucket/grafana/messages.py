@@ -1,0 +1,52 @@
+"""Messages in both encodings of the Connect protocol: protobuf, and JSON by protobuf's rules."""
+
+import json
+from typing import TypeVar
+
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.message import DecodeError, Message
+
+from profbucket.errors import Invalid
+from profbucket.pprof.profile_pb2 import Profile
+
+_Request = TypeVar("_Request", bound=Message)
+
+_SHOWN_CHARACTERS = 200  # of the parser's message
+
+
+def decode_message(body: bytes, message_class: type[_Request], *, is_json: bool) -> _Request:
+    """Return the message in *body*, without fields that the class does not have. Raise ``Invalid``."""
+    if is_json:
+        return _decode_json(body, message_class)
+    try:
+        message = message_class()
+        message.ParseFromString(body)
+        return message
+    except DecodeError:
+        raise Invalid(
+            f"the body is not a {message_class.__name__}: malformed protobuf", code="invalid_protobuf"
+        ) from None
+
+
+def encode_message(message: Message, *, is_json: bool) -> bytes:
+    """Return *message* encoded."""
+    if not is_json:
+        return message.SerializeToString()
+    fields = MessageToDict(message)
+    if isinstance(message, Profile) and message.string_table:
+        # The table is text in the JSON that Grafana reads, but of bytes in the class, as profilers write any.
+        fields["stringTable"] = [text.decode(errors="replace") for text in message.string_table]
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def _decode_json(body: bytes, message_class: type[_Request]) -> _Request:
+    try:
+        fields = json.loads(body or b"{}")
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object")
+        return ParseDict(fields, message_class(), ignore_unknown_fields=True)
+    except (ValueError, RecursionError, ParseError, AttributeError, TypeError) as error:
+        raise Invalid(
+            f"the body is not a {message_class.__name__} in JSON: {str(error)[:_SHOWN_CHARACTERS]}",
+            code="invalid_json",
+        ) from None
