@@ -28,7 +28,7 @@ class ProfileClient(Protocol):
         ...
 
     def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> bytes:
-        """Return the merge of all profiles that match *query*, as gzipped pprof."""
+        """Return the merge of all profiles that match *query*: a gzip pprof, unless *options* have a format."""
         ...
 
     def merge_ids(self, ids: Sequence[ProfileId]) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from http.client import HTTPException
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
+from profbucket.model.merge_format import MergeFormat
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query, Total
 from profbucket.model.numbers import parse_count
@@ -189,6 +191,13 @@ def _merge_parameters(options: MergeOptions) -> dict[str, str]:
         parameters["sample_type"] = options.sample_type
     if options.keep_labels:
         parameters["keep_labels"] = "1"
+    if options.service_label:
+        parameters["service_label"] = "1"
+    parameters |= {name: text for name, text in asdict(options.refinement).items() if text}
+    if options.format is not MergeFormat.PPROF:
+        parameters["format"] = options.format
+    if options.max_nodes is not None:
+        parameters["max_nodes"] = str(options.max_nodes)
     if options.aggregate is not Aggregate.SUM:
         parameters["aggregate"] = options.aggregate
     return parameters

@@ -2,11 +2,15 @@
 
 import os
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from profbucket.cli.options import add_collector_options, add_query_options, build_query, connect, read_config
 from profbucket.cli.parser import Arguments, Parser, UsageError, integer
 from profbucket.cli.terminal import read_file
 from profbucket.errors import Invalid
+
+if TYPE_CHECKING:
+    from profbucket.model.refinement import Refinement
 
 
 def add_source_options(parser: Parser, aggregate: str = "sum") -> None:
@@ -31,8 +35,48 @@ def add_source_options(parser: Parser, aggregate: str = "sum") -> None:
     add_collector_options(parser)
 
 
-def read_merged(arguments: Arguments) -> bytes:
-    """Return the merge of what the options of :func:`add_source_options` select, as pprof."""
+def add_refinement_options(parser: Parser) -> None:
+    """Declare --focus and the other options of pprof; :func:`read_refinement` reads them."""
+    for name, metavar, help_ in (
+        ("focus", "REGEX", "Only samples with a frame that matches."),
+        ("ignore", "REGEX", "Only samples without a frame that matches."),
+        ("hide", "REGEX", "Without the frames that match."),
+        ("show", "REGEX", "Only the frames that match."),
+        ("show-from", "REGEX", "Without the callers of the outermost frame that matches."),
+        ("tagfocus", "[KEY=]REGEX|RANGE", "Only samples with labels that match; a range is 1kb:2mb or 10ms:."),
+        ("tagignore", "[KEY=]REGEX|RANGE", "Only samples without labels that match."),
+        ("tagroot", "KEY,...", "Add the values of these labels as the outermost frames."),
+        ("tagleaf", "KEY,...", "Add the values of these labels as the innermost frames."),
+    ):
+        parser.options.add_argument(f"--{name}", metavar=metavar, default="", help=help_)
+
+
+def read_refinement(arguments: Arguments) -> "Refinement":
+    """Return the value of the options of :func:`add_refinement_options`."""
+    from profbucket.model.refinement import Refinement
+
+    # Arguments that are not UTF-8 hold surrogates, which no pattern can match.
+    texts = {name: os.fsencode(getattr(arguments, name)).decode(errors="replace") for name in Refinement.names()}
+    return Refinement(**texts)
+
+
+def read_refined(arguments: Arguments) -> bytes:
+    """Return what :func:`read_merged` returns, refined: by the collector if it merges, or else in this process."""
+    refinement = read_refinement(arguments)
+    if not refinement or not arguments.sources:
+        return read_merged(arguments, refinement)
+    limits = read_config().limits
+    from profbucket.pprof.refine import refine
+    from profbucket.pprof.report.refiner import Refiner
+
+    return refine(read_merged(arguments), Refiner(refinement), limits)
+
+
+def read_merged(arguments: Arguments, refinement: "Refinement | None" = None) -> bytes:
+    """Return the merge of what the options of :func:`add_source_options` select, as pprof.
+
+    *refinement* applies to the merge of a query.
+    """
     sources = arguments.sources
     if not sources:
         query = replace(build_query(arguments), limit=arguments.limit)
@@ -42,7 +86,8 @@ def read_merged(arguments: Arguments) -> bytes:
         if arguments.delta and arguments.aggregate:
             raise UsageError("--delta and --aggregate exclude each other")
         aggregate = Aggregate("delta" if arguments.delta else arguments.aggregate or arguments.default_aggregate)
-        return connect(arguments).merge(query, MergeOptions(aggregate=aggregate))
+        options = MergeOptions(aggregate=aggregate, refinement=refinement or MergeOptions().refinement)
+        return connect(arguments).merge(query, options)
     if arguments.delta or arguments.aggregate:
         raise UsageError("--delta and --aggregate need --service and --type; they do not work with FILEs or IDs")
     if arguments.service:

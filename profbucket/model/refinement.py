@@ -36,6 +36,10 @@ class Refinement:
         """Return whether any option is set."""
         return any(value for _, value in self._items())
 
+    def filters(self) -> list[str]:
+        """Return the options that are set and leave something out, as ``focus=work``."""
+        return [f"{name}={value}" for name, value in self._items() if value and name not in ("tagroot", "tagleaf")]
+
     def describe(self) -> str:
         """Return the options that are set as one printable line: ``focus=work hide=^runtime``."""
         texts = (f"{name}={value}" for name, value in self._items() if value)

@@ -150,16 +150,33 @@ def test_merge_of_files_equals_pprofs(go_pprof: GoPprof, tmp_path: Path) -> None
     assert canonicalize(ours.read_bytes()) == canonicalize(theirs.read_bytes())
 
 
+REFINED_WITH_GO = ["-focus=main", "-show_from=shop", "-tagfocus=1kb:"]
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
         ([], []),
         (["-n", "5", "--sort", "cum"], ["-nodecount=5", "-cum"]),
         (["--sample-type", "alloc_space", "--all"], ["-alloc_space", "-nodefraction=0"]),
+        (["--focus", "main", "--show-from=shop", "--tagfocus", "1kb:"], REFINED_WITH_GO),
     ],
 )
 def test_top_of_files_equals_pprofs(go_pprof: GoPprof, ours: list[str], theirs: list[str]) -> None:
     assert profbucket("top", *ours, HEAP).check().text == go_pprof("-top", *theirs, HEAP).check().text
+
+
+def test_merges_are_refined(place: list[str], tmp_path: Path) -> None:
+    """Files by the command, the merge of a query by the collector, with the same result."""
+    query = ("--service", "refined", "--type", "cpu")
+    ids = parse_ids(profbucket("push", *CPU, *query, *place))
+    options = ("--focus", "main", "--hide", "runtime", "--tagroot", "endpoint")
+    sources = (CPU, (*ids, *place), (*query, *ALWAYS, *place))
+    merges = [profbucket("merge", *options, *selected).check().stdout for selected in sources]
+    samples = canonicalize(merges[0]).samples
+    assert samples
+    assert [canonicalize(data).samples for data in merges] == [samples] * 3
+    assert profbucket("merge", "--focus", "(", CPU[0]).returncode == 2
 
 
 def test_a_dash_is_standard_input_and_output() -> None:

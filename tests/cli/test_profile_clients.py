@@ -27,9 +27,11 @@ from profbucket.errors import (
 from profbucket.limits import Limits
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, Matcher
+from profbucket.model.merge_format import MergeFormat
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.times import LATEST
 from tests.support.canonical import canonicalize
@@ -110,6 +112,15 @@ def test_merges_are_equal(client: ProfileClient) -> None:
     merged = canonicalize(client.merge(query(ProfileType.HEAP)))
     assert merged.samples == canonicalize(client.merge_ids(ids)).samples
     assert merged.samples != canonicalize(client.merge(query(ProfileType.HEAP), DELTA)).samples
+
+
+def test_merges_are_refined_and_converted(client: ProfileClient) -> None:
+    options = MergeOptions(refinement=Refinement(focus="priceCart"), format=MergeFormat.COLLAPSED)
+    text = client.merge(query(limit=2), options)
+    assert text.startswith(b"main.(*shop).work;")
+    assert all(b"priceCart" in line for line in text.splitlines())
+    few = client.merge(query(limit=2), MergeOptions(format=MergeFormat.SVG, max_nodes=3))
+    assert 1 < few.count(b"<g>") <= 3
 
 
 def test_services_are_listed(client: ProfileClient) -> None:

@@ -7,7 +7,7 @@ default, memory in use is averaged, and counters are shown by their increase.
 
 from profbucket.cli.options import read_config
 from profbucket.cli.parser import Arguments, Parser, integer
-from profbucket.cli.sources import add_source_options, read_merged
+from profbucket.cli.sources import add_refinement_options, add_source_options, read_merged, read_refinement
 from profbucket.cli.terminal import print_line
 
 _MIN_FRACTION = 0.005  # of the total: pprof's default for what it shows
@@ -15,6 +15,7 @@ _MIN_FRACTION = 0.005  # of the total: pprof's default for what it shows
 
 def add_arguments(parser: Parser) -> None:
     add_source_options(parser, aggregate="auto")
+    add_refinement_options(parser)
     parser.options.add_argument(
         "-n", "--count", metavar="N", type=integer(0), default=0, help="Print at most N functions. [default: all]"
     )
@@ -38,8 +39,11 @@ def add_arguments(parser: Parser) -> None:
 
 def run(arguments: Arguments) -> None:
     from profbucket.pprof import decode
+    from profbucket.pprof.report.refiner import Refiner
     from profbucket.pprof.report.top import build_top_report
 
+    refinement = read_refinement(arguments)
+    refiner = Refiner(refinement) if refinement else None
     limits = read_config().limits
     report = build_top_report(
         decode(read_merged(arguments), limits),
@@ -47,6 +51,7 @@ def run(arguments: Arguments) -> None:
         by_cum=arguments.sort == "cum",
         count=arguments.count,
         fraction=0.0 if arguments.all else _MIN_FRACTION,
+        refiner=refiner,
         limits=limits,
     )
     for line in report.lines():

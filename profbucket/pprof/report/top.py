@@ -13,9 +13,11 @@ from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import Profile
 from profbucket.pprof.report.function_names import format_function_names, intern_strings
 from profbucket.pprof.report.prune import prune_message
+from profbucket.pprof.report.refiner import Refiner
 from profbucket.pprof.report.stacks import check_frames
 from profbucket.pprof.report.units import convert, format_percentage, format_value
 
+_SHOWN_CHARACTERS = 80  # of a filter
 _MIN_EDGE_FRACTION = 0.001  # calls with a smaller share of the total do not decide what is marked as inlined
 
 NodeStack = list[tuple[int, ...]]  # the nodes of each location, root first; within a location, the caller first
@@ -69,17 +71,23 @@ def build_top_report(
     by_cum: bool = False,
     count: int = 0,
     fraction: float = 0.005,
+    refiner: Refiner | None = None,
     limits: Limits = Limits(),
 ) -> TopReport:
     """Return the functions of *profile* by their values in *sample_type*, by default the profile's.
 
     A function that is in a stack several times counts once in ``cum``; one without symbols is called by its
     binary. The report omits functions whose share of the total is below *fraction*, and all but the first *count*,
-    unless that is 0. Raise ``Invalid`` (code ``unknown_sample_type``) if the profile has no such sample type, and
-    ``TooMany`` if its stacks have more than ``limits.frames`` frames.
+    unless that is 0. *refiner* refines *profile* in place; shares remain those of the whole.
+
+    Raise ``Invalid`` (code ``unknown_sample_type``) if the profile has no such sample type, and ``TooMany`` if its
+    stacks have more than ``limits.frames`` frames.
     """
     message = profile.message
     column = find_sample_type(message, sample_type)
+    total = compute_total(message, column)
+    if refiner:
+        refiner.apply(message, limits)
     nodes, stacks = collect_node_stacks(message, column, limits)
     flat, cum = _sum_values(stacks, len(nodes))
     flat_total = sum(flat)
@@ -100,7 +108,6 @@ def build_top_report(
     order = order[: count or None]
     inlined = _find_inlined(stacks, frozenset(order), abs(int(flat_total * _MIN_EDGE_FRACTION)))
     rows = [TopRow(texts[names[number]], flat[number], cum[number], inlined.get(number, "")) for number in order]
-    total = compute_total(message, column)
     profile_unit = _text(message, message.sample_type[column].unit)
     unit = choose_unit(rows, total, profile_unit)
     shown = sum(row.flat for row in rows)
@@ -108,6 +115,7 @@ def build_top_report(
     share = format_percentage(shown, total).strip()
     header = [
         *describe_profile(message, column, total, total_text),
+        *_describe_filters(refiner),
         f"Showing nodes accounting for {shown_text}, {share} of {total_text} total",
     ]
     if total and (dropped := len(nonzero) - len(kept)):
@@ -279,6 +287,13 @@ def describe_profile(message: profile_pb2.Profile, column: int, total: int, tota
         nanos = min(nanos, 2**63 - 1)  # the largest integer in Go
         share = f"({format_percentage(int(nanos), message.duration_nanos)})" if unit == "ns" and nanos else ""
         yield f"Duration: {format_value(message.duration_nanos, 'ns')}, Total samples = {total_text} {share}"
+
+
+def _describe_filters(refiner: Refiner | None) -> list[str]:
+    """Return the lines about the samples and frames that a refinement leaves out."""
+    filters = [] if refiner is None else refiner.refinement.filters()
+    shown = (text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…" for text in filters)
+    return ["Active filters:", *(f"   {text}" for text in shown)] if filters else []
 
 
 def _text(message: profile_pb2.Profile, index: int) -> str:

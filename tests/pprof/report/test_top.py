@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
+from profbucket.model.refinement import Refinement
 from profbucket.pprof import decode
+from profbucket.pprof.report.refiner import Refiner
 from profbucket.pprof.report.top import TopReport, build_top_report, collect_node_stacks
 from profbucket.pprof.report.units import format_value
 from tests.support.go_tool import GoPprof
@@ -179,6 +181,26 @@ def test_reports_of_crafted_profiles_equal_those_of_pprof(go_pprof: GoPprof, cas
     assert format_report(data, fraction=0.01, count=30) == format_report_with_go(
         go_pprof, data, "-nodefraction=0.01", "-nodecount=30"
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"focus": "handle", "hide": "runtime"},
+        {"ignore": "main", "show": "r"},
+        {"show_from": "search", "tagignore": "pool=payments"},
+        {"tagroot": "endpoint,pool", "tagfocus": "endpoint=/search,/cart"},
+        {"tagleaf": "endpoint"},
+        {"focus": "nothing" * 12},
+    ],
+    ids=str,
+)
+def test_refined_reports_equal_those_of_pprof(go_pprof: GoPprof, options: dict[str, str]) -> None:
+    """Shares are of the whole profile."""
+    source = DATA / "shop-0.0.1" / "cpu-1.pb.gz"
+    flags = [f"-{name}={value}" for name, value in options.items()]
+    refiner = Refiner(Refinement(**options))
+    assert format_report(source.read_bytes(), refiner=refiner) == format_report_with_go(go_pprof, source, *flags)
 
 
 @pytest.mark.parametrize(
