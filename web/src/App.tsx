@@ -235,8 +235,9 @@ export function App() {
 
 // Returns the changes that switch to another service: the range and the settings stay, everything else is reset.
 function switchService(service: string): Partial<State> {
-  const { profileType, labels, diff, baseLabels, baseSelection, selection, groupBy, search } = DEFAULT_STATE;
-  const reset = { labels, diff, baseLabels, baseSelection, selection, groupBy, search };
+  const { profileType, labels, diff, baseLabels, baseSelection, selection, groupBy, search, refinements } =
+    DEFAULT_STATE;
+  const reset = { labels, diff, baseLabels, baseSelection, selection, groupBy, search, refinements };
   return { service, ...switchProfileType(profileType), ...reset };
 }
 
@@ -252,9 +253,9 @@ function timelineInputs({ service, profileType, range, groupBy, diff, labels }: 
 
 // Returns the parts of the state that the flame graph's data depend on.
 function graphInputs(state: State): unknown[] {
-  const { service, profileType, sampleType, focus, range, selection, labels, diff } = state;
+  const { service, profileType, sampleType, focus, range, selection, labels, diff, refinements } = state;
   const base = diff ? [state.baseSelection ?? range, formatMatchers(state.baseLabels)] : null;
-  return [service, profileType, sampleType, focus, selection ?? range, formatMatchers(labels), base];
+  return [service, profileType, sampleType, focus, refinements, selection ?? range, formatMatchers(labels), base];
 }
 
 function Logo() {

@@ -16,6 +16,7 @@ interface Props {
   onZoom: (stackId: string) => void;
   onSelect: (node: number) => void;
   onFocus: (functionName: string) => void;
+  onMenu: (node: number, x: number, y: number) => void; // in the window
 }
 
 const ZOOM_MILLISECONDS = 160;
@@ -108,6 +109,12 @@ export function FlameGraph(props: Props) {
     props.onSelect(node);
     scrollToRow(scroller.current!, rowTop(tree.depth[node]!, viewport()), height);
   };
+  const openMenu = (): void => {
+    const bounds = canvas.current!.getBoundingClientRect();
+    const { left, top } = outlineOf(cursor);
+    props.onSelect(cursor);
+    props.onMenu(cursor, bounds.left + parseFloat(left), bounds.top + parseFloat(top) + ROW_HEIGHT);
+  };
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const towardsLeaves = rootAtBottom ? "ArrowUp" : "ArrowDown";
@@ -123,6 +130,8 @@ export function FlameGraph(props: Props) {
       Escape: () => zoomTo(0),
       Backspace: () => zoomTo(zoomed ? tree.parent[zoomed]! : 0),
       s: () => focus(cursor),
+      m: openMenu,
+      ContextMenu: openMenu,
     };
     const action = actions[event.key];
     if (!action) return;
@@ -159,7 +168,7 @@ export function FlameGraph(props: Props) {
             tabIndex={0}
             role="application"
             aria-roledescription="flame graph"
-            aria-label={`${props.label}. Arrow keys move between frames, Enter zooms in, Escape resets the zoom, s shows callers and callees.`}
+            aria-label={`${props.label}. Arrow keys move between frames, Enter zooms in, Escape resets the zoom, s shows callers and callees, m opens a menu.`}
             style={{ width: `${width}px`, height: `${height}px` }}
             onMouseMove={(event) => {
               const node = nodeOf(event);
@@ -172,6 +181,14 @@ export function FlameGraph(props: Props) {
               if (event.shiftKey) focus(node);
               else zoomTo(node);
             }}
+            onContextMenu={(event) => {
+              const node = nodeOf(event);
+              if (node < 0 || event.shiftKey) return; // with Shift, the browser's own menu
+              event.preventDefault();
+              setHovered(null);
+              props.onSelect(node);
+              props.onMenu(node, event.clientX, event.clientY);
+            }}
             onKeyDown={onKeyDown}
           />
           {cursor < tree.count && tree.depth[cursor]! >= topLevel && (
@@ -181,7 +198,7 @@ export function FlameGraph(props: Props) {
             <>
               <div class="outline" style={outlineOf(hovered.node)} />
               <Tooltip x={hovered.x} y={hovered.y} width={width} height={height}>
-                <FrameDetails tree={tree} node={hovered.node} context={context} />
+                <FrameDetails tree={tree} node={hovered.node} zoomed={zoomed} context={context} />
               </Tooltip>
             </>
           )}

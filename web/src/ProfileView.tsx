@@ -5,7 +5,10 @@ import type { FrameStyle } from "./draw";
 import { FlameGraph } from "./FlameGraph";
 import { describeFrame, FrameDetails, relativeChange, type ValueContext } from "./frames";
 import { GraphControls } from "./GraphControls";
+import { copyText } from "./clipboard";
+import { FrameMenu, type FrameAction } from "./FrameMenu";
 import { sanitize } from "./names";
+import { refineByFunction } from "./refinements";
 import type { State, UpdateState } from "./state";
 import { TopTable } from "./TopTable";
 import { matchFunctions, Tree } from "./tree";
@@ -82,6 +85,27 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
   useEffect(() => setCallersZoom(""), [callers]);
 
   const focus = (name: string): void => update({ focus: name, zoom: "" });
+  const zoomed = useMemo(() => tree.findStack(state.zoom), [tree, state.zoom]);
+  const tableContext = useMemo(() => contextWithin(tree, zoomed, context), [tree, zoomed, context]);
+  const [menu, setMenu] = useState<{ tree: Tree; node: number; x: number; y: number } | null>(null);
+  const actionsOf = (shown: Tree, node: number): FrameAction[] => {
+    const name = functions.name[shown.fn[node]!];
+    if (name === undefined) return [];
+    const refineBy = (option: "focus" | "ignore" | "hide" | "show_from") => () =>
+      update({ refinements: refineByFunction(state.refinements, option, name), zoom: "" });
+    return [
+      { label: "Callers and callees", run: () => focus(name) },
+      { label: "Search", hint: "Highlight the function", run: () => update({ search: name }) },
+      { label: "Focus", hint: "Only samples with this function", run: refineBy("focus") },
+      { label: "Ignore", hint: "Only samples without this function", run: refineBy("ignore") },
+      { label: "Hide", hint: "Leave out the function, keep its callees", run: refineBy("hide") },
+      { label: "Show from", hint: "Leave out its callers", run: refineBy("show_from") },
+      { label: "Copy name", run: () => void copyText(name) },
+    ];
+  };
+  const openMenu = (shown: Tree) => (node: number, x: number, y: number) => {
+    if (actionsOf(shown, node).length) setMenu({ tree: shown, node, x, y });
+  };
   const flameGraph = (label: string) => (
     <FlameGraph
       label={label}
@@ -94,6 +118,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
       onZoom={(zoom) => update({ zoom })}
       onSelect={(node) => setSelected({ tree, node })}
       onFocus={focus}
+      onMenu={openMenu(tree)}
     />
   );
   const isShown = selected && (selected.tree === tree || selected.tree === callers);
@@ -108,10 +133,21 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
         update={update}
         dark={dark}
       />
+      {menu && (menu.tree === tree || menu.tree === callers) && (
+        <FrameMenu
+          key={`${menu.node} ${menu.x} ${menu.y}`}
+          x={menu.x}
+          y={menu.y}
+          title={menu.tree.nameOf(menu.node)}
+          actions={actionsOf(menu.tree, menu.node)}
+          onClose={() => setMenu(null)}
+        />
+      )}
       <div class={`panes ${state.view}`}>
         {state.view !== "flame" && (
           <TopTable
-            context={context}
+            context={tableContext}
+            zoomedName={zoomed > 0 ? tree.nameOf(zoomed) : ""}
             matches={matches}
             selected={search}
             colorBlindSafe={colorBlindSafe}
@@ -141,6 +177,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
                   onZoom={setCallersZoom}
                   onSelect={(node) => setSelected({ tree: callers, node })}
                   onFocus={focus}
+                  onMenu={openMenu(callers)}
                 />
                 <h3>Callees</h3>
                 {flameGraph("Callees, downwards")}
@@ -153,14 +190,14 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
                 <SelectedFrame
                   tree={selected.tree}
                   node={selected.node}
+                  zoomed={selected.tree === tree ? zoomed : 0}
                   context={context}
-                  onFocus={focus}
-                  onSearch={(name) => update({ search: name })}
+                  actions={actionsOf(selected.tree, selected.node)}
                 />
               ) : (
                 <p class="note">
-                  Click a frame to zoom in, Shift-click it for its callers and callees. The arrow keys move between
-                  frames.
+                  Click a frame to zoom in, Shift-click it for its callers and callees, right-click it for more.
+                  The arrow keys move between frames.
                 </p>
               )}
             </div>
@@ -177,28 +214,31 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
 interface SelectedFrameProps {
   tree: Tree;
   node: number;
+  zoomed: number;
   context: ValueContext;
-  onFocus: (name: string) => void;
-  onSearch: (name: string) => void;
+  actions: FrameAction[];
 }
 
-function SelectedFrame({ tree, node, context, onFocus, onSearch }: SelectedFrameProps) {
-  const name = context.functions.name[tree.fn[node]!];
+function SelectedFrame({ tree, node, zoomed, context, actions }: SelectedFrameProps) {
   return (
     <>
-      <FrameDetails tree={tree} node={node} context={context} />
-      {name !== undefined && (
-        <div class="actions">
-          <button type="button" class="small" onClick={() => onFocus(name)}>
-            Callers and callees
+      <FrameDetails tree={tree} node={node} zoomed={zoomed} context={context} />
+      <div class="actions">
+        {actions.map(({ label, hint, run }) => (
+          <button type="button" class="small" key={label} title={hint} onClick={run}>
+            {label}
           </button>
-          <button type="button" class="small" onClick={() => onSearch(name)}>
-            Search
-          </button>
-        </div>
-      )}
+        ))}
+      </div>
     </>
   );
+}
+
+// Returns the context of the table: the functions within the zoomed frame, whose value is all of it.
+function contextWithin(tree: Tree, zoomed: number, context: ValueContext): ValueContext {
+  if (!zoomed) return context;
+  const functions = { ...context.functions, ...tree.functionsWithin(zoomed) };
+  return { ...context, functions, totals: tree.values.map((column) => column[zoomed]!) };
 }
 
 // Returns the function that weighs a node by its value; in a diff, by the sum of both sides' values or fractions.

@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import type { ServiceDetails } from "./api";
 import { LabelFilters } from "./LabelFilters";
+import { RefinementFilters } from "./RefinementFilters";
 import type { State, UpdateState } from "./state";
 import { SelectionPicker } from "./TimeRanges";
 
@@ -66,6 +67,7 @@ export function Selections({ state, details, update, children }: Props) {
           </fieldset>
         )}
       </div>
+      <RefinementFilters state={state} update={update} />
     </section>
   );
 }

@@ -1,6 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import { fetchPprof, mergeUrl, pageUrl } from "./api";
 import { apiKey } from "./apiKey";
+import { copyText } from "./clipboard";
 import { pprofCommand } from "./pprofCommand";
 import { pinState, toQuery, type State } from "./state";
 
@@ -25,9 +26,7 @@ export function Share({ state, onError }: Props) {
   const hasKey = apiKey.get() !== "";
   const command = pprofCommand(state, hasKey);
   const copy = async (name: string, text: string): Promise<void> => {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
+    if (!(await copyText(text))) {
       onError(`The browser denied access to the clipboard. ${name}: ${text}`);
       return;
     }

@@ -6,6 +6,7 @@ import { formatPercent, formatValue, fraction } from "./units";
 interface Props {
   context: ValueContext;
   matches: Uint8Array | null;
+  zoomedName: string; // of the frame that the functions are within; empty for all
   selected: string;
   colorBlindSafe: boolean;
   onSelect: (functionName: string) => void;
@@ -26,7 +27,7 @@ const PAGE_ROWS = 100;
 const MORE_ROWS = 1000;
 
 // The functions by self value or, in a diff, by change.
-export function TopTable({ context, matches, selected, colorBlindSafe, onSelect, onFocus }: Props) {
+export function TopTable({ context, zoomedName, matches, selected, colorBlindSafe, onSelect, onFocus }: Props) {
   const { functions, totals } = context;
   const diff = totals.length > 1;
   const columns = useMemo(() => (diff ? diffColumns(context) : valueColumns(context)), [context, diff]);
@@ -44,8 +45,9 @@ export function TopTable({ context, matches, selected, colorBlindSafe, onSelect,
     return functions.name
       .map((_, fn) => fn)
       .filter((fn) => !matches || matches[fn])
+      .filter((fn) => !zoomedName || functions.cum.some((values) => values[fn]))
       .sort((a, b) => (column ? direction * byValue(a, b) || byName(a, b) : direction * byName(a, b)));
-  }, [functions, matches, columns, sort.id, sort.ascending]);
+  }, [functions, zoomedName, matches, columns, sort.id, sort.ascending]);
 
   const header = (id: string, title: string, hint: string) => {
     const order = sort.id === id ? (sort.ascending ? "ascending" : "descending") : "none";
@@ -71,6 +73,11 @@ export function TopTable({ context, matches, selected, colorBlindSafe, onSelect,
       role="region"
       aria-label={diff ? "Largest changes" : "Top functions"}
     >
+      {zoomedName && (
+        <p class="note within">
+          Within <bdi>{zoomedName}</bdi>, without frames too small for the graph
+        </p>
+      )}
       <table>
         <thead>
           <tr>
@@ -114,13 +121,15 @@ export function TopTable({ context, matches, selected, colorBlindSafe, onSelect,
           })}
         </tbody>
       </table>
-      {!rows.length && <p class="note">No function matches the search.</p>}
+      {!rows.length && (
+        <p class="note">{matches ? "No function matches the search." : "The filters leave no sample."}</p>
+      )}
       {rows.length > rowCount && (
         <button type="button" class="more" onClick={() => setRowCount(rowCount + MORE_ROWS)}>
           Show more ({rowCount} of {rows.length} shown)
         </button>
       )}
-      {!matches && functions.count > rows.length && (
+      {!matches && !zoomedName && functions.count > rows.length && (
         <p class="note">
           The {rows.length} largest of {functions.count} functions.
         </p>

@@ -2,6 +2,8 @@
 
 import { apiKey } from "./apiKey";
 import { formatMatchers, percentEncode } from "./labels";
+import { escapeRegex } from "./names";
+import { withoutTags } from "./refinements";
 import type { State, TimeRange } from "./state";
 
 export interface SampleType {
@@ -60,6 +62,19 @@ export interface FlameGraphData {
   profiles: { found: number; merged: number; expired: number }[]; // by side
 }
 
+export interface TagValue {
+  value: string;
+  number?: number; // if it is one; the value then has its unit
+  total: number;
+}
+
+// The labels of samples, as goroutine labels, with their totals.
+export interface Tags {
+  sample_type: SampleType;
+  total: number; // of all samples, with and without tags
+  tags: { key: string; total: number; values: TagValue[]; others: number }[];
+}
+
 // An error answer, or status 0 if there was no answer. *code* is the collector's `error_code`.
 export class ApiError extends Error {
   constructor(
@@ -104,6 +119,7 @@ export function selectionParameters(state: State, base = false): Parameters {
     from,
     to: to === "now" ? undefined : to,
     labels: labels.length ? formatMatchers(labels) : undefined,
+    ...state.refinements,
   };
 }
 
@@ -137,10 +153,6 @@ export async function fetchCpuOfServices(
     if (!(error instanceof ApiError) || error.status !== 404) throw error;
     return { start: "", step: 1, sample_types: [], groups: [] };
   }
-}
-
-function escapeRegex(text: string): string {
-  return text.replace(/[^\w\u0080-\uffff]/g, "\\$&");
 }
 
 export function fetchServiceDetails(service: string, signal?: AbortSignal): Promise<ServiceDetails> {
@@ -183,6 +195,12 @@ export function fetchFlameGraph(
     },
     signal,
   );
+}
+
+// Fetches the tags of the selected profiles. Refinements by tag do not apply: they would hide the other tags.
+export function fetchTags(state: State, signal?: AbortSignal): Promise<Tags> {
+  const parameters = selectionParameters({ ...state, refinements: withoutTags(state.refinements) });
+  return fetchBody("api/0/tags", { ...parameters, sample_type: state.sampleType || undefined }, signal);
 }
 
 export async function fetchPprof(state: State): Promise<Blob> {

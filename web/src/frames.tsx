@@ -45,7 +45,14 @@ export function sourceLocation(fn: number, functions: Functions): string {
   return file && line ? `${file}:${line}` : file;
 }
 
-export function FrameDetails({ tree, node, context }: { tree: Tree; node: number; context: ValueContext }) {
+interface DetailsProps {
+  tree: Tree;
+  node: number;
+  zoomed: number; // the frame that the graph shows; 0 for all
+  context: ValueContext;
+}
+
+export function FrameDetails({ tree, node, zoomed, context }: DetailsProps) {
   const fn = tree.fn[node]!;
   const source = sourceLocation(fn, context.functions);
   const { unit } = context.sampleType;
@@ -70,6 +77,9 @@ export function FrameDetails({ tree, node, context }: { tree: Tree; node: number
             <span>
               total <b>{formatValue(value, unit)}</b> {formatPercent(fraction(value, total))}
             </span>
+            {zoomed > 0 && (
+              <span>{formatPercent(fraction(value, tree.values[side]![zoomed]!))} of the zoomed frame</span>
+            )}
             {fn !== ROOT && fn !== OTHER && (
               <span>
                 self <b>{formatValue(self, unit)}</b> {formatPercent(fraction(self, total))}

@@ -9,6 +9,11 @@ export function sanitize(name: string): string {
   return name.replace(UNSAFE, "\ufffd");
 }
 
+// Returns a regular expression, in RE2's syntax, that matches a text.
+export function escapeRegex(text: string): string {
+  return text.replace(/[^\w\u0080-\uffff]/g, "\\$&");
+}
+
 // Returns the package, module or library of a function. Frames are colored by it. Go's names have the package before
 // the first dot; in those of Java and Python the class or the function follows the last dots of it.
 export function packageOf(name: string, file = ""): string {

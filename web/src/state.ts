@@ -1,6 +1,7 @@
 // The page's state. All of it is in the URL, so that a link shows what its sender saw.
 
 import { formatMatchers, parseMatchers, type Matcher } from "./labels";
+import { REFINEMENT_NAMES, type Refinements } from "./refinements";
 import { pinRange } from "./times";
 
 // Times in any form that the API accepts.
@@ -20,6 +21,7 @@ export interface State {
   baseSelection: TimeRange | null;
   baseLabels: Matcher[];
   groupBy: string; // a label's key
+  refinements: Refinements; // of the merged profiles
   view: "both" | "flame" | "table";
   search: string;
   zoom: string; // see Tree.stackId
@@ -45,6 +47,7 @@ export const DEFAULT_STATE: State = {
   baseSelection: null,
   baseLabels: [],
   groupBy: "",
+  refinements: {},
   view: "both",
   search: "",
   zoom: "",
@@ -87,6 +90,7 @@ export function toQuery(state: State): string {
     set("absolute", state.absolute ? "1" : "");
   }
   set("group", state.groupBy);
+  for (const name of REFINEMENT_NAMES) set(`pprof_${name}`, state.refinements[name] ?? "");
   set("view", state.view === "both" ? "" : state.view);
   set("search", state.search);
   set("zoom", state.zoom);
@@ -111,6 +115,9 @@ export function fromQuery(text: string): State {
     baseSelection: parseRange(get("base_sel")),
     baseLabels: parseMatchers(get("base_labels")),
     groupBy: get("group"),
+    refinements: Object.fromEntries(
+      REFINEMENT_NAMES.map((name) => [name, get(`pprof_${name}`)]).filter(([, text]) => text),
+    ) as Refinements,
     view: view === "flame" || view === "table" ? view : "both",
     search: get("search"),
     zoom: get("zoom"),

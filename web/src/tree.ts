@@ -98,6 +98,32 @@ export class Tree {
     return sums;
   }
 
+  // Returns the self and total values of functions within a node, by side and function. A recursive function counts
+  // once per stack.
+  functionsWithin(root: number): { flat: number[][]; cum: number[][] } {
+    const zeros = (): number[][] => this.values.map(() => this.functions.name.map(() => 0));
+    const [flat, cum] = [zeros(), zeros()];
+    const depths = new Uint32Array(this.functions.name.length); // how often a function is on the current stack
+    for (let node = root, entering = true; ;) {
+      const fn = this.fn[node]!;
+      if (entering && fn >= 0) {
+        const isFirst = depths[fn]!++ === 0;
+        this.values.forEach((column, side) => {
+          flat[side]![fn]! += this.self[side]![node]!;
+          if (isFirst) cum[side]![fn]! += column[node]!;
+        });
+      }
+      if (entering && this.firstChild[node]! >= 0) {
+        node = this.firstChild[node]!;
+        continue;
+      }
+      if (fn >= 0) depths[fn]!--;
+      if (node === root) return { flat, cum };
+      entering = this.next[node]! >= 0;
+      node = entering ? this.next[node]! : this.parent[node]!;
+    }
+  }
+
   private weights(weigh: (values: number[]) => number): Float64Array {
     const weights = new Float64Array(this.count);
     const values = this.values.map(() => 0);

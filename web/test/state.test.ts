@@ -13,6 +13,7 @@ const CHANGED: State = {
   baseSelection: { from: "2026-11-23T12:00:00", to: "2026-11-23T12:05:00" },
   baseLabels: [{ key: "version", op: "!~", value: "" }],
   groupBy: "version",
+  refinements: { focus: "a|b", tagroot: "endpoint" },
   view: "table",
   search: "/^main/",
   zoom: "abc",
@@ -61,7 +62,7 @@ test("links of earlier versions of the page keep their meaning", () => {
     decodeURIComponent(toQuery(CHANGED)).replaceAll("+", " "),
     "service=shop & co&type=heap&sample=inuse_space&from=2026-11-23T12:00:00&to=2026-11-23T13:00:00" +
       "&sel=2026-11-23T12:10:00~2026-11-23T12:20:00&labels=version=a%2Cb&base_labels=version!~" +
-      "&base_sel=2026-11-23T12:00:00~2026-11-23T12:05:00&drag=base&safe=1&absolute=1&group=version&view=table" +
+      "&base_sel=2026-11-23T12:00:00~2026-11-23T12:05:00&drag=base&safe=1&absolute=1&group=version&pprof_focus=a|b&pprof_tagroot=endpoint&view=table" +
       "&search=/^main/&zoom=abc&focus=main.main&flip=1&colors=plain",
   );
 });

@@ -166,6 +166,32 @@ describe("matchedTotals", () => {
   });
 });
 
+describe("functionsWithin", () => {
+  const tree = treeOf();
+  const within = (node: number): number[][] => {
+    const { flat, cum } = tree.functionsWithin(node);
+    return [flat[0]!, cum[0]!];
+  };
+
+  test("the root are those of the tree: recursive functions count once", () => {
+    assert.deepEqual(within(ALL), [
+      [6, 20, 30, 30, 10],
+      [90, 30, 50, 30, 10],
+    ]);
+  });
+  test("a frame are those below it", () => {
+    assert.deepEqual(within(A), [
+      [0, 20, 0, 10, 0],
+      [0, 30, 0, 10, 0],
+    ]);
+    assert.deepEqual(within(B_LEAF), [
+      [0, 0, 0, 20, 0],
+      [0, 0, 0, 20, 0],
+    ]);
+  });
+  test("the folded frames are none", () => assert.deepEqual(within(OTHER_NODE)[1], [0, 0, 0, 0, 0]));
+});
+
 describe("matchFunctions", () => {
   const functions = functionsOf("main.Price", "main.price.func1", "runtime.main", "a\u200bb", "x(y");
   const matches = (search: string): number[] => [...matchFunctions(search, functions)!];
