@@ -36,6 +36,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.report.prune",
         "pprof.sample_type_sets",
     ),
+    "profbucket.pprof.difference": ("limits", "pprof.codec", "pprof.merge", "pprof.numbers"),
     "profbucket.pprof.refine": (
         "limits",
         "model",
@@ -325,6 +326,7 @@ DISALLOWED = [
     ("profbucket/pprof/codec.py", "from profbucket.api import app"),
     ("profbucket/pprof/merge.py", "from profbucket.pprof.report import top"),
     ("profbucket/pprof/export/dot.py", "from profbucket.pprof import merge"),
+    ("profbucket/pprof/difference.py", "from profbucket.pprof.report import top"),
     ("profbucket/pprof/refine.py", "from profbucket.pprof.report import top"),
     ("profbucket/pprof/two_process_merge.py", "from profbucket.pprof.block import build"),
     ("profbucket/pprof/columnar/batch.py", "from profbucket.pprof import merge"),

@@ -1,7 +1,7 @@
 """The calls that commands make, on a collector over HTTP or on a storage in this process."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
@@ -37,4 +37,11 @@ class ProfileClient(Protocol):
 
     def services(self) -> list[str]:
         """Return the names of all services that have profiles."""
+        ...
+
+    def labels(self, service: str, profile_type: ProfileType | None = None) -> dict[str, Any]:
+        """Return the profile types and labels of *service*, or of those that meet this condition.
+
+        Labels are those of *profile_type*, if it is given. The form is that of ``GET /api/0/labels``.
+        """
         ...

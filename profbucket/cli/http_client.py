@@ -82,6 +82,10 @@ class HttpClient:
     def services(self) -> list[str]:
         return self._parse(lambda answer: list(map(str, answer["body"])), self._request_json("GET", "services"))
 
+    def labels(self, service: str, profile_type: ProfileType | None = None) -> dict[str, Any]:
+        parameters = {"service": service, **({"type": str(profile_type)} if profile_type else {})}
+        return self._parse(_read_labels, self._request_json("GET", "labels", parameters))
+
     def _request_json(
         self, method: str, path: str, parameters: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Any:
@@ -211,6 +215,12 @@ def _format_exactly(nanoseconds: int) -> str:
 def _read_page(answer: Mapping[str, Any]) -> Page:
     profiles = [_read_meta({"body": item}) for item in answer["body"]]
     return Page(profiles, answer.get("next"), answer.get("damaged", ()))
+
+
+def _read_labels(answer: Mapping[str, Any]) -> dict[str, Any]:
+    body = answer["body"]
+    labels = [{"key": str(label["key"]), "values": list(map(str, label["values"]))} for label in body["labels"]]
+    return {"types": list(map(str, body["types"])), "labels": labels, "complete": bool(body["complete"])}
 
 
 def _read_meta(answer: Mapping[str, Any]) -> Meta:

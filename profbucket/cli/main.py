@@ -23,11 +23,14 @@ from profbucket.model.printable import to_printable
 # Each command, by one or two words, and the first line of its help.
 COMMANDS: Mapping[str, str] = {
     "compact": "Merge stored profiles into blocks, so that merges over long ranges are fast.",
+    "completion": "Print a script that completes commands, options and services in a shell.",
     "find": "List profiles, oldest first.",
+    "flame": "Write a flame graph, as a page that needs nothing else or as an image.",
     "fsck": "Compare the index with the bucket and list the differences.",
     "get": "Download a profile exactly as it was stored.",
     "key create": "Generate an API key and its entry for PROFBUCKET_KEYS.",
     "key hash": "Print the SHA-256 of an API key, for PROFBUCKET_KEYS.",
+    "labels": "List the labels of a service, one `key=value` per line, as for --label.",
     "merge": "Merge profiles into one.",
     "push": "Store profiles and print their ids.",
     "reindex": "Rebuild the index from the bucket.",
@@ -36,6 +39,7 @@ COMMANDS: Mapping[str, str] = {
     "scrape": "Fetch profiles from /debug/pprof endpoints once, and store them.",
     "serve": "Run a collector until Ctrl-C.",
     "services": "List the services that have profiles.",
+    "tags": "List the labels of samples with their totals, like `go tool pprof -tags`.",
     "top": "Print the functions with the largest values, like `go tool pprof -top`.",
 }
 
@@ -63,7 +67,7 @@ def main() -> NoReturn:
         library = (error.name or "").partition(".")[0]
         if library in _OUR_PACKAGES or library.lstrip("_") in sys.stdlib_module_names:
             raise
-        command, _ = _split_command(sys.argv[1:])
+        command, _ = split_command(sys.argv[1:])
         code = print_error(missing_extra(f"the command {command!r}", "server"))
     except KeyboardInterrupt:
         os._exit(130)  # at once: threads may still be waiting for a response
@@ -71,10 +75,10 @@ def main() -> NoReturn:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    command, rest = _split_command(arguments)
+    command, rest = split_command(arguments)
     if command not in COMMANDS:
         return _run_without_command(arguments)
-    module = _import_command(command)
+    module = import_command(command)
     parser = Parser(f"profbucket {command}", module.__doc__ or COMMANDS[command])
     try:
         module.add_arguments(parser)
@@ -93,14 +97,15 @@ def _run(arguments: Sequence[str]) -> int:
         return 2
 
 
-def _split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+def split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
     """Return the command that *arguments* start with, if it is one, and the arguments after it."""
     two_words = " ".join(arguments[:2])
     words = 2 if two_words in COMMANDS else 1
     return " ".join(arguments[:words]), arguments[words:]
 
 
-def _import_command(command: str) -> ModuleType:
+def import_command(command: str) -> ModuleType:
+    """Import the module of *command*."""
     return import_module(f"profbucket.cli.commands.{command.replace(' ', '_')}")
 
 

@@ -1,6 +1,7 @@
 """The profiles that `merge` and `top` work on: local files, ids of stored profiles, or a query."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,32 @@ def add_source_options(parser: Parser, aggregate: str = "sum") -> None:
     parser.options.add_argument("--delta", action="store_true", help="Short for --aggregate delta.")
     parser.options.set_defaults(default_aggregate=aggregate)
     add_collector_options(parser)
+
+
+def add_base_options(parser: Parser) -> None:
+    """Declare the options of what to compare with; :func:`read_base` reads them."""
+    options = parser.options
+    options.add_argument(
+        "--base",
+        metavar="FILE_OR_ID",
+        action="append",
+        default=[],
+        help="Subtract this profile, as -base of pprof does. Repeatable.",
+    )
+    options.add_argument(
+        "--base-from",
+        dest="base_start",
+        metavar="TIME",
+        help="Subtract the profiles of another range, or with other labels. [default: --from]",
+    )
+    options.add_argument("--base-to", dest="base_end", metavar="TIME", help="End of that range. [default: --to]")
+    options.add_argument(
+        "--base-label",
+        dest="base_conditions",
+        metavar="K=V",
+        action="append",
+        help="Labels of the profiles to subtract, as --label. Repeatable. [default: those of --label]",
+    )
 
 
 def add_refinement_options(parser: Parser) -> None:
@@ -77,21 +104,44 @@ def read_merged(arguments: Arguments, refinement: "Refinement | None" = None) ->
 
     *refinement* applies to the merge of a query.
     """
-    sources = arguments.sources
-    if not sources:
-        query = replace(build_query(arguments), limit=arguments.limit)
-        from profbucket.model.merge_options import MergeOptions
-        from profbucket.model.sample_kinds import Aggregate
+    if arguments.sources:
+        if arguments.delta or arguments.aggregate:
+            raise UsageError(
+                "--delta and --aggregate need --service and --type; they do not work with FILEs or IDs"
+            )
+        if arguments.service:
+            raise UsageError("FILEs or IDs and --service exclude each other")
+        return _merge_sources(arguments, arguments.sources)
+    query = replace(build_query(arguments), limit=arguments.limit)
+    from profbucket.model.merge_options import MergeOptions
+    from profbucket.model.sample_kinds import Aggregate
 
-        if arguments.delta and arguments.aggregate:
-            raise UsageError("--delta and --aggregate exclude each other")
-        aggregate = Aggregate("delta" if arguments.delta else arguments.aggregate or arguments.default_aggregate)
-        options = MergeOptions(aggregate=aggregate, refinement=refinement or MergeOptions().refinement)
-        return connect(arguments).merge(query, options)
-    if arguments.delta or arguments.aggregate:
-        raise UsageError("--delta and --aggregate need --service and --type; they do not work with FILEs or IDs")
-    if arguments.service:
-        raise UsageError("FILEs or IDs and --service exclude each other")
+    if arguments.delta and arguments.aggregate:
+        raise UsageError("--delta and --aggregate exclude each other")
+    aggregate = Aggregate("delta" if arguments.delta else arguments.aggregate or arguments.default_aggregate)
+    options = MergeOptions(aggregate=aggregate, refinement=refinement or MergeOptions().refinement)
+    return connect(arguments).merge(query, options)
+
+
+def read_base(arguments: Arguments) -> bytes | None:
+    """Return the merge of what the options of :func:`add_base_options` select; ``None`` without such options."""
+    changes = {
+        "start": arguments.base_start,
+        "end": arguments.base_end,
+        "conditions": arguments.base_conditions,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if arguments.base and changes:
+        raise UsageError("--base excludes --base-from, --base-to and --base-label")
+    if changes and arguments.sources:
+        raise UsageError("--base-from, --base-to and --base-label need --service and --type; use --base")
+    if arguments.base:
+        return _merge_sources(arguments, arguments.base)
+    return read_merged(Arguments(**{**vars(arguments), **changes})) if changes else None
+
+
+def _merge_sources(arguments: Arguments, sources: Sequence[str]) -> bytes:
+    """Return the merge of local files, or of stored profiles by id."""
     if any(map(_is_profile_id, sources)):
         from profbucket.model.ids import ProfileId
 

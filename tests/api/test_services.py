@@ -83,6 +83,12 @@ def test_a_merge_has_the_service_as_a_label_of_samples_on_request(api: Api) -> N
     assert {"shop-api", "shop-web"} < set(graph["functions"]["name"])
 
 
+def test_aggregates_have_the_service_as_a_label_too(api: Api) -> None:
+    merged = canonicalize(get(api, MERGE, "~shop-.*", service_label="1", aggregate="latest").data)
+    labels = {label.text: values for (_, own), values in merged.samples.items() for label in own}
+    assert labels == {b"shop-api": (10,), b"shop-web": (100,)}
+
+
 def test_a_flame_graph_has_the_functions_of_all(api: Api) -> None:
     graph = body(get(api, FLAME, "~shop-.*", base_labels="zone=i"))
     assert sorted(graph["functions"]["name"]) == ["main of shop-api", "main of shop-web"]

@@ -22,7 +22,6 @@ from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof import decode
-from profbucket.pprof.scale import scale_profile
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
@@ -219,24 +218,6 @@ def test_duration_and_time_are_those_of_the_range(stored: StoredProfiles) -> Non
     stored.put({b"f": (2, 2, 1, 1)}, 600)
     message = decode(stored.querier.merge(ALWAYS, DELTA).data).message
     assert (message.time_nanos, message.duration_nanos) == (T, 600 * SECOND)
-
-
-@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=4))
-def test_values_times_minus_one_wrap_at_64_bits(values: list[int]) -> None:
-    samples = tuple(Sample(stack(f"f{n}"), (value, value)) for n, value in enumerate(values))
-    try:
-        decode(data := encode(Profile(samples, sample_types=((b"a", b"b"), (b"c", b"d")))))
-    except Invalid:
-        return  # its sum is over 64 bits
-    message = decode(data).message
-    try:
-        negated = decode(scale_profile(data, {"a": -1}, 5)).message
-    except Invalid:
-        return
-    assert [tuple(s.value) for s in negated.sample] == [
-        ((2**63 - s.value[0]) % 2**64 - 2**63, 0) for s in message.sample
-    ]
-    assert negated.duration_nanos == 5
 
 
 # The comment of a plain merge

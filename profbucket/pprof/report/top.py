@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
 from posixpath import basename
+from typing import Any
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
@@ -59,6 +60,19 @@ class TopReport:
                 f" {self._format(row.cum):>10} {format_percentage(row.cum, self.total)}"
                 f"  {row.name}{row.inlined and ' '}{row.inlined}"
             )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report with values in the profile's unit."""
+        functions = [
+            {"name": row.name, "flat": row.flat, "cum": row.cum, "inlined": row.inlined.strip("()")}
+            for row in self.rows
+        ]
+        return {
+            "header": list(self.header),
+            "unit": self.profile_unit,
+            "total": self.total,
+            "functions": functions,
+        }
 
     def _format(self, value: int) -> str:
         return format_value(value, self.profile_unit, self.unit)
