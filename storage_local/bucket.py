@@ -1,10 +1,12 @@
 """A directory as a bucket.
 
-The key of an object is its path, the bytes of the file are the object's. The metadata are in a hidden file in the
-same folder; no key has a segment that begins with a dot::
+The key of an object is its path. A profile that was posted as gzip is followed by a trailer with its metadata
+(``trailer.py``); without that, the bytes of the file are the object's. The metadata of all others, and of those
+that earlier versions wrote, are in a hidden file in the same folder; no key has a segment that begins with a dot::
 
-    api/cpu/20261122T225107.123456789Z-0123456789abcdef.pb.gz
-    api/cpu/.20261122T225107.123456789Z-0123456789abcdef.pb.gz.json
+    api/cpu/20261122T225107.123456789Z-0123456789abcdef.pb.gz       bytes and trailer
+    api/trace/20261122T225107.123456789Z-0123456789abcdef.trace
+    api/trace/.20261122T225107.123456789Z-0123456789abcdef.trace.json
     .drafts/1234-89abcdef/5     a file that process 1234 is writing, or left when it was killed
 
 Each thread writes and syncs the files that it puts. Their names are added for all concurrent puts to a folder at
@@ -21,11 +23,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import NamedTuple
 
 from profbucket.errors import Damaged, NotFound
 from profbucket.storage.ports import Object, ObjectRange
 from storage_local.files import Drafts, RootFolder, lock_folder, translate_errors
 from storage_local.groups import GroupCommit
+from storage_local.trailer import Trailer, make_trailer, may_have_trailer, read_trailer
 
 _MAX_KEY_BYTES = 1024
 _SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
@@ -78,8 +82,9 @@ class LocalBucket:
         put = _Put(path)
         try:
             if _file_size(path) is None:
-                put.content = self._drafts.write(data)
-                put.metadata = self._drafts.write(metadata)
+                trailer = make_trailer(path.name, data, metadata)
+                put.content = self._drafts.write(data, trailer)
+                put.metadata = None if trailer else self._drafts.write(metadata)
             exists = self._names.call(path.parent, put, _add_names)
         finally:
             for draft in (put.content, put.metadata):
@@ -101,15 +106,19 @@ class LocalBucket:
     def stat(self, object_key: str) -> Object:
         path = self._path(object_key)
         with translate_errors(f"read the object {object_key!r}"):
-            existed = _file_size(path) is not None  # and so did its metadata
-            metadata: dict[str, str] = {}  # of a file that was copied into the directory
-            with suppress(FileNotFoundError):
-                metadata = _parse_metadata(object_key, _metadata_path(path).read_bytes()) if existed else {}
-            size = _file_size(path)
-        if not existed or size is None:  # deleted in the meantime, perhaps after its metadata were read
+            file = _inspect(path)
+            text = None if file is None else file.trailer.text
+            if file is not None and not file.trailer.size:
+                with suppress(FileNotFoundError):  # of a file that was copied into the directory
+                    text = _metadata_path(path).read_bytes()
+                if _file_size(path) is None:  # deleted in the meantime, perhaps after its metadata were read
+                    file = None
+        if file is None:
             self._root.check()
             raise NotFound(f"no object {object_key!r}")
-        return Object(object_key, size, metadata)
+        if text is None and file.trailer.size:
+            raise Damaged(f"the metadata of {object_key} are damaged: their checksum is wrong")
+        return Object(object_key, file.size, {} if text is None else _parse_metadata(object_key, text))
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         self._root.check()
@@ -135,8 +144,12 @@ class LocalBucket:
         with translate_errors(f"read the object {object_range.key!r}"):
             try:
                 with path.open("rb") as file:
+                    if may_have_trailer(path.name):
+                        size = os.fstat(file.fileno()).st_size
+                        size -= read_trailer(file.fileno(), size).size
+                        end = size if end is None else min(end, size)
                     file.seek(begin)
-                    return file.read(-1 if end is None else end - begin)
+                    return file.read(-1 if end is None else max(end - begin, 0))
             except _NOT_FOUND_ERRORS:
                 self._root.check()
                 raise NotFound(f"no object {object_range.key!r}") from None
@@ -147,9 +160,13 @@ class LocalBucket:
                 yield from self._walk(key, start, end)
                 continue
             with translate_errors(f"read the object {key!r}"):
-                size = _file_size(self._directory / key)
-            if size is not None:  # otherwise it was deleted in the meantime
-                yield Object(key, size)
+                file = _inspect(self._directory / key)
+            if file is not None:  # otherwise it was deleted in the meantime
+                metadata = None
+                if file.trailer.text is not None:
+                    with suppress(Damaged):  # which stat raises
+                        metadata = _parse_metadata(key, file.trailer.text)
+                yield Object(key, file.size, metadata)
 
     def _list_folder(self, folder: str, start: str, end: str) -> Sequence[str]:
         """Return the keys in *folder* from *start* to *end* and its folders that may hold such keys, sorted.
@@ -185,14 +202,41 @@ def _add_names(folder: Path, puts: Sequence[_Put]) -> list[bool]:
     with lock_folder(folder) as descriptor:
         existing = {put.path for put in puts if _file_size(put.path) is not None}
         new = {put.path: put for put in puts if put.path not in existing and put.content is not None}
-        for put in new.values():
+        with_metadata = [put for put in new.values() if put.metadata is not None]
+        for put in with_metadata:
             put.name_metadata()
-        if new:
+        if with_metadata:
             os.fsync(descriptor)  # after a crash, an object's name exists only together with its metadata
         for put in new.values():
             put.name_content()
         os.fsync(descriptor)  # for existing objects, too: their writer may have died before this line
     return [put.path in existing or put.path in new for put in puts]
+
+
+class _File(NamedTuple):
+    """The file of an object, whose own ``size`` is without the trailer."""
+
+    size: int
+    trailer: Trailer
+
+
+def _inspect(path: Path) -> _File | None:
+    """Return what the file at *path* is, or ``None`` if there is no file."""
+    if not may_have_trailer(path.name):
+        size = _file_size(path)
+        return None if size is None else _File(size, Trailer(0))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except _NOT_FOUND_ERRORS:
+        return None
+    try:
+        status = os.fstat(descriptor)
+        if not S_ISREG(status.st_mode):
+            return None
+        trailer = read_trailer(descriptor, status.st_size)
+        return _File(status.st_size - trailer.size, trailer)
+    finally:
+        os.close(descriptor)
 
 
 def _metadata_path(path: Path) -> Path:

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -98,14 +98,13 @@ class Drafts:
         self._numbers = count()
         self._own: tuple[int, Path] | None = None  # with the process that made it
 
-    def write(self, data: bytes) -> Path:
-        """Return the path of a new file with *data*, which are synced; its name is not."""
+    def write(self, *parts: bytes) -> Path:
+        """Return the path of a new file with *parts*, which are synced; its name is not."""
         try:
-            path = self._own_folder() / str(next(self._numbers))
-            return _write_synced(path, data)
+            return _write_synced(self._own_folder() / str(next(self._numbers)), parts)
         except FileNotFoundError:  # somebody removed the folder
             self._own = None
-            return _write_synced(self._own_folder() / str(next(self._numbers)), data)
+            return _write_synced(self._own_folder() / str(next(self._numbers)), parts)
 
     def _own_folder(self) -> Path:
         process = os.getpid()
@@ -147,10 +146,10 @@ def _release(process: int, folder: Path, descriptor: int) -> None:
             folder.rmdir()
 
 
-def _write_synced(path: Path, data: bytes) -> Path:
+def _write_synced(path: Path, parts: Sequence[bytes]) -> Path:
     with path.open("xb") as file:
         try:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             getattr(os, "fdatasync", os.fsync)(file.fileno())  # macOS has no fdatasync
         except BaseException:

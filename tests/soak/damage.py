@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.soak.profile_mutations import mutated_bytes
 from tests.soak.wire import BYTES, Field, parse, serialize
+from tests.support.storage.local_files import read_metadata, write_metadata
 
 _METAS_PART = 1  # of a block: the second
 _METAS_FIELD = 2001
@@ -25,11 +26,6 @@ def object_files(root: Path, service: str) -> list[Path]:
 def block_files(root: Path, service: str) -> list[Path]:
     """Return the files of the blocks of *service*, in the order of keys."""
     return sorted(file for file in (root / "_" / "blocks" / service).rglob("*") if _is_object(file))
-
-
-def metadata_file(file: Path) -> Path:
-    """Return the file that holds the metadata of the object *file*."""
-    return file.with_name(f".{file.name}.json")
 
 
 def _is_object(file: Path) -> bool:
@@ -60,7 +56,7 @@ def damage_object(random: Random, files: Sequence[Path]) -> str:
             done = "overwrote with zeros"
         case 5:
             file.unlink()
-            done = "removed, but for its metadata"
+            done = "removed"
         case _:
             file.write_bytes(mutated_bytes(random, data))
             done = "mutated the bytes"
@@ -69,12 +65,15 @@ def damage_object(random: Random, files: Sequence[Path]) -> str:
 
 def damage_metadata(random: Random, files: Sequence[Path]) -> str:
     """Damage the metadata of one of *files* and say what was done."""
-    file = metadata_file(random.choice(files))
-    data = file.read_bytes() if file.exists() else b""
+    existing = [file for file in files if file.exists()]
+    if not existing:
+        return "nothing is left"
+    file = random.choice(existing)
+    data = read_metadata(file)
     match random.randrange(6):
         case 0:
-            file.unlink(missing_ok=True)
-            return f"removed {file.name}"
+            write_metadata(file, None)
+            return f"removed the metadata of {file.name}"
         case 1:
             new = random.choice((b"", data[: len(data) // 2], data[:-1], b"\0" * len(data), b"\xff\xfe"))
         case 2:
@@ -86,8 +85,8 @@ def damage_metadata(random: Random, files: Sequence[Path]) -> str:
                 new = json.dumps(edited_json(random, json.loads(data))).encode()
             except _DAMAGED:  # damaged before
                 new = b"{}"
-    file.write_bytes(new)
-    return f"set {file.name} to {new[:300]!r}"
+    write_metadata(file, new)
+    return f"set the metadata of {file.name} to {new[:300]!r}"
 
 
 def damage_block(random: Random, files: Sequence[Path]) -> str:
@@ -95,7 +94,7 @@ def damage_block(random: Random, files: Sequence[Path]) -> str:
     file = random.choice(files)
     try:
         data = file.read_bytes()
-        ends = [int(end) for end in json.loads(metadata_file(file).read_bytes())["ends"].split(",")]
+        ends = [int(end) for end in json.loads(read_metadata(file))["ends"].split(",")]
         parts = [data[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
         bodies = [gzip.decompress(part) for part in parts]
         [members] = parse(bodies[_METAS_PART])
@@ -167,10 +166,10 @@ def _replace_parts(file: Path, parts: Sequence[bytes], *, adapt_ends: bool) -> N
     """Write a block, and where its parts end into its metadata, which reindex takes over."""
     file.write_bytes(b"".join(parts))
     if adapt_ends:
-        metadata = json.loads(metadata_file(file).read_bytes())
+        metadata = json.loads(read_metadata(file))
         ends = [sum(map(len, parts[: i + 1])) for i in range(len(parts))]
         metadata["ends"] = ",".join(map(str, ends))
-        metadata_file(file).write_bytes(json.dumps(metadata).encode())
+        write_metadata(file, json.dumps(metadata).encode())
 
 
 _ODD_JSON: Sequence[bytes] = (

@@ -47,6 +47,7 @@ from tests.soak.profile_mutations import (
 )
 from tests.soak.request_mutations import mutated_post
 from tests.support.canonical import canonicalize
+from tests.support.storage.local_files import read_metadata
 
 MEMORY_BYTES = 700 << 20
 _COMMAND_TIMEOUT_SECONDS = 90.0
@@ -584,8 +585,7 @@ def _snapshot(root: Path, service: str) -> dict[Path, tuple[bytes, bytes]]:
     files = [*object_files(root, service), *block_files(root, service)]
     contents = {}
     for file in files:
-        metadata = file.with_name(f".{file.name}.json")
-        contents[file] = file.read_bytes(), metadata.read_bytes() if metadata.exists() else b""
+        contents[file] = file.read_bytes(), read_metadata(file)
     return contents
 
 

@@ -34,6 +34,7 @@ from tests.support.storage.damage_suite import (
     states,
 )
 from tests.support.storage.examples import ALL_TIME, make_meta
+from tests.support.storage.local_files import write_metadata
 from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
 
 
@@ -86,8 +87,7 @@ def test_damaged_metadata_are_named_and_stop_nothing(tmp_path: Path, text: bytes
     first, _ = block_keys(storage)
     keys = [ProfileId.parse(metas[8].id).object_key, first]
     for key in keys:
-        path = tmp_path / "storage" / key
-        path.with_name(f".{path.name}.json").write_bytes(text)
+        write_metadata(tmp_path / "storage" / key, text)
     if index == "lost":
         (tmp_path / "storage/.index.sqlite").unlink()
         storage = open_storage(url)
