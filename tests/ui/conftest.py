@@ -9,6 +9,7 @@ from playwright.sync_api import Browser
 from profbucket.pprof import decode
 from profbucket.times import format_time
 from tests.support.browser import WatchedPage, chromium, post
+from tests.support.hour_of_heap import hour_of_heap
 from tests.support.paths import DATA
 from tests.support.serving import served
 
@@ -43,6 +44,19 @@ def mixed_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with served(f"file://{directory / 'profiles'}", directory / "log") as url:
         for file in (DATA / "shop-0.0.1" / "cpu-1.pb.gz", DATA / "python" / "python-cpu.pb.gz"):
             post(url, file.read_bytes(), service="mixed", type="cpu")
+        yield url
+
+
+HOUR_PATH = "/?service=api&type=heap&from=2027-01-15T08:00:00&to=2027-01-15T08:59:59"
+
+
+@pytest.fixture(scope="session")
+def hour_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a collector with an hour of heap profiles of one process."""
+    directory = tmp_path_factory.mktemp("hour")
+    with served(f"file://{directory / 'profiles'}", directory / "log") as url:
+        for data in hour_of_heap():
+            post(url, data, service="api", type="heap")
         yield url
 
 

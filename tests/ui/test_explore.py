@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Route, expect
 
 from tests.support.browser import WatchedPage, wait_until_drawn
-from tests.ui.conftest import OpenPage
+from tests.ui.conftest import HOUR_PATH, OpenPage
 from tests.ui.table import shop_report
 
 
@@ -72,12 +72,15 @@ def test_the_timeline_begins_with_the_measure_of_the_flame_graph(shop_page: Watc
         held.append(route)
 
     page.route("**/flame?*", hold)
-    for profile_type, sample_type, unit in (("cpu", "cpu", "s"), ("heap", "inuse_space", "[kM]B")):
+    for profile_type, sample_type, value in (
+        ("cpu", "cpu", r"\d s in total"),
+        ("heap", "inuse_space", r"\d [kM]B at most"),
+    ):
         with page.expect_request("**/flame?*"):
             page.get_by_label("Type", exact=True).select_option(profile_type) if held else page.reload()
         expect(page.get_by_label("Sample", exact=True)).to_have_value(sample_type)
         timeline = page.get_by_role("img", name=re.compile("^Timeline"))
-        expect(timeline).to_have_attribute("aria-label", re.compile(rf"\d {unit} in total"))
+        expect(timeline).to_have_attribute("aria-label", re.compile(value))
         held[-1].continue_()
         wait_until_drawn(page)
 
@@ -88,8 +91,24 @@ def test_types_and_sample_types_are_switched(shop_page: WatchedPage) -> None:
     expect(page.get_by_label("Sample", exact=True)).to_have_value("inuse_space")
     page.get_by_label("Sample", exact=True).select_option("alloc_space")
     wait_until_drawn(page)
-    expect(page.locator(".totals")).to_have_text(re.compile("[MG]B in 6 profiles"))
+    expect(page.locator(".totals")).to_have_text(re.compile(r"[kMG]B, increase over .+ in 2 series, added up$"))
     shop_page.screenshot("heap")
+
+
+def test_memory_in_use_is_an_average(open_page: OpenPage, hour_url: str) -> None:
+    """An hour of a process that has 50 MB in use, with 52 profiles."""
+    watched = open_page(hour_url, HOUR_PATH)
+    page = watched.page
+    wait_until_drawn(page)
+    expect(page.locator(".totals")).to_have_text("50 MB, average of 52 profiles")
+    timeline = page.get_by_role("img", name=re.compile("^Timeline"))
+    expect(timeline).to_have_attribute("aria-label", re.compile(r"50\.\d+ MB at most"))
+    expect(page.locator(".plot .caption")).to_have_text("average per step")
+    watched.screenshot("average")
+    page.get_by_label("Sample", exact=True).select_option("alloc_space")
+    wait_until_drawn(page)
+    expect(page.locator(".totals")).to_have_text("4.98 MB, increase over 51 min")
+    expect(page.locator(".plot .caption")).to_have_text("increase per step")
 
 
 def test_labels_select_profiles(shop_page: WatchedPage) -> None:

@@ -122,18 +122,20 @@ function DiffControls({ state, update, dark }: Pick<Props, "state" | "update" | 
   );
 }
 
-// The total of each side, and of how many profiles it is.
+// The total of each side, and how it came about.
 function Totals({ data, limit }: Pick<Props, "data" | "limit">) {
   const diff = data.totals.length > 1;
   return (
     <span class="totals">
       {data.totals.map((total, side) => {
-        const { found, merged, expired } = data.profiles[side]!;
+        const { found, merged, expired, aggregate } = data.profiles[side]!;
         const count = merged === found ? `${merged}` : `${merged} of ${found}`;
+        const isSum = aggregate.startsWith("sum of ");
         return (
           <span key={side} title={expired ? `${expired} expired` : undefined}>
             {diff && <span class="side-name">{SIDE_NAMES[side]}</span>}{" "}
-            <b>{formatValue(total, data.sample_type.unit)}</b> in {count} profile{found === 1 ? "" : "s"}
+            <b>{formatValue(total, data.sample_type.unit)}</b>
+            {isSum ? ` in ${count} profile${found === 1 ? "" : "s"}` : `, ${aggregate}`}
           </span>
         );
       })}

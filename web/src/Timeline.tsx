@@ -35,6 +35,7 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
   );
   const countsProfiles = !series.sample_types.length;
   const unit = countsProfiles ? "count" : series.sample_types[sampleTypeIndex]!.unit;
+  const aggregate = series.aggregates[sampleTypeIndex] ?? "sum";
   const lines = linesOf(series, sampleTypeIndex, MAX_LINES);
   const chart = new TimelineChart(series, lines, width, height, unit);
   const stepOf = (event: PointerEvent): number =>
@@ -61,7 +62,12 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
         onPointerLeave={() => setHovered(null)}
       >
         {width > 0 && (
-          <svg width={width} height={height} role="img" aria-label={describeTimeline(lines, chart, unit)}>
+          <svg
+            width={width}
+            height={height}
+            role="img"
+            aria-label={describeTimeline(lines, chart, unit, aggregate)}
+          >
             <ValueAxis chart={chart} format={(value) => formatValue(value, unit)} />
             <TimeAxis chart={chart} />
             {bands.map((band) => (
@@ -71,6 +77,11 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
               <Columns values={lines[0]!.values} chart={chart} />
             ) : (
               <Lines lines={lines} chart={chart} />
+            )}
+            {aggregate !== "sum" && (
+              <text class="caption" x={chart.right} y={chart.top + 11} text-anchor="end">
+                {aggregate} per step
+              </text>
             )}
             {drag && (
               <rect
@@ -228,10 +239,12 @@ function formatStep(step: number, chart: TimelineChart): string {
 }
 
 // Describes the timeline for screen readers.
-function describeTimeline(lines: Line[], chart: TimelineChart, unit: string): string {
+function describeTimeline(lines: Line[], chart: TimelineChart, unit: string, aggregate: string): string {
+  const addsUp = aggregate === "sum" || aggregate === "increase";
   const totals = lines.map(({ name, values }) => {
-    const total = values.reduce<number>((a, b) => a + (b ?? 0), 0);
-    return `${name ? `${name}: ` : ""}${formatValue(total, unit)} in total`;
+    const numbers = values.map((value) => value ?? 0);
+    const total = addsUp ? numbers.reduce((a, b) => a + b, 0) : Math.max(0, ...numbers);
+    return `${name ? `${name}: ` : ""}${formatValue(total, unit)} ${addsUp ? "in total" : "at most"}`;
   });
   const [start, end] = [0, chart.steps].map((step) => formatSecond(chart.secondsAt(step)));
   return `Timeline from ${start} to ${end} UTC. ${totals.join("; ")}`;

@@ -23,11 +23,12 @@ export interface ServiceDetails {
   complete: boolean; // false if there are too many labels to list
 }
 
-// Totals over time: for each step the number of profiles and, by sample type, the sum of their values.
+// Totals over time: for each step the number of profiles and, by sample type, a value.
 export interface Series {
   start: string;
   step: number; // seconds
   sample_types: SampleType[]; // empty if the profile type has no totals
+  aggregates: string[]; // what the values of each sample type are: "sum", "average", "increase" …
   groups: {
     labels: { key: string; value: string }[];
     profiles: number[];
@@ -59,7 +60,8 @@ export interface FlameGraphData {
   functions: Functions;
   nodes: Nodes;
   callers?: Nodes; // if a function is in focus; *nodes* are its callees then
-  profiles: { found: number; merged: number; expired: number }[]; // by side
+  // By side. The values in words are "sum of 6 profiles", "average of 52 profiles" and the like.
+  profiles: { found: number; merged: number; expired: number; aggregate: string }[];
 }
 
 export interface TagValue {
@@ -90,6 +92,9 @@ export class ApiError extends Error {
     return /^max_merge(_\w+)?_exceeded$/.test(this.code);
   }
 }
+
+// Each sample type is aggregated by its kind: memory in use is averaged, of counters the increase is taken.
+const AUTO = "auto";
 
 const MAX_NODES = 20000; // of a flame graph; the server folds smaller ones
 
@@ -124,7 +129,7 @@ export function selectionParameters(state: State, base = false): Parameters {
 }
 
 export function mergeUrl(state: State, base = false): string {
-  return apiUrl("api/0/profiles/merge", selectionParameters(state, base));
+  return apiUrl("api/0/profiles/merge", { ...selectionParameters(state, base), aggregate: AUTO });
 }
 
 export function fetchServices(signal?: AbortSignal): Promise<ServiceSummary[]> {
@@ -151,7 +156,7 @@ export async function fetchCpuOfServices(
     return await fetchBody("api/0/series", parameters, signal);
   } catch (error) {
     if (!(error instanceof ApiError) || error.status !== 404) throw error;
-    return { start: "", step: 1, sample_types: [], groups: [] };
+    return { start: "", step: 1, sample_types: [], aggregates: [], groups: [] };
   }
 }
 
@@ -171,6 +176,7 @@ export function fetchSeries(state: State, signal?: AbortSignal): Promise<Series>
       to: range.to === "now" ? undefined : range.to,
       labels: labels.length && !diff ? formatMatchers(labels) : undefined,
       group_by: groupBy || undefined,
+      aggregate: AUTO,
     },
     signal,
   );
@@ -187,6 +193,7 @@ export function fetchFlameGraph(
     "api/0/profiles/flame",
     {
       ...selectionParameters(state),
+      aggregate: AUTO,
       sample_type: state.sampleType || undefined,
       function: state.focus || undefined,
       max_nodes: String(MAX_NODES),

@@ -91,9 +91,12 @@ describe("URLs", () => {
     assert.equal(
       mergeUrl(STATE),
       "https://profiles.example/query/api/0/profiles/merge?service=shop&type=cpu" +
-        "&from=2026-11-23T12%3A00%3A00&to=2026-11-23T12%3A10%3A00&labels=version%3D0.0.2",
+        "&from=2026-11-23T12%3A00%3A00&to=2026-11-23T12%3A10%3A00&labels=version%3D0.0.2&aggregate=auto",
     );
-    assert.match(mergeUrl(STATE, true), /\?service=shop&type=cpu&from=now-1h&labels=version%3D0.0.1$/);
+    assert.match(
+      mergeUrl(STATE, true),
+      /\?service=shop&type=cpu&from=now-1h&labels=version%3D0.0.1&aggregate=auto$/,
+    );
   });
 });
 
@@ -125,13 +128,26 @@ describe("requests", () => {
     await fetchSeries({ ...STATE, groupBy: "version" });
     assert.deepEqual(requested(), {
       path: "/query/api/0/series",
-      parameters: { service: "shop", type: "cpu", from: "now-1h", labels: "version=0.0.2", group_by: "version" },
+      parameters: {
+        service: "shop",
+        type: "cpu",
+        from: "now-1h",
+        labels: "version=0.0.2",
+        group_by: "version",
+        aggregate: "auto",
+      },
     });
   });
 
   test("of the timeline of a diff hold no labels", async () => {
     await fetchSeries({ ...STATE, diff: true, range: { from: "0", to: "1" } });
-    assert.deepEqual(requested().parameters, { service: "shop", type: "cpu", from: "0", to: "1" });
+    assert.deepEqual(requested().parameters, {
+      service: "shop",
+      type: "cpu",
+      from: "0",
+      to: "1",
+      aggregate: "auto",
+    });
   });
 
   test("of a flame graph", async () => {
@@ -143,6 +159,7 @@ describe("requests", () => {
         type: "cpu",
         ...STATE.selection,
         labels: "version=0.0.2",
+        aggregate: "auto",
         max_nodes: "20000",
       },
     });

@@ -32,7 +32,7 @@ function answer(url: URL): unknown {
     }
     return { labels: [], profiles: counts, values: [] };
   });
-  return { start: formatSecond(first * step), step, sample_types: [], groups };
+  return { start: formatSecond(first * step), step, sample_types: [], aggregates: [], groups };
 }
 
 beforeEach(() => {
@@ -55,7 +55,7 @@ test("the extent is from the first profile to the last, of any group, whatever i
   for (const beyond of [first - parseTime(extent.from), parseTime(extent.to) - last]) {
     assert.ok(0 <= beyond && beyond < slack, `${beyond} seconds beyond a profile`);
   }
-  assert.equal(urls[0]!.search, "?service=shop&type=cpu&from=0");
+  assert.equal(urls[0]!.search, "?service=shop&type=cpu&from=0&aggregate=auto");
   for (const url of urls) assert.equal(url.searchParams.has("labels") || url.searchParams.has("group_by"), false);
   assert.ok(urls.length <= 6);
 });

@@ -34,6 +34,7 @@ export function seriesOf(...groups: number[][]): Series {
     start: "2026-11-23T12:00:00",
     step: 60,
     sample_types: [{ type: "cpu", unit: "nanoseconds" }],
+    aggregates: ["sum"],
     groups: groups.map((values, i) => ({
       labels: [{ key: "version", value: `0.0.${i}` }],
       profiles: values.map((value) => (value ? 1 : 0)),

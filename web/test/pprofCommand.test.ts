@@ -10,7 +10,8 @@ const STATE: State = {
   labels: [{ key: "version", op: "=", value: "it's" }],
 };
 const MERGE = "http://localhost:10100/api/0/profiles/merge?service=shop&type=cpu&from=now-1h";
-const URL = `${MERGE}&labels=version%3Dit%2527s`;
+const URL = `${MERGE}&labels=version%3Dit%2527s&aggregate=auto`;
+const ALL = `${MERGE}&aggregate=auto`;
 
 beforeEach(() => Object.assign(globalThis, { document: { baseURI: "http://localhost:10100/" } }));
 
@@ -24,11 +25,11 @@ test("with a key, the shell expands a variable", () => {
 });
 
 test("a diff has a base", () => {
-  assert.equal(pprofCommand({ ...STATE, diff: true }, false), `go tool pprof -base '${MERGE}' '${URL}'`);
+  assert.equal(pprofCommand({ ...STATE, diff: true }, false), `go tool pprof -base '${ALL}' '${URL}'`);
 });
 
 test("a sample type is quoted if it is not a word", () => {
   const command = (sampleType: string): string => pprofCommand({ ...STATE, sampleType, labels: [] }, false);
-  assert.equal(command("alloc_space"), `go tool pprof -sample_index=alloc_space '${MERGE}'`);
-  assert.equal(command("$(x) it's"), `go tool pprof -sample_index='$(x) its' '${MERGE}'`);
+  assert.equal(command("alloc_space"), `go tool pprof -sample_index=alloc_space '${ALL}'`);
+  assert.equal(command("$(x) it's"), `go tool pprof -sample_index='$(x) its' '${ALL}'`);
 });

@@ -38,7 +38,7 @@ test("CPU time is by service", () => {
     [...cpuByService(series)],
     [["shop", { total: 12, profiles: 2, values: [5, null, 7, null], lastSeen: NOON + 180 }]],
   );
-  assert.equal(cpuByService({ start: "", step: 1, sample_types: [], groups: [] }).size, 0);
+  assert.equal(cpuByService({ start: "", step: 1, sample_types: [], aggregates: [], groups: [] }).size, 0);
 });
 
 describe("a service was last seen", () => {
