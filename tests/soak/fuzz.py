@@ -517,7 +517,7 @@ def _questions(random: Random, service: str, types: Sequence[str], ids: Sequence
         yield f"merge {profile_type} by time", merge, {**typed, **part}
         yield f"merge {profile_type} by time and label", merge, {**typed, **part, "v": 1}
         yield f"merge {profile_type} limit", merge, {**typed, "limit": 3}
-        yield f"merge {profile_type} refined", merge, {**typed, "focus": "[a-m]", "hide": "e$", "tagroot": "k,l"}
+        yield f"refined {profile_type}", merge, {**typed, "focus": "[a-m]", "hide": "e$", "tagroot": "k,l"}
         yield f"tags {profile_type}", "/api/0/tags", typed
         yield f"delta {profile_type}", merge, {**typed, "delta": 1}
         yield f"flame {profile_type}", f"{profiles}/flame", typed
@@ -535,7 +535,7 @@ def _questions(random: Random, service: str, types: Sequence[str], ids: Sequence
 def _differ(name: str, first: Answer, second: Answer) -> tuple[bool, str]:
     """Compare two answers to one question by what they mean."""
     subject = _route(name)
-    if subject in ("merge", "delta", "ids"):
+    if subject in ("merge", "refined", "delta", "ids"):
         try:
             one, other = (canonicalize(answer.body) for answer in (first, second))
         except Exception as error:  # noqa: BLE001 - larger than what may be posted, or damaged
