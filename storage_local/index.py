@@ -364,6 +364,8 @@ def _translate_errors() -> Iterator[None]:
             yield
         except OverflowError as error:  # a number beyond 64 bits
             raise Unavailable(f"cannot use the index: {error}") from error
+        except UnicodeDecodeError as error:  # a text, or SQLite's own message about one
+            raise_damaged(str(error))
         except sqlite3.Error as error:
             # The low byte is the primary result code, the high byte extends it.
             code = getattr(error, "sqlite_errorcode", 0) & 0xFF

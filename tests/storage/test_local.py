@@ -486,6 +486,10 @@ DAMAGED_ROWS = {
     "malformed labels": "UPDATE series SET labels = '%'",
     "a missing series": "PRAGMA foreign_keys = 0; DELETE FROM series",
     "a missing table": "DROP TABLE entries",
+    "a schema that is not UTF-8": (
+        "PRAGMA writable_schema = 1; UPDATE sqlite_schema SET name = CAST(x'93' AS TEXT), sql = 'x';"
+        "PRAGMA schema_version = 99"
+    ),
     "block ends that are not JSON": "UPDATE blocks SET ends = 'x'",
     "the times of another block": "UPDATE blocks SET first = first - 1",
     "a block size that is a text": "UPDATE blocks SET size = 'x'",
