@@ -14,6 +14,7 @@ from profbucket.limits import Limits
 from profbucket.model.ids import CONDITIONS
 from profbucket.model.labels import CONTROL, Matcher
 from profbucket.model.meta import Meta, Query
+from profbucket.query.merging import MergeGuard
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Lookup
 
@@ -53,6 +54,13 @@ def select_services(
             "services", f"{subject} matches {len(selected)} services; write a condition that matches fewer"
         )
     return selected
+
+
+def each_service(query: Query, guard: MergeGuard) -> Iterator[Query]:
+    """Yield the query of each service, until the deadline."""
+    for own in query.each_service():
+        guard.check_time()
+        yield own
 
 
 def find_first(lookup: Lookup, queries: Iterator[Query], limit: int, damage: DamageReport) -> list[Meta]:

@@ -18,7 +18,8 @@ from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
-from profbucket.query.querier import Querier, pick_evenly
+from profbucket.query.querier import Querier
+from profbucket.query.query_merger import pick_evenly
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles

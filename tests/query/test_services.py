@@ -16,7 +16,8 @@ from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
-from profbucket.query.querier import Querier, pick_evenly
+from profbucket.query.querier import Querier
+from profbucket.query.query_merger import pick_evenly
 from profbucket.query.services import parse_condition, select_services
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Selection, Series, SeriesSelection
