@@ -136,7 +136,7 @@ class Calls:
                 if condition([answer.document for answer in answers if answer.HasField("document")]):
                     self._commit_in_time(request)
                     return True
-            except (grpc.RpcError, TransactionTooLarge):
+            except BaseException:
                 self._release(request.transaction)
                 raise
             self._release(request.transaction)

@@ -2,7 +2,8 @@
 
 It has four collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
 
-    series/{hash of the record} service, type, labels, sample_types, first_seen, last_seen
+    series/{hash}               a record: service, type, labels, sample_types, first_seen, last_seen, is_new
+    series/{hash}               many records of a service: service, packed
     entries/{hash of Meta.id}   id, service, type, series, labels, created_at, size, totals, stored_at
     blocks/{hash of Block.id}   all fields of Block, and stored_at
     tasks/{Task.id}             the task as JSON, and due
@@ -12,10 +13,10 @@ Labels and totals are one text each, and no query filters by them: a find with l
 read time of the first answer, by the clock of the service.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from heapq import merge
@@ -29,6 +30,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import (
+    MAX_BLOCK_NANOS,
     CommitTooLarge,
     ExpectedBlocks,
     Selection,
@@ -37,13 +39,14 @@ from profbucket.storage.ports import (
     list_series,
     to_columns,
 )
-from profbucket.times import LATEST, SECOND
+from profbucket.times import SECOND
+from storage_gcs.series import DAY, add_records, drop_expired, pack, packed_id, round_to_day, series_record_id
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
 
-_DAY = 86_400 * SECOND
 _PAGE_SERIES = 300  # records in one answer about all services
+_MAX_NEW_RECORDS = 10_000  # packed in one run of compaction
 _PAGE_ENTRIES = 2000  # in one answer: a megabyte
 _QUERY_SERIES = 30  # in one query: Firestore's maximum of values for "in"
 _CONCURRENT_QUERIES = 8  # of one find
@@ -88,7 +91,7 @@ class FirestoreIndex:
         from storage_gcs.queries import ENTRIES, write_entry
 
         # The series first: without it, a find by labels would miss the entry.
-        self.add_series(Series.of(meta))
+        self._create_record(round_to_day(Series.of(meta)))
         stored_at = int(time.time())
         return self._create(ENTRIES, document_id(meta.id), lambda fields: write_entry(fields, meta, stored_at))
 
@@ -151,10 +154,18 @@ class FirestoreIndex:
         return self._parse_blocks(documents, start, end)
 
     def add_series(self, series: Series) -> None:
-        for created_at in {series.first_seen, series.last_seen}:
-            self._record(round_to_day(series._replace(first_seen=created_at, last_seen=created_at)))
+        from storage_gcs.firestore import CommitRequest
+        from storage_gcs.queries import SERIES, write_series
 
-    def _record(self, series: Series) -> None:
+        calls, request = self._calls.get(), CommitRequest()
+        for created_at in {series.first_seen, series.last_seen}:
+            record = round_to_day(series._replace(first_seen=created_at, last_seen=created_at))
+            write = request.writes.add()  # overwrites the empty document in the place of a packed record
+            write.update.name = f"{calls.documents}/{SERIES}/{series_record_id(record)}"
+            write_series(write.update.fields, record)
+        calls.commit(request, "write series", _REMOVE_ROLE)
+
+    def _create_record(self, series: Series) -> None:
         """Create the record that *series* has these sample types and was seen on that day."""
         from storage_gcs.queries import SERIES, write_series
 
@@ -166,25 +177,92 @@ class FirestoreIndex:
             self._records_seen_at[record_id] = now
 
     def series(self, selection: SeriesSelection) -> list[Series]:
-        from storage_gcs.queries import read_document, read_series
+        from storage_gcs.queries import read_all_series, read_document
 
-        records = (read_document(document, read_series) for document in self._read_series(selection))
+        documents = self._read_series(selection)
+        records = chain.from_iterable(read_document(document, read_all_series) for document in documents)
         return selection.select(list_series(records))
 
     def _read_series(self, selection: SeriesSelection) -> Iterator[Any]:
-        """Yield records of series, at least of all that *selection* selects."""
+        """Yield the documents that have records of series, at least of all that *selection* selects."""
         from storage_gcs.queries import select_all_series, select_series
 
         if selection.service is not None:
             one_suffices = selection == SeriesSelection(selection.service, limit=1)
             yield from self._calls.get().query(select_series(selection.service, 1 if one_suffices else None))
             return
-        last = None
-        while documents := self._calls.get().query(select_all_series(last, _PAGE_SERIES)):
+        last = read_time = None
+        while True:
+            request = select_all_series(last, _PAGE_SERIES)
+            if read_time is not None:  # between two pages, records may be packed
+                request.read_time.CopyFrom(read_time)
+            documents, read_time = self._calls.get().query_with_read_time(request)
             yield from documents
             if len(documents) < _PAGE_SERIES:
                 return
             last = documents[-1]
+
+    def tidy_series(self, *, all_services: bool) -> None:
+        from storage_gcs.queries import is_packed, select_new_records
+
+        documents = (
+            self._read_series(SeriesSelection())
+            if all_services
+            else self._calls.get().query(select_new_records(_MAX_NEW_RECORDS))
+        )
+        records: dict[str, list[Any]] = {}
+        for document in documents:
+            of_service = records.setdefault(document.fields["service"].string_value, [])
+            if not is_packed(document):
+                of_service.append(document)
+        for service, of_service in records.items():
+            for begin in range(0, len(of_service) or 1, _COMMIT_DOCUMENTS):
+                self._pack(service, of_service[begin : begin + _COMMIT_DOCUMENTS])
+
+    def _pack(self, service: str, records: Sequence[Any]) -> None:
+        """Add *records*, documents, to the packed ones of *service*, and drop series that have expired."""
+        from storage_gcs.firestore import CommitRequest, DocumentMissing
+        from storage_gcs.queries import (
+            SERIES,
+            read_document,
+            read_packed,
+            read_series,
+            select_packed,
+            write_packed,
+        )
+
+        calls, request, now = self._calls.get(), CommitRequest(), int(time.time())
+        new = [read_document(document, read_series) for document in records]
+
+        def prepare(documents: Sequence[Any]) -> bool:
+            known = [item for document in documents for item in read_document(document, read_packed)]
+            packed = add_records(known, new, now)
+            if self._retention and self._block_retention:
+                # A block of 30 days is kept for the retention after its last profile.
+                kept_seconds = max(self._retention, self._block_retention + MAX_BLOCK_NANOS // SECOND)
+                packed = drop_expired(packed, now - kept_seconds - 2 * DAY // SECOND)
+            del request.writes[:]
+            if len(packed) == len(known) and not new:
+                return False
+            contents = {
+                f"{calls.documents}/{SERIES}/{packed_id(service, number)}": content
+                for number, content in enumerate(pack(packed))
+            }
+            for name, content in contents.items():
+                write = request.writes.add()
+                write.update.name = name
+                write_packed(write.update.fields, service, content)
+            for name in {document.name for document in documents} - contents.keys():
+                request.writes.add().delete = name
+            for document in records:
+                write = request.writes.add()
+                write.update.name = document.name
+                write.update.fields["stored_at"].timestamp_value.seconds = now
+                write.current_document.exists = True
+            return True
+
+        with suppress(DocumentMissing):  # a concurrent run has packed it, and it has expired
+            calls.commit_block(select_packed(service), prepare, request, "pack series", _REMOVE_ROLE)
 
     def services(self) -> list[str]:
         from storage_gcs.queries import BLOCKS, ENTRIES
@@ -366,22 +444,6 @@ def _open_calls(project: str | None, database: str) -> "Calls":
     from storage_gcs.firestore import Calls
 
     return Calls(project, database)
-
-
-def round_to_day(series: Series) -> Series:
-    """Return *series* with times rounded outward to days, which begin at an hour of its own.
-
-    So of many series, only some are recorded for a new day at the same time.
-    """
-    offset = int(series.id[:8], 16) % 86_400 * SECOND
-    first_seen = (series.first_seen + offset) // _DAY * _DAY - offset
-    last_seen = ((series.last_seen + offset) // _DAY + 1) * _DAY - 1 - offset
-    return series._replace(first_seen=max(first_seen, 0), last_seen=min(last_seen, LATEST))
-
-
-def series_record_id(series: Series) -> str:
-    """Return the document id of a record of *series*: each process creates the same one."""
-    return document_id(f"{series.id} {series.last_seen} {json.dumps(series.sample_types)}")
 
 
 def document_id(entry_id: str) -> str:

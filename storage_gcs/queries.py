@@ -1,6 +1,7 @@
 """The queries of the index, and its documents. indexes.json lists the Firestore indexes that the queries need."""
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
 from profbucket.times import LATEST
 from storage_gcs.firestore import RunQueryRequest
+from storage_gcs.series import PackedSeries, unpack
 
 _T = TypeVar("_T")
 
@@ -29,7 +31,7 @@ _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
 _BLOCK_FIELDS = (*_BLOCK_TEXTS, *_BLOCK_NUMBERS, "ends")
 _ENTRY_FIELDS = ("id", "service", "type", "labels", "created_at", "size", "totals", "stored_at")  # without series
-_SERIES_FIELDS = ("service", "type", "labels", "sample_types", "first_seen", "last_seen")
+_SERIES_FIELDS = ("service", "type", "labels", "sample_types", "first_seen", "last_seen", "packed")
 
 
 def select_entries(
@@ -67,6 +69,18 @@ def select_all_series(after: Any, limit: int) -> Any:
         query.start_at.values.add().string_value = after.fields["service"].string_value
         query.start_at.values.add().reference_value = after.name
     query.limit.value = limit
+    return request
+
+
+def select_packed(service: str) -> Any:
+    """Select the documents with packed series of *service*."""
+    return _select(SERIES, _SERIES_FIELDS, [("service", _EQUAL, service), ("is_packed", _EQUAL, True)])
+
+
+def select_new_records(limit: int) -> Any:
+    """Select *limit* records of series that are not packed."""
+    request = _select(SERIES, _SERIES_FIELDS, [("is_new", _EQUAL, True)])
+    request.structured_query.limit.value = limit
     return request
 
 
@@ -127,7 +141,7 @@ def read_document(document: Any, read: Callable[[Any], _T]) -> _T:
     """Return what *read* returns for *document*; raise ``Damaged`` if it has other fields."""
     try:
         return read(document)
-    except (ValueError, TypeError, OverflowError, RecursionError, Invalid) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError, Invalid, zlib.error) as error:
         raise Damaged(
             f"the document {document.name} is damaged: {error}; delete it and run profbucket reindex",
             code="damaged_index",
@@ -182,6 +196,7 @@ def write_series(fields: Any, series: Series) -> None:
     fields["sample_types"].string_value = json.dumps(series.sample_types, separators=(",", ":"))
     fields["first_seen"].integer_value = series.first_seen
     fields["last_seen"].integer_value = series.last_seen
+    fields["is_new"].boolean_value = True
 
 
 def read_series(document: Any) -> Series:
@@ -197,6 +212,31 @@ def read_series(document: Any) -> Series:
         first_seen=fields["first_seen"].integer_value,
         last_seen=fields["last_seen"].integer_value,
     )
+
+
+def write_packed(fields: Any, service: str, content: bytes) -> None:
+    """Set *fields* of a document to packed series of *service*."""
+    fields["service"].string_value = service
+    fields["packed"].bytes_value = content
+    fields["is_packed"].boolean_value = True
+
+
+def is_packed(document: Any) -> bool:
+    """Return whether a document has packed series, not the record of one."""
+    return "packed" in document.fields
+
+
+def read_packed(document: Any) -> list[PackedSeries]:
+    """Return the series that :func:`write_packed` wrote."""
+    fields = document.fields
+    return list(unpack(fields["service"].string_value, fields["packed"].bytes_value))
+
+
+def read_all_series(document: Any) -> list[Series]:
+    """Return the packed series, or the one that a record is about."""
+    if is_packed(document):
+        return [item.series for item in read_packed(document)]
+    return [read_series(document)]
 
 
 def write_task(fields: Any, task: Task) -> None:
@@ -233,7 +273,9 @@ def _select(collection: str, fields: Sequence[str], filters: Sequence[_Filter]) 
         if operator == _IN and len(value) == 1:
             operator, (value,) = _EQUAL, value  # noqa: PLW2901 - the same condition, cheaper
         field_filter.op = operator
-        if isinstance(value, int):
+        if isinstance(value, bool):
+            field_filter.value.boolean_value = value
+        elif isinstance(value, int):
             field_filter.value.integer_value = value
         elif isinstance(value, str):
             field_filter.value.string_value = value

@@ -169,6 +169,9 @@ class LocalIndex:
         with self._connection() as connection:
             return read_series(connection, selection)
 
+    def tidy_series(self, *, all_services: bool) -> None:
+        pass
+
     def services(self) -> list[str]:
         with self._connection() as connection:
             _parse_types(connection.execute("SELECT DISTINCT type FROM kinds"))

@@ -71,6 +71,7 @@ class Compactor:
         random order, so that a large one does not delay the others.
         """
         self._begin(seconds)
+        self._tidy_series(all_services=service is None)
         services = self._index.services() if service is None else [service]
         random.shuffle(services)
         queue: deque[str | Iterator[Step]] = deque(services)
@@ -135,12 +136,24 @@ class Compactor:
             _log.warning("compaction incomplete", extra={"fields": fields})
         _log.info("compaction done", extra={"fields": fields})
 
+    def _tidy_series(self, *, all_services: bool = False) -> None:
+        try:
+            self._index.tidy_series(all_services=all_services)
+        except ProfbucketError as error:
+            _log.error("cannot tidy the series in the index: %s", error)
+            self._log_failure("", None, error)
+
     def _add_visits(self) -> None:
-        """Once a day, add tasks that look at each service as a whole. A task without service marks the day."""
+        """Tidy the series, and once a day, add tasks that look at each service as a whole.
+
+        A task without service marks the day.
+        """
         now = self._clock()
         today = (now + _DAY // 2) // _DAY * _DAY - _DAY // 2  # from noon to noon: at midnight there is much to do
         marker = Task("", None, 0, today, LATEST)
-        if not self._index.add_task(marker):
+        is_first_run = self._index.add_task(marker)
+        self._tidy_series(all_services=is_first_run)
+        if not is_first_run:
             return
         try:
             for service in self._index.services():

@@ -208,6 +208,7 @@ def _check_profile(storage: Storage, finding: Finding, repair: bool, deep: bool)
     if repair and finding.state is not State.OK:
         if finding.state is State.MISMATCH:
             index.remove([meta.id])
+        index.add_series(Series.of(meta))
         if not storage.add_entry(meta) and not _has_entry(storage, meta):  # a damaged entry, which no find reads
             index.remove([meta.id])
             index.add(meta)

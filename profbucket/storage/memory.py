@@ -140,6 +140,9 @@ class MemoryIndex:
         with self._lock:
             return selection.select(self._series.values())
 
+    def tidy_series(self, *, all_services: bool) -> None:
+        pass
+
     def services(self) -> list[str]:
         with self._lock:
             services = {meta.service for meta in self._entries.values()}

@@ -289,13 +289,21 @@ class Index(Protocol):
         ...
 
     def add_series(self, series: Series) -> None:
-        """Add a series that has members of blocks, or add what *series* tells about it."""
+        """Add a series that was lost or has only members of blocks, or add what *series* tells about it."""
         ...
 
     def series(self, selection: SeriesSelection) -> list[Series]:
         """Return the selected series, in any order.
 
         These are of all that have entries and, as long as there are blocks, all added since the first block.
+        """
+        ...
+
+    def tidy_series(self, *, all_services: bool) -> None:
+        """Make look-ups of series cheaper, as far as the backend needs it.
+
+        Compaction calls it at least once an hour, and once a day for *all_services*: then series that have had no
+        profile for longer than the retention are forgotten, if the backend has one.
         """
         ...
 

@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +20,7 @@ from profbucket.storage.memory import MemoryBucket
 from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
+from tests.storage.conftest import CountedIndex
 from tests.support.go_tool import run
 from tests.support.paths import ROOT
 from tests.support.proxies import TrafficCounter, firestore_proxy
@@ -39,22 +40,6 @@ SCHEMA = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
 EQUAL, IN = 5, 8  # operators of StructuredQuery.FieldFilter
 
 QueryShape = tuple[str, frozenset[str], tuple[str, ...]]
-
-
-@dataclass
-class CountedIndex:
-    index: FirestoreIndex
-    traffic: TrafficCounter
-    project: str
-
-
-@pytest.fixture
-def counted(firestore: str) -> Iterator[CountedIndex]:
-    """An index behind a proxy that counts requests."""
-    traffic, project = TrafficCounter(), new_name()
-    with firestore_proxy(firestore, traffic) as host, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("FIRESTORE_EMULATOR_HOST", host)
-        yield CountedIndex(FirestoreIndex(project), traffic, project)
 
 
 def describe(query: Any) -> QueryShape:
@@ -96,6 +81,8 @@ def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -
         index.series(SeriesSelection("api", profile_type))
         index.series(SeriesSelection(None, profile_type))
         index.blocks("api", profile_type, *ALL_TIME)
+    index.tidy_series(all_services=False)
+    index.add(make_meta(labels="v=2"))
     index.services()
     index.profile_types("api")
     index.add_task(Task("api", None, 0, 0, NOW))
@@ -159,7 +146,8 @@ def test_the_ttl_counts_from_the_time_of_the_write(counted: CountedIndex) -> Non
     ttl = [(field["collection"], field["field"]) for field in SCHEMA["fields"] if field["ttl"]]
     counted.index.add(make_meta())
     counted.index.commit(make_block([make_meta()]), [], [])
-    assert ttl == [("entries", "stored_at"), ("blocks", "stored_at")]
+    counted.index.tidy_series(all_services=False)
+    assert ttl == [("entries", "stored_at"), ("blocks", "stored_at"), ("series", "stored_at")]
     assert set(ttl) <= list_fields(counted)
 
 
@@ -194,9 +182,9 @@ def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: Counte
     post_profiles(storage, range(0, 240, 4))
     counted.traffic.reset()
     assert len(compact(storage, MIDNIGHT + 20 * HOUR)) == 4
-    # The service, its type, all entries, the first of each hour, and all blocks at the end, before and after their
-    # objects are listed: no block ends after the hour that is compacted.
-    assert counted.traffic.documents == 1 + 1 + 60 + 4 + 2 * 4
+    # New series, the service, its type, all entries, the first of each hour, and all blocks at the end, before and
+    # after their objects are listed: no block ends after the hour that is compacted.
+    assert counted.traffic.documents == 4 + 1 + 1 + 60 + 4 + 2 * 4
 
 
 def test_a_due_task_costs_itself_and_what_it_compacts(
@@ -209,14 +197,14 @@ def test_a_due_task_costs_itself_and_what_it_compacts(
     counted.traffic.reset()
     compactor = Compactor(storage, clock=lambda: MIDNIGHT + 10 * HOUR)
     assert len(list(compactor.run_due())) == 4
-    assert counted.traffic.documents == 4 + 60
-    # The marker of the day; for each hour: the claim, the block, the task of the day, the end of the task.
-    assert [request.rpartition("/")[2] for request in counted.traffic.requests].count("Commit") == 1 + 4 * 4
-    assert counted.traffic.written == 4 * 3 + 1  # the other three are there already
+    assert counted.traffic.documents == 4 + 4 + 60  # tasks, new series, entries
+    # The marker of the day, the series; of each hour: the claim, the block, the task of the day, the end.
+    assert [request.rpartition("/")[2] for request in counted.traffic.requests].count("Commit") == 2 + 4 * 4
+    assert counted.traffic.written == 1 + 4 * 3 + 1  # the other three are there already
     counted.traffic.reset()
     assert list(compactor.run_due()) == []
     assert counted.traffic.documents == counted.traffic.written == 0
-    assert len(counted.traffic.requests) == 2
+    assert len(counted.traffic.requests) == 3
 
 
 def test_expired_entries_are_skipped_by_the_page(counted: CountedIndex) -> None:
@@ -364,11 +352,11 @@ def make_series_legacy(project: str, service: str, all_series: Iterable[Series])
 def remove_series(project: str, service: str, series_id: str | None = None) -> None:
     """Remove what is recorded about the series of *service*, or about one of them."""
     from storage_gcs.firestore import Calls, CommitRequest
-    from storage_gcs.queries import read_series, select_series
+    from storage_gcs.queries import read_all_series, select_series
 
     calls, request = Calls(project, "(default)"), CommitRequest()
     for document in calls.query(select_series(service)):
-        if series_id in (None, read_series(document).id):
+        if series_id is None or series_id in [series.id for series in read_all_series(document)]:
             request.writes.add().delete = document.name
     calls.commit(request, "remove series", "")
 

@@ -17,7 +17,7 @@ from profbucket.query.querier import Querier
 from profbucket.storage.ports import Series
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from storage_gcs.index import round_to_day, series_record_id
+from storage_gcs.series import round_to_day, series_record_id
 from tests.support.proxies import TrafficCounter, firestore_proxy, gcs_proxy
 from tests.support.storage.bulk_load import MINUTE, load_entries, load_objects, make_history
 from tests.support.storage.examples import ALL_TIME, NOW

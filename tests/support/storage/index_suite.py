@@ -69,6 +69,10 @@ def select_expected(selection: Selection, metas: Iterable[Meta]) -> list[Meta]:
     return found if selection.limit is None else found[: selection.limit]
 
 
+def replace_time(meta: Meta, created_at: int) -> Meta:
+    return make_meta(created_at, service=meta.service, type=meta.type, labels=meta.labels)
+
+
 def key(series: Series) -> tuple[str, str, ProfileType, Labels]:
     return series.id, series.service, series.type, series.labels
 
@@ -741,6 +745,31 @@ class IndexSuite:
         for meta in metas:
             for pairs in (meta.labels.pairs, meta.labels.pairs[:1], meta.labels.pairs[1:]):
                 assert select_keys(index, "api", CPU, Labels(pairs)) == [key(Series.of(meta))]
+
+    def test_tidying_changes_no_answer(self, index: Index) -> None:
+        """Neither of a backend without retention, nor of series that are added or seen again later."""
+        day = 86_400 * SECOND
+        metas = [replace_time(meta, meta.created_at + step * day) for step in range(3) for meta in MIXED]
+        metas += [make_meta(time, labels=f"v={time}") for time in (0, LATEST)]
+        for begin in range(0, len(metas), 31):
+            add_all(index, metas[begin : begin + 31])
+            if begin == 31:
+                index.add_series(Series.of(make_meta(service="blocks only", totals=[Total("cpu", "ns", 1)])))
+            before = sorted(index.series(SeriesSelection()))
+            for all_services in (False, True, False):
+                index.tidy_series(all_services=all_services)
+                assert sorted(index.series(SeriesSelection())) == before
+        expected = {key(Series.of(meta)) for meta in metas}
+        assert set(select_keys(index)) == expected | {key(Series.of(make_meta(service="blocks only")))}
+
+    def test_series_can_be_added_while_they_are_tidied(self, index: Index) -> None:
+        metas = [make_meta(NOW, service=f"api-{number % 3}", labels=f"v={number}") for number in range(60)]
+        with ThreadPoolExecutor(4) as threads:
+            tidying = [threads.submit(index.tidy_series, all_services=bool(number % 2)) for number in range(8)]
+            assert all(threads.map(index.add, metas))
+            for future in tidying:
+                future.result()
+        assert set(select_keys(index)) == {key(Series.of(meta)) for meta in metas}
 
     def test_series_are_selected_by_time_to_a_day(self, index: Index) -> None:
         day = 86_400 * SECOND

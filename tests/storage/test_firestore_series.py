@@ -1,0 +1,134 @@
+"""Records of series in Firestore: how many documents there are and are read."""
+
+import pytest
+
+from profbucket.maintenance.compactor import Compactor
+from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.meta import Query, Total
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.memory import MemoryBucket
+from profbucket.storage.ports import Series, SeriesSelection
+from profbucket.storage.store import Storage
+from profbucket.times import SECOND
+from storage_gcs import FirestoreIndex
+from storage_gcs import series as series_module
+from storage_gcs.series import PackedSeries, add_records, drop_expired, pack, unpack
+from tests.storage.conftest import CountedIndex
+from tests.storage.test_firestore import remove_series
+from tests.support.storage.bulk_load import load_entries
+from tests.support.storage.examples import ALL_TIME, NOW, make_meta, make_numbered_profile
+from tests.support.storage.unique_names import new_name
+
+DAY = 86_400 * SECOND
+TOTALS = [Total("samples", "count", 1), Total("cpu", "nanoseconds", 2)]
+
+
+def test_packed_series_are_one_document_for_each_service(counted: CountedIndex) -> None:
+    metas = [
+        make_meta(NOW + number, service=f"api-{number % 3}", labels=f"pod={number}", totals=TOTALS)
+        for number in range(900)
+    ]
+    load_entries(counted.project, metas)
+    before = sorted(counted.index.series(SeriesSelection()))
+    counted.index.tidy_series(all_services=False)
+    for selection, documents in (
+        (SeriesSelection(), 3),
+        (SeriesSelection("api-1"), 1),
+        (SeriesSelection("no"), 0),
+    ):
+        counted.traffic.reset()
+        found = counted.index.series(selection)
+        assert counted.traffic.documents == documents
+        assert sorted(found) == [series for series in before if selection.service in (None, series.service)]
+    counted.traffic.reset()
+    storage = Storage(MemoryBucket(), counted.index)
+    query = Query("api-1", None, *ALL_TIME, parse_matchers("pod=4"))
+    assert list(storage.lookup.find(query)) == [metas[4]]
+    assert counted.traffic.documents == 2
+    counted.traffic.reset()
+    counted.index.tidy_series(all_services=False)
+    assert (counted.traffic.documents, counted.traffic.written) == (0, 0)
+
+
+def test_a_packed_record_is_not_created_again_on_its_day(counted: CountedIndex) -> None:
+    meta = make_meta(NOW, labels="v=1", totals=TOTALS)
+    counted.index.add(meta)
+    counted.index.tidy_series(all_services=False)
+    for created_at, documents in ((NOW + 1, 1), (NOW + 2, 1), (NOW + 2 * DAY, 2)):
+        other_process = FirestoreIndex(counted.project)
+        other_process.add(make_meta(created_at, labels="v=1", totals=TOTALS))
+        counted.traffic.reset()
+        [series] = counted.index.series(SeriesSelection("api"))
+        assert counted.traffic.documents == documents
+        assert series.first_seen <= NOW <= created_at <= series.last_seen
+    counted.index.tidy_series(all_services=False)
+    counted.traffic.reset()
+    assert counted.index.series(SeriesSelection("api")) == [series]
+    assert counted.traffic.documents == 1
+
+
+def test_large_series_take_several_documents(counted: CountedIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(series_module, "_MAX_PACKED_BYTES", 2000)
+    metas = [make_meta(NOW, labels=f"v={number},large={'x' * 300}") for number in range(20)]
+    load_entries(counted.project, metas)
+    counted.index.tidy_series(all_services=False)
+    counted.traffic.reset()
+    before = sorted(counted.index.series(SeriesSelection("api")))
+    assert len(before) == 20
+    assert counted.traffic.documents == 4
+    monkeypatch.undo()
+    load_entries(counted.project, [make_meta(NOW, labels="v=20")])
+    counted.index.tidy_series(all_services=False)
+    counted.traffic.reset()
+    assert {series.id for series in counted.index.series(SeriesSelection("api"))} > {
+        series.id for series in before
+    }
+    assert counted.traffic.documents == 1
+
+
+def test_series_without_profiles_for_the_retention_are_forgotten(firestore: str) -> None:
+    project, ago = new_name(), -(10**9)  # a retention that ended decades before any record
+    index = FirestoreIndex(project)
+    index.add(make_meta(NOW, labels="v=1"))
+    index.add(make_meta(NOW, service="other"))
+    for retention, block_retention, services in ((None, None, 2), (ago, None, 2), (None, ago, 2), (ago, ago, 0)):
+        FirestoreIndex(project, retention=retention, block_retention=block_retention).tidy_series(
+            all_services=True
+        )
+        assert len(index.series(SeriesSelection())) == services
+
+
+def test_a_series_is_kept_for_as_long_as_profiles_of_its_records_may_be_stored() -> None:
+    series = Series.of(make_meta(NOW))
+    for recorded_at, last_seen, is_kept in ((99, 99, False), (100, 0, True), (0, 100, True), (0, 99, False)):
+        packed = [PackedSeries(series._replace(last_seen=last_seen * SECOND), recorded_at)]
+        assert bool(drop_expired(packed, 100)) is is_kept
+
+
+def test_packed_series_come_back() -> None:
+    labels = [Labels.from_pairs([("größe", "a=b,c%"), ("v", str(number))]) for number in range(5)]
+    metas = [make_meta(NOW, labels=own, totals=TOTALS[number % 2 :]) for number, own in enumerate(labels)]
+    packed = add_records([], map(Series.of, metas), 7)
+    [content] = pack(packed)
+    assert sorted(unpack("api", content)) == sorted(packed)
+    assert pack([]) == []
+    legacy = Series("1", "api", ProfileType.CPU, Labels())
+    [item] = add_records([], [legacy], 7)
+    assert item == (legacy._replace(last_seen=7 * SECOND), 7)
+
+
+def test_reindex_restores_packed_series_that_were_lost(counted: CountedIndex) -> None:
+    storage = Storage(MemoryBucket(), counted.index)
+    metas = []
+    for number in (1, 3, 5):
+        meta, data = make_numbered_profile(number)
+        storage.write(meta, data)
+        metas.append(meta)
+    list(Compactor(storage, clock=lambda: 0).run_due())
+    complete = sorted(counted.index.series(SeriesSelection()))
+    remove_series(counted.project, metas[0].service)
+    after = Storage(storage.bucket, FirestoreIndex(counted.project))
+    assert [finding.state for finding in reindex(after)] == [State.MISSING_ENTRY] * 3
+    assert sorted(after.index.series(SeriesSelection())) == complete
+    assert {finding.state for finding in fsck(after)} == {State.OK}
