@@ -1,9 +1,9 @@
 """Lists of what is stored: profile types, label names, label values and sets of labels. No profile is opened."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from profbucket.grafana.profile_type_ids import ProfileTypeId
-from profbucket.grafana.selection import SeriesQuery, list_series
+from profbucket.grafana.selection import SelectedTypes, SeriesQuery, list_series
 from profbucket.grafana.selectors import SERVICE, is_hidden
 from profbucket.query.querier import Querier
 from profbucket.storage.ports import Series
@@ -20,44 +20,47 @@ class Listing:
 
     def profile_types(self) -> list[ProfileTypeId]:
         """Return the ids of profile types, sorted."""
-        return sorted({type_id for _, type_id in self._series()})
+        return sorted({type_id for selected in {types for _, types in self._series()} for type_id, _ in selected})
 
     def label_names(self) -> list[str]:
         """Return the names of labels, sorted, without Pyroscope's own."""
-        names = {name for series, _ in self._series() for name, _ in _visible_labels(series)}
-        return sorted(names)
+        all_labels = {series.labels for series, _ in self._series()}
+        names = {name for labels in all_labels for name, value in labels if value and not is_hidden(name)}
+        return sorted(names | {SERVICE}) if all_labels else []
 
     def label_values(self, name: str) -> list[str]:
         """Return the values of the label *name*, sorted."""
-        return sorted({value for series, type_id in self._series() if (value := _value(series, type_id, name))})
+        return sorted({value for labels in self.label_sets([name]) for _, value in labels})
 
     def label_sets(self, names: Sequence[str]) -> list[LabelSet]:
         """Return the distinct sets of the labels *names*, sorted; without *names* of all but Pyroscope's own."""
-        if not names:
-            return sorted({tuple(sorted(_visible_labels(series))) for series, _ in self._series()})
-        wanted = sorted(set(names))
-        return sorted(
-            {
-                tuple((name, value) for name in wanted if (value := _value(series, type_id, name)))
-                for series, type_id in self._series()
-            }
-        )
+        hidden = sorted({name for name in names if is_hidden(name)})
+        has_service = SERVICE in names or not names
+        has_labels = not names or len(hidden) + has_service < len(set(names))
+        # Without hidden labels, series that differ in their sample types are the same, and usually there are many.
+        keys: set[tuple[str, LabelSet, SelectedTypes]] = set()
+        for series, selected in self._series():
+            labels = _select_labels(series, names) if has_labels else ()
+            keys.add((series.service if has_service else "", labels, selected if hidden else ()))
+        sets: set[LabelSet] = set()
+        for service, labels, selected in keys:
+            pairs = [*labels, (SERVICE, service)] if service else [*labels]
+            if not hidden:
+                sets.add(tuple(sorted(pairs)))
+            for type_id, _ in selected:
+                own = type_id.labels()
+                sets.add(tuple(sorted([*pairs, *((name, own[name]) for name in hidden if name in own)])))
+        return sorted(sets)
 
-    def _series(self) -> Iterator[tuple[Series, ProfileTypeId]]:
+    def _series(self) -> Iterator[tuple[Series, SelectedTypes]]:
         for query in self._queries:
-            for series, type_id, _ in list_series(self._querier, query):
-                yield series, type_id
+            yield from list_series(self._querier, query)
 
 
-def _value(series: Series, type_id: ProfileTypeId, name: str) -> str:
-    """Return the value of a label of *series*, or ``""``."""
-    if name == SERVICE:
-        return series.service
-    return type_id.labels().get(name, "") if is_hidden(name) else series.labels.get(name)
-
-
-def _visible_labels(series: Series) -> Iterable[tuple[str, str]]:
-    yield SERVICE, series.service
-    for name, value in series.labels:
-        if name != SERVICE and not is_hidden(name) and value:
-            yield name, value
+def _select_labels(series: Series, names: Sequence[str]) -> LabelSet:
+    """Return the labels *names* of *series*, or without *names* all that lists show."""
+    return tuple(
+        (name, value)
+        for name, value in series.labels
+        if value and name != SERVICE and not is_hidden(name) and (not names or name in names)
+    )

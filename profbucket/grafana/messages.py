@@ -1,12 +1,13 @@
 """Messages in both encodings of the Connect protocol: protobuf, and JSON by protobuf's rules."""
 
 import json
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message import DecodeError, Message
 
 from profbucket.errors import Invalid
+from profbucket.grafana.querier_pb2 import SeriesResponse
 from profbucket.pprof.profile_pb2 import Profile
 
 _Request = TypeVar("_Request", bound=Message)
@@ -32,10 +33,25 @@ def encode_message(message: Message, *, is_json: bool) -> bytes:
     """Return *message* encoded."""
     if not is_json:
         return message.SerializeToString()
+    if isinstance(message, SeriesResponse):
+        return _dump(_label_sets_to_dict(message))
     fields = MessageToDict(message)
     if isinstance(message, Profile) and message.string_table:
         # The table is text in the JSON that Grafana reads, but of bytes in the class, as profilers write any.
         fields["stringTable"] = [text.decode(errors="replace") for text in message.string_table]
+    return _dump(fields)
+
+
+def _label_sets_to_dict(message: SeriesResponse) -> dict[str, Any]:
+    """Return what ``MessageToDict`` does, for which the sets of a thousand services take most of a second."""
+    sets = [
+        {"labels": [{"name": pair.name, "value": pair.value} for pair in labels.labels]}
+        for labels in message.labels_set
+    ]
+    return {"labelsSet": sets} if sets else {}
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 

@@ -1,6 +1,6 @@
 """The series and the profiles that a request selects."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from profbucket.errors import Invalid
@@ -20,6 +20,7 @@ MILLISECOND = 10**6  # in nanoseconds
 _ANY_SERVICE = "~.*"  # in comments and messages about a selection of several services
 
 MayAccess = Callable[[str], bool]
+SelectedTypes = tuple[tuple[ProfileTypeId, SampleType], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +71,17 @@ def parse_range(start: int, end: int, *, is_required: bool) -> tuple[int, int]:
     return _to_nanos(start), _to_nanos(end)
 
 
-def list_series(querier: Querier, query: SeriesQuery) -> Iterator[tuple[Series, ProfileTypeId, SampleType]]:
-    """Yield the series of *query*, once for each sample type, with the id and the sample type."""
-    ids: dict[tuple[ProfileType, str, str], ProfileTypeId | None] = {}
+def list_series(querier: Querier, query: SeriesQuery) -> Iterator[tuple[Series, SelectedTypes]]:
+    """Yield the series of *query* that have selected sample types, with these and their ids."""
     selector = query.selector
+    selected_types: dict[tuple[ProfileType, tuple[SampleType, ...]], SelectedTypes] = {}
     for series in querier.all_series(query.to_selection(), selector.service, query.may_access):
-        if not all(matcher.matches(series.labels) for matcher in selector.labels):
-            continue
-        for sample_type in series.sample_types:
-            key = (series.type, sample_type.type, sample_type.unit)
-            if key not in ids:
-                type_id = ProfileTypeId.of(*key)
-                ids[key] = type_id if _is_selected(type_id, selector) else None
-            if selected := ids[key]:
-                yield series, selected, sample_type
+        key = series.type, series.sample_types
+        selected = selected_types.get(key)
+        if selected is None:
+            selected = selected_types[key] = _select_types(*key, selector)
+        if selected and all(matcher.matches(series.labels) for matcher in selector.labels):
+            yield series, selected
 
 
 def select_profiles(
@@ -96,11 +94,12 @@ def select_profiles(
     """
     exact: dict[tuple[ProfileType, str], list[tuple[str, SampleType]]] = {}
     alternatives: dict[tuple[ProfileType, str], list[tuple[str, SampleType]]] = {}
-    for series, series_id, sample_type in list_series(querier, query):
-        if series_id.is_same(type_id):
-            exact.setdefault((series.type, sample_type.type), []).append((series.service, sample_type))
-        elif type_id.may_mean(series.type) and series_id[1:3] == type_id[1:3]:
-            alternatives.setdefault((series.type, sample_type.type), []).append((series.service, sample_type))
+    for series, selected_types in list_series(querier, query):
+        for series_id, sample_type in selected_types:
+            if series_id.is_same(type_id):
+                exact.setdefault((series.type, sample_type.type), []).append((series.service, sample_type))
+            elif type_id.may_mean(series.type) and series_id[1:3] == type_id[1:3]:
+                alternatives.setdefault((series.type, sample_type.type), []).append((series.service, sample_type))
     selections = []
     for (profile_type, name), found in (exact or alternatives).items():
         services = sorted({service for service, _ in found})
@@ -117,9 +116,16 @@ def select_profiles(
     return selections
 
 
-def _is_selected(type_id: ProfileTypeId, selector: Selector) -> bool:
-    labels = Labels(tuple(type_id.labels().items()))
-    return all(matcher.matches(labels) for matcher in selector.profile_type)
+def _select_types(
+    profile_type: ProfileType, sample_types: Iterable[SampleType], selector: Selector
+) -> SelectedTypes:
+    """Return those of *sample_types* whose ids fulfil the conditions of *selector*."""
+    ids = [(ProfileTypeId.of(profile_type, item.type, item.unit), item) for item in sample_types]
+    return tuple(
+        (type_id, item)
+        for type_id, item in ids
+        if all(matcher.matches_value(type_id.labels().get(matcher.key, "")) for matcher in selector.profile_type)
+    )
 
 
 def _to_nanos(milliseconds: int) -> int:
