@@ -24,6 +24,7 @@ _MODULES = (
     "bench.fleet",
     "bench.year",
     "bench.lookups",
+    "bench.grafana",
     "bench.load",
     "bench.ui",
     "bench.agent",

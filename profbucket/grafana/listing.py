@@ -37,19 +37,17 @@ class Listing:
         hidden = sorted({name for name in names if is_hidden(name)})
         has_service = SERVICE in names or not names
         has_labels = not names or len(hidden) + has_service < len(set(names))
-        # Without hidden labels, series that differ in their sample types are the same, and usually there are many.
+        # Most series differ in nothing that is asked for.
         keys: set[tuple[str, LabelSet, SelectedTypes]] = set()
         for series, selected in self._series():
             labels = _select_labels(series, names) if has_labels else ()
             keys.add((series.service if has_service else "", labels, selected if hidden else ()))
-        sets: set[LabelSet] = set()
-        for service, labels, selected in keys:
-            pairs = [*labels, (SERVICE, service)] if service else [*labels]
-            if not hidden:
-                sets.add(tuple(sorted(pairs)))
-            for type_id, _ in selected:
-                own = type_id.labels()
-                sets.add(tuple(sorted([*pairs, *((name, own[name]) for name in hidden if name in own)])))
+        hidden_labels = {selected: _select_hidden(selected, hidden) for selected in {key[2] for key in keys}}
+        sets = {
+            tuple(sorted((*labels, *others, (SERVICE, service)) if service else (*labels, *others)))
+            for service, labels, selected in keys
+            for others in hidden_labels[selected]
+        }
         return sorted(sets)
 
     def _series(self) -> Iterator[tuple[Series, SelectedTypes]]:
@@ -64,3 +62,9 @@ def _select_labels(series: Series, names: Sequence[str]) -> LabelSet:
         for name, value in series.labels
         if value and name != SERVICE and not is_hidden(name) and (not names or name in names)
     )
+
+
+def _select_hidden(selected: SelectedTypes, names: Sequence[str]) -> set[LabelSet]:
+    """Return the sets of Pyroscope's own labels *names* of the sample types, or an empty set of labels."""
+    all_labels = [type_id.labels() for type_id, _ in selected]
+    return {tuple((name, labels[name]) for name in names if name in labels) for labels in all_labels} or {()}
