@@ -61,6 +61,9 @@ def stored() -> tuple[FlaskClient, str]:
     return client, ids[0]
 
 
+CPU_OF_SERVICE = f"process_cpu:cpu:nanoseconds:cpu:nanoseconds{{service_name='{SERVICE}'}}"
+
+
 def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
     """Return a request for data of shop-api."""
     query = f"service={SERVICE}&type=cpu&from=0"
@@ -86,6 +89,14 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
         "id": ("GET", f"{PROFILES}/{profile_id}"),
         "ids": ("GET", f"{PROFILES}/{profile_id}+{profile_id}"),
         "services": ("GET", "/api/0/services"),
+        "grafana": ("POST", "/querier.v1.QuerierService/ProfileTypes"),
+        "grafana settings": ("POST", "/settings.v1.SettingsService/Get"),
+        "render": ("GET", f"/pyroscope/render?query={CPU_OF_SERVICE}&from=now-1h&until=now"),
+        "render diff": (
+            "GET",
+            "/pyroscope/render-diff?leftFrom=now-1h&leftUntil=now&rightFrom=now-1h&rightUntil=now"
+            f"&leftQuery={CPU_OF_SERVICE}&rightQuery={CPU_OF_SERVICE}",
+        ),
         "version": ("GET", "/api/0/version"),
         "metrics": ("GET", "/metrics"),
         "healthz": ("GET", "/healthz"),
@@ -117,11 +128,18 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
     "id": (Scope.READ, 404),
     "ids": (Scope.READ, 404),
     "services": (Scope.READ, 200),
+    "grafana": (Scope.READ, 200),  # empty
+    "grafana settings": (Scope.READ, 200),
+    "render": (Scope.READ, 200),
+    "render diff": (Scope.READ, 200),
     "version": (None, 200),
     "metrics": (Scope.ADMIN, 200),  # not specific to a service
 }
 
 OPEN = ["healthz", "health", "openapi", "discovery", "datadog info", "page", "page file"]  # these require no key
+
+
+WITH_CONTENT_TYPE = ("push", "datadog", "otlp", "grafana", "grafana settings")
 
 
 def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:
@@ -135,6 +153,8 @@ def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, st
     bodies = {
         "otlp": json.dumps({"resourceProfiles": [resource]}).encode(),
         "push": push(SERVICE, "process_cpu", pprof()),
+        "grafana": b"",
+        "grafana settings": b"",
         "cloud create": json.dumps({"profileType": ["CPU"], "deployment": deployment}).encode(),
         "cloud offline": profile,
         "cloud patch": profile,
@@ -146,7 +166,7 @@ def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, st
         data, content_type = encode_multipart_formdata(
             {"event": ("event.json", event), "cpu.pprof": ("cpu.pprof", pprof())}
         )
-    headers = {"Content-Type": content_type, **headers} if route in ("push", "datadog", "otlp") else headers
+    headers = {"Content-Type": content_type, **headers} if route in WITH_CONTENT_TYPE else headers
     return client.open(path, method=method, data=data, headers=headers)
 
 

@@ -24,13 +24,15 @@ def select_points(
     type_id = ProfileTypeId.parse(request.profile_typeID)
     selector = Selector.parse(request.label_selector, limits)
     steps = _parse_steps(request)
-    builder = PointsBuilder(steps, request.group_by, SERVICE, limits)
+    average = request.aggregation == pb.TIME_SERIES_AGGREGATION_TYPE_AVERAGE
+    builder = PointsBuilder(steps, request.group_by, SERVICE, limits, average=average)
     # Profiles of the first step are from before the start.
     query = SeriesQuery(selector, max(steps.first, 0), steps.last, may_access)
     for selection in select_profiles(querier, type_id, query, limits):
         measure = Measure(selection.sample_type, type_id.sample_unit, selection.kind)
-        builder.add(querier.totals(selection.query), measure, type_id.labels())
-    points = builder.build(average=request.aggregation == pb.TIME_SERIES_AGGREGATION_TYPE_AVERAGE)
+        for query_of_service in selection.query.each_service():
+            builder.add(querier.totals(query_of_service), measure, type_id.labels())
+    points = builder.build()
     if request.limit > 0:
         largest = sorted(points, key=lambda group: -sum(points[group].values()))[: request.limit]
         return {group: points[group] for group in sorted(largest)}

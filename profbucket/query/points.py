@@ -6,8 +6,7 @@ profile is opened: the numbers are the totals in the index and in blocks.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.sample_kinds import Kind
 from profbucket.pprof.units import find_factor
+from profbucket.query.increases import find_increases
 from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND
 
@@ -71,97 +71,81 @@ class Measure(NamedTuple):
     kind: Kind
 
 
-@dataclass(slots=True)
-class _SeriesValues:
-    """The values of the profiles of one series, with their times, in any order."""
-
-    times: list[int] = field(default_factory=list)
-    values: list[int] = field(default_factory=list)
-
-
 class PointsBuilder:
     """A builder of points from totals, for each group of series whose labels *group_by* are equal.
 
-    The service is the label *service_label*.
+    A point is the sum over the series of a group: of their values, the averages of instants, or the increases
+    of counters. With *average* it is the mean of all values. The service is the label *service_label*.
     """
 
     def __init__(
-        self, steps: Steps, group_by: Sequence[str], service_label: str = "service", limits: Limits = Limits()
+        self,
+        steps: Steps,
+        group_by: Sequence[str],
+        service_label: str = "service",
+        limits: Limits = Limits(),
+        *,
+        average: bool = False,
     ) -> None:
         self._steps = steps
-        self._service_label = service_label
         self._group_by = sorted(set(group_by))
+        self._service_label = service_label
         self._limits = limits
-        self._groups: defaultdict[Group, list[tuple[Kind, _SeriesValues]]] = defaultdict(list)
+        self._average = average
+        self._sums: defaultdict[Group, Counter[int]] = defaultdict(Counter)
+        self._counts: defaultdict[Group, Counter[int]] = defaultdict(Counter)
 
     def add(self, totals: Iterable[Totals], measure: Measure, shared_labels: Mapping[str, str]) -> None:
-        """Add profiles; *shared_labels* are labels that all of their series have in addition."""
-        by_series: defaultdict[tuple[str, Labels], _SeriesValues] = defaultdict(_SeriesValues)
+        """Add all profiles of one service; *shared_labels* are labels that its series have in addition."""
+        rows: defaultdict[tuple[Group, Labels], list[tuple[int, int]]] = defaultdict(list)  # times and values
         for part in totals:
+            fixed = {self._service_label: part.service, **shared_labels}
             columns = [_find_column(measure, sample_types) for sample_types in part.types]
-            targets = [by_series[part.service, labels] for labels in part.labels]
-            for time, series, measured, row in zip(
+            targets = [rows[self._find_group(fixed, labels), labels] for labels in part.labels]
+            for time, series, measured, values in zip(
                 part.created_at, part.series, part.measured, part.values, strict=True
             ):
                 if found := columns[measured]:
                     column, factor = found
-                    target = targets[series]
-                    target.times.append(time)
-                    target.values.append(row[column] if factor == 1 else round(row[column] * factor))
-        for (service, labels), series_values in by_series.items():
-            if series_values.times:
-                fixed = {self._service_label: service, **shared_labels}
-                pairs = [(name, fixed.get(name) or labels.get(name)) for name in self._group_by]
-                group = tuple((name, value) for name, value in pairs if value)
-                self._groups[group].append((measure.kind, series_values))
+                    value = values[column]
+                    targets[series].append((time, value if factor == 1 else round(value * factor)))
+        for (group, _), own_rows in rows.items():
+            self._add_series(group, own_rows, measure.kind)
 
-    def build(self, *, average: bool = False) -> dict[Group, Points]:
-        """Return the points of each group, sorted: sums over its series, or with *average* the mean of profiles.
+    def build(self) -> dict[Group, Points]:
+        """Return the points of each group, sorted; raise ``TooMany`` for too many points."""
+        count = sum(map(len, self._sums.values()))
+        if count > self._limits.timeline_numbers:
+            raise self._limits.too_many(
+                "timeline_numbers", f"the graph has {count} points; choose a longer step, or fewer groups"
+            )
+        return {group: self._to_points(group) for group in sorted(self._sums)}
 
-        Raise ``TooMany`` for too many points.
-        """
-        result = {}
-        count = 0
-        for group in sorted(self._groups):
-            points = self._average(self._groups[group]) if average else self._add_up(self._groups[group])
-            count += len(points)
-            if count > self._limits.timeline_numbers:
-                raise self._limits.too_many(
-                    "timeline_numbers", f"the graph has {count} points; choose a longer step, or fewer groups"
-                )
-            if points:
-                result[group] = points
-        return result
+    def _find_group(self, fixed: Mapping[str, str], labels: Labels) -> Group:
+        pairs = ((name, fixed.get(name) or labels.get(name)) for name in self._group_by)
+        return tuple((name, value) for name, value in pairs if value)
 
-    def _average(self, group: Iterable[tuple[Kind, _SeriesValues]]) -> Points:
+    def _add_series(self, group: Group, rows: list[tuple[int, int]], kind: Kind) -> None:
+        if not self._average and kind is Kind.CUMULATIVE:
+            rows.sort()
+            increases = find_increases([(value,) for _, value in rows])
+            rows = [(time, value) for (time, _), (value,) in zip(rows, increases, strict=True)]
         sums: Counter[int] = Counter()
         counts: Counter[int] = Counter()
-        for _, series in group:
-            for time, value in zip(series.times, series.values, strict=True):
-                step = self._steps.find(time)
-                sums[step] += value
-                counts[step] += 1
-        return {step: sums[step] / counts[step] for step in sorted(counts)}
+        for time, value in rows:
+            step = self._steps.find(time)
+            sums[step] += value
+            counts[step] += 1
+        if self._average:
+            self._counts[group].update(counts)
+        elif kind is Kind.INSTANT:
+            sums = Counter({step: round(value / counts[step]) for step, value in sums.items()})
+        if sums:
+            self._sums[group].update(sums)
 
-    def _add_up(self, group: Iterable[tuple[Kind, _SeriesValues]]) -> Points:
-        sums: Counter[int] = Counter()
-        for kind, series in group:
-            if kind is Kind.CUMULATIVE:
-                sums.update(self._increase(series))
-            elif kind is Kind.INSTANT:
-                sums.update(self._average([(kind, series)]))
-            else:
-                for time, value in zip(series.times, series.values, strict=True):
-                    sums[self._steps.find(time)] += value
-        return {step: float(sums[step]) for step in sorted(sums)}
-
-    def _increase(self, series: _SeriesValues) -> Counter[int]:
-        """Return the increases of a counter, which is lower than before after a restart."""
-        increases: Counter[int] = Counter()
-        rows = sorted(zip(series.times, series.values, strict=True))
-        for (_, earlier), (time, later) in pairwise(rows):
-            increases[self._steps.find(time)] += later - earlier if later >= earlier else later
-        return increases
+    def _to_points(self, group: Group) -> Points:
+        sums, counts = self._sums[group], self._counts[group]
+        return {step: sums[step] / counts[step] if self._average else float(sums[step]) for step in sorted(sums)}
 
 
 def _find_column(measure: Measure, sample_types: Sequence[tuple[str, str]]) -> tuple[int, float] | None:

@@ -170,9 +170,9 @@ class Querier:
 
     @retry_on_compaction
     def totals(self, query: Query) -> list[Totals]:
-        """Return the totals of the profiles that match *query*; none without a match. No profile is opened."""
+        """Return the totals of the profiles of one service that match *query*. No profile is opened."""
         damage = DamageReport()
-        totals = [part for own in self._each_service(query) for part in self._lookup.read_totals(own, damage)]
+        totals = list(self._lookup.read_totals(query, damage))
         if not totals and damage.ids:
             raise damage.error()
         return totals
