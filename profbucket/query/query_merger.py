@@ -30,10 +30,11 @@ from profbucket.query.merging import (
 )
 from profbucket.query.postprocessing import prepare_postprocessing
 from profbucket.query.retry import retry_on_compaction
-from profbucket.query.series_plan import describe_added_up, describe_count
+from profbucket.query.series_plan import describe_added_up, describe_count, has_only_sums
 from profbucket.query.services import each_service
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import LocatedProfile, Source, order_by_time, source_of_object
+from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import format_time
 
@@ -77,9 +78,19 @@ class QueryMerger:
 
     def _combine(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult:
         """Return the result of :meth:`merge` before its refinement."""
-        if options.aggregate is not Aggregate.SUM and (result := self._aggregate(query, options, guard)):
-            return result
-        return self._merge(query, options, guard)
+        is_sum = options.aggregate is Aggregate.SUM
+        if is_sum or (options.aggregate is Aggregate.AUTO and self._adds_up(query, guard)):
+            return self._merge(query, options, guard)
+        return self._aggregate(query, options, guard) or self._merge(query, options, guard)
+
+    def _adds_up(self, query: Query, guard: MergeGuard) -> bool:
+        """Return whether all values of the series that *query* may select are known to be sums."""
+        for own in each_service(query, guard):
+            selection = SeriesSelection(own.service, own.type, start=own.start, end=own.end)
+            series = self._storage.index.series(selection)
+            if not series or not all(has_only_sums(self._limits, part) for part in series):
+                return False
+        return True
 
     @retry_on_compaction
     def _aggregate(self, query: Query, options: MergeOptions, guard: MergeGuard) -> MergeResult | None:

@@ -11,6 +11,7 @@ from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
 from profbucket.storage.lookup import LocatedProfile
+from profbucket.storage.ports import Series
 
 Weights = frozenset[tuple[str, Fraction]]  # of sample types by name; all others have the weight 0
 
@@ -68,6 +69,15 @@ def plan_series(profiles: Iterable[LocatedProfile], options: MergeOptions, limit
 def kind_of(limits: Limits, profile_type: ProfileType | None, total: Total) -> Kind:
     """Return the kind of a sample type."""
     return find_kind(limits.sample_kinds, profile_type or "", total.type, total.unit)
+
+
+def has_only_sums(limits: Limits, series: Series) -> bool:
+    """Return whether all sample types of *series* are known, and their values are sums."""
+    kinds = [
+        find_kind(limits.sample_kinds, series.type, item.type, item.unit, Kind(item.kind) if item.kind else None)
+        for item in series.sample_types
+    ]
+    return bool(kinds) and set(kinds) == {Kind.SUM}
 
 
 def choose_compared(plans: Sequence[SeriesPlan]) -> set[str]:

@@ -24,6 +24,7 @@ from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
@@ -32,7 +33,7 @@ from profbucket.storage.ports import Bucket, ObjectRange, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import Canonical, canonicalize
-from tests.support.profiles import Sample, encode, profile, stack
+from tests.support.profiles import Profile, Sample, encode, profile, stack
 
 CPU = ProfileType.CPU
 HOUR = 3600 * SECOND
@@ -267,6 +268,40 @@ class CompactionSuite:
             canonicalize(Querier(queried).merge_ids(ids).data) for queried in (storage, uncompacted)
         )
         assert restored_merge == posted_merge
+
+    def test_aggregates_are_equal_in_heads_blocks_and_both(self, storage: Storage) -> None:
+        collector = Collector(storage)
+        types = ((b"alloc_space", b"bytes"), (b"inuse_space", b"bytes"))
+        for number in range(24):
+            minute = 7 * number
+            samples = tuple(
+                Sample(stack(name), (number * factor + number % 5, 100 * factor + number))
+                for name, factor in (("main.a", 1), (f"main.{number % 3}", 10))
+            )
+            data = encode(Profile(samples, sample_types=types, time_nanos=MIDNIGHT + minute * 60 * SECOND))
+            labels = Labels.from_pairs([("pod", "ab"[number % 2])])
+            collector.collect("api", ProfileType.HEAP, labels, data)
+        queries = [
+            Query("api", ProfileType.HEAP, *ALL_TIME),
+            Query("api", ProfileType.HEAP, *ALL_TIME, parse_matchers("pod=a")),
+            Query("api", ProfileType.HEAP, MIDNIGHT + HOUR // 2, MIDNIGHT + 2 * HOUR),
+        ]
+        answers = []
+        for hours in (0, 2, 30):
+            compact(storage, MIDNIGHT + hours * HOUR)
+            querier = Querier(storage)
+            options = [MergeOptions(aggregate=aggregate) for aggregate in Aggregate]
+            answers.append(
+                [
+                    (
+                        canonicalize(querier.merge(query, own).data).samples,
+                        querier.timeline(query, ("pod",), aggregate=own.aggregate),
+                    )
+                    for query in queries
+                    for own in options
+                ]
+            )
+        assert answers[0] == answers[1] == answers[2]
 
     def test_a_large_answer_with_expired_profiles_is_published(self, storage: Storage) -> None:
         """If the bucket has signed URLs; one profile by its id, or merged with another."""
