@@ -20,6 +20,7 @@ from profbucket.api.compact import CompactRoutes, OpenQueue
 from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.cors import allow_origins
 from profbucket.api.datadog import DatadogRoutes
+from profbucket.api.direct import answer_posts
 from profbucket.api.error_bodies import render_error
 from profbucket.api.grafana import GrafanaRoutes
 from profbucket.api.middleware import drain_body, strip_function_name
@@ -75,7 +76,6 @@ def create_app(
     app.url_map.strict_slashes = app.url_map.merge_slashes = False  # a redirect would lose a POST's body
     app.url_map.converters["path"] = _AnyPath
     metrics, routes = Metrics(), ROUTES[role]
-    _wrap(app, config, metrics, routes)
     app.before_request(_record_route)
     app.register_error_handler(Exception, error_response)
     if config.max_response_bytes is not None:
@@ -90,7 +90,10 @@ def create_app(
         bodies = BodyReader(config.limits, admission)
         metrics.watch("posts_in_flight", "Posts being read, checked and written.", lambda: admission.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: admission.reserved_bytes)
-        views |= WriteRoutes(_required(collector, role), authenticator, bodies, clock).views()
+        write_routes = WriteRoutes(_required(collector, role), authenticator, bodies, clock)
+        views |= write_routes.views()
+        paths = frozenset(route.path for route in routes if route.operation == "postProfile")
+        app.wsgi_app = answer_posts(app, paths, write_routes.post, error_response)  # type: ignore[method-assign,assignment]
         uploads = UploadStore(_required(collector, role), authenticator, bodies)
         views |= PyroscopeRoutes(uploads, config.limits, clock).views()
         schedule = Schedule(config.cloud_profiler_seconds)
@@ -108,6 +111,7 @@ def create_app(
         views |= CompactRoutes(_required(compactor, role), authenticator, seconds, open_queue, metrics).views()
     for route in routes:
         app.add_url_rule(route.path, route.operation, views[route.operation], methods=[route.method])
+    _wrap(app, config, metrics, routes)
     set_hooks(app, admission, config.function_names)
     return app
 

@@ -1,13 +1,16 @@
-"""Authentication of the current request."""
+"""Authentication of a request."""
 
-from flask import request
+import flask
+from werkzeug.wrappers import Request
 
 from profbucket.auth import ApiKey, Authenticator, Scope
 from profbucket.telemetry.request import current_record
 
 
-def authenticate_request(authenticator: Authenticator, scope: Scope | None = None) -> ApiKey:
-    """Return the API key of the current request and note its name in the request record.
+def authenticate_request(
+    authenticator: Authenticator, scope: Scope | None = None, request: Request = flask.request
+) -> ApiKey:
+    """Return the API key of *request*, by default the current one, and note its name in the request record.
 
     Raise ``Unauthenticated`` for a missing or unknown key, ``PermissionDenied`` for one that lacks *scope*.
     """

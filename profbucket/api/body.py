@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 
-from flask import Request
+from werkzeug.wrappers import Request
 
 from profbucket.api.admission import Admission, Reservation
 from profbucket.api.content_encoding import decode, parse_codings

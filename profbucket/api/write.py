@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from flask import Response, request
+from werkzeug.wrappers import Request
 
 from profbucket.api.authentication import authenticate_request
 from profbucket.api.body import BodyReader
@@ -34,18 +35,18 @@ class WriteRoutes:
 
     def views(self) -> Mapping[str, Callable[..., Response]]:
         """Return each operation's view."""
-        return {"postProfile": self.post}
+        return {"postProfile": lambda: self.post(request)}
 
-    def post(self) -> Response:
+    def post(self, request: Request) -> Response:
         """Store the profile in the body."""
-        service, profile_type, labels, taken_at = self._parse()
+        service, profile_type, labels, taken_at = self._parse(request)
         with self._bodies.open(request) as data:
             meta = self._collector.collect(service, profile_type, labels, data, taken_at)
         return json_response(meta_to_json(meta))
 
-    def _parse(self) -> tuple[str, ProfileType, Labels, int | None]:
-        """Return the service, profile type, labels and time of the profile that the current request posts."""
-        api_key = authenticate_request(self._authenticator, Scope.WRITE)
+    def _parse(self, request: Request) -> tuple[str, ProfileType, Labels, int | None]:
+        """Return the service, profile type, labels and time of the profile that *request* posts."""
+        api_key = authenticate_request(self._authenticator, Scope.WRITE, request)
         parameters = Parameters(request.args)
         parameters.refuse(QUERY_PARAMETERS)
         service = parameters.require("service")
