@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from profbucket.errors import NotFound
@@ -23,7 +23,7 @@ from profbucket.query.merging import (
 from profbucket.query.query_merger import QueryMerger
 from profbucket.query.retry import retry_on_compaction
 from profbucket.query.service_summary import ServiceSummary, summarize
-from profbucket.query.services import each_service, find_first, select_services
+from profbucket.query.services import ask_each, each_service, find_first, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Totals
@@ -128,14 +128,16 @@ class Querier:
         """
         content = sha256()
         count = 0
+
+        def list_contents(own: Query) -> list[str]:
+            return list(islice(self._lookup.list_contents(own), self._limits.merge + 1))
+
         for query in queries:
-            for own in self._each_service(query):
-                content.update(f"{own.service}\0".encode())
-                for object_id in self._lookup.list_contents(own):
-                    count += 1
-                    if count > self._limits.merge:
-                        return None
-                    content.update(f"{object_id}\0".encode())
+            for object_ids in ask_each(self._each_service(query), list_contents):
+                count += len(object_ids)
+                if count > self._limits.merge:
+                    return None
+                content.update("\0".join([*object_ids, "\n"]).encode())
         return content.hexdigest() if count else None
 
     @retry_on_compaction
@@ -159,7 +161,9 @@ class Querier:
         if query.services and not start:  # the totals of all services may be too many to hold them
             first = find_first(self._lookup, self._each_service(query), 1, damage)
             start = first[0].created_at if first else 0
-        totals = chain.from_iterable(self._lookup.read_totals(own, damage) for own in self._each_service(query))
+        totals = chain.from_iterable(
+            ask_each(self._each_service(query), lambda own: list(self._lookup.read_totals(own, damage)))
+        )
         if (first_totals := next(totals, None)) is None:
             raise damage.error() if damage.ids else nothing_found(query)
         totals = chain([first_totals], totals)

@@ -31,7 +31,7 @@ from profbucket.query.merging import (
 from profbucket.query.postprocessing import prepare_postprocessing
 from profbucket.query.retry import retry_on_compaction
 from profbucket.query.series_plan import describe_added_up, describe_count, has_only_sums
-from profbucket.query.services import each_service
+from profbucket.query.services import ask_each, each_service
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import LocatedProfile, Source, order_by_time, source_of_object
 from profbucket.storage.ports import SeriesSelection
@@ -226,9 +226,12 @@ class QueryMerger:
         max_profiles = self._limits.merge
         if query.limit is None and not keep_labels:
             sources: list[Source] = []
-            for own in each_service(query, guard):
-                if len(sources) <= max_profiles:
-                    sources += self._lookup.plan_merge(own, max_profiles, damage)
+            for own_sources in ask_each(
+                each_service(query, guard), lambda own: self._lookup.plan_merge(own, max_profiles, damage)
+            ):
+                sources += own_sources
+                if len(sources) > max_profiles:
+                    break
             return order_by_time(sources), sum(source.count for source in sources)
         limit = max_profiles + 1 if query.limit is None else self._check_limit(query.limit)
         profiles, found = pick_evenly(self._locate(query, damage, guard), limit)

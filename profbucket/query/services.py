@@ -1,13 +1,17 @@
 """Selections of several services, by conditions on their names.
 
-The services are determined once, from those that the caller may access. Each is then asked for on its own, one
-after the other: a storage finds the profiles of one service.
+The services are determined once, from those that the caller may access. Each is then asked for on its own:
+a storage finds the profiles of one service.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
+from typing import TypeVar
 
 from profbucket.errors import Invalid, NotFound
 from profbucket.limits import Limits
@@ -17,6 +21,11 @@ from profbucket.model.meta import Meta, Query
 from profbucket.query.merging import MergeGuard
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Lookup
+
+_T = TypeVar("_T")
+
+# Services that are asked for at once: a storage in the cloud takes tens of milliseconds for each.
+_CONCURRENCY = 8
 
 
 def parse_condition(service: str) -> Matcher | None:
@@ -63,14 +72,37 @@ def each_service(query: Query, guard: MergeGuard) -> Iterator[Query]:
         yield own
 
 
+def ask_each(queries: Iterator[Query], ask: Callable[[Query], _T]) -> Iterator[_T]:
+    """Yield what *ask* returns for each of *queries*, in order; some are asked for at once, in threads."""
+    first_two = list(islice(queries, 2))
+    if len(first_two) < 2:
+        yield from map(ask, first_two)
+        return
+    pending: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(_CONCURRENCY, "service") as threads:
+        try:
+            for query in chain(first_two, queries):
+                pending.append(threads.submit(copy_context().run, ask, query))  # for the trace in log entries
+                if len(pending) >= _CONCURRENCY:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
+
+
 def find_first(lookup: Lookup, queries: Iterator[Query], limit: int, damage: DamageReport) -> list[Meta]:
     """Return the first *limit* profiles that match one of *queries*, each of one service.
 
-    Holds hardly more than these: a query ends where the profiles found before it end, if they are enough.
+    Holds a small multiple of these: once they are enough, later queries end where they end.
     """
     profiles: list[Meta] = []
-    for query in queries:
+
+    def limit_query(query: Query) -> Query:
         end = profiles[-1].created_at if len(profiles) == limit else query.end
-        found = lookup.find(replace(query, end=min(end, query.end), limit=limit), damage)
+        return replace(query, end=min(end, query.end), limit=limit)
+
+    for found in ask_each(map(limit_query, queries), lambda query: list(lookup.find(query, damage))):
         profiles = list(islice(merge(profiles, found, key=lambda meta: meta.position), limit))
     return profiles

@@ -1,6 +1,7 @@
 """Damage to stored objects: checks that find it, and the report of what a query left out because of it."""
 
 import logging
+import threading
 from hashlib import sha256
 
 from profbucket.errors import Damaged
@@ -20,13 +21,16 @@ class DamageReport:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.profiles = 0
+        self._lock = threading.Lock()  # several services are looked up at once
 
     def add(self, object_id: str, reason: object, profiles: int = 1) -> None:
         """Count and log the damage to a profile or block, once. It holds that many *profiles*."""
-        if object_id not in self.ids:
+        with self._lock:
+            if object_id in self.ids:
+                return
             self.ids.append(object_id)
             self.profiles += profiles
-            _log.error("left out %s, which is damaged: %s", object_id, reason)
+        _log.error("left out %s, which is damaged: %s", object_id, reason)
 
     def error(self) -> Damaged:
         """Return the error for an answer that would consist of damage alone."""

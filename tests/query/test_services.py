@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier
 from profbucket.query.query_merger import pick_evenly
-from profbucket.query.services import parse_condition, select_services
+from profbucket.query.services import ask_each, parse_condition, select_services
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
@@ -140,12 +141,42 @@ def test_pages_are_in_one_order_over_all_services(storage: Storage, limit: int, 
     assert ids == [meta.id for meta in sorted(alone, key=lambda meta: meta.position)]
 
 
-def test_a_page_reads_hardly_more_entries_than_it_has(storage: Storage) -> None:
-    """The first service has a page of its own; the others are read up to where it ends, in turn."""
-    Querier(storage).find(replace(ALL, limit=10))
-    index = storage.index
-    assert isinstance(index, CountingIndex)
-    assert index.calls["entries"] < 40
+def test_a_page_of_many_services_reads_few_entries() -> None:
+    """Once there is a page, the other services are read up to where it ends."""
+    index = CountingIndex()
+    storage = Storage(MemoryBucket(), index)
+    services = tuple(f"service-{number:02}" for number in range(40))
+    for service in services:
+        post_profiles(storage, range(20), service)
+    page = Querier(storage).find(replace(ALL, services=services, limit=10))
+    assert {meta.created_at for meta in page.profiles} == {MIDNIGHT}
+    assert index.calls["entries"] < 16 * 11 + 24 * 2
+
+
+def test_some_services_are_looked_up_at_once() -> None:
+    together = Barrier(4)
+    queries = [replace(ALL, service=service, services=()) for service in SERVICES]
+
+    def ask(query: Query) -> str:
+        together.wait(timeout=60)
+        return query.service
+
+    assert list(ask_each(iter(queries), ask)) == SERVICES
+
+
+def test_an_error_of_one_service_ends_the_lookup_of_all() -> None:
+    asked: list[str] = []
+
+    def ask(query: Query) -> str:
+        asked.append(query.service)
+        if query.service == "service-03":
+            raise NotFound("gone")
+        return query.service
+
+    queries = (replace(ALL, service=f"service-{number:02}", services=()) for number in range(100))
+    with pytest.raises(NotFound):
+        list(ask_each(queries, ask))
+    assert len(asked) < 20
 
 
 ASKS: list[Callable[[Querier, Query], Any]] = [
