@@ -46,6 +46,7 @@ class Limits:
     services: int = 500  # that one request selects by a regular expression
     find: int = 10_000  # profiles in one response of find
     merge: int = 10_000  # profiles in one merge
+    aggregate: int = 1_000_000  # profiles of one merge by average, latest or delta: each takes about 1 KB
     merge_bytes: int = 1 << 30  # objects of one merge, as stored
     merge_memory_bytes: int = 1 << 30  # of distinct stacks and strings, estimated; encoding takes as much again
     merge_seconds: int = 55  # pprof times out after 65 seconds without a response

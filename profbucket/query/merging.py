@@ -70,6 +70,14 @@ class MergeGuard:
                 f"{self._subject} has {size} bytes to merge in {profiles} profiles; {self._advice}",
             )
 
+    def check_aggregate(self, profiles: int) -> None:
+        """Raise ``TooMany`` for too many *profiles* that do not just add up."""
+        if profiles > self._limits.aggregate:
+            raise self._limits.too_many(
+                "aggregate",
+                f"{self._subject} has more than {self._limits.aggregate} profiles to aggregate; {self._advice}",
+            )
+
     def until_deadline(self, items: Iterable[_Item]) -> Iterator[_Item]:
         """Yield *items*; raise as :meth:`check_time` does."""
         for item in items:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from profbucket.errors import Damaged, Invalid, NotFound, NotMergeable
@@ -100,8 +100,9 @@ class QueryMerger:
         damage = DamageReport()
         located = guard.until_deadline(self._locate(query, damage, guard))
         if query.limit is None:
-            profiles = list(located)
+            profiles = list(islice(located, self._limits.aggregate + 1))
             found = len(profiles)
+            guard.check_aggregate(found)
         else:
             profiles, found = pick_evenly(located, self._check_limit(query.limit))
         if not profiles:

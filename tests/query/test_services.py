@@ -16,6 +16,7 @@ from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier
 from profbucket.query.query_merger import pick_evenly
@@ -214,15 +215,21 @@ def test_the_deadline_holds_while_services_are_looked_up(
 
 
 @pytest.mark.parametrize(
-    ("limits", "code"),
-    [(Limits(merge=100), "max_merge_exceeded"), (Limits(merge_bytes=10_000), "max_merge_bytes_exceeded")],
+    ("limits", "options", "code"),
+    [
+        (Limits(merge=100), MergeOptions(), "max_merge_exceeded"),
+        (Limits(merge_bytes=10_000), MergeOptions(), "max_merge_bytes_exceeded"),
+        (Limits(aggregate=100), MergeOptions(aggregate=Aggregate.LATEST), "max_aggregate_exceeded"),
+    ],
 )
-def test_the_limits_of_a_merge_hold_for_all_services_together(storage: Storage, limits: Limits, code: str) -> None:
+def test_the_limits_of_a_merge_hold_for_all_services_together(
+    storage: Storage, limits: Limits, options: MergeOptions, code: str
+) -> None:
     querier = Querier(storage, limits)
     for own in ALL.each_service():
-        querier.merge(own)
+        querier.merge(own, options)
     with pytest.raises(TooMany) as error:
-        querier.merge(ALL)
+        querier.merge(ALL, options)
     assert error.value.code == code
 
 
