@@ -95,7 +95,7 @@ ui: web/node_modules ## build the page from web/ into profbucket/ui
 PIN := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --custom-compile-command 'make requirements'
 
 requirements: $(VENV)/.dev ## pin the packages of the functions and the container; ARGS=--upgrade updates the pins
-	$(BIN)/$(PIN) $(ARGS) --extra gcs --output-file functions/requirements.txt pyproject.toml
+	$(BIN)/$(PIN) $(ARGS) --extra gcs --group functions --output-file functions/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) $(ARGS) --all-extras --output-file requirements.txt pyproject.toml
 
 bench: $(VENV)/.dev ## compare with peers; ARGS='library --write' selects, and writes bench/RESULTS.md

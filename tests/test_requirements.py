@@ -20,10 +20,16 @@ STALE = "run `make requirements`"
 
 
 def direct_requirements(file: Path) -> list[Requirement]:
-    """Return what pyproject.toml requires: the extra ``gcs`` for the functions, all extras for the container."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    """Return what pyproject.toml requires.
+
+    The functions need the extra ``gcs`` and the group ``functions``, and the container all extras.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
     requirements: dict[str, Requirement] = {}
     queue = ["gcs"] if file == FUNCTIONS else sorted(extras)
+    if file == FUNCTIONS:
+        requirements |= {line.name: line for line in map(Requirement, project["dependency-groups"]["functions"])}
     while queue:
         for requirement in map(Requirement, extras[queue.pop()]):
             if requirement.name == "profbucket":  # an extra that includes another

@@ -25,7 +25,7 @@ class Metrics:
         self._requests = self._counter("requests", "Requests answered.", ("method", "route", "status"))
         self._seconds = Histogram(
             "profbucket_request_seconds",
-            "Time from a request's headers to its complete response.",
+            "Time to handle a request and send its response; on Cloud Functions, also to receive its body.",
             ("method", "route"),
             unit="seconds",
             buckets=_SECONDS_BUCKETS,
