@@ -40,10 +40,12 @@ def test_the_readme_tells_the_cost_of_one_and_of_a_hundred_instances(
 
 
 def test_a_post_costs_a_put_and_a_write(counted: tuple[dict[str, Operations], Counts]) -> None:
-    """A tenth of the posts also write their series again, and few add a task."""
+    """A tenth of the posts also write their series again; few add a task, or are the first of a day."""
     calls, counts = counted
     assert calls["post: any other"] == Operations(class_a=1, writes=1)
-    assert counts.post * POSTS == Operations(class_a=POSTS, writes=POSTS + 5 * 20 + 5)
+    writes = POSTS + 5 * 20 + 5
+    assert counts.post == Operations(class_a=1, writes=counts.post.writes)
+    assert writes <= round(counts.post.writes * POSTS) <= writes + 5
 
 
 def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(
