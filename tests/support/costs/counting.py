@@ -143,7 +143,7 @@ def _scrape(storage: Storage, hour: int) -> None:
 
 
 def count_day(counted: CountedStorage, profiles_per_hour: int) -> Operations:
-    """Return the operations of all runs of a day for one service and type with *profiles_per_hour*."""
+    """Return the operations of all runs of a day for one service and type with *profiles_per_hour* of 3 series."""
     storage, total = counted.storage, Operations()
     with mock.patch("profbucket.storage.store.time.time_ns", return_value=MIDNIGHT):  # no profile is late
         post_profiles(storage, range(0, 24 * 60, 60 // profiles_per_hour))
@@ -188,8 +188,8 @@ def count_all(gcs: str, firestore: str) -> tuple[Mapping[str, Operations], Count
     with counted_storage(gcs, firestore) as counted:
         posts = count_posts(counted)
     with counted_storage(gcs, firestore) as counted:
-        small = count_day(counted, 1)
+        small = count_day(counted, 3)
     with counted_storage(gcs, firestore) as counted:
-        large = count_day(counted, 3)
-    per_profile = (large - small) * (1 / 48)
-    return calls, Counts(posts, small - per_profile * 24, per_profile)
+        large = count_day(counted, 6)
+    per_profile = (large - small) * (1 / 72)
+    return calls, Counts(posts, small - per_profile * 72, per_profile)
