@@ -191,11 +191,15 @@ for order in range(3):
     for compacted in (False, True):
         if compacted:
             compact(collector.storage, MIDNIGHT + 20 * HOUR)
-        for path in PATHS:
+        requests = [(path, {}) for path in PATHS]
+        options = ({"aggregate": "average"}, {"limit": "7"}, {"format": "svg"})
+        requests += [("/merge", parameters) for parameters in options]
+        for path, parameters in requests:
             for service in ("api", "~.*"):
-                response = collector.get(path, service=service)
+                response = collector.get(path, service=service, **parameters)
                 digest = sha256(response.data).hexdigest()
-                results.append([order, compacted, path, service, response.headers["ETag"], digest])
+                request = f"{path} {parameters} {service} {compacted}"
+                results.append([order, request, response.headers["ETag"], digest])
 print(json.dumps(results))
 """
 
@@ -213,6 +217,6 @@ def test_two_processes_and_three_orders_of_posting_give_equal_bytes_and_tags() -
         )
         outputs.append(json.loads(run.stdout))
     assert outputs[0] == outputs[1]
-    results = [{tuple(row[1:4]): row[4:] for row in outputs[0] if row[0] == order} for order in range(3)]
-    assert len(results[0]) == 2 * len(PATHS) * 2
+    results = [{row[1]: row[2:] for row in outputs[0] if row[0] == order} for order in range(3)]
+    assert len(results[0]) == 2 * (len(PATHS) + 3) * 2
     assert results[0] == results[1] == results[2]
