@@ -6,6 +6,7 @@ import socket
 import sys
 
 from profbucket.api.app import create_app
+from profbucket.cli.terminal import print_error
 from profbucket.config import Config, copy_environment
 from profbucket.errors import ProfbucketError
 from profbucket.http_server.server import Server
@@ -23,8 +24,7 @@ def main(listener: socket.socket) -> int:
         logs.configure(config.log_level, config.project)
         storage = config.open_storage()
     except ProfbucketError as error:
-        print(f"profbucket: {error}", file=sys.stderr)
-        return 1
+        return print_error(error)
     app = create_app(config, collector=Collector(storage, config.limits), querier=Querier(storage, config.limits))
     Server(app, ServerSettings(threads=config.threads)).run(listener)
     return 0
