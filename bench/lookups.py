@@ -11,7 +11,6 @@ from bench.measure import ROUNDS, Measure, Row, bench
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.label_values import list_label_values
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import SeriesSelection
@@ -41,7 +40,7 @@ def lookups() -> Iterator[Row]:
             "find one pod": lambda storage: Querier(storage).find(_with(query, "pod=pod-7")),
             "find a version": lambda storage: Querier(storage).find(_with(query, "version=1.1")),
             "find limit=100": lambda storage: Querier(storage).find(_with(query, "", limit=100)),
-            "labels": lambda storage: list_label_values(Querier(storage).series("shop"), None).to_json(),
+            "labels": lambda storage: Querier(storage).label_values(["shop"], None).to_json(),
             "timeline": lambda storage: Querier(storage).timeline(query),
             "timeline by version": lambda storage: Querier(storage).timeline(query, ["version"]),
         }

@@ -36,6 +36,7 @@ from profbucket.storage.ports import (
     Selection,
     Series,
     SeriesSelection,
+    list_label_values,
     list_series,
     to_columns,
 )
@@ -201,6 +202,9 @@ class FirestoreIndex:
             if len(documents) < _PAGE_SERIES:
                 return
             last = documents[-1]
+
+    def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
+        return list_label_values(self.series(SeriesSelection(service)), limit)
 
     def tidy_series(self, *, all_services: bool) -> None:
         from storage_gcs.queries import is_packed, select_new_records

@@ -5,7 +5,7 @@ The sample types of an entry are a row of their own, because thousands of entrie
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from heapq import merge
 from itertools import islice
@@ -128,7 +128,7 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
 
 
 def read_columns(connection: sqlite3.Connection, selection: Selection) -> list[Members]:
-    """Return the selected entries as :meth:`Index.read_columns` does."""
+    """Return the selected entries as :meth:`Index.snapshot_columns` does."""
     parameters = _parameters(selection)
     statement = _SELECT_COLUMNS_OF_KIND if selection.series is None else _SELECT_COLUMNS_OF_SERIES
     columns = []
@@ -145,22 +145,35 @@ def read_columns(connection: sqlite3.Connection, selection: Selection) -> list[M
 def _to_columns(
     connection: sqlite3.Connection, service: str, profile_type: ProfileType, texts: list[str]
 ) -> Members:
-    created_at, series, size, sample_types, totals = (json.loads(f"[{text}]") for text in texts[:-1])
+    *numbers, totals, digests = texts
+    created_at, series, size, sample_types = (json.loads(f"[{text}]") for text in numbers)
     numbers_of_series = {id_: number for number, id_ in enumerate(dict.fromkeys(series))}
     numbers_of_types = {id_: number for number, id_ in enumerate(dict.fromkeys(sample_types))}
+    types = [_read_names(connection, id_) for id_ in numbers_of_types]
     labels = dict(connection.execute(_SELECT_LABELS, (_dump(list(numbers_of_series)),)).fetchall())
+    if len(labels) < len(numbers_of_series):
+        raise ValueError("its series is missing")
     return Members(
         service=service,
         type=profile_type,
         labels=[Labels.parse(labels[id_]) for id_ in numbers_of_series],
-        types=[_read_names(connection, id_) for id_ in numbers_of_types],
+        types=types,
         created_at=created_at,
-        digest=texts[-1].split(","),
+        digest=digests.split(","),
         series=[numbers_of_series[id_] for id_ in series],
         size=size,
         measured=[numbers_of_types[id_] for id_ in sample_types],
-        totals=totals,
+        totals=_parse_totals(totals, len(types[0]) if len(types) == 1 else 0),
     ).check()
+
+
+def _parse_totals(text: str, width: int) -> list[Sequence[int]]:
+    """Return the totals in a list of JSON arrays, all with *width* numbers unless it is 0."""
+    if not width:
+        return list(json.loads(f"[{text}]"))
+    # Tuples of numbers, unlike lists, are no work for the garbage collector, which would take as long as all else.
+    numbers = iter(json.loads(text.replace("],[", ",")))
+    return list(zip(*[numbers] * width, strict=True))
 
 
 def separate_names(connection: sqlite3.Connection) -> None:

@@ -27,7 +27,7 @@ from storage_local.entries import read_columns, read_entries, store_entry
 from storage_local.files import RootFolder, lock_folder, translate_errors
 from storage_local.groups import GroupCommit
 from storage_local.schema import CREATE_ALL, SCHEMA_VERSION, upgrade
-from storage_local.series import read_series, store_series
+from storage_local.series import read_label_values, read_series, store_series
 
 _LOCK_TIMEOUT_SECONDS = 30.0
 
@@ -168,6 +168,11 @@ class LocalIndex:
     def series(self, selection: SeriesSelection) -> list[Series]:
         with self._connection() as connection:
             return read_series(connection, selection)
+
+    def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            return read_label_values(connection, service, limit)
 
     def tidy_series(self, *, all_services: bool) -> None:
         pass

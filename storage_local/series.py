@@ -77,6 +77,12 @@ CROSS JOIN labels AS label{0} ON label{0}.kind = kinds.id AND label{0}.key = :ke
 """
 _JOIN_SERIES_OF_LABEL = "CROSS JOIN series_labels AS of{0} ON of{0}.label = label{0}.id"
 
+_SELECT_KINDS_WITH_SERIES = """
+SELECT id, type FROM kinds WHERE service = ? AND EXISTS (SELECT 1 FROM series WHERE kind = kinds.id)
+"""
+_SELECT_KEYS = "SELECT DISTINCT key FROM labels WHERE kind = ?"
+_SELECT_VALUES = "SELECT value FROM labels WHERE kind = ? AND key = ? ORDER BY value LIMIT ?"
+
 # For an older schema. A series without entries may have members of any of the blocks.
 _SELECT_WITH_TOTALS = """
 SELECT id, labels, (SELECT totals FROM entries WHERE series = series.id ORDER BY created_at DESC LIMIT 1)
@@ -144,6 +150,21 @@ def read_series(connection: sqlite3.Connection, selection: SeriesSelection) -> l
         ]
     except PARSE_ERRORS as error:
         raise_damaged(f"a series: {error}")
+
+
+def read_label_values(
+    connection: sqlite3.Connection, service: str, limit: int
+) -> dict[ProfileType, dict[str, list[str]]]:
+    """Return what :meth:`Index.label_values` does."""
+    values: dict[ProfileType, dict[str, list[str]]] = {}
+    for kind, type_name in connection.execute(_SELECT_KINDS_WITH_SERIES, (service,)).fetchall():
+        try:
+            of_type = values.setdefault(ProfileType(type_name), {})
+        except PARSE_ERRORS as error:
+            raise_damaged(f"a profile type: {error}")
+        for (key,) in connection.execute(_SELECT_KEYS, (kind,)).fetchall():
+            of_type[key] = [value for (value,) in connection.execute(_SELECT_VALUES, (kind, key, limit))]
+    return values
 
 
 def add_labels(connection: sqlite3.Connection) -> None:

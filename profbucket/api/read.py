@@ -30,7 +30,6 @@ from profbucket.model.merge_format import MergeFormat
 from profbucket.model.meta import meta_to_json
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.flamegraph import build_flame_graph
-from profbucket.query.label_values import list_label_values
 from profbucket.query.merging import MergeResult, profile_not_found
 from profbucket.query.querier import Querier
 from profbucket.query.tags import list_tags
@@ -151,11 +150,8 @@ class ReadRoutes:
         text = parameters.get("type")
         profile_type = ProfileType.parse(text) if text else None
         current_record().set_subject(service, profile_type)
-        return compress(
-            json_response(
-                list_label_values(self._querier.series(*(services or (service,))), profile_type).to_json()
-            )
-        )
+        values = self._querier.label_values(services or (service,), profile_type)
+        return compress(json_response(values.to_json()))
 
     def tags(self) -> Response:
         """List the labels of the samples of the profiles that match, with totals."""

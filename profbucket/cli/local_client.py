@@ -11,7 +11,6 @@ from profbucket.model.labels import Labels
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.query.label_values import list_label_values
 from profbucket.query.querier import Querier
 from profbucket.query.services import parse_condition
 from profbucket.times import LATEST
@@ -48,8 +47,7 @@ class LocalClient:
 
     def labels(self, service: str, profile_type: ProfileType | None = None) -> dict[str, Any]:
         query = self._check(Query(service, profile_type, 0, LATEST))
-        series = self._querier.series(*(query.services or (service,)))
-        return list_label_values(series, profile_type).to_json()
+        return self._querier.label_values(query.services or (service,), profile_type).to_json()
 
     def _check(self, query: Query) -> Query:
         """Return *query* with the services that it selects; raise ``Invalid`` for what a collector refuses."""

@@ -1,14 +1,13 @@
 """The profile types and the label values of a service, to choose from."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from profbucket.model.profile_type import ProfileType, sort_types
-from profbucket.storage.ports import Series
 
 _MAX_LABELS = 200
-_MAX_VALUES = 1000  # of one label
+MAX_VALUES = 1000  # of one label
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +26,23 @@ class LabelValues:
         return {"types": list(self.profile_types), "labels": labels, "complete": self.complete}
 
 
-def list_label_values(all_series: Iterable[Series], profile_type: ProfileType | None) -> LabelValues:
-    """Return the profile types of *all_series*, and the label values of those of *profile_type*, or of all."""
+def merge_label_values(
+    of_services: Iterable[Mapping[ProfileType, Mapping[str, Sequence[str]]]], profile_type: ProfileType | None
+) -> LabelValues:
+    """Return all profile types of *of_services*, and the label values of *profile_type*, or of all types.
+
+    Each has the first ``MAX_VALUES + 1`` values of a label, or all if there are fewer.
+    """
     profile_types: set[ProfileType] = set()
     values: dict[str, set[str]] = {}
-    for series in all_series:
-        profile_types.add(series.type)
-        if profile_type in (None, series.type):
-            for key, value in series.labels:
-                values.setdefault(key, set()).add(value)
+    for of_service in of_services:
+        profile_types.update(of_service)
+        for own_type, of_type in of_service.items():
+            if profile_type in (None, own_type):
+                for key, of_label in of_type.items():
+                    values.setdefault(key, set()).update(of_label)
     return LabelValues(
         sort_types(profile_types),
-        {key: sorted(values[key])[:_MAX_VALUES] for key in sorted(values)[:_MAX_LABELS]},
-        len(values) <= _MAX_LABELS and all(len(of_label) <= _MAX_VALUES for of_label in values.values()),
+        {key: sorted(values[key])[:MAX_VALUES] for key in sorted(values)[:_MAX_LABELS]},
+        len(values) <= _MAX_LABELS and all(len(of_label) <= MAX_VALUES for of_label in values.values()),
     )

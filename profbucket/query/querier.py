@@ -12,7 +12,9 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Matcher
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Page, Query
+from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
+from profbucket.query.label_values import MAX_VALUES, LabelValues, merge_label_values
 from profbucket.query.merging import (
     MergeGuard,
     MergeResult,
@@ -27,7 +29,7 @@ from profbucket.query.services import ask_each, each_service, find_first, select
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Totals
-from profbucket.storage.ports import Series, SeriesSelection, list_series
+from profbucket.storage.ports import Series, SeriesSelection, list_label_values, list_series
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
 
@@ -71,16 +73,20 @@ class Querier:
         """
         return select_services(self._storage.index.services(), conditions, may_access, self._limits)
 
-    def series(self, *services: str) -> list[Series]:
-        """Return the series of *services*, or raise ``NotFound``."""
+    def label_values(self, services: Sequence[str], profile_type: ProfileType | None) -> LabelValues:
+        """Return the profile types of *services*, and the label values of *profile_type*, or of all types.
+
+        Raise ``NotFound`` if the services have no profiles.
+        """
         guard = self._guard(f"the labels of {len(services)} services")
-        all_series: list[Series] = []
+        of_services = []
         for service in services:
             guard.check_time()
-            all_series += self._storage.index.series(SeriesSelection(service)) or self._derive_series(service)
-        if not all_series:
+            values = self._storage.index.label_values(service, MAX_VALUES + 1)
+            of_services.append(values or list_label_values(self._derive_series(service), MAX_VALUES + 1))
+        if not any(of_services):
             raise NotFound(f"nothing found: service={','.join(services)[:1000]} has no profiles")
-        return all_series
+        return merge_label_values(of_services, profile_type)
 
     def all_series(
         self, selection: SeriesSelection, conditions: Sequence[Matcher], may_access: Callable[[str], bool]

@@ -131,9 +131,10 @@ def _add_up_totals(
                 first = (times[0], position)
                 firsts[sample_type] = min(firsts.get(sample_type, first), first)
             own_actions = [actions.choose(profile_type, sample_type) for sample_type in types[kind]]
+            # Faster than zip(*own_values), which makes an iterator for each row.
             value_columns = [
-                (number, column)
-                for number, column, action in zip(numbers, zip(*own_values, strict=True), own_actions, strict=True)
+                (number, [row[position] for row in own_values])
+                for position, (number, action) in enumerate(zip(numbers, own_actions, strict=True))
                 if action is Aggregate.SUM
             ]
             if len(value_columns) < len(numbers):

@@ -16,6 +16,7 @@ from profbucket.storage.ports import (
     Selection,
     Series,
     SeriesSelection,
+    list_label_values,
     to_columns,
 )
 
@@ -139,6 +140,9 @@ class MemoryIndex:
     def series(self, selection: SeriesSelection) -> list[Series]:
         with self._lock:
             return selection.select(self._series.values())
+
+    def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
+        return list_label_values(self.series(SeriesSelection(service)), limit)
 
     def tidy_series(self, *, all_services: bool) -> None:
         pass

@@ -37,6 +37,7 @@ __all__ = [
     "StoragePermissionError",
     "TaskQueue",
     "Unavailable",
+    "list_label_values",
     "list_series",
     "to_columns",
 ]
@@ -152,6 +153,19 @@ def to_columns(entries: Iterable[Meta]) -> list[Members]:
     for meta in entries:
         by_type.setdefault(meta.type, []).append(meta)
     return list(map(Members.from_metas, by_type.values()))
+
+
+def list_label_values(all_series: Iterable[Series], limit: int) -> dict[ProfileType, dict[str, list[str]]]:
+    """Return what :meth:`Index.label_values` does, of *all_series* of the service."""
+    values: dict[ProfileType, dict[str, set[str]]] = {}
+    for series in all_series:
+        of_type = values.setdefault(series.type, {})
+        for key, value in series.labels:
+            of_type.setdefault(key, set()).add(value)
+    return {
+        profile_type: {key: sorted(of_label)[:limit] for key, of_label in of_type.items()}
+        for profile_type, of_type in values.items()
+    }
 
 
 def list_series(parts: Iterable[Series]) -> list[Series]:
@@ -297,6 +311,10 @@ class Index(Protocol):
 
         These are of all that have entries and, as long as there are blocks, all added since the first block.
         """
+        ...
+
+    def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
+        """Return the labels of the series of each profile type, each with its first *limit* values, sorted."""
         ...
 
     def tidy_series(self, *, all_services: bool) -> None:

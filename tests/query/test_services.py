@@ -12,7 +12,7 @@ import pytest
 from profbucket.errors import Invalid, NotFound, TooMany
 from profbucket.limits import Limits
 from profbucket.model.blocks import Block
-from profbucket.model.labels import Labels, Matcher, parse_matchers
+from profbucket.model.labels import Matcher, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
@@ -268,6 +268,6 @@ def test_the_file_of_a_merge_has_a_plain_name(storage: Storage) -> None:
 
 
 def test_labels_are_those_of_all_services(storage: Storage) -> None:
-    series = Querier(storage).series("shop-api", "shop-web")
-    assert {one.service for one in series} == {"shop-api", "shop-web"}
-    assert {one.labels for one in series} == {Labels.parse(f"v={number}") for number in range(3)}
+    labels = Querier(storage).label_values(["shop-api", "shop-web"], None)
+    assert labels.profile_types == (CPU,)
+    assert labels.values == {"v": ["0", "1", "2"]}

@@ -14,7 +14,7 @@ import argparse
 import logging
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -45,7 +45,7 @@ from profbucket.query.flamegraph import build_flame_graph
 from profbucket.query.querier import Querier
 from profbucket.storage import store
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
-from profbucket.storage.ports import Series
+from profbucket.storage.ports import Series, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import canonicalize
@@ -273,7 +273,7 @@ def normalize_flame_graph(graph: dict[str, Any]) -> object:
     return graph["sample_type"], sorted(map(str, graph["sample_types"])), graph["totals"], values, costs
 
 
-def normalize_series(all_series: Sequence[Series]) -> object:
+def normalize_series(all_series: Iterable[Series]) -> object:
     """Return *all_series* without an order, nor of their sample types: a reindex reads blocks first."""
     ordered = sorted(all_series, key=lambda series: series.id)
     return [series._replace(sample_types=tuple(sorted(series.sample_types, key=str))) for series in ordered]
@@ -282,7 +282,11 @@ def normalize_series(all_series: Sequence[Series]) -> object:
 def list_questions(history: History, ids: Sequence[ProfileId]) -> Iterator[_Question]:
     """Yield every question about a storage with the profiles *ids*: a name and a function that asks it."""
     yield "services", lambda querier: querier.services()
-    yield "series", lambda querier: normalize_series(querier.series(SERVICE))
+    yield (
+        "series",
+        lambda querier: normalize_series(querier.all_series(SeriesSelection(SERVICE), (), lambda _: True)),
+    )
+    yield "labels", lambda querier: querier.label_values([SERVICE], None).to_json()
     yield "find any", lambda querier: querier.find(Query(SERVICE, None, 0, LATEST))
     for query in history.queries:
         yield f"find {query}", partial(lambda query, querier: querier.find(query), query)

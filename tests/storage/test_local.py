@@ -534,6 +534,27 @@ class TestDamagedIndex:
         self.check_and_rebuild(storage, tmp_path)
 
     @pytest.mark.parametrize(
+        "damage",
+        [
+            "a size that is a text",
+            "totals that are not JSON",
+            "totals that are a number",
+            "totals that are deeply nested",
+            "totals of no sample types",
+            "sample types that are not JSON",
+            "malformed labels",
+            "a missing series",
+        ],
+    )
+    def test_a_timeline_of_damaged_rows(self, storage: Storage, tmp_path: Path, damage: str) -> None:
+        with sqlite3.connect(tmp_path / "storage/.index.sqlite") as connection:
+            connection.executescript(DAMAGED_ROWS[damage])
+        connection.close()
+        with pytest.raises(Damaged) as error:
+            Querier(storage).timeline(Query("api", CPU, *ALL_TIME))
+        assert error.value.code == "damaged_index"
+
+    @pytest.mark.parametrize(
         "statement", ["UPDATE entries SET created_at = 'x'", "UPDATE kinds SET type = 'x'"], ids=["time", "type"]
     )
     def test_damaged_rows_that_no_find_reads_are_replaced(

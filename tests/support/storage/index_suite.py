@@ -746,6 +746,19 @@ class IndexSuite:
             for pairs in (meta.labels.pairs, meta.labels.pairs[:1], meta.labels.pairs[1:]):
                 assert select_keys(index, "api", CPU, Labels(pairs)) == [key(Series.of(meta))]
 
+    def test_label_values_are_those_of_the_series_of_each_type(self, index: Index) -> None:
+        add_all(index, MIXED)
+        metas = [make_meta(labels=Labels.from_pairs([("t", text), (text, "")])) for text in TRICKY_TEXTS]
+        add_all(index, [make_meta(service="empty"), *metas])
+        assert index.label_values("api", 100) == {
+            CPU: {"v": ["1", "2"], "w": ["1"], "t": sorted(TRICKY_TEXTS)} | {text: [""] for text in TRICKY_TEXTS},
+            HEAP: {"v": ["1", "2"], "w": ["1"]},
+            TRACE: {"v": ["1", "2"], "w": ["1"]},
+        }
+        assert index.label_values("api", 3)[CPU]["t"] == sorted(TRICKY_TEXTS)[:3]
+        assert index.label_values("empty", 3) == {CPU: {}}
+        assert index.label_values("missing", 3) == {}
+
     def test_tidying_changes_no_answer(self, index: Index) -> None:
         """Neither of a backend without retention, nor of series that are added or seen again later."""
         day = 86_400 * SECOND
