@@ -290,6 +290,8 @@ class Lookup:
             raise BlockReplaced(block.id)
 
     def _snapshot(self, query: Query, limit: int | None) -> tuple[list[Block], Iterator[Meta]]:
+        if query.services:
+            raise ValueError("a lookup is about one service; see Query.each_service")
         selection, are_series_lost = self._select(query)
         if not are_series_lost:
             return self._index.snapshot(replace(selection, after=query.after, limit=limit))

@@ -155,6 +155,7 @@ def test_too_many_services_are_refused(api: Api, path: str) -> None:
     response = get(api, path, "~.*")
     assert (response.status_code, error_code(response)) == (422, "max_services_exceeded")
     assert "PROFBUCKET_MAX_SERVICES" in error(response)
+    assert "422" in api.get("/api/0/openapi.json").json["paths"][path]["get"]["responses"]  # type: ignore[index]
     assert get(api, path, "~shop-.*").status_code == 200
 
 
