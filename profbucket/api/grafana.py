@@ -18,6 +18,7 @@ from profbucket.api.responses import compress
 from profbucket.auth import Authenticator, Scope
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
+from profbucket.model.merge_format import MergeFormat
 from profbucket.query.querier import Querier
 from profbucket.times import parse_unix_time
 
@@ -66,19 +67,24 @@ class GrafanaRoutes:
         return self._call(f"settings.v1.SettingsService/{action}")
 
     def render(self) -> Response:
-        """Return a flame graph and its timeline."""
+        """Return a flame graph and its timeline, or a call graph."""
         api_key = authenticate_request(self._authenticator, Scope.READ)
         group_by = request.args.getlist("groupBy")
         parameters = _parameters("groupBy")
-        if (output := parameters.get("format") or "json") != "json":
-            raise Invalid(f"format={output[:80]!r} is not supported; use json", code="invalid_parameter")
+        output = parameters.get("format") or "json"
+        if output not in ("json", "dot"):
+            raise Invalid(f"format={output[:80]!r} is neither json nor dot", code="invalid_parameter")
         aggregation = parameters.get("aggregation") or "sum"
         if aggregation not in ("sum", "average"):
             raise Invalid(f"aggregation={aggregation[:80]!r} is neither sum nor average", code="invalid_parameter")
         if len(group_by) > self._limits.labels:
             raise self._limits.invalid("labels", f"groupBy has {len(group_by)} labels")
         query = self._query(parameters, "query", "from", "until")
-        graph = self._get_service().renderer.render(
+        renderer = self._get_service().renderer
+        if output == "dot":
+            text = renderer.render_dot(query, _max_nodes(parameters), api_key.may_access)
+            return compress(Response(text, content_type=MergeFormat.DOT.media_type))
+        graph = renderer.render(
             query,
             _max_nodes(parameters),
             group_by,

@@ -23,11 +23,11 @@ from profbucket.query.querier import Querier
 if TYPE_CHECKING:
     from profbucket.pprof.report.flame_levels import FlameLevels, Side
 
-MergeRequest: TypeAlias = (
-    pb.SelectMergeStacktracesRequest | pb.SelectMergeProfileRequest | pb.SelectMergeSpanProfileRequest
-)
+ProfileRequest: TypeAlias = pb.SelectMergeStacktracesRequest | pb.SelectMergeProfileRequest
+MergeRequest: TypeAlias = ProfileRequest | pb.SelectMergeSpanProfileRequest
 
 DEFAULT_NODES = 8192
+_DOT_NODES, _MAX_DOT_NODES = 80, 500  # the default of pprof, and what Graphviz can draw
 
 
 class FlameGraphs:
@@ -56,26 +56,35 @@ class FlameGraphs:
         )
         return Side(self._merge(selections, keep_labels), type_id.sample_type, type_id.sample_unit)
 
-    def merge_profile(self, request: pb.SelectMergeProfileRequest, may_access: MayAccess) -> Profile:
-        """Return the merge of the selected profiles as pprof, with all nodes unless the request has a maximum.
+    def merge_profile(self, request: ProfileRequest, may_access: MayAccess) -> Profile | None:
+        """Return the merge of the selected profiles and stacks as pprof; ``None`` without a match.
 
-        Raise as :meth:`merge` and :meth:`count_nodes` do.
+        It has all nodes unless the request has a maximum. Raise as :meth:`merge` and :meth:`count_nodes` do.
         """
         max_nodes = self.count_nodes(request.max_nodes)
-        side = self.merge(request, may_access)
-        if side.data is None:
-            return Profile()
-        from profbucket.pprof.codec import parse_valid
+        profile = self._merge_stacks(request, may_access)
+        if profile is None:
+            return None
         from profbucket.pprof.report.fold_samples import fold_samples
-        from profbucket.pprof.report.samples import keep_call_site
 
-        profile = parse_valid(side.data, self._limits)
-        keep_call_site(profile, [location.name for location in request.stack_trace_selector.call_site])
         if request.max_nodes > 0:
             fold_samples(profile, max_nodes)
         start, profile.time_nanos = parse_range(request.start, request.end, is_required=True)
         profile.duration_nanos = profile.time_nanos - start
         return profile
+
+    def draw_dot(self, request: ProfileRequest, may_access: MayAccess) -> str:
+        """Return the call graph of the selected profiles and stacks for Graphviz; ``""`` without a match.
+
+        Raise as :meth:`merge` does, and ``TooMany`` if the graph is too large.
+        """
+        profile = self._merge_stacks(request, may_access)
+        if profile is None:
+            return ""
+        from profbucket.pprof.export.dot import to_dot
+
+        max_nodes = min(request.max_nodes, _MAX_DOT_NODES) if request.max_nodes > 0 else _DOT_NODES
+        return to_dot(profile, 0, max_nodes, self._limits)
 
     def merge_spans(self, request: pb.SelectMergeSpanProfileRequest, may_access: MayAccess) -> "Side":
         """Return the merge of the samples that belong to the selected spans. Raise as :meth:`merge` does."""
@@ -105,6 +114,18 @@ class FlameGraphs:
         from profbucket.pprof.report.flame_levels import build_flame_levels
 
         return build_flame_levels(sides, max_nodes, call_site, self._limits)
+
+    def _merge_stacks(self, request: ProfileRequest, may_access: MayAccess) -> Profile | None:
+        """Return the merge of the selected profiles with the stacks of the call site; ``None`` without a match."""
+        side = self.merge(request, may_access)
+        if side.data is None:
+            return None
+        from profbucket.pprof.codec import parse_valid
+        from profbucket.pprof.report.samples import keep_call_site
+
+        profile = parse_valid(side.data, self._limits)
+        keep_call_site(profile, [location.name for location in request.stack_trace_selector.call_site])
+        return profile
 
     def _merge(self, selections: Sequence[Selection], keep_labels: bool) -> bytes | None:
         """Return the merge of all *selections*; ``None`` if they have no profiles."""

@@ -91,6 +91,12 @@ class Renderer:
             }
         return result
 
+    def render_dot(self, query: RenderQuery, max_nodes: int, may_access: MayAccess) -> str:
+        """Return a call graph in Graphviz's language. Raise as :meth:`render` does."""
+        request = query.request()
+        request.max_nodes = max_nodes
+        return self._graphs.draw_dot(request, may_access) or "digraph profile {\n}\n"
+
     def render_diff(self, left: RenderQuery, right: RenderQuery, max_nodes: int, may_access: MayAccess) -> Json:
         """Return a flame graph of two selections. Raise as :meth:`render` does."""
         nodes = self._graphs.count_nodes(max_nodes)

@@ -15,6 +15,7 @@ from profbucket.grafana.selection import MILLISECOND, MayAccess, SeriesQuery, pa
 from profbucket.grafana.selectors import Selector
 from profbucket.grafana.time_series import select_series
 from profbucket.limits import Limits
+from profbucket.pprof.profile_pb2 import Profile
 from profbucket.query.querier import Querier
 from profbucket.storage.ports import SeriesSelection
 
@@ -112,9 +113,15 @@ class GrafanaService:
 
     def _merge_stacktraces(self, request: pb.SelectMergeStacktracesRequest, may_access: MayAccess) -> Message:
         max_nodes = self._graphs.count_nodes(request.max_nodes)
+        if request.format == pb.PROFILE_FORMAT_DOT:
+            return pb.SelectMergeStacktracesResponse(dot=self._graphs.draw_dot(request, may_access))
+        if request.format == pb.PROFILE_FORMAT_PPROF:
+            profile = self._graphs.merge_profile(request, may_access)
+            return pb.SelectMergeStacktracesResponse(pprof=profile.SerializeToString() if profile else b"")
         if request.format not in (pb.PROFILE_FORMAT_UNSPECIFIED, pb.PROFILE_FORMAT_FLAMEGRAPH):
             raise Invalid(
-                f"format={request.format} is not supported; use 1, a flame graph", code="invalid_parameter"
+                f"format={request.format} is not supported; use 1 for a flame graph, 3 for dot, 4 for pprof",
+                code="invalid_parameter",
             )
         side = self._graphs.merge(request, may_access)
         if side.data is None:
@@ -131,7 +138,7 @@ class GrafanaService:
         return pb.SelectMergeSpanProfileResponse(flamegraph=to_flame_graph(self._graphs.build([side], max_nodes)))
 
     def _merge_profile(self, request: pb.SelectMergeProfileRequest, may_access: MayAccess) -> Message:
-        return self._graphs.merge_profile(request, may_access)
+        return self._graphs.merge_profile(request, may_access) or Profile()
 
     def _select_series(self, request: pb.SelectSeriesRequest, may_access: MayAccess) -> Message:
         self._check_count("group_by", request.group_by)

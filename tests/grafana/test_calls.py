@@ -1,5 +1,6 @@
 """The calls of Grafana, in protobuf and in JSON, over a storage in memory."""
 
+import base64
 import gzip
 import json
 from collections.abc import Mapping
@@ -244,6 +245,19 @@ class TestMerge:
         assert graph["names"] == ["total", "main", "b", "e"]
         profile = grafana.json("SelectMergeProfile", stackTraceSelector=site, **SELECTION)
         assert [sample["value"] for sample in profile["sample"]] == [["1"]]
+
+    def test_formats(self, grafana: Grafana) -> None:
+        dot = grafana.json("SelectMergeStacktraces", format="PROFILE_FORMAT_DOT", **SELECTION)
+        assert dot["dot"].startswith("digraph profile {")
+        pprof = grafana.json("SelectMergeStacktraces", format=4, **SELECTION)["pprof"]
+        profile = profile_pb2.Profile.FromString(base64.b64decode(pprof))
+        assert sum(sample.value[0] for sample in profile.sample) == 8
+        for number in (3, 4):
+            selection = {**SELECTION, "label_selector": '{service_name="missing"}'}
+            assert grafana.json("SelectMergeStacktraces", format=number, **selection) == {}
+        for number in (2, 99):
+            answer = grafana.error("SelectMergeStacktraces", format=number, **SELECTION)
+            assert answer == (400, "invalid_argument", "invalid_parameter")
 
     def test_several_services(self, grafana: Grafana) -> None:
         grafana.api.posted(collapsed("main;f 9"), service="apiary")

@@ -64,19 +64,28 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the URL of ``profbucket serve`` with two versions of the shop."""
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Yield the URLs of ``profbucket serve`` and of the function ``query`` with two versions of the shop."""
     directory = tmp_path_factory.mktemp("grafana")
-    with served(f"file://{directory / 'profiles'}", directory / "log", program="profbucket") as url:
+    storage = f"file://{directory / 'profiles'}"
+    with (
+        served(storage, directory / "log", program="profbucket") as url,
+        served(storage, directory / "log-of-query", target="query") as query_url,
+    ):
         for (version, profile_type), files in FILES.items():
             for file in files:
                 post(url, file.read_bytes(), service="shop", type=profile_type, version=version)
-        yield url
+        yield url, query_url
 
 
-@pytest.fixture(params=[False, True], ids=["protobuf", "json"])
-def client(request: pytest.FixtureRequest, url: str) -> Client:
-    return Client(url, is_json=request.param)
+@pytest.fixture(scope="module")
+def url(urls: tuple[str, str]) -> str:
+    return urls[0]
+
+
+@pytest.fixture(params=["protobuf", "json", "query"])
+def client(request: pytest.FixtureRequest, urls: tuple[str, str]) -> Client:
+    return Client(urls[request.param == "query"], is_json=request.param == "json")
 
 
 class Top:

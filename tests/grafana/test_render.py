@@ -102,6 +102,15 @@ def test_a_comparison(api: Api) -> None:
     assert render(api, DIFF, **{"max-nodes": "1"})["flamebearer"]["names"] == ["total", "main", "other"]
 
 
+def test_a_call_graph(api: Api) -> None:
+    response = api.get(RENDER, **QUERY, format="dot")
+    assert response.content_type == "text/vnd.graphviz; charset=utf-8"
+    assert response.text.startswith("digraph profile {")
+    assert all(name in response.text for name in ("main", "b", "c"))
+    response = api.get(RENDER, **{**QUERY, "query": f'{CPU}{{version="3"}}'}, format="dot")
+    assert response.text == "digraph profile {\n}\n"
+
+
 def test_nothing_found(api: Api) -> None:
     graph = render(api, query=f'{CPU}{{service_name="missing"}}')
     assert graph["flamebearer"] == {"names": ["total"], "levels": [[0, 0, 0, 0]], "numTicks": 0, "maxSelf": 0}
