@@ -14,7 +14,7 @@ from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA
 from tests.support.serving import served
 from tests.ui.conftest import SLOW_FUNCTION, OpenPage, shop_path
-from tests.ui.test_share import clipboard_text, run_in_shell
+from tests.ui.test_share import clipboard_text, export, run_in_shell
 
 READ_KEY, WRITE_KEY, SHOP_KEY = "pb_reads-everything", "pb_writes-only", "pb_reads-the-shop"
 KEYS = [
@@ -101,10 +101,10 @@ def test_download_and_speedscope_send_the_key(open_page: OpenPage, keyed_url: st
     enter(watched, READ_KEY)
     wait_until_drawn(watched.page)
     with watched.page.expect_download() as download:
-        watched.page.get_by_role("button", name="Download pprof").click()
+        export(watched.page, "Download pprof")
     download.value.save_as(tmp_path / "downloaded.pb.gz")
     assert decode((tmp_path / "downloaded.pb.gz").read_bytes()).totals
     with watched.context.expect_page() as speedscope:
-        watched.page.get_by_role("button", name="Open in speedscope").click()
+        export(watched.page, "Open in speedscope")
     speedscope.value.get_by_text("Sandwich").click()
     expect(speedscope.value.get_by_text(SLOW_FUNCTION).first).to_be_visible()

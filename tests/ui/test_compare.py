@@ -59,6 +59,22 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     expect(page.get_by_label("Group by", exact=True)).to_have_value("")
 
 
+def test_two_graphs_are_side_by_side(shop_page: WatchedPage) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Compare").click()
+    page.get_by_role("button", name="Side by side").click()
+    base, comparison = (page.get_by_role("application", name=name) for name in ("Base", "Comparison"))
+    expect(base).to_be_visible()
+    comparison.focus()
+    press(page, "Home", "ArrowDown", "ArrowDown", "Enter")
+    assert "zoom=" in page.url
+    expect(page.locator(".selected-frame")).to_contain_text("of the zoomed frame")
+    shop_page.screenshot("side-by-side")
+    assert shop_page.accessibility_violations() == []
+    assert "side=1" in page.url
+
+
 def test_two_time_ranges_are_compared(shop_page: WatchedPage) -> None:
     page = shop_page.page
     wait_until_drawn(page)

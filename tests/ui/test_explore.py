@@ -4,8 +4,9 @@ import re
 
 from playwright.sync_api import Route, expect
 
+from profbucket.times import parse_time
 from tests.support.browser import WatchedPage, wait_until_drawn
-from tests.ui.conftest import HOUR_PATH, OpenPage
+from tests.ui.conftest import HOUR_PATH, OpenPage, shop_path
 from tests.ui.table import shop_report
 
 
@@ -141,6 +142,58 @@ def test_each_group_is_a_line(shop_page: WatchedPage) -> None:
     expect(page.get_by_role("list", name="Groups").get_by_role("listitem")).to_have_text(["0.0.1", "0.0.2"])
     assert page.locator("path.line").count() == 2
     shop_page.screenshot("groups")
+
+
+def test_a_version_is_marked_where_it_is_first_seen(shop_page: WatchedPage) -> None:
+    expect(shop_page.page.locator(".marker text")).to_have_text(["0.0.2"])
+
+
+def test_times_are_local_or_utc(open_page: OpenPage, shop_url: str) -> None:
+    watched = open_page(shop_url, shop_path("cpu"), timezone_id="Asia/Kolkata")
+    page = watched.page
+    wait_until_drawn(page)
+    expect(page.locator(".timeline .zone")).to_have_text("UTC")
+    utc, url = page.get_by_label("From", exact=True).input_value(), page.url
+    page.get_by_label("Times", exact=True).select_option("local")
+    expect(page.locator(".timeline .zone")).to_have_text("UTC+05:30")
+    local = page.get_by_label("From", exact=True).input_value()
+    assert local.endswith("+05:30")
+    assert parse_time(local, 0) == parse_time(utc, 0)
+    assert page.url == url
+    watched.screenshot("local-times")
+    page.reload()
+    expect(page.get_by_label("Times", exact=True)).to_have_value("local")
+
+
+def test_loading_can_be_cancelled(shop_page: WatchedPage) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/flame?*", hold)
+    page.get_by_label("Type", exact=True).select_option("heap")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    page.unroute("**/flame?*")
+    page.get_by_role("button", name="Load", exact=True).click()
+    wait_until_drawn(page)
+
+
+def test_a_live_page_refreshes_itself(open_page: OpenPage, shop_url: str) -> None:
+    page = open_page(shop_url).page
+    page.clock.install()
+    page.goto(f"{shop_url}/?service=shop&type=cpu")
+    expect(page.get_by_role("alert")).to_contain_text("No profiles found")
+    page.get_by_role("button", name="Live").click()
+    for _ in range(2):
+        with page.expect_request("**/flame?*"):
+            page.clock.fast_forward(31_000)
+    page.get_by_label("To", exact=True).fill("now-1m")
+    page.get_by_label("To", exact=True).press("Enter")
+    expect(page.get_by_role("button", name="Live")).to_be_disabled()
 
 
 def test_dragging_on_the_timeline_selects_a_range(shop_page: WatchedPage) -> None:

@@ -22,6 +22,12 @@ def clipboard_text(page: Page) -> str:
     return str(page.evaluate("navigator.clipboard.readText()"))
 
 
+def export(page: Page, name: str) -> None:
+    """Choose *name* in the menu of exports."""
+    page.locator(".export summary").click()
+    page.locator(".export .menu").get_by_text(name).click()
+
+
 def run_in_shell(go_pprof: GoPprof, directory: Path, command: str, *lines: str, **environment: str) -> Run:
     """Run *command* in a shell, with *lines* as its input."""
     path = f"{go_pprof.go.path.parent}{os.pathsep}{os.environ['PATH']}"
@@ -90,17 +96,46 @@ def test_a_link_keeps_its_meaning_and_copying_it_moves_nothing(open_page: OpenPa
 def test_the_download_is_the_merge(shop_page: WatchedPage, tmp_path: Path) -> None:
     wait_until_drawn(shop_page.page)
     with shop_page.page.expect_download() as download:
-        shop_page.page.get_by_role("link", name="Download pprof").click()
+        export(shop_page.page, "Download pprof")
     download.value.save_as(tmp_path / "downloaded.pb.gz")
     files = [file.read_bytes() for file in DATA.glob("shop-*/cpu-[123].pb.gz")]
     assert decode((tmp_path / "downloaded.pb.gz").read_bytes()).totals == decode(merge(files)).totals
     assert download.value.suggested_filename == "shop-cpu.pb.gz"
 
 
+@pytest.mark.parametrize(
+    ("name", "suffix", "content"),
+    [
+        ("Collapsed stacks", ".collapsed.txt", SLOW_FUNCTION),
+        ("speedscope file", ".speedscope.json", '"$schema"'),
+        ("Flame graph, SVG", ".svg", "<svg"),
+        ("Flame graph, offline page", ".html", "<html"),
+    ],
+)
+def test_the_merge_is_exported(
+    shop_page: WatchedPage, tmp_path: Path, name: str, suffix: str, content: str
+) -> None:
+    wait_until_drawn(shop_page.page)
+    with shop_page.page.expect_download() as download:
+        export(shop_page.page, name)
+    download.value.save_as(tmp_path / "downloaded")
+    assert download.value.suggested_filename == f"shop-cpu{suffix}"
+    assert content in (tmp_path / "downloaded").read_text()
+
+
+def test_the_flame_graph_is_saved_as_an_image(shop_page: WatchedPage, tmp_path: Path) -> None:
+    wait_until_drawn(shop_page.page)
+    with shop_page.page.expect_download() as download:
+        shop_page.page.get_by_role("button", name="Save PNG").click()
+    download.value.save_as(tmp_path / "downloaded.png")
+    assert download.value.suggested_filename == "shop.png"
+    assert (tmp_path / "downloaded.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_speedscope_opens_the_merge_without_requests_to_other_hosts(shop_page: WatchedPage) -> None:
     wait_until_drawn(shop_page.page)
     with shop_page.context.expect_page() as opened:
-        shop_page.page.get_by_role("button", name="Open in speedscope").click()
+        export(shop_page.page, "Open in speedscope")
     speedscope = opened.value
     expect(speedscope.get_by_text("Left Heavy")).to_be_visible()
     speedscope.get_by_text("Sandwich").click()

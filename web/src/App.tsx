@@ -4,7 +4,16 @@ import { ApiError, fetchFlameGraph, fetchSeries, fetchServiceDetails, fetchServi
 import { apiKey, openKeyChannel, type KeyChannel } from "./apiKey";
 import { findExtent } from "./extent";
 import { Grouping } from "./Grouping";
-import { latestValue, useFetched, useSearchKey, useTheme, useUrlState, type Theme } from "./hooks";
+import {
+  latestValue,
+  useFetched,
+  useLive,
+  useSearchKey,
+  useTheme,
+  useUrlState,
+  useZone,
+  type Theme,
+} from "./hooks";
 import { formatMatchers } from "./labels";
 import { sanitize } from "./names";
 import { GraphError, REDUCED_MERGE, ServiceError, ServicesError } from "./Notices";
@@ -15,12 +24,18 @@ import { Services } from "./Services";
 import { Share } from "./Share";
 import { DEFAULT_STATE, type State } from "./state";
 import { Timeline } from "./Timeline";
+import { firstSights } from "./timelineChart";
 import { TimeRangePicker } from "./TimeRanges";
+import { ZoneContext, zoneName, type Zone } from "./zone";
 
 export function App() {
   const [state, update] = useUrlState();
   const [theme, setTheme, dark] = useTheme();
+  const [zone, setZone] = useZone();
   const [reloads, setReloads] = useState(0); // part of all keys below, so that a reload fetches everything again
+  const [refreshes, setRefreshes] = useState(0); // as reloads, of the timeline and the flame graph only
+  const [live, setLive] = useState(false);
+  const [cancelledKey, setCancelledKey] = useState("");
   const [limit, setLimit] = useState<number | null>(null);
   const [errorMessage, setErrorMessage] = useState("");
   const { service, profileType } = state;
@@ -37,13 +52,24 @@ export function App() {
     [serviceDetails],
   );
   const ready = Boolean(service && profileType);
-  const series = useFetched(ready ? JSON.stringify([reloads, ...timelineInputs(state)]) : null, (signal) =>
+  const reloadKey = `${reloads} ${refreshes}`;
+  const series = useFetched(ready ? JSON.stringify([reloadKey, ...timelineInputs(state)]) : null, (signal) =>
     fetchSeries(state, signal),
   );
-  const graph = useFetched(
-    ready ? JSON.stringify([reloads, limit, ...graphInputs(state)]) : null,
-    async (signal) => ({ service, profileType, data: await fetchFlameGraph(state, limit, signal) }),
+  const hasVersions = serviceDetails?.labels.some(({ key, values }) => key === "version" && values.length > 1);
+  const versionState = { ...state, groupBy: "version" };
+  const versions = useFetched(
+    ready && hasVersions ? JSON.stringify([reloadKey, ...timelineInputs(versionState)]) : null,
+    (signal) => fetchSeries(versionState, signal),
   );
+  const timelineOfVersions = latestValue(versions);
+  const graphKey = JSON.stringify([reloadKey, limit, ...graphInputs(state)]);
+  const isCancelled = graphKey === cancelledKey;
+  const graph = useFetched(ready && !isCancelled ? graphKey : null, async (signal) => ({
+    service,
+    profileType,
+    data: await fetchFlameGraph(state, limit, signal),
+  }));
 
   useEffect(() => {
     if (serviceNames?.length === 1 && !service) update({ service: serviceNames[0]! }, false);
@@ -61,6 +87,7 @@ export function App() {
 
   const reload = (): void => setReloads((count) => count + 1);
   useSearchKey();
+  useLive(live && state.range.to === "now", () => setRefreshes((count) => count + 1));
   const keyChannel = useRef<KeyChannel | null>(null);
   useEffect(() => {
     const channel = openKeyChannel(pageUrl("").pathname, () => setReloads((count) => count + 1));
@@ -90,7 +117,7 @@ export function App() {
   const sampleType = state.sampleType || defaultSampleType?.type || "";
   const mergedRange = state.selection ?? state.range;
   return (
-    <>
+    <ZoneContext.Provider value={zone}>
       {needsKey && <ApiKeyPrompt key={reloads} onSubmit={reload} />}
       <header>
         <a class="brand" href="?">
@@ -134,6 +161,13 @@ export function App() {
           </button>
         )}
         <Select
+          label="Times"
+          value={zone}
+          options={["UTC", "local"]}
+          names={{ local: `local (${zoneName(Date.now() / 1000, "local")})` }}
+          onChange={(chosen) => setZone(chosen as Zone)}
+        />
+        <Select
           label="Theme"
           value={theme}
           options={["auto", "light", "dark"]}
@@ -168,6 +202,8 @@ export function App() {
                 onChange={(range) => update({ range, selection: null, baseSelection: null })}
                 onShowAll={showAll}
                 onReload={reload}
+                live={live}
+                onLive={setLive}
               />
               <Grouping state={state} details={serviceDetails} update={update} />
             </section>
@@ -188,6 +224,11 @@ export function App() {
                     ...(state.diff ? [{ side: "base" as const, range: state.baseSelection, name: "base" }] : []),
                     { side: "comparison", range: state.selection, name: state.diff ? "comparison" : "" },
                   ]}
+                  markers={
+                    timelineOfVersions?.start === timeline.start && timelineOfVersions.step === timeline.step
+                      ? firstSights(timelineOfVersions)
+                      : []
+                  }
                   onDrag={(range) =>
                     update(
                       state.diff && state.dragTarget === "base"
@@ -220,6 +261,8 @@ export function App() {
               <ProfileView
                 data={data}
                 loading={graph.state === "loading"}
+                onCancel={() => setCancelledKey(graphKey)}
+                onResume={isCancelled ? () => setCancelledKey("") : null}
                 limit={limit}
                 state={state}
                 update={update}
@@ -229,7 +272,7 @@ export function App() {
           </>
         )}
       </main>
-    </>
+    </ZoneContext.Provider>
   );
 }
 

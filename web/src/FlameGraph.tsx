@@ -27,7 +27,7 @@ export function FlameGraph(props: Props) {
   const scroller = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
   const { width, height } = useSize(scroller);
-  const zoomed = useMemo(() => tree.findStack(props.zoom), [tree, props.zoom]);
+  const zoomed = useMemo(() => tree.widestAncestor(tree.findStack(props.zoom)), [tree, props.zoom]);
   const visible = useRef({ tree, left: tree.left[zoomed]!, right: tree.right[zoomed]! });
   const [hovered, setHovered] = useState<{ node: number; x: number; y: number } | null>(null);
   const [cursor, setCursor] = useState(zoomed);

@@ -20,10 +20,11 @@ interface Props {
   state: State;
   update: UpdateState;
   dark: boolean;
+  onSaveImage: () => void;
 }
 
 // The toolbar above the table and the flame graph: search, view, colors, totals.
-export function GraphControls({ data, tree, matches, limit, state, update, dark }: Props) {
+export function GraphControls({ data, tree, matches, limit, state, update, dark, onSaveImage }: Props) {
   const diff = data.totals.length > 1;
   const invalid = useMemo(() => searchError(state.search), [state.search]);
   const matchedTotals = useMemo(() => matches && tree.matchedTotals(matches), [tree, matches]);
@@ -87,6 +88,11 @@ export function GraphControls({ data, tree, matches, limit, state, update, dark 
           Reset zoom
         </button>
       )}
+      {state.view !== "table" && (
+        <button type="button" title="The flame graph as it is zoomed now, in full height" onClick={onSaveImage}>
+          Save PNG
+        </button>
+      )}
       <span class="spacer" />
       <Totals data={data} limit={limit} />
     </div>
@@ -104,6 +110,13 @@ function DiffControls({ state, update, dark }: Pick<Props, "state" | "update" | 
           Absolute
         </button>
       </div>
+      <button
+        type="button"
+        aria-pressed={state.sideBySide}
+        onClick={() => update({ sideBySide: !state.sideBySide }, false)}
+      >
+        Side by side
+      </button>
       <button
         type="button"
         aria-pressed={state.colorBlindSafe}

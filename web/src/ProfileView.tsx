@@ -2,6 +2,7 @@ import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import type { FlameGraphData } from "./api";
 import { colorByChange, colorByPackage, colorPlain } from "./colors";
 import type { FrameStyle } from "./draw";
+import { saveImage } from "./download";
 import { FlameGraph } from "./FlameGraph";
 import { describeFrame, FrameDetails, relativeChange, type ValueContext } from "./frames";
 import { GraphControls } from "./GraphControls";
@@ -17,6 +18,8 @@ import { fraction } from "./units";
 interface Props {
   data: FlameGraphData | null;
   loading: boolean;
+  onCancel: () => void;
+  onResume: (() => void) | null; // if loading was cancelled
   limit: number | null; // the number of profiles that were merged at most
   state: State;
   update: UpdateState;
@@ -24,7 +27,7 @@ interface Props {
 }
 
 // The merged profile as table and flame graph.
-export function ProfileView({ data, loading, ...rest }: Props) {
+export function ProfileView({ data, loading, onCancel, onResume, ...rest }: Props) {
   return (
     <section class="graph" aria-label="Merged profile" aria-busy={loading}>
       <div
@@ -32,7 +35,19 @@ export function ProfileView({ data, loading, ...rest }: Props) {
         role="status"
         aria-label={loading ? "Merging profiles" : ""}
       />
-      {data ? (
+      {loading && (
+        <button type="button" class="cancel" onClick={onCancel}>
+          Cancel
+        </button>
+      )}
+      {onResume ? (
+        <p class="loading">
+          Cancelled.{" "}
+          <button type="button" class="small" onClick={onResume}>
+            Load
+          </button>
+        </p>
+      ) : data ? (
         <MergedProfile data={data} {...rest} />
       ) : (
         <p class="loading">{loading ? "Merging profiles…" : ""}</p>
@@ -41,7 +56,7 @@ export function ProfileView({ data, loading, ...rest }: Props) {
   );
 }
 
-interface MergedProfileProps extends Omit<Props, "data" | "loading"> {
+interface MergedProfileProps extends Omit<Props, "data" | "loading" | "onCancel" | "onResume"> {
   data: FlameGraphData;
 }
 
@@ -85,6 +100,13 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
   useEffect(() => setCallersZoom(""), [callers]);
 
   const focus = (name: string): void => update({ focus: name, zoom: "" });
+  const separate = diff && state.sideBySide && !callers;
+  const sides = useMemo(
+    () =>
+      separate ? [1, 0].map((side) => new Tree(data.nodes, functions, totals, (values) => values[side]!)) : null,
+    [separate, data, functions, totals],
+  );
+  const sideStyles = useMemo(() => sides?.map(styleOf), [sides, styleOf]);
   const zoomed = useMemo(() => tree.findStack(state.zoom), [tree, state.zoom]);
   const tableContext = useMemo(() => contextWithin(tree, zoomed, context), [tree, zoomed, context]);
   const [menu, setMenu] = useState<{ tree: Tree; node: number; x: number; y: number } | null>(null);
@@ -121,7 +143,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
       onMenu={openMenu(tree)}
     />
   );
-  const isShown = selected && (selected.tree === tree || selected.tree === callers);
+  const isShown = selected && [tree, callers, ...(sides ?? [])].includes(selected.tree);
   return (
     <>
       <GraphControls
@@ -132,8 +154,9 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
         state={state}
         update={update}
         dark={dark}
+        onSaveImage={() => saveImage(tree, zoomed, style, state.rootAtBottom, `${state.service}.png`)}
       />
-      {menu && (menu.tree === tree || menu.tree === callers) && (
+      {menu && [tree, callers, ...(sides ?? [])].includes(menu.tree) && (
         <FrameMenu
           key={`${menu.node} ${menu.x} ${menu.y}`}
           x={menu.x}
@@ -182,6 +205,27 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
                 <h3>Callees</h3>
                 {flameGraph("Callees, downwards")}
               </>
+            ) : sides ? (
+              <div class="side-by-side">
+                {sides.map((side, i) => (
+                  <div class="pane" key={i}>
+                    <h3>{i ? "Comparison" : "Base"}</h3>
+                    <FlameGraph
+                      label={i ? "Comparison" : "Base"}
+                      tree={side}
+                      style={sideStyles![i]!}
+                      context={context}
+                      zoom={state.zoom}
+                      rootAtBottom={state.rootAtBottom}
+                      topLevel={0}
+                      onZoom={(zoom) => update({ zoom })}
+                      onSelect={(node) => setSelected({ tree: side, node })}
+                      onFocus={focus}
+                      onMenu={openMenu(side)}
+                    />
+                  </div>
+                ))}
+              </div>
             ) : (
               flameGraph(diff ? "Diff flame graph" : "Flame graph")
             )}
@@ -190,7 +234,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
                 <SelectedFrame
                   tree={selected.tree}
                   node={selected.node}
-                  zoomed={selected.tree === tree ? zoomed : 0}
+                  zoomed={selected.tree === callers ? 0 : zoomed}
                   context={context}
                   actions={actionsOf(selected.tree, selected.node)}
                 />

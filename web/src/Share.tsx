@@ -1,12 +1,12 @@
 import { useRef, useState } from "preact/hooks";
-import { fetchPprof, mergeUrl, pageUrl } from "./api";
+import { EXPORT_FORMATS, exportUrl, fetchMerge, pageUrl, type ExportFormat } from "./api";
 import { apiKey } from "./apiKey";
 import { copyText } from "./clipboard";
+import { saveBlob } from "./download";
 import { pprofCommand } from "./pprofCommand";
 import { pinState, toQuery, type State } from "./state";
 
 const STATUS_MILLISECONDS = 4000;
-const DOWNLOAD_MILLISECONDS = 60_000; // until the browser has read the file
 
 interface Props {
   state: State;
@@ -23,6 +23,7 @@ function linkTo(state: State): string {
 export function Share({ state, onError }: Props) {
   const [status, setStatus] = useState("");
   const timer = useRef(0);
+  const exports = useRef<HTMLDetailsElement>(null);
   const hasKey = apiKey.get() !== "";
   const command = pprofCommand(state, hasKey);
   const copy = async (name: string, text: string): Promise<void> => {
@@ -34,23 +35,20 @@ export function Share({ state, onError }: Props) {
     clearTimeout(timer.current);
     timer.current = window.setTimeout(() => setStatus(""), STATUS_MILLISECONDS);
   };
-  const download = async (): Promise<void> => {
+  const download = async (format: ExportFormat): Promise<void> => {
     try {
-      const url = URL.createObjectURL(await fetchPprof(state));
-      const link = document.createElement("a");
-      link.href = url;
-      link.download = `${state.service}-${state.profileType}.pb.gz`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(url), DOWNLOAD_MILLISECONDS);
+      saveBlob(await fetchMerge(state, format), fileName(format));
     } catch (error) {
       onError(`The download failed: ${(error as Error).message}`);
     }
   };
+  const fileName = (format: ExportFormat): string =>
+    `${state.service}-${state.profileType}${EXPORT_FORMATS[format].suffix}`;
   const openSpeedscope = async (): Promise<void> => {
     // Opened before the first await: later, the browser blocks it as a pop-up.
     const tab = open("about:blank");
     try {
-      const profileUrl = URL.createObjectURL(await fetchPprof(state));
+      const profileUrl = URL.createObjectURL(await fetchMerge(state, "pprof"));
       const title = `${state.service} ${state.profileType}`;
       const page = pageUrl("ui/speedscope/index.html");
       page.hash = `view=left-heavy&profileURL=${encodeURIComponent(profileUrl)}&title=${encodeURIComponent(title)}`;
@@ -73,18 +71,31 @@ export function Share({ state, onError }: Props) {
       <button type="button" title={command} onClick={() => copy("Command", command)}>
         Copy <code>go tool pprof</code> command
       </button>
-      {hasKey ? (
-        <button type="button" onClick={download}>
-          Download pprof
-        </button>
-      ) : (
-        <a class="button" href={mergeUrl(state)} download>
-          Download pprof
-        </a>
-      )}
-      <button type="button" onClick={openSpeedscope}>
-        Open in speedscope
-      </button>
+      <details
+        class="export"
+        ref={exports}
+        onFocusOut={(event) => {
+          if (!exports.current?.contains(event.relatedTarget as Node | null)) exports.current!.open = false;
+        }}
+      >
+        <summary class="button">Export</summary>
+        <div class="menu" onClick={() => (exports.current!.open = false)}>
+          <button type="button" onClick={openSpeedscope}>
+            Open in speedscope
+          </button>
+          {(Object.keys(EXPORT_FORMATS) as ExportFormat[]).map((format) =>
+            hasKey ? (
+              <button type="button" key={format} onClick={() => download(format)}>
+                {EXPORT_FORMATS[format].label}
+              </button>
+            ) : (
+              <a class="button" key={format} href={exportUrl(state, format)} download={fileName(format)}>
+                {EXPORT_FORMATS[format].label}
+              </a>
+            ),
+          )}
+        </div>
+      </details>
       <span class="status" role="status">
         {status}
       </span>

@@ -1,16 +1,19 @@
-import { useEffect, useState } from "preact/hooks";
+import { useContext, useEffect, useState } from "preact/hooks";
 import type { TimeRange } from "./state";
 import { PRESETS } from "./times";
+import { fromInput, toInput, ZoneContext } from "./zone";
 
 interface RangeProps {
   range: TimeRange;
   onChange: (range: TimeRange) => void;
   onShowAll?: () => void;
   onReload: () => void;
+  live?: boolean; // reloads by itself
+  onLive?: (live: boolean) => void;
 }
 
 // The range of the timeline: a preset, all profiles, or any two times.
-export function TimeRangePicker({ range, onChange, onShowAll, onReload }: RangeProps) {
+export function TimeRangePicker({ range, onChange, onShowAll, onReload, live, onLive }: RangeProps) {
   return (
     <div class="ranges" role="group" aria-label="Time range">
       <div class="presets">
@@ -35,6 +38,17 @@ export function TimeRangePicker({ range, onChange, onShowAll, onReload }: RangeP
       <button type="button" onClick={onReload}>
         Reload
       </button>
+      {onLive && (
+        <button
+          type="button"
+          aria-pressed={live}
+          disabled={range.to !== "now"}
+          title={range.to === "now" ? "Reload every 30 seconds" : "Only a range that ends now is live"}
+          onClick={() => onLive(!live)}
+        >
+          Live
+        </button>
+      )}
     </div>
   );
 }
@@ -90,12 +104,14 @@ interface TimeInputProps {
 
 // A text field for a time. Enter and leaving it apply the text, Escape restores the value.
 function TimeInput({ label, value, onChange }: TimeInputProps) {
-  const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
+  const zone = useContext(ZoneContext);
+  const shown = toInput(value, zone);
+  const [text, setText] = useState(shown);
+  useEffect(() => setText(shown), [shown]);
   const apply = (): void => {
     const time = text.trim();
-    if (!time) setText(value);
-    else if (time !== value) onChange(time);
+    if (!time) setText(shown);
+    else if (time !== shown) onChange(fromInput(time, zone));
   };
   return (
     <label class="time">
@@ -105,12 +121,12 @@ function TimeInput({ label, value, onChange }: TimeInputProps) {
         value={text}
         size={19}
         spellcheck={false}
-        title="2006-01-02T15:04:05 (UTC), RFC 3339, unix seconds, now, now-1h"
+        title={`2006-01-02T15:04:05 (${zone}), RFC 3339, unix seconds, now, now-1h`}
         onInput={(event) => setText(event.currentTarget.value)}
         onBlur={apply}
         onKeyDown={(event) => {
           if (event.key === "Enter") apply();
-          if (event.key === "Escape") setText(value);
+          if (event.key === "Escape") setText(shown);
         }}
       />
     </label>

@@ -1,13 +1,15 @@
-import { useRef, useState } from "preact/hooks";
+import { useContext, useRef, useState } from "preact/hooks";
 import type { Series } from "./api";
 import { useSize } from "./hooks";
 import type { TimeRange } from "./state";
-import { linesOf, TimelineChart, type Line } from "./timelineChart";
+import { linesOf, TimelineChart, type Line, type Marker } from "./timelineChart";
 import { formatSecond, formatTick } from "./times";
 import { formatValue } from "./units";
+import { formatClock, ZoneContext, zoneName, zoneOffset, type Zone } from "./zone";
 
 const LINE_COLORS = ["#2f6fde", "#c2571a", "#23855b", "#a23fb0", "#b08a00", "#0f8aa0", "#c43b5e", "#6b6f78"];
 const TICK_TEXT_WIDTH = 36; // pixels, of most texts
+const MAX_MARKER_LENGTH = 16; // characters
 const MAX_LINES = LINE_COLORS.length;
 
 interface Band {
@@ -20,11 +22,13 @@ interface Props {
   series: Series;
   sampleType: string;
   bands: Band[];
+  markers: Marker[];
   onDrag: (range: TimeRange) => void;
 }
 
 // The values over time, one line per group. Dragging selects a time range.
-export function Timeline({ series, sampleType, bands, onDrag }: Props) {
+export function Timeline({ series, sampleType, bands, markers, onDrag }: Props) {
+  const zone = useContext(ZoneContext);
   const plot = useRef<HTMLDivElement>(null);
   const { width, height } = useSize(plot);
   const [drag, setDrag] = useState<[number, number] | null>(null); // steps
@@ -83,6 +87,15 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
                 {aggregate} per step
               </text>
             )}
+            {markers.map((marker) => (
+              <g key={marker.name} class="marker">
+                <title>first profile of version {marker.name}</title>
+                <line x1={chart.x(marker.step)} x2={chart.x(marker.step)} y1={chart.top} y2={chart.bottom} />
+                <text x={chart.x(marker.step) + 3} y={chart.top + 9}>
+                  {marker.name.slice(0, MAX_MARKER_LENGTH)}
+                </text>
+              </g>
+            ))}
             {drag && (
               <rect
                 class="drag"
@@ -112,7 +125,7 @@ export function Timeline({ series, sampleType, bands, onDrag }: Props) {
                 : { right: `${width - chart.x(hovered) + 8}px` }
             }
           >
-            <div class="source">{formatStep(hovered, chart)}</div>
+            <div class="source">{formatStep(hovered, chart, zone)}</div>
             {lines.map((line, i) => (
               <div key={i} class="numbers">
                 {lines.length > 1 && <Dot line={i} />}
@@ -166,9 +179,14 @@ function ValueAxis({ chart, format }: { chart: TimelineChart; format: (value: nu
 }
 
 function TimeAxis({ chart }: { chart: TimelineChart }) {
-  const { step, seconds } = chart.ticks();
+  const zone = useContext(ZoneContext);
+  const offset = zoneOffset(chart.start, zone);
+  const { step, seconds } = chart.ticks(offset);
   return (
     <>
+      <text class="zone" x={chart.left - 6} y={chart.height - 4} text-anchor="end">
+        {zoneName(chart.start, zone)}
+      </text>
       {seconds.map((tick) => {
         const x = chart.x((tick - chart.start) / chart.step);
         return (
@@ -176,7 +194,7 @@ function TimeAxis({ chart }: { chart: TimelineChart }) {
             <line x1={x} x2={x} y1={chart.bottom} y2={chart.bottom + 4} />
             {x + TICK_TEXT_WIDTH < chart.right && (
               <text x={x + 3} y={chart.height - 4}>
-                {formatTick(tick, step)}
+                {formatTick(tick + offset, step)}
               </text>
             )}
           </g>
@@ -233,9 +251,11 @@ function describeValue(value: number | null, unit: string, countsProfiles: boole
   return countsProfiles ? `${value} profiles` : formatValue(value, unit);
 }
 
-function formatStep(step: number, chart: TimelineChart): string {
-  const from = formatSecond(chart.secondsAt(step)).replace("T", " ");
-  return chart.step === 1 ? `${from} UTC` : `${from} to ${formatSecond(chart.secondsAt(step + 1)).slice(11)} UTC`;
+function formatStep(step: number, chart: TimelineChart, zone: Zone): string {
+  const start = chart.secondsAt(step);
+  const from = formatClock(start, zone).replace("T", " ");
+  const to = chart.step === 1 ? "" : ` to ${formatClock(chart.secondsAt(step + 1), zone).slice(11)}`;
+  return `${from}${to} ${zoneName(start, zone)}`;
 }
 
 // Describes the timeline for screen readers.

@@ -77,6 +77,16 @@ export interface Tags {
   tags: { key: string; total: number; values: TagValue[]; others: number }[];
 }
 
+// The files that a merge can be, with their names and the ends of file names.
+export const EXPORT_FORMATS = {
+  pprof: { label: "Download pprof", suffix: ".pb.gz" },
+  collapsed: { label: "Collapsed stacks", suffix: ".collapsed.txt" },
+  speedscope: { label: "speedscope file", suffix: ".speedscope.json" },
+  svg: { label: "Flame graph, SVG", suffix: ".svg" },
+  html: { label: "Flame graph, offline page", suffix: ".html" },
+} as const;
+export type ExportFormat = keyof typeof EXPORT_FORMATS;
+
 // An error answer, or status 0 if there was no answer. *code* is the collector's `error_code`.
 export class ApiError extends Error {
   constructor(
@@ -210,8 +220,16 @@ export function fetchTags(state: State, signal?: AbortSignal): Promise<Tags> {
   return fetchBody("api/0/tags", { ...parameters, sample_type: state.sampleType || undefined }, signal);
 }
 
-export async function fetchPprof(state: State): Promise<Blob> {
-  return (await request(mergeUrl(state))).blob();
+export function exportUrl(state: State, format: ExportFormat): string {
+  return apiUrl("api/0/profiles/merge", {
+    ...selectionParameters(state),
+    aggregate: AUTO,
+    ...(format === "pprof" ? {} : { format, sample_type: state.sampleType || undefined }),
+  });
+}
+
+export async function fetchMerge(state: State, format: ExportFormat): Promise<Blob> {
+  return (await request(exportUrl(state, format))).blob();
 }
 
 async function fetchBody<T>(path: string, parameters: Parameters, signal?: AbortSignal): Promise<T> {

@@ -2,6 +2,10 @@ import type { RefObject } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { itemsOf } from "./storage";
 import { fromQuery, toQuery, type State, type UpdateState } from "./state";
+import type { Zone } from "./zone";
+
+const LIVE_MILLISECONDS = 30_000;
+const preferences = itemsOf(() => localStorage);
 
 export type Fetched<T> =
   | { state: "idle" }
@@ -112,9 +116,33 @@ export function prefersReducedMotion(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 
+const ZONE_ITEM = "profbucket.zone";
+
+// Returns the zone that times are shown in, and its setter.
+export function useZone(): [Zone, (zone: Zone) => void] {
+  const [zone, setZone] = useState<Zone>(() => (preferences.get(ZONE_ITEM) === "local" ? "local" : "UTC"));
+  const choose = (chosen: Zone): void => {
+    preferences.set(ZONE_ITEM, chosen === "local" ? chosen : null);
+    setZone(chosen);
+  };
+  return [zone, choose];
+}
+
+// Calls *refresh* in intervals as long as the page is visible.
+export function useLive(live: boolean, refresh: () => void): void {
+  const latestRefresh = useRef(refresh);
+  useLayoutEffect(() => {
+    latestRefresh.current = refresh;
+  });
+  useEffect(() => {
+    if (!live) return;
+    const timer = setInterval(() => document.hidden || latestRefresh.current(), LIVE_MILLISECONDS);
+    return () => clearInterval(timer);
+  }, [live]);
+}
+
 export type Theme = "auto" | "light" | "dark";
 const THEME_ITEM = "profbucket.theme";
-const preferences = itemsOf(() => localStorage);
 const DARK_MODE = "(prefers-color-scheme: dark)";
 
 // Returns the chosen theme, its setter, and whether the page is dark now.

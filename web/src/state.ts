@@ -31,6 +31,7 @@ export interface State {
   dragTarget: "base" | "comparison"; // whose time range dragging on the timeline selects
   colorBlindSafe: boolean;
   absolute: boolean; // a diff of values instead of percentages
+  sideBySide: boolean; // a diff as two graphs
 }
 
 // Merges *changes* into the state; with *addToHistory*, which is the default, the browser's Back undoes it.
@@ -57,6 +58,7 @@ export const DEFAULT_STATE: State = {
   dragTarget: "comparison",
   colorBlindSafe: false,
   absolute: false,
+  sideBySide: false,
 };
 
 // Returns the state with absolute times, so that a link to it keeps its meaning. *now* is in unix seconds.
@@ -88,6 +90,7 @@ export function toQuery(state: State): string {
     set("drag", state.dragTarget === "base" ? "base" : "");
     set("safe", state.colorBlindSafe ? "1" : "");
     set("absolute", state.absolute ? "1" : "");
+    set("side", state.sideBySide ? "1" : "");
   }
   set("group", state.groupBy);
   for (const name of REFINEMENT_NAMES) set(`pprof_${name}`, state.refinements[name] ?? "");
@@ -127,6 +130,7 @@ export function fromQuery(text: string): State {
     dragTarget: get("drag") === "base" ? "base" : "comparison",
     colorBlindSafe: get("safe") === "1",
     absolute: get("absolute") === "1",
+    sideBySide: get("side") === "1",
   };
 }
 

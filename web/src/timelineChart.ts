@@ -81,12 +81,14 @@ export class TimelineChart {
     return { x, width: Math.max(1, Math.min(this.right, this.x(to)) - x) };
   }
 
-  // Returns the ticks of the time axis, and the seconds between them.
-  ticks(): { step: number; seconds: number[] } {
+  // Returns the ticks of the time axis, and the seconds between them. They are round in a zone that is *offset* seconds
+  // ahead of UTC.
+  ticks(offset = 0): { step: number; seconds: number[] } {
     const step = tickStep(this.steps * this.step, (this.right - LEFT) / TICK_DISTANCE);
     const seconds: number[] = [];
     const end = this.secondsAt(this.steps);
-    for (let tick = Math.ceil(this.start / step) * step; tick < end; tick += step) seconds.push(tick);
+    const first = Math.ceil((this.start + offset) / step) * step - offset;
+    for (let tick = first; tick < end; tick += step) seconds.push(tick);
     return { step, seconds };
   }
 
@@ -138,4 +140,24 @@ export function linesOf(series: Series, sampleTypeIndex: number, maxLines = Infi
     }, null),
   );
   return [...kept, { name: `${count} others`, values }];
+}
+
+export interface Marker {
+  step: number;
+  name: string;
+}
+
+const MAX_MARKERS = 12;
+
+// Returns where the values of a label appear in *series*, which it groups: the deploys, if the label is a version. What
+// is there from the beginning may be older.
+export function firstSights(series: Series): Marker[] {
+  const sights = series.groups
+    .filter(({ others, labels }) => !others && labels[0]?.value)
+    .map(({ profiles, labels }) => ({
+      step: profiles.findIndex((count) => count > 0),
+      name: sanitize(labels[0]!.value),
+    }))
+    .sort((a, b) => a.step - b.step);
+  return sights.filter(({ step }) => step > sights[0]!.step).slice(-MAX_MARKERS);
 }

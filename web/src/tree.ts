@@ -66,6 +66,12 @@ export class Tree {
     return stackId ? Math.max(0, this.stackHashes.indexOf(parseInt(stackId, 36))) : 0;
   }
 
+  // Returns the node or, if one side of a comparison lacks it, the closest ancestor that has a width.
+  widestAncestor(node: number): number {
+    while (node > 0 && this.right[node]! <= this.left[node]!) node = this.parent[node]!;
+    return node;
+  }
+
   // Returns the node at a level and a position, or -1.
   nodeAt(level: number, position: number): number {
     const node = this.levels[level]?.[this.firstEndingAfter(level, position)];

@@ -6,7 +6,8 @@ import {
   errorOf,
   fetchCpuOfServices,
   fetchFlameGraph,
-  fetchPprof,
+  exportUrl,
+  fetchMerge,
   fetchSeries,
   fetchServiceDetails,
   fetchServices,
@@ -85,6 +86,12 @@ describe("URLs", () => {
     const url = new URL(apiUrl("x", { text, none: undefined, empty: "" }));
     assert.deepEqual(Object.fromEntries(url.searchParams), { text, empty: "" });
     assert.doesNotMatch(url.href, /['~ ]/);
+  });
+
+  test("of an export have the format, and the sample type that it shows", () => {
+    const state = { ...STATE, sampleType: "samples" };
+    assert.equal(exportUrl(state, "pprof"), mergeUrl(STATE));
+    assert.match(exportUrl(state, "svg"), /&aggregate=auto&format=svg&sample_type=samples$/);
   });
 
   test("of a merge select its profiles", () => {
@@ -184,7 +191,7 @@ describe("requests", () => {
 
   test("of a pprof return its bytes", async () => {
     answer = () => new Response("bytes");
-    assert.equal(await (await fetchPprof(STATE)).text(), "bytes");
+    assert.equal(await (await fetchMerge(STATE, "pprof")).text(), "bytes");
     assert.equal(requests[0]!.url, mergeUrl(STATE));
   });
 

@@ -23,6 +23,7 @@ const CHANGED: State = {
   dragTarget: "base",
   colorBlindSafe: true,
   absolute: true,
+  sideBySide: true,
 };
 
 test("the default state has a short URL", () => {
@@ -40,7 +41,14 @@ test("every part of the state is in the URL", () => {
 });
 
 test("every part alone is in the URL", () => {
-  const onlyInDiff = new Set(["baseSelection", "baseLabels", "dragTarget", "colorBlindSafe", "absolute"]);
+  const onlyInDiff = new Set([
+    "baseSelection",
+    "baseLabels",
+    "dragTarget",
+    "colorBlindSafe",
+    "absolute",
+    "sideBySide",
+  ]);
   for (const key of Object.keys(CHANGED) as (keyof State)[]) {
     const state = { ...DEFAULT_STATE, diff: onlyInDiff.has(key), [key]: CHANGED[key] };
     assert.deepEqual(fromQuery(toQuery(state)), state, key);
@@ -53,7 +61,7 @@ test("a diff of equal labels is a diff", () => {
 
 test("the base is not in the URL without a diff", () => {
   const query = new URLSearchParams(toQuery({ ...CHANGED, diff: false }));
-  for (const name of ["base_labels", "base_sel", "drag", "safe", "absolute"])
+  for (const name of ["base_labels", "base_sel", "drag", "safe", "absolute", "side"])
     assert.equal(query.has(name), false, name);
 });
 
@@ -62,7 +70,7 @@ test("links of earlier versions of the page keep their meaning", () => {
     decodeURIComponent(toQuery(CHANGED)).replaceAll("+", " "),
     "service=shop & co&type=heap&sample=inuse_space&from=2026-11-23T12:00:00&to=2026-11-23T13:00:00" +
       "&sel=2026-11-23T12:10:00~2026-11-23T12:20:00&labels=version=a%2Cb&base_labels=version!~" +
-      "&base_sel=2026-11-23T12:00:00~2026-11-23T12:05:00&drag=base&safe=1&absolute=1&group=version&pprof_focus=a|b&pprof_tagroot=endpoint&view=table" +
+      "&base_sel=2026-11-23T12:00:00~2026-11-23T12:05:00&drag=base&safe=1&absolute=1&side=1&group=version&pprof_focus=a|b&pprof_tagroot=endpoint&view=table" +
       "&search=/^main/&zoom=abc&focus=main.main&flip=1&colors=plain",
   );
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { linesOf, TimelineChart } from "../src/timelineChart";
+import { firstSights, linesOf, TimelineChart } from "../src/timelineChart";
 import { seriesOf } from "./fixtures";
 
 const VALUES = [0, 0, 4, 8, 0, 0, 2, 0, 0, 0];
@@ -97,6 +97,26 @@ describe("a path", () => {
     assert.equal(chart.pathOf([null, null]), "");
     assert.equal(chart.pathOf([]), "");
   });
+});
+
+test("a value is marked where it appears, but not if it is there from the beginning", () => {
+  const series = seriesOf([1, 1, 1], [0, 0, 1], [0, 1, 0], [0, 0, 0]);
+  series.groups[1]!.labels = [{ key: "version", value: "b\u202e" }];
+  series.groups[3]!.others = 2;
+  assert.deepEqual(firstSights(series), [
+    { step: 1, name: "0.0.2" },
+    { step: 2, name: "b\ufffd" },
+  ]);
+  assert.deepEqual(firstSights(seriesOf([0, 1], [0, 1])), []);
+  assert.deepEqual(firstSights({ ...series, groups: [] }), []);
+});
+
+test("ticks are round in a zone", () => {
+  const { seconds } = chart.ticks(90);
+  assert.deepEqual(
+    seconds.map((tick) => tick - chart.start),
+    [30, 150, 270, 390, 510],
+  );
 });
 
 describe("lines", () => {

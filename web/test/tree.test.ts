@@ -166,6 +166,15 @@ describe("matchedTotals", () => {
   });
 });
 
+test("a frame that one side lacks is shown as its widest ancestor", () => {
+  const values = NODES.values[0]!.map((value, node) =>
+    node === A || node === A_LEAF || node === A_A ? 0 : value,
+  );
+  const tree = treeOf({ ...NODES, values: [values] });
+  assert.equal(tree.widestAncestor(A_LEAF), MAIN);
+  assert.equal(tree.widestAncestor(B_LEAF), B_LEAF);
+});
+
 describe("functionsWithin", () => {
   const tree = treeOf();
   const within = (node: number): number[][] => {
