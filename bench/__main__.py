@@ -19,6 +19,7 @@ _MODULES = (
     "bench.merges",
     "bench.imports",
     "bench.storage",
+    "bench.writes",
     "bench.http",
     "bench.week",
     "bench.fleet",

@@ -1,12 +1,10 @@
-"""Cloud storage on emulators: the cost of a write, what a find reads, how fast the index is rebuilt.
+"""Cloud storage on emulators: what a find reads, how fast the index is rebuilt, and posts through faults.
 
 Emulators share the processor, and Firestore's scans a collection for each query. Rows about it therefore count
 requests and documents, or the collector's CPU time; only rows about the local storage show latencies.
 """
 
-import cProfile
 import os
-import pstats
 import random
 import statistics
 import tempfile
@@ -16,13 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import urllib3
-
 from bench.measure import Measure, Row, bench
 from bench.profiles import OUTPUT, list_corpus
-from profbucket.ingest.collector import Collector
 from profbucket.maintenance.repair import reindex
-from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.labels import parse_matchers
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.pprof import decode, encode
@@ -31,14 +26,11 @@ from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.emulators import firestore_emulator, gcs_emulator
 from tests.support.proxies import TrafficCounter, firestore_proxy
-from tests.support.serving import served
 from tests.support.storage.bulk_load import MINUTE, load_entries, make_history
 from tests.support.storage.examples import ALL_TIME, NOW
 from tests.support.storage.faults import find_dangling, post_through_faults
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
-_POSTS = 1000
-_CLIENTS = 8
 _FAULTY_POSTS = 5000
 _OBJECTS = 10_000
 _QUERY_OF_SIX = Query(
@@ -62,81 +54,15 @@ def run_emulators() -> Iterator[tuple[str, str]]:
             os.environ.update(before)
 
 
-def make_profiles(count: int) -> list[bytes]:
-    """Return CPU profiles of about 25 KB with different times."""
-    file = min(list_corpus(), key=lambda file: abs(Path(file).stat().st_size - 25_000))
+def make_profiles(count: int, size: int = 25_000) -> list[bytes]:
+    """Return CPU profiles of about *size* bytes with different times."""
+    file = min(list_corpus(), key=lambda file: abs(Path(file).stat().st_size - size))
     message = decode(Path(file).read_bytes()).message
     profiles = []
     for number in range(count):
         message.time_nanos = NOW + number
         profiles.append(encode(message))
     return profiles
-
-
-@bench("write")
-def write() -> Iterator[Row]:
-    """Post to one instance with 8 clients over HTTP, and profile the same without HTTP."""
-    profiles = make_profiles(_POSTS)
-    size = len(profiles[0])
-    with run_emulators() as (gcs, _), tempfile.TemporaryDirectory() as directory:
-        for scheme, url in (
-            ("gs", f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"),
-            ("file", f"file://{directory}/profiles"),
-            ("memory", "memory:"),
-        ):
-            log = OUTPUT / "collector.log"
-            with served(url, log, PROFBUCKET_ANONYMOUS="1", THREADS=str(_CLIENTS)) as collector:
-                pool = urllib3.PoolManager(maxsize=_CLIENTS, retries=False, timeout=60)
-                target = f"{collector}/api/0/profiles?service=api&type=cpu&labels=version%3D1"
-
-                def post(data: bytes, pool: urllib3.PoolManager = pool, target: str = target) -> float:
-                    begin = time.perf_counter()
-                    assert pool.request("POST", target, body=data).status == 200
-                    return time.perf_counter() - begin
-
-                post(profiles[0])
-                before, begin = measure_cpu_seconds(collector), time.perf_counter()
-                with ThreadPoolExecutor(_CLIENTS) as threads:
-                    times = list(threads.map(post, profiles))
-                seconds, cpu = time.perf_counter() - begin, measure_cpu_seconds(collector) - before
-            yield Row(
-                f"POST to {scheme}:, CPU",
-                Measure(cpu / _POSTS),
-                note=f"{size} B, {_CLIENTS} clients: {_POSTS / seconds:.0f} posts/s, "
-                f"median {statistics.median(times) * 1000:.0f} ms",
-            )
-        storage = open_storage(f"gs://{new_gcs_bucket(gcs)}?project={new_name()}")
-        yield from _profile_writes(Collector(storage), profiles[:500])
-
-
-def _profile_writes(collector: Collector, profiles: list[bytes]) -> Iterator[Row]:
-    """Measure the CPU time of a write, and of its parts."""
-    collector.collect("api", ProfileType.CPU, Labels(), profiles[0])
-    begin = time.process_time()
-    for data in profiles[1:]:
-        collector.collect("api", ProfileType.CPU, Labels(), data)
-    whole = (time.process_time() - begin) / (len(profiles) - 1)
-    yield Row("collect to gs:, CPU", Measure(whole), note="one thread, without HTTP")
-    profiler = cProfile.Profile(time.process_time)
-    for number, data in enumerate(profiles):
-        # Different bytes, so that it is not a duplicate.
-        message = decode(data).message
-        message.time_nanos = NOW + 10**9 + number
-        changed = encode(message)
-        profiler.enable()
-        collector.collect("api", ProfileType.CPU, Labels(), changed)
-        profiler.disable()
-    stats = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    total = max(cumulative for _, _, _, cumulative, _ in stats.values())
-    for file, function in (
-        ("pprof/codec.py", "decode"),
-        ("pprof/compression.py", "inflate"),
-        ("pprof/validate.py", "validate"),
-        ("storage_gcs/bucket.py", "put"),
-        ("storage_gcs/index.py", "add"),
-    ):
-        share = sum(v[3] for k, v in stats.items() if k[0].endswith(file) and k[2] == function) / total
-        yield Row(f"- {file} {function}", Measure(whole * share), note=f"{share:.0%}, under cProfile")
 
 
 def measure_cpu_seconds(collector: str) -> float:
