@@ -7,10 +7,11 @@ from profbucket.model.regex import compile_pattern
 # The most that is searched of one string, and between two checks of the deadline. RE2's time is at most in
 # proportion to the string times the pattern, but a name may have megabytes.
 _MAX_SEARCHED_BYTES = 64 << 10
+_MAX_KNOWN = 100_000  # results that are remembered; each takes 100 bytes or more
 
 
 class Matcher:
-    """Searches for *pattern* (RE2) in strings, and remembers those that it has seen.
+    """Searches for *pattern* (RE2) in strings, and remembers some of those that it has seen.
 
     Only the beginning of a very long string is searched. *check_time* is called now and then, and may raise an
     error. Raise ``Invalid`` (code ``invalid_regex``) if *pattern* is not valid.
@@ -35,5 +36,7 @@ class Matcher:
                 self._searched_bytes = 0
                 self._check_time()
             result = self._regex.search(searched.decode(errors="replace")) is not None
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
             self._known[parts] = result
         return result

@@ -11,6 +11,7 @@ from profbucket.pprof.report.regex_match import Matcher
 from profbucket.pprof.report.sample_labels import SampleLabels
 from profbucket.pprof.report.units import convert
 
+_MAX_PATTERNS = 64
 _QUANTITY = re.compile(r"([+-]?[0-9]+)([A-Za-z]+)?")  # linear: no digit is a letter
 
 
@@ -35,8 +36,8 @@ class TagFilter:
     in it. Regular expressions with a key apply to its texts, one of which must match one of them. Without a key,
     they apply to ``key:text``, and each of them must match. Errors call the filter *name*.
 
-    Raise ``Invalid`` for a regular expression that is none (code ``invalid_regex``), or a number of more than 64
-    bits (``invalid_parameter``).
+    Raise ``Invalid`` for a malformed regular expression (code ``invalid_regex``), for too many of them, and for a
+    number of more than 64 bits (``invalid_parameter``).
     """
 
     def __init__(self, name: str, text: str, check_time: Callable[[], None]) -> None:
@@ -45,6 +46,11 @@ class TagFilter:
         self._value = value if equals else text
         self._range = _parse_range(name, self._value)
         patterns = [] if self._range else self._value.split(",")
+        if len(patterns) > _MAX_PATTERNS:
+            raise Invalid(
+                f"{name} has {len(patterns)} regular expressions; at most {_MAX_PATTERNS} are allowed",
+                code="invalid_parameter",
+            )
         self._matchers = [Matcher(pattern, check_time) for pattern in patterns]
 
     def matches(self, labels: SampleLabels, units: Mapping[bytes, bytes]) -> bool:

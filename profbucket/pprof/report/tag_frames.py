@@ -16,9 +16,13 @@ class TagFrames:
     A frame's name is the label's value, or its values joined by commas; its file is the key. The first of *roots*
     becomes the outermost frame, the last of *leaves* the innermost one. A sample without the label gets a frame
     without a name.
+
+    Raise ``Invalid`` if there are more than ``limits.labels`` keys.
     """
 
     def __init__(self, roots: Sequence[str], leaves: Sequence[str], limits: Limits) -> None:
+        if len(roots) + len(leaves) > limits.labels:
+            raise limits.invalid("labels", f"tagroot and tagleaf have {len(roots) + len(leaves)} keys")
         # Innermost first, as in stacks.
         self._roots = [key.encode(errors="surrogateescape") for key in reversed(roots)]
         self._leaves = [key.encode(errors="surrogateescape") for key in reversed(leaves)]
