@@ -54,13 +54,13 @@ def run_emulators() -> Iterator[tuple[str, str]]:
             os.environ.update(before)
 
 
-def make_profiles(count: int, size: int = 25_000) -> list[bytes]:
-    """Return CPU profiles of about *size* bytes with different times."""
+def make_profiles(count: int, size: int = 25_000, begin: int = NOW) -> list[bytes]:
+    """Return CPU profiles of about *size* bytes with different times, from *begin* on."""
     file = min(list_corpus(), key=lambda file: abs(Path(file).stat().st_size - size))
     message = decode(Path(file).read_bytes()).message
     profiles = []
     for number in range(count):
-        message.time_nanos = NOW + number
+        message.time_nanos = begin + number
         profiles.append(encode(message))
     return profiles
 

@@ -44,7 +44,7 @@ _PARTS = (
 def write() -> Iterator[Row]:
     """Post to one instance with 8 clients over HTTP, and profile the same without HTTP."""
     for size in _SIZES:
-        profiles = make_profiles(_POSTS, size)
+        profiles = make_profiles(_POSTS, size, time.time_ns())
         name = f"of {len(profiles[0]) / 1000:.0f} KB"
         with run_emulators() as (gcs, _), tempfile.TemporaryDirectory() as directory:
             url = f"gs://{new_gcs_bucket(gcs)}?project={new_name()}"

@@ -20,6 +20,8 @@ from profbucket.storage.ports import Selection
 from profbucket.times import format_stamp
 from storage_local.damage import PARSE_ERRORS, raise_damaged
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder for each call
+
 CREATE_ENTRIES = """
 CREATE TABLE entries (
     id TEXT PRIMARY KEY,  -- Meta.id
@@ -221,4 +223,4 @@ def _read_pages(
 
 
 def _dump(values: list[Any]) -> str:
-    return json.dumps(values, separators=(",", ":"))
+    return _encode(values)

@@ -17,6 +17,7 @@ from profbucket.times import LATEST, SECOND
 from storage_local.damage import PARSE_ERRORS, raise_damaged
 
 _HOUR = 3600 * SECOND
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder for each call
 
 CREATE_SERIES = """
 CREATE TABLE series (
@@ -184,7 +185,7 @@ def _insert_labels(connection: sqlite3.Connection, series: int | None, labels: L
 
 
 def _dump(sample_types: Iterable[SampleType]) -> str:
-    return json.dumps(list(sample_types), separators=(",", ":"))
+    return _encode(list(sample_types))
 
 
 def _load(text: str) -> tuple[SampleType, ...]:

@@ -24,6 +24,7 @@ QUARANTINE = f"{RESERVED}/quarantine/"  # followed by the key that the damaged o
 ProfileName = tuple[int, str]  # creation time and digest: unique within a service and type
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]", re.ASCII)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9._-]|~[0-9A-F]{2})+", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _SUFFIXES = {True: ".pb.gz", False: ".trace"}  # by ProfileType.is_pprof
@@ -129,7 +130,9 @@ def parse_block_key(object_key: str) -> tuple[str, ProfileType]:
 
 def escape_service(service: str) -> str:
     """Return *service* in a URL-safe alphabet; the result is never a hidden file's name, nor ``RESERVED``."""
-    text = "".join(c if _PLAIN.match(c) else "".join(f"~{byte:02X}" for byte in c.encode()) for c in service)
+    text = service
+    if not _PLAIN_NAME.fullmatch(service):
+        text = "".join(c if _PLAIN.match(c) else "".join(f"~{byte:02X}" for byte in c.encode()) for c in service)
     return f"~{ord(text[0]):02X}{text[1:]}" if text.startswith(".") or text == RESERVED else text
 
 

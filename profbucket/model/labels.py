@@ -7,6 +7,7 @@ they are part of: profefe's agent sends them so.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -56,7 +57,7 @@ class Labels:
 
     def format(self) -> str:
         """Return the ASCII text that :meth:`parse` reads. Equal labels have equal texts."""
-        return ",".join(f"{_quote(key)}={_quote(value)}" for key, value in self.pairs)
+        return _format(self.pairs)
 
     def get(self, key: str) -> str:
         """Return the value of *key*, or ``""`` without that label."""
@@ -142,6 +143,11 @@ def _compile(key: str, pattern: str) -> Any:
         return compile_pattern(pattern)
     except Invalid as error:
         raise error.about(f"label {_shorten(key)!r}") from None
+
+
+@lru_cache(256)  # of the series that are posted most; each post needs the text several times
+def _format(pairs: tuple[tuple[str, str], ...]) -> str:
+    return ",".join(f"{_quote(key)}={_quote(value)}" for key, value in pairs)
 
 
 def _quote(text: str) -> str:

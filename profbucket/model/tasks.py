@@ -17,6 +17,8 @@ from profbucket.times import LATEST, SECOND
 
 MAX_TASK_BYTES = 4096
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps makes an encoder for each call
+
 _log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ class Task:
 
     def dump(self) -> str:
         """Return the task as JSON."""
-        return json.dumps([self.service, self.type, self.period, self.begin, self.due], separators=(",", ":"))
+        return _encode([self.service, self.type, self.period, self.begin, self.due])
 
     @classmethod
     def load(cls, text: bytes | str) -> "Task":
