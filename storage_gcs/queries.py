@@ -133,7 +133,9 @@ def write_entry(fields: Any, meta: Meta, stored_at: int) -> None:
     fields["created_at"].integer_value = meta.created_at
     fields["size"].integer_value = meta.size
     # As text, because a sum of 64-bit numbers may need more than 64 bits.
-    fields["totals"].string_value = json.dumps(meta.totals, separators=(",", ":"))
+    fields["totals"].string_value = json.dumps(
+        [total if total.kind else total[:3] for total in meta.totals], separators=(",", ":")
+    )
     fields["stored_at"].timestamp_value.seconds = stored_at
 
 

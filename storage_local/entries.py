@@ -11,10 +11,10 @@ from heapq import merge
 from itertools import islice
 from typing import Any
 
-from profbucket.model.blocks import Members
+from profbucket.model.blocks import Members, collect_kinds
 from profbucket.model.ids import profile_prefix
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Total
+from profbucket.model.meta import Meta, SampleType, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Selection
 from profbucket.times import format_stamp
@@ -91,7 +91,7 @@ UPDATE entries SET totals = ?, sample_types = (SELECT id FROM sample_types WHERE
 
 def store_entry(connection: sqlite3.Connection, meta: Meta) -> bool:
     """Add the entry of *meta*, whose series exists, in the current transaction; return whether it is new."""
-    names = _dump([(total.type, total.unit) for total in meta.totals])
+    names = _dump([item if item.kind else item[:2] for item in meta.sample_types])
     totals = _dump([total.value for total in meta.totals])
     row = (meta.id, meta.created_at, meta.size, totals, meta.series, names)
     connection.execute(_INSERT_SAMPLE_TYPES, (names,))
@@ -120,7 +120,10 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
                 series_of_rows[series] = service, profile_type, Labels.parse(labels)
                 prefixes[series] = profile_prefix(service, profile_type)
             names = names_of(sample_types)
-            totals = tuple(Total(*name, value) for name, value in zip(names, json.loads(values), strict=True))
+            totals = tuple(
+                Total(item.type, item.unit, value, item.kind)
+                for item, value in zip(names, json.loads(values), strict=True)
+            )
             prefix = f"{prefixes[series]}{format_stamp(created_at)}-"
             if not isinstance(size, int) or not profile_id.startswith(prefix):
                 raise ValueError("its columns do not match its id")
@@ -159,13 +162,14 @@ def _to_columns(
         service=service,
         type=profile_type,
         labels=[Labels.parse(labels[id_]) for id_ in numbers_of_series],
-        types=types,
+        types=[[item[:2] for item in own] for own in types],
         created_at=created_at,
         digest=digests.split(","),
         series=[numbers_of_series[id_] for id_ in series],
         size=size,
         measured=[numbers_of_types[id_] for id_ in sample_types],
         totals=_parse_totals(totals, len(types[0]) if len(types) == 1 else 0),
+        kinds=collect_kinds(types),
     ).check()
 
 
@@ -197,10 +201,10 @@ def _parameters(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _read_names(connection: sqlite3.Connection, sample_types: int) -> list[tuple[str, str]]:
-    """Return the types and units in a row of ``sample_types``."""
+def _read_names(connection: sqlite3.Connection, sample_types: int) -> list[SampleType]:
+    """Return the sample types in a row of ``sample_types``."""
     (names,) = connection.execute(_SELECT_NAMES, (sample_types,)).fetchone()
-    return [(type_name, unit) for type_name, unit in json.loads(names)]
+    return [SampleType(*item) for item in json.loads(names)]
 
 
 def _read_pages(

@@ -61,7 +61,9 @@ class UploadStore:
         try:
             api_key.require(Scope.WRITE, upload.service)
             current_record().set_subject(upload.service, upload.type)
-            self._collector.collect(upload.service, upload.type, upload.labels, upload.data, upload.created_at)
+            self._collector.collect(
+                upload.service, upload.type, upload.labels, upload.data, upload.created_at, kinds=upload.kinds
+            )
         except ProfbucketError as error:
             raise error.about(upload.source) if upload.source else error from None
 

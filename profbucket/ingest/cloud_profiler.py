@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from profbucket.errors import Invalid
-from profbucket.ingest.upload import Upload, check_json_size, rename_sample_types
+from profbucket.ingest.upload import COUNTED_PER_PROFILE, Upload, check_json_size, rename_sample_types
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
@@ -105,8 +105,10 @@ def read_profile(body: bytes, limits: Limits, created_at: int | None) -> tuple[s
         raise _invalid("profileBytes", "a pprof in base64") from None
     profile_type = PROFILE_TYPES[name]
     renamed = rename_sample_types(data, _NAMES.get(profile_type, {}), limits)
-    upload = Upload(deployment.service, profile_type, labels, renamed, created_at) if renamed else None
-    return name, deployment, upload
+    if not renamed:
+        return name, deployment, None
+    kinds = COUNTED_PER_PROFILE  # agents send what happened during the profile
+    return name, deployment, Upload(deployment.service, profile_type, labels, renamed, created_at, kinds=kinds)
 
 
 def make_id(granted_at: int) -> str:

@@ -1,6 +1,6 @@
 """Ingestion of one profile: validate, determine its time, write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from profbucket.errors import Invalid
 from profbucket.ingest import gotrace
@@ -10,6 +10,7 @@ from profbucket.model import ids
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind
 from profbucket.storage.store import Writer
 from profbucket.times import LATEST, read_clock
 
@@ -26,12 +27,20 @@ class Collector:
         self._clock = clock
 
     def collect(
-        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
+        self,
+        service: str,
+        profile_type: ProfileType,
+        labels: Labels,
+        data: bytes,
+        created_at: int | None = None,
+        *,
+        kinds: Mapping[str, Kind] | None = None,
     ) -> Meta:
         """Store a profile durably and return its meta.
 
         The time of the profile is the one it contains, else *created_at*, else now. A repeated upload (the same
-        service, type, labels, time and bytes) is stored once.
+        service, type, labels, time and bytes) is stored once. *kinds* are those of sample types that the agent
+        has said, by name.
 
         Raises:
             Invalid: the service, a label or the profile is malformed, or the profile is empty.
@@ -53,7 +62,7 @@ class Collector:
             labels=labels,
             created_at=taken_at,
             size=len(data),
-            totals=totals,
+            totals=tuple(total._replace(kind=kinds.get(total.type)) for total in totals) if kinds else totals,
         )
         self._storage.write(meta, data)
         return meta

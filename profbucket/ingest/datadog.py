@@ -12,7 +12,7 @@ from functools import partial
 from profbucket.errors import Invalid, ProfbucketError, UnsupportedFormat
 from profbucket.ingest.decompression import DecompressionError, decompress
 from profbucket.ingest.multipart import Part, read_parts
-from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, split_by_type
+from profbucket.ingest.upload import COUNTED_PER_PROFILE, LARGE_LOCK, Upload, Uploads, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
@@ -22,6 +22,7 @@ from profbucket.times import LATEST, parse_time
 _EVENT = "event"
 _MAX_EVENT_BYTES = 1 << 20
 _PPROF, _JFR = ".pprof", ".jfr"
+_DELTA = "delta-"  # the begin of the name of a part with the increase since the previous one
 # Not profiles: a timeline of file accesses and garbage collections, with paths of the machine.
 _IGNORED_PARTS = frozenset({"events"})
 
@@ -94,7 +95,7 @@ def _read_profiles(parts: Sequence[Part], event: _Event, limits: Limits) -> Uplo
                 f"{filename[:80]} is a JFR recording, which cannot be merged; profbucket stores pprof",
                 code="unsupported_format",
             )
-        stem = filename.removesuffix(_PPROF).removeprefix("delta-")
+        stem = filename.removesuffix(_PPROF).removeprefix(_DELTA)
         if not filename.endswith(_PPROF) or stem in _IGNORED_PARTS:
             continue
         try:
@@ -107,7 +108,8 @@ def _read_profiles(parts: Sequence[Part], event: _Event, limits: Limits) -> Uplo
         for profile_type, profile in profiles.items():
             # What was compressed for the transfer only is compressed as a profile.
             stored = deflate_reproducibly(profile) if profile is data and data[:2] != b"\x1f\x8b" else profile
-            yield Upload(event.service, profile_type, event.labels, stored, event.started_at, filename[:80])
+            source, kinds = filename[:80], COUNTED_PER_PROFILE if filename.startswith(_DELTA) else {}
+            yield Upload(event.service, profile_type, event.labels, stored, event.started_at, source, kinds)
 
 
 def choose_types(part: str, sample_types: Sequence[str]) -> list[ProfileType | None]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeAlias
 
 from profbucket.errors import Invalid, UnsupportedFormat
 from profbucket.ingest import collapsed, pyroscope
@@ -15,6 +16,7 @@ from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind, find_kind
 from profbucket.pprof.compression import LARGE_BYTES
 from profbucket.times import SECOND, parse_unix_time
 
@@ -40,6 +42,10 @@ _VALUES = {
     **{name: (ProfileType(name), "nanoseconds") for name in ("mutex_duration", "block_duration", "lock_duration")},
 }
 _UNITS = {"bytes": "bytes", "lock_nanoseconds": "nanoseconds"}  # of the parameter units; all others are counts
+
+
+_SETTINGS = ("display-name", "aggregation", "cumulative")
+_Settings: TypeAlias = Mapping[str, Mapping[str, object]]
 
 
 class Body(StrEnum):
@@ -101,8 +107,10 @@ def read_ingest(parameters: IngestParameters, body: bytes, limits: Limits) -> Up
         yield from _read_collapsed(parameters, body, limits)
         return
     names: Mapping[str, str] = {}
+    kinds: Mapping[str, Kind] = {}
     if parameters.body is Body.FORM:
-        body, names = _read_form(body, parameters.content_type)
+        body, settings = _read_form(body, parameters.content_type)
+        names, kinds = _read_names(settings), _read_kinds(settings)
     # A client that names these counts from one profile to the next, not from the start of the process as Go does.
     deltas = {name: names[name] for name in ("contentions", "delay") if name in names}
     profiles = split_by_type(
@@ -111,7 +119,10 @@ def read_ingest(parameters: IngestParameters, body: bytes, limits: Limits) -> Up
     for profile_type, data in profiles.items():
         if deltas:
             data = rename_sample_types(data, deltas, limits)  # noqa: PLW2901 - the same profile
-        yield Upload(parameters.service, profile_type, parameters.labels, data, parameters.started_at)
+        own_kinds = {deltas.get(name, name): kind for name, kind in kinds.items()}
+        yield Upload(
+            parameters.service, profile_type, parameters.labels, data, parameters.started_at, kinds=own_kinds
+        )
 
 
 def _choose_body(name: str, content_type: str) -> Body:
@@ -128,8 +139,8 @@ def _unsupported(description: str) -> UnsupportedFormat:
     return UnsupportedFormat(f"this profile is {description}; send pprof", code="unsupported_format")
 
 
-def _read_form(body: bytes, content_type: str) -> tuple[bytes, Mapping[str, str]]:
-    """Return the pprof in a form, and the names by which Pyroscope shows its sample types."""
+def _read_form(body: bytes, content_type: str) -> tuple[bytes, _Settings]:
+    """Return the pprof in a form, and the settings of its sample types."""
     parts = {part.name: part.data for part in read_parts(body, content_type)}
     if "jfr" in parts:
         raise _unsupported(_UNSUPPORTED["jfr"])
@@ -141,21 +152,44 @@ def _read_form(body: bytes, content_type: str) -> tuple[bytes, Mapping[str, str]
         )
     if "profile" not in parts:
         raise Invalid("the form has no part 'profile'", code="invalid_multipart")
-    return parts["profile"], _read_names(parts.get("sample_type_config", b""))
+    return parts["profile"], _read_settings(parts.get("sample_type_config", b""))
 
 
-def _read_names(config: bytes) -> Mapping[str, str]:
+def _read_settings(config: bytes) -> _Settings:
+    """Return the settings of each sample type, by name."""
     if len(config) > 1 << 16:
         raise Invalid("the part 'sample_type_config' has more than 64 KB", code="invalid_json")
     try:
         types = json.loads(config or b"{}")
-        names = {name: settings.get("display-name") for name, settings in types.items()}
+        return {name: {key: settings.get(key) for key in _SETTINGS} for name, settings in types.items()}
     except (ValueError, RecursionError, AttributeError):
         raise Invalid(
             'the part \'sample_type_config\' is not JSON of the form {"name": {"display-name": "other name"}}',
             code="invalid_json",
         ) from None
+
+
+def _read_names(settings: _Settings) -> Mapping[str, str]:
+    """Return the names by which Pyroscope shows the sample types that have another one."""
+    names = {name: own["display-name"] for name, own in settings.items()}
     return {name: shown for name, shown in names.items() if isinstance(shown, str) and shown}
+
+
+def _read_kinds(settings: _Settings) -> Mapping[str, Kind]:
+    """Return the kinds of sample types, as far as their settings tell."""
+    kinds: dict[str, Kind] = {}
+    for name, own in settings.items():
+        if own["cumulative"] is True:
+            kinds[name] = Kind.CUMULATIVE
+        elif own["aggregation"] == "average":
+            kinds[name] = Kind.INSTANT
+        elif own["aggregation"] == "sum" or (own["cumulative"] is False and _counts_in_go(name)):
+            kinds[name] = Kind.SUM
+    return kinds
+
+
+def _counts_in_go(name: str) -> bool:
+    return find_kind((), "", name, "") is Kind.CUMULATIVE
 
 
 def _read_collapsed(parameters: IngestParameters, body: bytes, limits: Limits) -> Uploads:

@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind
 from profbucket.pprof.codec import Profile, decode_inflated
 from profbucket.pprof.compression import inflate
 
@@ -19,11 +20,16 @@ LARGE_LOCK = threading.RLock()
 _JSON_VALUES_PER_PROFILE = 200
 
 
+# Of agents that subtract the previous profile from each of net/http/pprof.
+COUNTED_PER_PROFILE = {"contentions": Kind.SUM, "delay": Kind.SUM}
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A profile and what it is stored under. ``created_at`` is its time if ``data`` contain none.
 
     ``source`` names the part of the request that it comes from, or is ``""`` if that is the whole request.
+    ``kinds`` are those of sample types that the agent has said, by name.
     """
 
     service: str
@@ -32,6 +38,7 @@ class Upload:
     data: bytes
     created_at: int | None = None
     source: str = ""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
 # A request can hold several profiles. The error of one does not affect the others.

@@ -41,7 +41,7 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
 from profbucket.storage.listing import list_folders, list_prefix, with_metadata
-from profbucket.storage.metadata import from_metadata, has_totals, to_metadata
+from profbucket.storage.metadata import add_kinds, from_metadata, has_totals, to_metadata
 from profbucket.storage.ports import (
     Bucket,
     ExpectedBlocks,
@@ -235,7 +235,8 @@ def _read_meta(storage: Storage, obj: Object, *, deep: bool) -> Meta:
         if isinstance(data, Damaged):
             raise data
         if not has_totals(metadata):
-            return replace(meta, totals=compute_totals(meta, data, storage.limits))
+            totals = compute_totals(meta, data, storage.limits)
+            return replace(meta, totals=add_kinds(totals, metadata))
     return meta
 
 

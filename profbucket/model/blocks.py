@@ -23,8 +23,9 @@ from itertools import chain
 from profbucket.errors import Invalid
 from profbucket.model.ids import ProfileId, ProfileName, block_key, parse_block_key
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Total
+from profbucket.model.meta import Meta, SampleType, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind
 from profbucket.times import LATEST
 
 MERGED, METAS, SERIES, PROFILES = range(
@@ -32,6 +33,7 @@ MERGED, METAS, SERIES, PROFILES = range(
 )  # part numbers, indexes of Block.ends; PROFILES is the first of its kind
 
 _FORMAT = 1
+_KINDS = {None, *Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Members:
     """The members of a block as columns, with one row per member, ordered by position. There is at least one.
 
     A row's ``series`` is an index into ``labels``, its ``measured`` an index into ``types`` (sample types with
-    units). Its ``totals`` are the values for those sample types.
+    units). Its ``totals`` are the values for those sample types. ``kinds`` are those of the sample types that
+    agents have said, for each element of ``types``; empty if they have said none.
     """
 
     service: str
@@ -83,26 +86,27 @@ class Members:
     size: Sequence[int]
     measured: Sequence[int]
     totals: Sequence[Sequence[int]]
+    kinds: Sequence[Sequence[str | None]] = ()
 
     @classmethod
     def from_metas(cls, metas: Sequence[Meta]) -> "Members":
         """Return *metas*, all of one service and type and ordered by position, as columns."""
         labels: dict[Labels, int] = {}
-        types: dict[tuple[tuple[str, str], ...], int] = {}
+        types: dict[tuple[SampleType, ...], int] = {}
         series = [labels.setdefault(meta.labels, len(labels)) for meta in metas]
-        sample_types = (tuple((total.type, total.unit) for total in meta.totals) for meta in metas)
-        measured = [types.setdefault(key, len(types)) for key in sample_types]
+        measured = [types.setdefault(meta.sample_types, len(types)) for meta in metas]
         return cls(
             service=metas[0].service,
             type=metas[0].type,
             labels=list(labels),
-            types=list(types),
+            types=[[item[:2] for item in sample_types] for sample_types in types],
             created_at=[meta.created_at for meta in metas],
             digest=[ProfileId.parse(meta.id).digest for meta in metas],
             series=series,
             size=[meta.size for meta in metas],
             measured=measured,
             totals=[[total.value for total in meta.totals] for meta in metas],
+            kinds=collect_kinds(types),
         )
 
     def __len__(self) -> int:
@@ -116,7 +120,8 @@ class Members:
 
     def meta(self, row: int) -> Meta:
         created_at = self.created_at[row]
-        sample_types, values = self.types[self.measured[row]], self.totals[row]
+        number, values = self.measured[row], self.totals[row]
+        names = zip(self.types[number], values, self.kinds_of(number), strict=True)
         return Meta(
             id=str(ProfileId(self.service, self.type, created_at, self.digest[row])),
             service=self.service,
@@ -124,8 +129,12 @@ class Members:
             labels=self.labels[self.series[row]],
             created_at=created_at,
             size=self.size[row],
-            totals=tuple(Total(*name, value) for name, value in zip(sample_types, values, strict=True)),
+            totals=tuple(Total(*name, value, kind) for name, value, kind in names),
         )
+
+    def kinds_of(self, number: int) -> Sequence[str | None]:
+        """Return the kind of each sample type in this element of ``types``."""
+        return self.kinds[number] if self.kinds else [None] * len(self.types[number])
 
     def metas(self) -> Iterator[Meta]:
         return map(self.meta, range(len(self)))
@@ -158,6 +167,7 @@ class Members:
                 "size": self.size,
                 "measured": self.measured,
                 "totals": self.totals,
+                **({"kinds": self.kinds} if self.kinds else {}),
             },
             separators=(",", ":"),
         ).encode()
@@ -184,6 +194,7 @@ class Members:
                 size=columns["size"],
                 measured=columns["measured"],
                 totals=columns["totals"],
+                kinds=columns.get("kinds", ()),
             ).check()
         except (ValueError, KeyError, TypeError, IndexError) as error:
             message = f"invalid list of a block's members: {error!r}"
@@ -203,8 +214,16 @@ class Members:
             and 0 <= min(self.series) <= max(self.series) < len(self.labels)
             and 0 <= min(self.measured) <= max(self.measured) < len(self.types)
             and 0 <= min(self.created_at) <= max(self.created_at) <= LATEST
+            and (not self.kinds or list(map(len, self.kinds)) == widths)
+            and {kind for kinds in self.kinds for kind in kinds} <= _KINDS
             and list(map(len, self.totals)) == [widths[number] for number in self.measured]
         )
+
+
+def collect_kinds(types: Iterable[Sequence[SampleType]]) -> Sequence[Sequence[str | None]]:
+    """Return the kinds of each element of *types*; nothing if there are none."""
+    kinds = [[item.kind for item in sample_types] for sample_types in types]
+    return kinds if any(kind for own in kinds for kind in own) else ()
 
 
 def make_block(members: Members, period: int, ends: Sequence[int], measures: str, written_at: int) -> Block:

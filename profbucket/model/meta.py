@@ -17,17 +17,26 @@ def series_id(service: str, profile_type: ProfileType, labels: Labels) -> str:
 
 
 class Total(NamedTuple):
-    """The sum of a profile's samples for one sample type, as in ``("cpu", "nanoseconds", 120000000)``."""
+    """The sum of a profile's samples for one sample type, as in ``("cpu", "nanoseconds", 120000000)``.
+
+    ``kind`` is what the agent said about the values, a :class:`~profbucket.model.sample_kinds.Kind`.
+    """
 
     type: str
     unit: str
     value: int
+    kind: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields; without the kind, if the agent said nothing."""
+        fields = self._asdict()
+        return fields if self.kind else {name: value for name, value in fields.items() if name != "kind"}
 
 
 class SampleType(NamedTuple):
     """A quantity that the values of a profile's samples measure, as in ``("cpu", "nanoseconds")``.
 
-    ``kind`` says how values of different times add up; ``None`` if that was not recorded.
+    ``kind`` is that of :class:`Total`.
     """
 
     type: str
@@ -55,7 +64,7 @@ class Meta:
     @property
     def sample_types(self) -> tuple[SampleType, ...]:
         """The sample types of the profile, in its order."""
-        return tuple(SampleType(total.type, total.unit) for total in self.totals)
+        return tuple(SampleType(total.type, total.unit, total.kind) for total in self.totals)
 
     @property
     def position(self) -> tuple[int, str]:
@@ -72,7 +81,7 @@ def meta_to_json(meta: Meta) -> dict[str, Any]:
         "labels": [{"key": key, "value": value} for key, value in meta.labels],
         "created_at": format_time(meta.created_at),
         "size": meta.size,
-        "totals": [total._asdict() for total in meta.totals],
+        "totals": [total.to_json() for total in meta.totals],
     }
 
 

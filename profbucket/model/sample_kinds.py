@@ -51,6 +51,7 @@ TABLE: tuple[KindRule, ...] = (
     ("heap", "objects", _ANY, Kind.INSTANT),
     ("heap", "space", _ANY, Kind.INSTANT),
     (_ANY, "live", _ANY, Kind.INSTANT),
+    ("peak_heap", _ANY, _ANY, Kind.INSTANT),  # of Cloud Profiler
     ("goroutine", _ANY, _ANY, Kind.INSTANT),
     ("threadcreate", _ANY, _ANY, Kind.INSTANT),
     (_ANY, "goroutine", _ANY, Kind.INSTANT),

@@ -68,15 +68,14 @@ def plan_series(profiles: Iterable[LocatedProfile], options: MergeOptions, limit
 
 def kind_of(limits: Limits, profile_type: ProfileType | None, total: Total) -> Kind:
     """Return the kind of a sample type."""
-    return find_kind(limits.sample_kinds, profile_type or "", total.type, total.unit)
+    declared = Kind(total.kind) if total.kind else None
+    return find_kind(limits.sample_kinds, profile_type or "", total.type, total.unit, declared)
 
 
 def has_only_sums(limits: Limits, series: Series) -> bool:
     """Return whether all sample types of *series* are known, and their values are sums."""
-    kinds = [
-        find_kind(limits.sample_kinds, series.type, item.type, item.unit, Kind(item.kind) if item.kind else None)
-        for item in series.sample_types
-    ]
+    totals = (Total(item.type, item.unit, 0, item.kind) for item in series.sample_types)
+    kinds = [kind_of(limits, series.type, total) for total in totals]
     return bool(kinds) and set(kinds) == {Kind.SUM}
 
 

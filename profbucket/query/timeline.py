@@ -12,8 +12,9 @@ from typing import Any
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
+from profbucket.model.meta import SampleType
 from profbucket.model.profile_type import ProfileType
-from profbucket.model.sample_kinds import Aggregate, choose_aggregate, find_kind
+from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
 from profbucket.query.step_values import StepValues
 from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND, format_time
@@ -117,7 +118,7 @@ def _add_up_totals(
     columns: dict[tuple[str, str], int] = {}
     firsts: dict[tuple[str, str], tuple[int, int]] = {}  # the time of the first profile, and the position in it
     groups: dict[_GroupKey, _Group] = {}
-    for service, created_at, series, labels, measured, types, values, profile_type in totals:
+    for service, created_at, series, labels, measured, types, values, profile_type, kinds in totals:
         keys = [
             tuple(service if name == "service" else part.get(name) or "" for name in group_by) for part in labels
         ]
@@ -130,7 +131,11 @@ def _add_up_totals(
             for position, sample_type in enumerate(types[kind]):
                 first = (times[0], position)
                 firsts[sample_type] = min(firsts.get(sample_type, first), first)
-            own_actions = [actions.choose(profile_type, sample_type) for sample_type in types[kind]]
+            declared = kinds[kind] if kinds else [None] * len(types[kind])
+            own_actions = [
+                actions.choose(profile_type, SampleType(*sample_type, own))
+                for sample_type, own in zip(types[kind], declared, strict=True)
+            ]
             # Faster than zip(*own_values), which makes an iterator for each row.
             value_columns = [
                 (number, [row[position] for row in own_values])
@@ -177,19 +182,21 @@ class _Actions:
     def __init__(self, aggregate: Aggregate, limits: Limits) -> None:
         self._aggregate = aggregate
         self._limits = limits
-        self._known: dict[tuple[ProfileType, tuple[str, str]], Aggregate] = {}
+        self._known: dict[tuple[ProfileType, SampleType], Aggregate] = {}
 
-    def choose(self, profile_type: ProfileType, sample_type: tuple[str, str]) -> Aggregate:
-        """Return how a *sample_type*, with its unit, is aggregated in profiles of this type."""
+    def choose(self, profile_type: ProfileType, sample_type: SampleType) -> Aggregate:
+        """Return how a *sample_type* is aggregated in profiles of this type."""
         key = profile_type, sample_type
         if key not in self._known:
-            kind = find_kind(self._limits.sample_kinds, profile_type, *sample_type)
+            name, unit, kind = sample_type
+            declared = Kind(kind) if kind else None
+            kind = find_kind(self._limits.sample_kinds, profile_type, name, unit, declared)
             self._known[key] = choose_aggregate(self._aggregate, kind)
         return self._known[key]
 
     def describe(self, sample_type: tuple[str, str]) -> str:
         """Return in a word how a sample type is aggregated; several if that depends on the profile type."""
-        actions = {action: None for (_, own), action in self._known.items() if own == sample_type}
+        actions = {action: None for (_, own), action in self._known.items() if own[:2] == sample_type}
         return " and ".join("increase" if action is Aggregate.DELTA else action for action in actions)
 
 

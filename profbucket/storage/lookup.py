@@ -56,7 +56,8 @@ class Totals(NamedTuple):
     """The totals of profiles of one service as columns, with one row per profile, ordered by time.
 
     A row's ``series`` is an index into ``labels``, its ``measured`` one into ``types``: sample types with units.
-    Its ``values`` are the totals for those. ``type`` is the profile type of all.
+    Its ``values`` are the totals for those. ``type`` is the profile type of all; ``kinds``
+    are as in :class:`~profbucket.model.blocks.Members`.
     """
 
     service: str
@@ -67,6 +68,7 @@ class Totals(NamedTuple):
     types: Sequence[Sequence[tuple[str, str]]]
     values: Sequence[Sequence[int]]
     type: ProfileType
+    kinds: Sequence[Sequence[str | None]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ class Lookup:
 
     def read_data_points(self, query: Query, damage: DamageReport | None = None) -> Iterator[DataPoint]:
         """Yield the totals of the profiles that match *query*, in any order; no profile is opened."""
-        for _, created_at, series, labels, measured, types, values, _ in self.read_totals(query, damage):
+        for _, created_at, series, labels, measured, types, values, *_ in self.read_totals(query, damage):
             for row, time in enumerate(created_at):
                 yield DataPoint(time, labels[series[row]], types[measured[row]], values[row])
 
@@ -389,7 +391,15 @@ def _select_totals(members: Members, rows: Sequence[int]) -> Totals:
         created_at, series = [created_at[row] for row in rows], [series[row] for row in rows]
         measured, totals = [measured[row] for row in rows], [totals[row] for row in rows]
     return Totals(
-        members.service, created_at, series, members.labels, measured, members.types, totals, members.type
+        members.service,
+        created_at,
+        series,
+        members.labels,
+        measured,
+        members.types,
+        totals,
+        members.type,
+        members.kinds,
     )
 
 

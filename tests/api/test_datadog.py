@@ -177,6 +177,8 @@ class TestProfiles:
     ) -> None:
         assert send(api, {part: pprof(types, Sample(stack("a"), (1,) * len(types)))}).status_code == 200
         assert stored(api).keys() == {profile_type}
+        kinds = {total.get("kind") for total in stored(api)[profile_type]["totals"]}
+        assert kinds == ({"sum"} if part.startswith("delta-") else {None})
 
     def test_the_event_tells_the_time_of_a_profile_without_one(self, api: Api) -> None:
         data = pprof((("cpu", "nanoseconds"),), Sample(stack("a"), (1,)), at=0)

@@ -241,6 +241,26 @@ class TestForm:
         assert names == ["mutex_count", "mutex_duration"]  # which are no counters for delta=1
 
     @pytest.mark.parametrize(
+        ("settings", "kind"),
+        [
+            ({"cumulative": True, "aggregation": "sum"}, "cumulative"),
+            ({"aggregation": "average"}, "instant"),
+            ({"aggregation": "sum"}, "sum"),
+            ({"cumulative": False}, "sum"),
+            ({"units": "objects"}, None),
+            ({"cumulative": "yes", "aggregation": ["sum"]}, None),
+        ],
+    )
+    def test_sample_type_config_tells_the_kinds_of_values(
+        self, api: Api, settings: dict[str, object], kind: str | None
+    ) -> None:
+        config = json.dumps({"contentions": settings})
+        data = profile("contentions", "delay")
+        assert self.post(api, profile=data, sample_type_config=config.encode()).status_code == 200
+        [answer] = stored(api, "app").values()
+        assert [total.get("kind") for total in answer["totals"]] == [kind, None]
+
+    @pytest.mark.parametrize(
         ("parts", "status", "code"),
         [
             ({"other": b"x"}, 400, "invalid_multipart"),

@@ -13,6 +13,7 @@ from profbucket.model.ids import ProfileId, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import COMMON_TYPES
+from profbucket.model.sample_kinds import Kind
 from profbucket.storage.damage import content_metadata
 from profbucket.storage.metadata import from_metadata, has_totals, to_metadata
 from profbucket.times import LATEST
@@ -21,7 +22,9 @@ from tests.support.storage.examples import TRICKY_TEXTS, make_meta
 TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=20) | st.sampled_from(TRICKY_TEXTS)
 NAMES = TEXT.filter(bool)
 LABELS = st.dictionaries(NAMES, TEXT, max_size=5).map(lambda labels: Labels.from_pairs(labels.items()))
-TOTALS = st.lists(st.builds(Total, TEXT, TEXT, st.integers(-(2**70), 2**70)), max_size=4).map(tuple)
+TOTALS = st.lists(
+    st.builds(Total, TEXT, TEXT, st.integers(-(2**70), 2**70), st.sampled_from([None, *Kind])), max_size=4
+).map(tuple)
 
 
 @st.composite
@@ -42,7 +45,7 @@ def test_a_meta_is_restored_from_its_key_and_metadata(meta: Meta) -> None:
 def make_wide_meta(name_bytes: int, label_bytes: int = 0) -> Meta:
     """Return a meta with as many sample types as the limits allow; their names have *name_bytes* together."""
     count = Limits().sample_types
-    totals = [Total("ü" * (name_bytes // count // 2), "", -(2**63)) for _ in range(count)]
+    totals = [Total("ü" * (name_bytes // count // 2), "", -(2**63), Kind.SUM) for _ in range(count)]
     return make_meta(labels=f"v={'x' * label_bytes}" if label_bytes else "", totals=totals)
 
 
@@ -79,6 +82,13 @@ def test_the_format_of_metadata_is_stable() -> None:
         "labels": "city=K%C3%B6ln,env=prod,version=0.0.1",
         "totals": "samples:count=12,cpu:nanoseconds=-120,a%3Ab:c%3Dd%2Ce=0",
     }
+
+
+def test_kinds_that_the_agent_has_said_are_letters() -> None:
+    meta = make_meta(
+        totals=[Total("a", "b", 1, Kind.CUMULATIVE), Total("c", "d", 2), Total("e", "f", 3, Kind.SUM)]
+    )
+    assert to_metadata(meta) == {"labels": "", "totals": "a:b=1,c:d=2,e:f=3", "kinds": "c-s"}
 
 
 def test_an_object_without_metadata_has_no_labels_and_no_totals() -> None:

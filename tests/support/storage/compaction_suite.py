@@ -24,12 +24,12 @@ from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.model.sample_kinds import Aggregate
+from profbucket.model.sample_kinds import Aggregate, Kind
 from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
-from profbucket.storage.ports import Bucket, ObjectRange, Selection
+from profbucket.storage.ports import Bucket, ObjectRange, Selection, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import Canonical, canonicalize
@@ -302,6 +302,28 @@ class CompactionSuite:
                 ]
             )
         assert answers[0] == answers[1] == answers[2]
+
+    def test_kinds_that_agents_say_are_kept_in_the_index_and_in_blocks(self, storage: Storage) -> None:
+        collector = Collector(storage)
+        types = ((b"contentions", b"count"), (b"delay", b"nanoseconds"))
+        for number in range(4):
+            time_nanos = MIDNIGHT + number * 3600 * SECOND
+            data = encode(Profile((Sample(stack("main.a"), (5, 50)),), sample_types=types, time_nanos=time_nanos))
+            kinds = {"contentions": Kind.SUM, "delay": Kind.SUM}
+            collector.collect("api", ProfileType.MUTEX, Labels(), data, kinds=kinds)
+        query = Query("api", ProfileType.MUTEX, *ALL_TIME)
+        for hours in (0, 2, 30):
+            compact(storage, MIDNIGHT + hours * HOUR)
+            querier = Querier(storage)
+            [series] = storage.index.series(SeriesSelection("api"))
+            assert [item.kind for item in series.sample_types] == [Kind.SUM, Kind.SUM]
+            for meta in storage.lookup.find(query):
+                assert [total.kind for total in meta.totals] == [Kind.SUM, Kind.SUM]
+            merged = querier.merge(query, MergeOptions(aggregate=Aggregate.AUTO))
+            assert list(canonicalize(merged.data).samples.values()) == [(20, 200)]
+            timeline = querier.timeline(query, aggregate=Aggregate.AUTO)
+            assert timeline["aggregates"] == ["sum", "sum"]
+            assert sum(timeline["groups"][0]["values"][0]) == 20
 
     def test_a_large_answer_with_expired_profiles_is_published(self, storage: Storage) -> None:
         """If the bucket has signed URLs; one profile by its id, or merged with another."""

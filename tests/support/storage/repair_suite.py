@@ -12,6 +12,7 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind
 from profbucket.storage.store import Storage
 from tests.support.profiles import Profile, Sample, encode
 from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
@@ -45,7 +46,10 @@ def collect_wide(storage: Storage) -> Meta:
     """Store a profile whose totals do not fit the metadata of an object."""
     types = tuple((b"type-%d-%s" % (i, b"x" * 50), b"count") for i in range(Limits().sample_types))
     profile = Profile((Sample((), tuple(range(len(types)))),), sample_types=types)
-    meta = Collector(storage).collect("wide", ProfileType.HEAP, Labels.parse("a=1"), encode(profile), NOW)
+    kinds = {types[1][0].decode(): Kind.INSTANT}
+    labels = Labels.parse("a=1")
+    meta = Collector(storage).collect("wide", ProfileType.HEAP, labels, encode(profile), NOW, kinds=kinds)
+    assert [total.kind for total in meta.totals[:3]] == [None, Kind.INSTANT, None]
     assert [total.value for total in meta.totals] == list(range(len(types)))
     return meta
 
