@@ -4,14 +4,19 @@ import gzip
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
 from profbucket.model.merge_format import MergeFormat
+from profbucket.model.refinement import Refinement
 from profbucket.storage.memory import MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
+from profbucket.times import SECOND
 from tests.support.api import NOW, Api, LinkedBucket, comments, error_code, pprof
+from tests.support.profiles import Profile, encode, profile_sets
 
 OTHERS = [one for one in MergeFormat if one is not MergeFormat.PPROF]
 SHOWN = (MergeFormat.SVG, MergeFormat.HTML)
@@ -97,3 +102,31 @@ def test_a_large_file_is_in_the_bucket() -> None:
     assert "filename=api-cpu.collapsed.txt" in url
     object_key = url.removeprefix("https://bucket.example/").partition("?")[0]
     assert bucket.get(object_key) == b"slow 5\n"
+
+
+_TEXTS = st.text(max_size=8) | st.sampled_from(
+    ["", "main", ".", "^$", "(", "a,b", "1kb:", "main=a", "\x00", "é", "x" * 300, "9" * 30]
+)
+
+
+@settings(max_examples=60)
+@given(
+    profile_sets(),
+    st.dictionaries(st.sampled_from(Refinement.names()), _TEXTS, max_size=4),
+    st.sampled_from([*MergeFormat, "png"]),
+    st.sampled_from([None, "1", "80", "600", "0", "99999999"]),
+)
+def test_no_profile_and_no_request_makes_the_collector_fail(
+    profiles: list[Profile], refinement: dict[str, str], merge_format: str, max_nodes: str | None
+) -> None:
+    api = Api(open_storage("memory:"), Limits(frames=5000, export_bytes=100_000))
+    for content in profiles:
+        api.post(encode(content), type="other", created_at=str(NOW // SECOND))
+    nodes = {} if max_nodes is None else {"max_nodes": max_nodes}
+    for path in (f"{PROFILES}/merge", f"{PROFILES}/flame", "/api/0/tags"):
+        only_merge = {"format": merge_format} if path.endswith("merge") else {}
+        parameters = {"service": "api", "type": "other", "from": "0", **refinement, **nodes, **only_merge}
+        response = api.get(path, **parameters)
+        if response.status_code != 200:
+            assert response.status_code in (400, 404, 422)
+            error_code(response)
