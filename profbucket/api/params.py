@@ -223,7 +223,7 @@ def parse_aggregate(parameters: Parameters) -> Aggregate:
     return Aggregate(text)
 
 
-def merge_format(parameters: Parameters) -> MergeFormat:
+def parse_format(parameters: Parameters) -> MergeFormat:
     """Return the format of a merge, by default pprof; raise ``Invalid`` for an unknown one."""
     text = parameters.get("format")
     try:

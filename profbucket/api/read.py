@@ -15,10 +15,10 @@ from profbucket.api.params import (
     Parameters,
     QueryParser,
     find_type,
-    merge_format,
     merge_options,
     mergeable_type,
     parse_aggregate,
+    parse_format,
 )
 from profbucket.api.responses import compress, download, export, json_response, redirect
 from profbucket.api.revalidation import Revalidation
@@ -85,7 +85,7 @@ class ReadRoutes:
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
         options = replace(
             merge_options(parameters),
-            format=merge_format(parameters),
+            format=parse_format(parameters),
             max_nodes=parameters.positive_integer("max_nodes"),
         )
         return self._revalidation.answer(

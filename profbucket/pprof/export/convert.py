@@ -12,6 +12,7 @@ from profbucket.pprof.export.flame_svg import draw_flame_graph
 from profbucket.pprof.export.size import check_size
 from profbucket.pprof.export.speedscope import to_speedscope
 from profbucket.pprof.report.flamegraph import build_from_messages
+from profbucket.pprof.report.stacks import shorten_name
 from profbucket.pprof.report.top import find_sample_type
 
 
@@ -35,7 +36,7 @@ def convert(
         return data
     message = parse_valid(data, limits)
     column = find_sample_type(message, "")
-    title = message.string_table[message.comment[0]].decode(errors="replace") if message.comment else ""
+    title = shorten_name(message.string_table[message.comment[0]]) if message.comment else ""
     check_time()
     match merge_format:
         case MergeFormat.COLLAPSED:

@@ -20,6 +20,7 @@ from profbucket.pprof.report.units import format_percentage, format_value
 
 _SMALLEST_FONT, _FONT_GROWTH = 8, 16  # points
 _MAX_PEN_WIDTH = 5
+_MAX_LEGEND_CHARACTERS = 400  # of one line, which may be a comment of a profile
 
 
 def to_dot(
@@ -54,7 +55,8 @@ class _Writer:
         """Yield the graph, line by line."""
         yield "digraph profile {"
         yield 'node [style=filled fillcolor="#f8f8f8" shape=box]'
-        legend = _quote(*map(to_printable, self._describe()), end="\\l")
+        lines = (to_printable(line[:_MAX_LEGEND_CHARACTERS]) for line in self._describe())
+        legend = _quote(*lines, end="\\l")
         yield f"subgraph cluster_L {{ L [fontsize=16 label={legend}] }}"
         largest = max((abs(node.flat) for node in self._graph.nodes), default=0)
         numbers = {node: number for number, node in enumerate(self._graph.nodes, 1)}

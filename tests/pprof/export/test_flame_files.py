@@ -80,6 +80,12 @@ def test_boxes_of_any_profiles_are_within_their_callers(profiles: list[Profile],
             )
 
 
+@pytest.mark.parametrize("merge_format", sorted(set(MergeFormat) - {MergeFormat.PPROF, MergeFormat.COLLAPSED}))
+def test_a_very_long_comment_is_cut(merge_format: MergeFormat) -> None:
+    data = encode(profile(Sample(stack("f"), (1, 1)), comments=(b"x" * 1_000_000,)))
+    assert len(convert(data, merge_format, 80)) < 10_000
+
+
 def test_an_empty_profile_has_a_root() -> None:
     assert draw(encode(profile())) == [("(all): 0 (0%)", 0, 0.0, WIDTH)]
 
