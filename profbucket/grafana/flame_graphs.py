@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from profbucket.errors import Invalid, NotFound
 from profbucket.grafana import querier_pb2 as pb
 from profbucket.grafana.profile_type_ids import ProfileTypeId
-from profbucket.grafana.selection import (
-    MayAccess,
-    Selection,
-    SeriesQuery,
-    parse_range,
-    select_profiles,
-)
+from profbucket.grafana.selection import MayAccess, Selection, SeriesQuery, parse_range, select_profiles
 from profbucket.grafana.selectors import Selector
 from profbucket.limits import Limits
 from profbucket.model.merge_options import MergeOptions
@@ -145,7 +139,7 @@ class FlameGraphs:
 
         merger = Merger(self._limits)
         for number, data in enumerate(merges):
-            merger.add(data, f"selection {number}")
+            merger.add(data, f"selection {number}", self._limits.of_blocks())
         return merger.result()
 
 
