@@ -31,9 +31,10 @@ from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Totals
 from profbucket.storage.ports import Series, SeriesSelection, list_label_values, list_series
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST
+from profbucket.times import LATEST, SECOND
 
 DEFAULT_LIMIT = 1000  # profiles in one answer of find, if the query has no limit
+_CONCURRENT_SPAN = 7 * 86_400 * SECOND  # the totals of several services fit into memory together up to it
 
 
 class Querier:
@@ -167,9 +168,7 @@ class Querier:
         if query.services and not start:  # the totals of all services may be too many to hold them
             first = find_first(self._lookup, self._each_service(query), 1, damage)
             start = first[0].created_at if first else 0
-        totals = chain.from_iterable(
-            ask_each(self._each_service(query), lambda own: list(self._lookup.read_totals(own, damage)))
-        )
+        totals = self._stream_totals(query, query.end - start, damage)
         if (first_totals := next(totals, None)) is None:
             raise damage.error() if damage.ids else nothing_found(query)
         totals = chain([first_totals], totals)
@@ -177,6 +176,16 @@ class Querier:
             totals, start, query.end, group_by, step, limits=self._limits, aggregate=aggregate
         )
         return {**timeline, "damaged": damage.profiles} if damage.ids else timeline
+
+    def _stream_totals(self, query: Query, span: int, damage: DamageReport) -> Iterator[Totals]:
+        """Yield the totals of the profiles that match *query*, which covers *span* nanoseconds.
+
+        Only those of a block are in memory; or, of a short span, those of some services, which are read at once.
+        """
+        queries = self._each_service(query)
+        if span > _CONCURRENT_SPAN:
+            return chain.from_iterable(self._lookup.read_totals(own, damage) for own in queries)
+        return chain.from_iterable(ask_each(queries, lambda own: list(self._lookup.read_totals(own, damage))))
 
     @retry_on_compaction
     def totals(self, query: Query) -> list[Totals]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
-from threading import Barrier
+from threading import Barrier, current_thread
 from typing import Any
 
 import pytest
@@ -21,6 +21,8 @@ from profbucket.pprof import decode
 from profbucket.query.querier import Querier
 from profbucket.query.query_merger import pick_evenly
 from profbucket.query.services import ask_each, parse_condition, select_services
+from profbucket.storage.damage import DamageReport
+from profbucket.storage.lookup import Totals
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
@@ -271,3 +273,23 @@ def test_labels_are_those_of_all_services(storage: Storage) -> None:
     labels = Querier(storage).label_values(["shop-api", "shop-web"], None)
     assert labels.profile_types == (CPU,)
     assert labels.values == {"v": ["0", "1", "2"]}
+
+
+def test_a_timeline_over_a_long_range_reads_one_service_after_the_other(storage: Storage) -> None:
+    long = replace(ALL, start=MIDNIGHT - 100 * 24 * HOUR, end=MIDNIGHT + 2 * HOUR)
+    short = replace(long, start=MIDNIGHT)
+    threads: set[str] = set()
+    read = storage.lookup.read_totals
+
+    def read_totals(query: Query, damage: DamageReport | None = None) -> Iterator[Totals]:
+        threads.add(current_thread().name)
+        return read(query, damage)
+
+    storage.lookup.read_totals = read_totals  # type: ignore[method-assign]
+    counts = {}
+    for query in (long, short):
+        threads.clear()
+        timeline = Querier(storage).timeline(query, ["service"], 24 * 3600)
+        counts[query] = [sum(group["profiles"]) for group in timeline["groups"]]
+        assert any(name.startswith("service") for name in threads) == (query is short)
+    assert counts[long] == counts[short] == [30] * 4
