@@ -49,6 +49,7 @@ class Limits:
     aggregate: int = 1_000_000  # profiles of one merge by average, latest or delta: each takes about 1 KB
     merge_bytes: int = 1 << 30  # objects of one merge, as stored
     merge_memory_bytes: int = 1 << 30  # of distinct stacks and strings, estimated; encoding takes as much again
+    frame_rules: int = 100  # distinct pairs of drop_frames and keep_frames in one merge; each takes 180 KB
     merge_seconds: int = 55  # pprof times out after 65 seconds without a response
     steps: int = 2000  # time steps in one response of the timeline
     groups: int = 100  # groups in one response of the timeline; the smallest ones beyond it are combined

@@ -208,6 +208,10 @@ class Merger:
 
     def _select_group(self, rules: FrameRules) -> Accumulator:
         if rules not in self._groups:
+            if len(self._groups) >= self._limits.frame_rules:
+                raise self._limits.too_many(
+                    "frame_rules", "the profiles of the merge have too many different drop_frames and keep_frames"
+                )
             self._groups[rules] = self.accumulator.fork() if self._groups else self.accumulator
         return self._groups[rules]
 

@@ -388,6 +388,13 @@ class TestPush:
         assert labels(found["heap"]) == {"otel.scope.name": "x"}
         assert api.get(f"/api/0/profiles/{found['cpu']['id']}").data == cpu
 
+    def test_a_repeated_request_counts_once(self, api: Api) -> None:
+        """The sender's ID of a sample does not matter."""
+        for sample_id in ("6d1b", "6d1c"):
+            data = push("app", "process_cpu", profile("cpu")).replace(b"6d1b", sample_id.encode())
+            assert api.client.post(PUSH, data=data, headers=PROTO).status_code == 200
+        assert [meta["type"] for meta in body(api.find(service="app"))] == ["cpu"]
+
     def test_the_vector_of_the_format_is_read(self, api: Api) -> None:
         data = bytes.fromhex(
             "0a390a170a085f5f6e616d655f5f120b70726f636573735f6370750a140a0c736572766963655f6e616d65120464656d6f"

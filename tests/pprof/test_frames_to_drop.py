@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from profbucket.errors import TooMany
+from profbucket.limits import Limits
 from profbucket.pprof import decode
 from profbucket.pprof import encode as encode_message
 from profbucket.pprof import merge as merging
@@ -96,6 +98,18 @@ def test_rules_apply_to_the_profile_that_carries_them() -> None:
         merged = merge(order)
         assert list_stacks(merged) == {(b"main",): 2, (b"alloc", b"main"): 5}
         assert canonicalize(merged).header.drop_frames == b""
+
+
+@pytest.mark.parametrize("batch_bytes", [1, 1 << 20])
+def test_the_number_of_different_rules_is_limited(monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
+    """Each takes memory, however small its profiles are."""
+    monkeypatch.setattr(merging, "_BATCH_BYTES", batch_bytes)
+    profiles = [with_rules(1, b"f%d" % (number % 3)) for number in range(9)]
+    limits = Limits(frame_rules=3)
+    assert list_stacks(merge(profiles, limits=limits)) == {(b"alloc", b"main"): 9}
+    with pytest.raises(TooMany) as refused:
+        merge([*profiles, with_rules(1, b"f3")], limits=limits)
+    assert refused.value.code == "max_frame_rules_exceeded"
 
 
 def test_a_merge_goes_on_after_a_result() -> None:
