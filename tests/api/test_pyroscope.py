@@ -343,7 +343,7 @@ class TestCollapsedStacks:
     @pytest.mark.parametrize(
         ("text", "code"),
         [
-            (b"", "empty_body"),
+            (b"", "empty_profile"),
             (b"\n\n", "empty_profile"),
             (b"a;b", "invalid_collapsed_stacks"),
             (b"a;b -1", "invalid_collapsed_stacks"),
@@ -351,7 +351,7 @@ class TestCollapsedStacks:
             (b"a 9223372036854775808", "invalid_collapsed_stacks"),
             (b"a " + b"9" * 5000, "invalid_collapsed_stacks"),
             (b"a;" * 200_000 + b" 1", "invalid_collapsed_stacks"),
-            (b"\x1f\x8b\x08", "invalid_gzip"),
+            (b"\x1f\x8b\x08", "invalid_collapsed_stacks"),
         ],
     )
     def test_other_text_is_400(self, api: Api, text: bytes, code: str) -> None:
