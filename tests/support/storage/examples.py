@@ -73,8 +73,11 @@ def make_block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -
 
 
 def make_numbered_profile(number: int) -> tuple[Meta, bytes]:
-    """Return a reproducible profile: 2 to 20 KB, of one of 2 services, with its own labels."""
-    data = Random(number).randbytes(2_000 + number % 7 * 3_000)
+    """Return a reproducible profile: 2 to 20 KB, of one of 2 services, with its own labels.
+
+    Those with odd numbers begin as gzip does, so that a directory keeps their metadata in their files.
+    """
+    data = b"\x1f\x8b" * (number % 2) + Random(number).randbytes(2_000 + number % 7 * 3_000)
     labels = f"version=0.0.{number % 5},pod=pod-{number % 4},number={number}"
     totals = [Total("cpu", "nanoseconds", number)]
     return make_meta(NOW + number, service=f"service-{number % 2}", labels=labels, data=data, totals=totals), data
