@@ -56,7 +56,7 @@ test-web: web/node_modules ## test the page's sources: unit tests, eslint, prett
 	npm --prefix web run lint
 	npm --prefix web run types
 
-test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
+test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page and Grafana's flame graph in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
 # All tests run with the functions' version, where it is installed; the smaller set with the oldest one.
