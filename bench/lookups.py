@@ -8,9 +8,11 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench.measure import ROUNDS, Measure, Row, bench
+from profbucket.model.blocks import Members, make_block
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.pprof.block.container import encode_members
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import SeriesSelection
@@ -47,6 +49,9 @@ def lookups() -> Iterator[Row]:
         for name, request in requests.items():
             note = "CPU time; peer: 10 series and 50 profiles"
             yield Row(f"{name}, 10,000 series, 50,000 profiles", *_measure(request, many, few), note)
+        compacted = _compact(f"{folder}/compacted", _make_metas("shop", 10_000, 10_000))
+        request = requests["find limit=100"]
+        yield Row("find limit=100 after compaction", *_measure(request, compacted, many), "CPU time; peer: before")
         day = SeriesSelection(start=_END - _DAY, end=_END)
         measure, _ = _measure(lambda storage: storage.index.series(day), fleet)
         yield Row("all series of a day, 1,000 services with 5 types and 10 series each", measure, note="CPU time")
@@ -78,6 +83,17 @@ def _make_metas(
 def _open(folder: str, metas: Iterator[Meta]) -> Storage:
     storage = open_storage(f"file://{folder}")
     fill_directory(Path(folder), metas)
+    return storage
+
+
+def _compact(folder: str, metas: Iterator[Meta]) -> Storage:
+    """Return a storage with a block of *metas*. Of its parts it has only the member list, which finds read."""
+    storage, members = open_storage(f"file://{folder}"), Members.from_metas(list(metas))
+    part = encode_members(members)
+    ends = [1, 1 + len(part), 2 + len(part), 3 + len(part)]
+    block = make_block(members, 86_400, ends, "", 0)
+    storage.bucket.put(block.id, b"x" + part + b"xx", {})
+    assert storage.index.commit(block, (), ())
     return storage
 
 

@@ -24,6 +24,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import DamageReport, check_profile
+from profbucket.storage.member_lists import MemberLists
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection, SeriesSelection, to_columns
 
 _T = TypeVar("_T")
@@ -111,6 +112,7 @@ class Lookup:
         self._bucket = bucket
         self._index = index
         self._limits = limits
+        self._member_lists = MemberLists()
 
     def find(self, query: Query, damage: DamageReport | None = None) -> Iterator[Meta]:
         """Yield the profiles that match *query*, oldest first, ordered by :attr:`Meta.position`."""
@@ -260,17 +262,23 @@ class Lookup:
                 yield block, members
 
     def _decode_members(self, block: Block, data: bytes) -> Members:
-        from profbucket.pprof.block.container import decode_members  # imports protobuf
-
-        try:
-            members = decode_members(data, self._limits.of_blocks())
-        except (Invalid, TooLarge) as error:
-            raise Damaged(f"the member list of {block.id}: {error}") from None
+        members = self._member_lists.get(block.id, data)
+        if members is None:
+            members = self._decode_new_members(block, data)
+            self._member_lists.put(block.id, data, members)
         record = block.service, block.type, block.first, block.last, block.count, block.size
         times = members.created_at
         if record != (members.service, members.type, times[0], times[-1], len(members), sum(members.size)):
             raise Damaged(f"the member list of {block.id} is that of another block")
         return members
+
+    def _decode_new_members(self, block: Block, data: bytes) -> Members:
+        from profbucket.pprof.block.container import decode_members  # imports protobuf
+
+        try:
+            return decode_members(data, self._limits.of_blocks())
+        except (Invalid, TooLarge) as error:
+            raise Damaged(f"the member list of {block.id}: {error}") from None
 
     def _read(
         self, ranges: Sequence[ObjectRange], parsers: Sequence[Callable[[bytes], _T]]
@@ -378,9 +386,11 @@ def _locate_members(block: Block, members: Members, query: Query, matches: _Matc
 
 def _matching_rows(members: Members, query: Query, matches: _Matches) -> Sequence[int]:
     """Return the rows in the range of *query* whose labels match; ``query.after`` is ignored."""
-    series_matches = [matches(labels) for labels in members.labels]
     times = members.created_at
     rows = range(bisect_left(times, query.start), bisect_left(times, query.end + 1))
+    if not query.matchers:
+        return rows
+    series_matches = [matches(labels) for labels in members.labels]
     return rows if all(series_matches) else [row for row in rows if series_matches[members.series[row]]]
 
 
