@@ -7,17 +7,22 @@ from dataclasses import replace
 import pytest
 
 from profbucket.errors import Damaged, NotFound
+from profbucket.ingest.collector import Collector
 from profbucket.maintenance.repair import Finding, State, fsck, quarantine, reindex
 from profbucket.model.blocks import METAS
 from profbucket.model.ids import BLOCKS, QUARANTINE, ProfileId
-from profbucket.model.labels import parse_matchers
+from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof import decode
 from profbucket.query.merging import MergeResult
 from profbucket.query.querier import Querier
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
+from tests.support.canonical import canonicalize
+from tests.support.profiles import Profile, Sample, encode, stack
 from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
 
 CPU = ProfileType.CPU
@@ -97,6 +102,30 @@ class DamageSuite:
         errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(errors) == 4
         assert all(metas[3].id in message for message in errors)
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    @pytest.mark.parametrize("in_block", [False, True])
+    def test_a_damaged_object_is_left_out_of_an_aggregate_and_counted(
+        self, storage: Storage, how: Callable[[bytes], bytes], in_block: bool
+    ) -> None:
+        """The average and the increase are those of the other profiles."""
+        collector, metas = Collector(storage), []
+        types = ((b"alloc_space", b"bytes"), (b"inuse_space", b"bytes"))
+        for hour, value in ((0, 50), (1, 10), (2, 20), (3, 60)):
+            time_nanos = MIDNIGHT + hour * HOUR
+            samples = (Sample(stack("main.a"), (100 + hour, value)),)
+            data = encode(Profile(samples, sample_types=types, time_nanos=time_nanos))
+            metas.append(collector.collect("api", ProfileType.HEAP, Labels(), data))
+        query = Query("api", ProfileType.HEAP, *ALL_TIME)
+        if in_block:  # each hour is a block
+            compact(storage, MIDNIGHT + 5 * HOUR)
+            overwrite(storage, block_keys(storage)[0], how(storage.bucket.get(block_keys(storage)[0])))
+        else:
+            damage(storage, metas[0], how)
+        result = Querier(storage).merge(query, MergeOptions(aggregate=Aggregate.AUTO))
+        assert list(canonicalize(result.data).samples.values()) == [(2, 30)]
+        assert (result.merged, result.expired, result.damaged) == (3, 0, 1)
+        assert "1 left out because stored data is damaged" in comment(result.data)
 
     @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
     def test_an_answer_of_damage_alone_is_an_error_with_its_ids(
