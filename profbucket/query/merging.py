@@ -1,4 +1,4 @@
-"""Steps that merge, merge by id and delta share: limits, sources, expired profiles, messages."""
+"""Steps that merges, merges by id and aggregates share: limits, sources, expired profiles, messages."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -197,21 +197,6 @@ def add_from_block(merger: "Merger", lookup: Lookup, profile_id: ProfileId, limi
         if not merge.expired:
             return
     raise profile_not_found(profile_id)
-
-
-def read_from_block(lookup: Lookup, profile_id: ProfileId, limits: Limits) -> bytes | None:
-    """Return a profile that has expired as its block restores it; ``None`` if no block holds it.
-
-    Raise ``Damaged`` if the block is damaged.
-    """
-    from profbucket.pprof.merge import Merger
-
-    merger = Merger(limits)
-    try:
-        add_from_block(merger, lookup, profile_id, limits)
-    except NotFound:
-        return None
-    return merger.result()
 
 
 def profile_not_found(profile_id: ProfileId) -> NotFound:
