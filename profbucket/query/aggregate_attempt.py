@@ -125,7 +125,16 @@ class AggregateAttempt:
         counted = [plan for plan in self._plans if plan.names(Aggregate.DELTA)]
         comment += self._finish_processes(len(counted))
         duration = sum(plan.span for plan in counted) if counted else None
-        whole = add_up_parts(list(self._parts()), self._limits, self._options.sample_type, duration)
+        # Which profiles are read, and whether from blocks, does not show in the result.
+        first = min((plan.profiles[0].meta for plan in self._plans), key=lambda meta: meta.position)
+        whole = add_up_parts(
+            list(self._parts()),
+            self._limits,
+            self._options.sample_type,
+            duration,
+            time_nanos=first.created_at,
+            order=[total.type for total in first.totals],
+        )
         mergers = [*(merge.merger for merge in self._mergers.values()), whole]
         left_out = [*(merger.describe_left_out() for merger in mergers), self._reader.describe_left_out()]
         comment += "".join(dict.fromkeys(left_out))

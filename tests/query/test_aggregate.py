@@ -162,6 +162,26 @@ def test_several_services_are_added_up_and_can_be_told_apart(stored: StoredProfi
     }
 
 
+@pytest.mark.parametrize("aggregate", ["delta", "latest", "average"])
+def test_the_header_is_the_same_wherever_profiles_are(stored: StoredProfiles, aggregate: str) -> None:
+    """Also if the first profile is of another series, and later ones have another order of sample types."""
+    names = (b"inuse_space", b"alloc_space")
+    for at in (0, 9500):
+        stored.put({b"f": (at + 1, at + 1)}, at, "a", names)
+    for at in (10, 5000, 9000):
+        stored.put({b"f": (at, at)}, at, "b", names[::-1])
+    options = MergeOptions(aggregate=Aggregate(aggregate))
+    messages = []
+    for until in (0, 7200, 10**6):
+        compact(stored, until)
+        messages.append(decode(stored.querier.merge(ALWAYS, options).data).message)
+    assert {message.time_nanos for message in messages} == {T}
+    assert {
+        tuple(message.string_table[sample_type.type] for sample_type in message.sample_type)
+        for message in messages
+    } == {names}
+
+
 def test_profiles_that_have_expired_are_not_in_the_average(stored: StoredProfiles) -> None:
     ids = [stored.put({b"f": (value,)}, value, sample_types=GAUGES) for value in (10, 20, 60)]
     stored.storage.bucket.delete(ProfileId.parse(ids[2]).object_key)

@@ -26,11 +26,18 @@ class Part:
 
 
 def add_up_parts(
-    parts: Sequence[Part], limits: Limits, sample_type: str | None = None, duration_nanos: int | None = None
+    parts: Sequence[Part],
+    limits: Limits,
+    sample_type: str | None = None,
+    duration_nanos: int | None = None,
+    *,
+    time_nanos: int = 0,
+    order: Sequence[str] = (),
 ) -> Merger:
     """Return the merge of *parts*, each times its weights; with *sample_type*, only its values.
 
-    Values are rounded once, half to even. With *duration_nanos*, the result has this duration.
+    Values are rounded once, half to even. With *duration_nanos*, the result has this duration; with *time_nanos*,
+    this time. Its sample types are in the *order* of these names, as far as they are known.
 
     Raise ``Invalid`` as :meth:`Merger.add` does if the parts have no sample type in common.
     """
@@ -55,6 +62,8 @@ def add_up_parts(
                 by_weight[:, column] += content.values[:count, column] * np.int64(weight.numerator)
     content.values[:count] = divide_and_round(sums, (count, len(names)))
     content.duration_nanos = round(duration) if duration_nanos is None else duration_nanos
+    content.time_nanos = time_nanos or content.time_nanos
+    content.order_sample_types(order)
     return whole
 
 

@@ -122,6 +122,17 @@ class Accumulator:
             self._string_list = list(self.strings)
         return self._string_list[index]
 
+    def order_sample_types(self, names: Sequence[str]) -> None:
+        """Put the sample types into the order of *names*, and those that are not among them behind."""
+        if self.signature is None:
+            return
+        rank = {name.encode(): number for number, name in reversed(list(enumerate(names)))}
+        sample_types = sorted(self.signature[0], key=lambda pair: rank.get(self.string(pair[0]), len(rank)))
+        ordered = tuple(sample_types), self.signature[1]
+        if ordered != self.signature and len({name for name, _ in sample_types}) == len(sample_types):
+            self.values = self.types.project(self.signature, ordered).apply(self.values)
+            self.signature = ordered
+
     def default_sample_type(self) -> int:
         """Return the string of the default sample type: the first sample type if the default is not common."""
         default = self.header_strings[0]
