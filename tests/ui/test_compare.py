@@ -1,5 +1,6 @@
 """Comparing two versions or two time ranges."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import WatchedPage, press, wait_until_drawn
@@ -57,6 +58,20 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     expect(page.get_by_label("Diff flame graph")).to_have_count(0)
     expect(page.locator(".totals")).to_contain_text("in 6 profiles")
     expect(page.get_by_label("Group by", exact=True)).to_have_value("")
+
+
+@pytest.mark.parametrize("width", [1440, 1024, 390])
+def test_the_table_has_room_for_names_in_every_window(shop_page: WatchedPage, width: int) -> None:
+    page = shop_page.page
+    page.set_viewport_size({"width": width, "height": 800})
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Compare").click()
+    wait_until_drawn(page)
+    table, name = page.locator(".table"), page.locator("tbody td.name").first
+    expect(page.get_by_role("columnheader", name="Function")).to_be_visible()
+    assert name.evaluate("cell => cell.offsetWidth") >= 100
+    assert table.evaluate("table => table.scrollWidth <= table.clientWidth")
+    shop_page.screenshot(f"comparison-{width}")
 
 
 def test_two_graphs_are_side_by_side(shop_page: WatchedPage) -> None:
