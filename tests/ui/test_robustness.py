@@ -98,6 +98,23 @@ def test_an_empty_collector_says_how_to_begin(open_page: OpenPage, tmp_path: Pat
         watched.screenshot("no-profiles")
 
 
+def test_mangled_names_are_readable(open_page: OpenPage, hostile_url: str) -> None:
+    """The page shows, finds and colors functions by readable names, and requests them by their own."""
+    name = "_ZN4core3fmt9Formatter3pad17h0123456789abcdefE"
+    post(hostile_url, pprof(SECOND, at=NOON, name=name), service="rust", type="cpu")
+    page = open_page(hostile_url, f"/?service=rust&type=cpu{RANGE}&search=formatter").page
+    wait_until_drawn(page)
+    page.get_by_role("button", name="core::fmt::Formatter::pad", exact=True).click()
+    page.get_by_role("button", name="Callers and callees of core::fmt::Formatter::pad").click()
+    expect(page.get_by_role("heading", name="core::fmt::Formatter::pad")).to_be_visible()
+    page.get_by_role("button", name="Show the whole graph").click()
+    page.get_by_role("application", name="Flame graph").focus()
+    press(page, "Home", "ArrowDown", "m")
+    page.get_by_role("menuitem", name="Focus", exact=True).click()
+    wait_until_drawn(page)
+    expect(page.locator(".totals")).to_contain_text("1 s")
+
+
 def test_an_unknown_service_is_reported_once(open_page: OpenPage, shop_url: str) -> None:
     page = open_page(shop_url, "/?service=nobody&type=cpu").page
     expect(page.get_by_role("heading", name="Unknown service")).to_be_visible()

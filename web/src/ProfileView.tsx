@@ -8,7 +8,7 @@ import { describeFrame, FrameDetails, relativeChange, type ValueContext } from "
 import { GraphControls } from "./GraphControls";
 import { copyText } from "./clipboard";
 import { FrameMenu, type FrameAction } from "./FrameMenu";
-import { sanitize } from "./names";
+import { displayName } from "./names";
 import { refineByFunction } from "./refinements";
 import type { State, UpdateState } from "./state";
 import { TopTable } from "./TopTable";
@@ -108,7 +108,8 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
   );
   const sideStyles = useMemo(() => sides?.map(styleOf), [sides, styleOf]);
   const zoomed = useMemo(() => tree.findStack(state.zoom), [tree, state.zoom]);
-  const tableContext = useMemo(() => contextWithin(tree, zoomed, context), [tree, zoomed, context]);
+  const tableRoot = state.view === "flame" ? 0 : zoomed;
+  const tableContext = useMemo(() => contextWithin(tree, tableRoot, context), [tree, tableRoot, context]);
   const [menu, setMenu] = useState<{ tree: Tree; node: number; x: number; y: number } | null>(null);
   const actionsOf = (shown: Tree, node: number): FrameAction[] => {
     const name = functions.name[shown.fn[node]!];
@@ -117,12 +118,12 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
       update({ refinements: refineByFunction(state.refinements, option, name), zoom: "" });
     return [
       { label: "Callers and callees", run: () => focus(name) },
-      { label: "Search", hint: "Highlight the function", run: () => update({ search: name }) },
+      { label: "Search", hint: "Highlight the function", run: () => update({ search: displayName(name) }) },
       { label: "Focus", hint: "Only samples with this function", run: refineBy("focus") },
       { label: "Ignore", hint: "Only samples without this function", run: refineBy("ignore") },
       { label: "Hide", hint: "Leave out the function, keep its callees", run: refineBy("hide") },
       { label: "Show from", hint: "Leave out its callers", run: refineBy("show_from") },
-      { label: "Copy name", run: () => void copyText(name) },
+      { label: "Copy name", run: () => void copyText(displayName(name)) },
     ];
   };
   const openMenu = (shown: Tree) => (node: number, x: number, y: number) => {
@@ -174,7 +175,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
             matches={matches}
             selected={search}
             colorBlindSafe={colorBlindSafe}
-            onSelect={(name) => update({ search: name })}
+            onSelect={(name) => update({ search: displayName(name) })}
             onFocus={focus}
           />
         )}
@@ -183,7 +184,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
             {callers ? (
               <>
                 <h2 class="pane-title">
-                  <span dir="auto">{sanitize(state.focus)}</span>
+                  <span dir="auto">{displayName(state.focus)}</span>
                   <button type="button" class="small" onClick={() => update({ focus: "", zoom: "" })}>
                     Show the whole graph
                   </button>

@@ -1,6 +1,6 @@
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { differenceOf, formatDifference, sourceLocation, type ValueContext } from "./frames";
-import { sanitize } from "./names";
+import { displayName } from "./names";
 import { formatPercent, formatValue, fraction } from "./units";
 
 interface Props {
@@ -89,7 +89,7 @@ export function TopTable({ context, zoomedName, matches, selected, colorBlindSaf
           {rows.slice(0, rowCount).map((fn) => {
             const name = functions.name[fn]!;
             return (
-              <tr key={fn} class={name === selected ? "selected" : ""}>
+              <tr key={fn} class={displayName(name) === selected ? "selected" : ""}>
                 {columns.map((column) => (
                   <td key={column.id} class={column.id}>
                     {column.bar && <Bar length={column.bar(fn)} />}
@@ -102,15 +102,15 @@ export function TopTable({ context, zoomedName, matches, selected, colorBlindSaf
                     type="button"
                     class="link"
                     dir="auto"
-                    onClick={() => onSelect(name === selected ? "" : name)}
+                    onClick={() => onSelect(displayName(name) === selected ? "" : name)}
                   >
-                    {sanitize(name)}
+                    {displayName(name)}
                   </button>
                   <button
                     type="button"
                     class="icon"
                     title="Callers and callees"
-                    aria-label={`Callers and callees of ${sanitize(name).slice(0, 100)}`}
+                    aria-label={`Callers and callees of ${displayName(name).slice(0, 100)}`}
                     onClick={() => onFocus(name)}
                   >
                     ⇅

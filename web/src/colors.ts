@@ -1,7 +1,7 @@
 // Colors of frames. All of them are light enough for dark text, with a contrast of at least 4.5, in both themes.
 
 import type { Functions } from "./api";
-import { packageOf } from "./names";
+import { displayName, packageOf } from "./names";
 import { OTHER, type Tree } from "./tree";
 
 const PACKAGE_HUES = [28, 48, 205, 150, 340, 270, 180, 95, 12, 235, 310, 125, 60, 190, 250];
@@ -13,7 +13,7 @@ export type NodeColor = (node: number) => string;
 export function colorByPackage(tree: Tree, functions: Pick<Functions, "name" | "file">, dark: boolean): NodeColor {
   const packageColors = new Map<string, string>();
   const colors = functions.name.map((name, fn) => {
-    const packageName = packageOf(name, functions.file[fn]);
+    const packageName = packageOf(displayName(name), functions.file[fn]);
     const color = packageColors.get(packageName) ?? packageColor(packageName, dark);
     packageColors.set(packageName, color);
     return color;

@@ -11,6 +11,7 @@ const TEXT_PADDING = 4; // pixels, on each side
 const MIN_CHARACTERS = 3;
 const MIN_FRAME_WIDTH = 0.7; // pixels
 const MAX_NAME = 1000; // characters that are looked at
+const MAX_KNOWN_FORMS = 20_000;
 
 export interface Viewport {
   left: number; // fractions of the root's width, as Tree.left and Tree.right
@@ -109,10 +110,22 @@ function drawLevel(
   }
 }
 
+const knownForms = new Map<string, string[]>(); // each frame is drawn many times
+
+function formsOf(name: string): string[] {
+  let forms = knownForms.get(name);
+  if (!forms) {
+    if (knownForms.size >= MAX_KNOWN_FORMS) knownForms.clear();
+    forms = shortNames(name.slice(0, MAX_NAME));
+    knownForms.set(name, forms);
+  }
+  return forms;
+}
+
 // Shortens a name to at most *characters*: from the left or, if its last part is too long, cut at the end.
 export function fitText(name: string, characters: number): string {
   if (name.length <= characters) return name;
-  const forms = shortNames(name.slice(0, MAX_NAME));
+  const forms = formsOf(name);
   const last = forms.at(-1) ?? name;
   return forms.find((form) => form.length <= characters) ?? `${last.slice(0, characters - 1)}…`;
 }

@@ -1,5 +1,7 @@
 // Names of functions, labels and services. They come from untrusted profiles.
 
+import { demangle } from "./demangle";
+
 // Control characters, and the invisible ones that reorder or hide text.
 // eslint-disable-next-line no-control-regex
 const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
@@ -7,6 +9,21 @@ const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u206
 // Replaces unsafe characters by U+FFFD. Preact escapes markup.
 export function sanitize(name: string): string {
   return name.replace(UNSAFE, "\ufffd");
+}
+
+const readableNames = new Map<string, string>();
+const MAX_READABLE_NAMES = 100_000;
+
+// Returns the name of a function as it is shown. Requests have the name as it is in the profile.
+export function displayName(name: string): string {
+  if (!name.startsWith("_")) return sanitize(name);
+  let readable = readableNames.get(name);
+  if (readable === undefined) {
+    if (readableNames.size >= MAX_READABLE_NAMES) readableNames.clear();
+    readable = sanitize(demangle(name));
+    readableNames.set(name, readable);
+  }
+  return readable;
 }
 
 // Returns a regular expression, in RE2's syntax, that matches a text.

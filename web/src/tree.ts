@@ -1,7 +1,7 @@
 // A call tree as the server sends it, laid out as a flame graph.
 
 import type { Functions, Nodes } from "./api";
-import { sanitize } from "./names";
+import { displayName } from "./names";
 
 // Negative values of Nodes.function.
 export const ROOT = -1;
@@ -53,7 +53,7 @@ export class Tree {
   nameOf(node: number): string {
     const fn = this.fn[node]!;
     if (fn === ROOT) return "all";
-    return fn === OTHER ? "other" : sanitize(this.functions.name[fn]!);
+    return fn === OTHER ? "other" : displayName(this.functions.name[fn]!);
   }
 
   // Returns an id for the node's stack. The same stack has the same id in other merges, so that URLs can hold it.
@@ -204,7 +204,7 @@ function fnv1a(text: string): number {
 export function matchFunctions(search: string, functions: Functions): Uint8Array | null {
   if (!search) return null;
   const matches = compileSearch(search);
-  return Uint8Array.from(functions.name, (name) => (matches(sanitize(name)) ? 1 : 0));
+  return Uint8Array.from(functions.name, (name) => (matches(displayName(name)) ? 1 : 0));
 }
 
 // Returns why the regular expression in a search is invalid, or an empty text.
