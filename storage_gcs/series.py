@@ -56,7 +56,8 @@ def add_records(packed: Iterable[PackedSeries], records: Iterable[Series], now: 
     by_id = {item.series.id: item for item in packed}
     for record in records:
         # An earlier version did not record when a series was seen: it is kept as long as one that was seen now.
-        record = record._replace(last_seen=now * SECOND) if record.last_seen == LATEST else record  # noqa: PLW2901
+        if (record.first_seen, record.last_seen) == (0, LATEST):
+            record = record._replace(last_seen=now * SECOND)  # noqa: PLW2901
         known = by_id.get(record.id)
         by_id[record.id] = PackedSeries(known.series.union(record) if known else record, now)
     return list(by_id.values())
