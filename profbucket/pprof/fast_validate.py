@@ -25,10 +25,12 @@ _FIRST_TAG = wire.scalar_tag(1)
 _BETWEEN_MESSAGES = bytes([_MARK_TAG, _FIRST_TAG])
 _CONTINUATION_BYTES = bytes(range(128, 256))
 
-# Behind a sample: a value. It is random, so that no profile contains it, and longer than a tag can be.
-_VALUE_MARK_BYTES = bytes(byte | 0x80 for byte in os.urandom(9)) + b"\x01"
-_VALUE_MARK = wrap_int64(sum((byte & 0x7F) << 7 * place for place, byte in enumerate(_VALUE_MARK_BYTES)))
-_VALUE_MARK_FIELD = bytes([wire.Sample.VALUE]) + _VALUE_MARK_BYTES
+# Behind a sample: a field of its own, then a value. Both are random, so that no profile contains them, and longer
+# than a tag can be. If packed numbers of a sample reach to the value, they contain the field before it.
+_SAMPLE_MARK_BYTES = bytes(byte | 0x80 for byte in os.urandom(9)) + b"\x01"
+_SAMPLE_MARK = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(_SAMPLE_MARK_BYTES))
+_VALUE_MARK = wrap_int64(_SAMPLE_MARK)
+_SAMPLE_MARK_FIELDS = bytes([_MARK_TAG]) + _SAMPLE_MARK_BYTES + bytes([wire.Sample.VALUE]) + _SAMPLE_MARK_BYTES
 
 _MAPPING_TAGS = bytes([*wire.Mapping.SCALARS, _MARK_TAG])
 _FUNCTION_TAGS = bytes([*wire.Function.SCALARS, _MARK_TAG])
@@ -136,9 +138,12 @@ def _to_id_set(ids: list[int], count: int) -> set[int]:
 def _sum_samples(messages: Sequence[bytes], width: int, location_ids: set[int], string_count: int) -> list[int]:
     """Check samples and return the sums of their *width* values."""
     sums = [0] * width
-    for joined in _join(messages, _VALUE_MARK_FIELD):
+    for begin, joined in zip(
+        range(0, len(messages), _MESSAGES), _join(messages, _SAMPLE_MARK_FIELDS), strict=True
+    ):
         samples = columns_pb2.Samples.FromString(joined)
         _require_known_fields(samples)
+        _require(samples.mark[:] == [_SAMPLE_MARK] * min(len(messages) - begin, _MESSAGES))
         _require(location_ids.issuperset(samples.location_id[:]))
         values = samples.value[:]
         marks = values[width :: width + 1]

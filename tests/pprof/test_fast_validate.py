@@ -222,6 +222,22 @@ def test_two_locations_that_are_invalid_but_not_when_joined(first: bytes, second
     assert not check_agreement(wire.serialize([*fields, *locations]))
 
 
+@pytest.mark.parametrize("fields", [b"\x0a", b"\x12"], ids=["locations", "values"])
+@pytest.mark.parametrize("own", [b"", b"\x10\x05", b"\x10\x05\x10\x05"], ids=["none", "one", "two"])
+def test_packed_numbers_of_a_sample_that_reach_beyond_it(own: bytes, fields: bytes) -> None:
+    """They end in what the check puts behind a sample, or in another sample."""
+    message = profile_pb2.Profile(
+        string_table=[b"", b"a"],
+        sample_type=[{"type": 1, "unit": 1}] * 2,
+        location=[{"id": number} for number in (1, *range(8, 32), 120)],
+    )
+    raw = message.SerializeToString()
+    for length in range(1, 48):
+        for following in ([], [b"\x08\x01\x10\x05\x10\x05"], [b"\x08\x01\x10\x05"], [b"\x08\x01"]):
+            samples = [b"\x08\x01" + own + fields + bytes([length]), *following]
+            assert not check_agreement(raw + wire.serialize([Field(2, BYTES, sample) for sample in samples]))
+
+
 @pytest.mark.parametrize("limits", [Limits(sample_types=1), Limits(name_bytes=27)])
 def test_a_profile_that_exceeds_a_limit_is_left_to_the_general_check(limits: Limits) -> None:
     raw = wire.serialize(small())
