@@ -159,7 +159,7 @@ class TestPost:
         response = api.client.post(f"{PROFILES}?service=a&service=b&type=cpu", data=pprof())
         assert (response.status_code, error_code(response)) == (400, "repeated_parameter")
 
-    @pytest.mark.parametrize("name", ["a/b", "..", ".", "_", "-", " ", "~2F", "sp ace", "ünï", "🙂", "a" * 200])
+    @pytest.mark.parametrize("name", ["a/b", "..", ".", "_", "-", " ", "a~2F", "sp ace", "ünï", "🙂", "a" * 200])
     def test_unusual_service_names_are_accepted(self, api: Api, name: str) -> None:
         profile_id = api.posted(pprof(), service=name)
         assert not profile_id.startswith(("_/", "/", "."))
@@ -507,7 +507,7 @@ class TestLimits:
         assert str(size) in error(response)
 
     def test_a_merge_that_takes_too_long_ends_before_the_client_times_out(self, api: Api) -> None:
-        seconds = iter(range(0, 1000, 20))
+        seconds = iter(range(0, 1000, 15))  # at the start, when profiles are found, and before each is merged
         querier = Querier(api.storage, timer=lambda: next(seconds))
         response = Api(api.storage, querier=querier).merge()
         assert (response.status_code, error_code(response)) == (422, "max_merge_seconds_exceeded")
