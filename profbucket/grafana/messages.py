@@ -61,7 +61,7 @@ def _decode_json(body: bytes, message_class: type[_Request]) -> _Request:
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")
         return ParseDict(fields, message_class(), ignore_unknown_fields=True)
-    except (ValueError, RecursionError, ParseError, AttributeError, TypeError) as error:
+    except (ValueError, OverflowError, RecursionError, ParseError, AttributeError, TypeError) as error:
         raise Invalid(
             f"the body is not a {message_class.__name__} in JSON: {str(error)[:_SHOWN_CHARACTERS]}",
             code="invalid_json",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
@@ -40,9 +41,11 @@ class Selector:
     @classmethod
     def parse(cls, text: str, limits: Limits = Limits()) -> "Selector":
         """Read ``{name="value",…}``; an empty text has no conditions, like ``{}``. Raise ``Invalid``."""
-        matchers = list(_parse_conditions(text))
+        # Regular expressions take time to compile: those beyond the limit are not.
+        matchers = list(islice(_parse_conditions(text), limits.labels + 1))
         if len(matchers) > limits.labels:
-            raise limits.invalid("labels", f"the selector has {len(matchers)} conditions")
+            raise limits.invalid("labels", f"the selector has more than {limits.labels} conditions")
+        matchers = [matcher.compile() for matcher in matchers]
         return cls(
             tuple(matcher for matcher in matchers if matcher.key == SERVICE),
             tuple(matcher for matcher in matchers if is_hidden(matcher.key)),
@@ -72,7 +75,7 @@ def _parse_conditions(text: str) -> Iterator[Matcher]:
             name = _unquote(name, text)
         if not name:
             raise _invalid(text, "has a condition without a name")
-        yield Matcher(name, match["operator"], _unquote(match["value"], text)).compile()
+        yield Matcher(name, match["operator"], _unquote(match["value"], text))
         position = match.end()
 
 
@@ -82,12 +85,12 @@ def _unquote(literal: str, text: str) -> str:
         return literal[1:-1]
     try:
         return _ESCAPE.sub(_unescape, literal[1:-1].encode()).decode()
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _invalid(text, f"has a malformed string {literal[:_SHOWN_CHARACTERS]}") from None
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:
-    """Return the bytes of an escape sequence; raise ``ValueError`` for an unknown one."""
+    """Return the bytes of an escape sequence; raise ``ValueError`` or ``OverflowError`` for an unknown one."""
     if match["char"]:
         return bytes([_CHARACTERS[match["char"][0]]])
     if match["hex"]:

@@ -285,7 +285,7 @@ def _parse_json(body: bytes, limits: Limits) -> ExportRequest:
         if not isinstance(message, dict):
             raise ValueError("it is not an object")
         return ParseDict(message, ExportRequest(), ignore_unknown_fields=True)
-    except (ValueError, RecursionError, ParseError, AttributeError, TypeError) as error:
+    except (ValueError, OverflowError, RecursionError, ParseError, AttributeError, TypeError) as error:
         raise Invalid(
             f"the body is not an ExportProfilesServiceRequest in JSON: {str(error)[:200]}", code="invalid_json"
         ) from None

@@ -75,5 +75,5 @@ def _parse_json(body: bytes, limits: Limits) -> PushRequest:
         if not isinstance(message, dict):
             raise ValueError("it is not an object")
         return ParseDict(message, PushRequest(), ignore_unknown_fields=True)
-    except (ValueError, RecursionError, ParseError, AttributeError, TypeError) as error:
+    except (ValueError, OverflowError, RecursionError, ParseError, AttributeError, TypeError) as error:
         raise Invalid(f"the body is not a PushRequest in JSON: {str(error)[:200]}", code="invalid_json") from None

@@ -420,6 +420,12 @@ class TestErrors:
             (b'{"dictionary": 7}', JSON, 400, "invalid_json"),
             (b'{"dictionary": {"stringTable": ["\\ud800"]}}', JSON, 400, "invalid_json"),
             (b'{"a":' * 5000, JSON, 400, "invalid_json"),
+            (
+                b'{"dictionary": {"attributeTable": [{"value": {"doubleValue": 1%s}}]}}' % (b"0" * 400),
+                JSON,
+                400,
+                "invalid_json",
+            ),
             (b"", "text/plain", 415, "unsupported_content_type"),
         ],
     )

@@ -421,6 +421,11 @@ class TestErrors:
     ) -> None:
         assert parse_error(grafana.post("ProfileTypes", data, content_type, **headers)) == expected
 
+    @pytest.mark.parametrize("body", [b'{"aggregation":Infinity}', b'{"step":1%s}' % (b"0" * 400)])
+    def test_numbers_that_are_too_large(self, grafana: Grafana, body: bytes) -> None:
+        answer = parse_error(grafana.post("SelectSeries", body, "application/json"))
+        assert answer == (400, "invalid_argument", "invalid_json")
+
     def test_gzip_in_both_directions(self, grafana: Grafana) -> None:
         headers = {"Content-Encoding": "gzip", "Accept-Encoding": "gzip"}
         body = gzip.compress(b'{"start":"0"}')

@@ -46,8 +46,8 @@ def test_valid_selectors(text: str, expected: list[tuple[str, str, str]]) -> Non
 @pytest.mark.parametrize(
     "text",
     ["{", "}", "a", "process_cpu{}", "{a}", "{a=}", '{a=b}', '{="b"}', '{a="b" c="d"}', '{a="b"}}', '{a=="b"}',
-     '{a="b}', "{,}", '{a="b",,}', r'{a="\q"}', r'{a="\xff"}', r'{a="\ud800"}', r'{a="\U00110000"}', '{""="a"}',
-     '{a=~"("}', '{a=~"(?=x)"}'],
+     '{a="b}', "{,}", '{a="b",,}', r'{a="\q"}', r'{a="\xff"}', r'{a="\ud800"}', r'{a="\U00110000"}',
+     r'{a="\U80000000"}', '{""="a"}', '{a=~"("}', '{a=~"(?=x)"}'],
 )  # fmt: skip
 def test_malformed_selectors(text: str) -> None:
     with pytest.raises(Invalid) as raised:
@@ -73,6 +73,11 @@ def test_regular_expressions_match_whole_values_and_a_missing_label_is_empty() -
 def test_the_number_of_conditions_is_limited() -> None:
     with pytest.raises(Invalid, match="PROFBUCKET_MAX_LABELS"):
         Selector.parse('{a="1",b="2",c="3"}', Limits(labels=2))
+
+
+def test_conditions_beyond_the_limit_are_not_compiled() -> None:
+    with pytest.raises(Invalid, match="PROFBUCKET_MAX_LABELS"):
+        Selector.parse('{a=~"1",b=~"2",c=~"("}', Limits(labels=2))
 
 
 @given(st.text() | st.text("{}=\"~!,a\\'`").map("{{{}}}".format))
