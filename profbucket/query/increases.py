@@ -3,8 +3,10 @@
 Processes that share a series are separated as in ``pprof/aggregate/processes.py``, which does so by stack.
 """
 
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import le
 
 _Values = Sequence[int]  # of all counters of one profile
 
@@ -46,22 +48,23 @@ def _follow(profiles: Sequence[_Values], max_processes: int) -> tuple[list[int |
     """
     previous: list[int | None] = []
     processes: list[_Process] = []
-    recent: list[_Process] = []
+    # By the sum and the number of the last profile: that of the process which a profile continues has, of all that
+    # it may continue, the largest sum, which is not above its own.
+    recent: list[tuple[int, int, _Process]] = []
     for number, values in enumerate(profiles):
-        candidates = [process for process in recent if _continues(values, profiles[process.end])]
-        if candidates:
-            process = max(candidates, key=lambda process: (sum(profiles[process.end]), process.end))
-            recent.remove(process)
-            previous.append(process.end)
+        total = sum(values)
+        at = bisect_right(recent, (total, number)) - 1
+        while at >= 0 and not all(map(le, profiles[recent[at][1]], values)):
+            at -= 1
+        if at >= 0:
+            _, end, process = recent.pop(at)
+            previous.append(end)
         else:
             process = _Process(number, number)
             processes.append(process)
             previous.append(None)
+            if len(recent) == max_processes:
+                recent.remove(min(recent, key=lambda item: item[1]))
         process.end = number
-        recent.append(process)
-        del recent[:-max_processes]
+        insort(recent, (total, number, process))
     return previous, processes
-
-
-def _continues(values: _Values, earlier: _Values) -> bool:
-    return all(value >= before for value, before in zip(values, earlier, strict=True))
