@@ -25,7 +25,7 @@ EXTRAS := $(or $(strip $(EXTRAS)),server)
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-agents test-pythons test-web test-ui check soak lint types format proto ui requirements test-data bench clean
+.PHONY: help serve test test-agents test-pythons test-web test-ui image check soak lint types format proto ui requirements test-data bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,10 @@ test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page and Grafana'
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
 # All tests run with the functions' version, where it is installed; the smaller set with the oldest one.
+image: $(VENV)/.dev $(CHROMIUM) ## make docs/page.png, the screenshot in README.md
+	SCREENSHOTS=1 CHROMIUM=$(CHROMIUM) $(PYTEST) -n 0 tests/ui/test_compare.py -k shows_the_slower_function_first
+	cp tests/ui/screenshots/comparison.png docs/page.png
+
 check: lint types test test-python-$(firstword $(PYTHONS)) test-web test-ui ## run everything that CI runs: lint, types, tests
 
 SOAK_SECONDS ?= 600
