@@ -23,7 +23,7 @@ from heapq import merge
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from profbucket.errors import Unavailable
+from profbucket.errors import Damaged, Unavailable
 from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
@@ -41,7 +41,16 @@ from profbucket.storage.ports import (
     to_columns,
 )
 from profbucket.times import SECOND
-from storage_gcs.series import DAY, add_records, drop_expired, pack, packed_id, round_to_day, series_record_id
+from storage_gcs.series import (
+    DAY,
+    PackedSeries,
+    add_records,
+    drop_expired,
+    pack,
+    packed_id,
+    round_to_day,
+    series_record_id,
+)
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
@@ -55,9 +64,9 @@ _MIN_PAGE_ENTRIES = 50  # in an answer to one of many queries
 _MAX_FIRST_ENTRIES = 20_000  # in the first answers to many queries together
 _COMMIT_DOCUMENTS = 300  # removed in one commit
 
-# A process assumes for this long that a series it has seen still exists. profbucket never removes a series; if
-# the database was restored or recreated, the series is written again within this time. Until then, posts are not
-# found by their labels; each attempt to write costs as much as an entry.
+# A process assumes for this long that a record of a series, which it has seen, still exists. If the database was
+# restored or recreated, the record is written again within this time. Until then, posts are not found by their
+# labels; each attempt to write costs as much as an entry.
 _SERIES_CACHE_SECONDS = 600.0
 _SERIES_CACHE_SIZE = 20_000
 
@@ -207,7 +216,7 @@ class FirestoreIndex:
         return list_label_values(self.series(SeriesSelection(service)), limit)
 
     def tidy_series(self, *, all_services: bool) -> None:
-        from storage_gcs.queries import is_packed, select_new_records
+        from storage_gcs.queries import is_packed, read_document, read_packed, select_new_records
 
         documents = (
             self._read_series(SeriesSelection())
@@ -215,13 +224,32 @@ class FirestoreIndex:
             else self._calls.get().query(select_new_records(_MAX_NEW_RECORDS))
         )
         records: dict[str, list[Any]] = {}
+        error: Damaged | None = None
         for document in documents:
-            of_service = records.setdefault(document.fields["service"].string_value, [])
-            if not is_packed(document):
-                of_service.append(document)
+            service = document.fields["service"].string_value
+            try:
+                if not is_packed(document):
+                    records.setdefault(service, []).append(document)
+                elif self._drop_expired(packed := read_document(document, read_packed)) != packed:
+                    records.setdefault(service, [])
+            except Damaged as damage:
+                error = damage
         for service, of_service in records.items():
-            for begin in range(0, len(of_service) or 1, _COMMIT_DOCUMENTS):
-                self._pack(service, of_service[begin : begin + _COMMIT_DOCUMENTS])
+            try:
+                for begin in range(0, len(of_service) or 1, _COMMIT_DOCUMENTS):
+                    self._pack(service, of_service[begin : begin + _COMMIT_DOCUMENTS])
+            except Damaged as damage:  # keeps only its own service from being packed
+                error = damage
+        if error:
+            raise error
+
+    def _drop_expired(self, packed: list[PackedSeries]) -> list[PackedSeries]:
+        """Return those of *packed* of which profiles may be stored."""
+        if not (self._retention and self._block_retention):
+            return packed
+        # A block of 30 days is kept for the retention after its last profile; Firestore deletes up to a day late.
+        kept_seconds = max(self._retention, self._block_retention + MAX_BLOCK_NANOS // SECOND) + 2 * DAY // SECOND
+        return drop_expired(packed, int(time.time()) - kept_seconds)
 
     def _pack(self, service: str, records: Sequence[Any]) -> None:
         """Add *records*, documents, to the packed ones of *service*, and drop series that have expired."""
@@ -240,11 +268,7 @@ class FirestoreIndex:
 
         def prepare(documents: Sequence[Any]) -> bool:
             known = [item for document in documents for item in read_document(document, read_packed)]
-            packed = add_records(known, new, now)
-            if self._retention and self._block_retention:
-                # A block of 30 days is kept for the retention after its last profile.
-                kept_seconds = max(self._retention, self._block_retention + MAX_BLOCK_NANOS // SECOND)
-                packed = drop_expired(packed, now - kept_seconds - 2 * DAY // SECOND)
+            packed = self._drop_expired(add_records(known, new, now))
             del request.writes[:]
             if len(packed) == len(known) and not new:
                 return False

@@ -1,7 +1,10 @@
 """Records of series in Firestore: how many documents there are and are read."""
 
+from typing import Any
+
 import pytest
 
+from profbucket.errors import Damaged
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.labels import Labels, parse_matchers
@@ -13,6 +16,7 @@ from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from storage_gcs import FirestoreIndex
 from storage_gcs import series as series_module
+from storage_gcs.queries import is_packed, select_series, write_series
 from storage_gcs.series import PackedSeries, add_records, drop_expired, pack, unpack
 from tests.storage.conftest import CountedIndex
 from tests.storage.test_firestore import remove_series
@@ -27,7 +31,7 @@ TOTALS = [Total("samples", "count", 1), Total("cpu", "nanoseconds", 2)]
 def test_packed_series_are_one_document_for_each_service(counted: CountedIndex) -> None:
     metas = [
         make_meta(NOW + number, service=f"api-{number % 3}", labels=f"pod={number}", totals=TOTALS)
-        for number in range(900)
+        for number in range(90)
     ]
     load_entries(counted.project, metas)
     before = sorted(counted.index.series(SeriesSelection()))
@@ -97,6 +101,34 @@ def test_series_without_profiles_for_the_retention_are_forgotten(firestore: str)
             all_services=True
         )
         assert len(index.series(SeriesSelection())) == services
+
+
+def test_a_daily_visit_writes_only_what_changes(counted: CountedIndex) -> None:
+    for service in ("a", "b"):
+        counted.index.add(make_meta(service=service))
+    counted.index.tidy_series(all_services=False)
+    counted.index.add(make_meta(service="b", labels="v=1"))
+    counted.traffic.reset()
+    counted.index.tidy_series(all_services=True)
+    assert counted.traffic.document_writes == 2  # of one service: the packed series, and the record
+    counted.traffic.reset()
+    counted.index.tidy_series(all_services=True)
+    assert (len(counted.traffic.requests), counted.traffic.documents, counted.traffic.written) == (1, 2, 0)
+
+
+def test_damage_keeps_only_its_own_service_from_being_packed(firestore: str) -> None:
+    index = FirestoreIndex(new_name())
+    index.add(make_meta(service="sound"))
+
+    def write(fields: Any) -> None:
+        write_series(fields, Series.of(make_meta(service="damaged")))
+        fields["sample_types"].string_value = "[["
+
+    index._create("series", "damaged", write)
+    with pytest.raises(Damaged, match="series/damaged is damaged"):
+        index.tidy_series(all_services=False)
+    documents = index._calls.get().query(select_series("sound"))
+    assert list(map(is_packed, documents)) == [True]
 
 
 def test_a_series_is_kept_for_as_long_as_profiles_of_its_records_may_be_stored() -> None:
