@@ -34,13 +34,17 @@ CREATE TABLE entries (
 CREATE INDEX entries_of_kind ON entries (kind, created_at, id);
 CREATE INDEX entries_of_series ON entries (series, created_at, id);
 """
-# Added by schema 5. Before, totals had the names of the sample types.
+# Added by schema 5. Before, totals had the names of the sample types. A process of an older version that has the
+# file open during the upgrade would go on to write those; the trigger makes it answer posts with 503 instead.
 ADD_SAMPLE_TYPES = """
 CREATE TABLE sample_types (  -- of one or many entries
     id INTEGER PRIMARY KEY,
     names TEXT NOT NULL UNIQUE  -- types and units
 );
 ALTER TABLE entries ADD COLUMN sample_types INTEGER NOT NULL DEFAULT 0 REFERENCES sample_types;
+CREATE TRIGGER refuse_entry_of_older_version BEFORE INSERT ON entries WHEN new.sample_types = 0 BEGIN
+    SELECT RAISE(ABORT, 'a newer version of profbucket has upgraded it; restart this process with that version');
+END;
 """
 
 _INSERT_SAMPLE_TYPES = "INSERT INTO sample_types (names) VALUES (?) ON CONFLICT (names) DO NOTHING"

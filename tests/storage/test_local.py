@@ -315,7 +315,8 @@ class TestDurability:
 def downgrade(path: Path, version: int) -> None:
     """Make the file what an earlier version left, as far as an upgrade reads it."""
     additions = {
-        5: "ALTER TABLE entries DROP COLUMN sample_types; DROP TABLE sample_types;",
+        5: "DROP TRIGGER refuse_entry_of_older_version;"
+        "ALTER TABLE entries DROP COLUMN sample_types; DROP TABLE sample_types;",
         4: "DROP TRIGGER delete_labels_of_series; DROP TABLE series_labels; DROP TABLE labels;"
         "ALTER TABLE series DROP COLUMN sample_types; ALTER TABLE series DROP COLUMN first_seen;"
         "ALTER TABLE series DROP COLUMN last_seen;",
@@ -420,6 +421,22 @@ class TestErrors:
         assert indexes[0].commit(make_block([meta]), [meta.id], [])
         assert indexes[0].add_task(Task("api", None, 0, 0, 0)) is True
         assert make_block([meta]) in indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0]
+
+    def test_a_process_of_an_older_version_writes_no_entries_after_the_upgrade(self, tmp_path: Path) -> None:
+        path = tmp_path / ".index.sqlite"
+        meta = make_meta()
+        LocalIndex(path).add(meta)
+        downgrade(path, 3)
+        older = sqlite3.connect(path, isolation_level=None)
+        index = LocalIndex(path)
+        with pytest.raises(sqlite3.IntegrityError, match="restart this process"):
+            older.execute(
+                "INSERT INTO entries (id, kind, series, created_at, size, totals)"
+                " SELECT id || 'f', kind, series, created_at, size, ? FROM entries",
+                ('[["cpu","nanoseconds",5]]',),
+            )
+        older.close()
+        assert list(index.find(Selection("api", None, *ALL_TIME))) == [meta]
 
     def test_a_damaged_task_is_ignored(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         path = tmp_path / ".index.sqlite"
