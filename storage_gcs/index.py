@@ -16,7 +16,6 @@ read time of the first answer, by the clock of the service.
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from heapq import merge
@@ -253,7 +252,7 @@ class FirestoreIndex:
 
     def _pack(self, service: str, records: Sequence[Any]) -> None:
         """Add *records*, documents, to the packed ones of *service*, and drop series that have expired."""
-        from storage_gcs.firestore import CommitRequest, DocumentMissing
+        from storage_gcs.firestore import CommitRequest, DocumentMissing, TransactionTooLarge
         from storage_gcs.queries import (
             SERIES,
             read_document,
@@ -289,8 +288,12 @@ class FirestoreIndex:
                 write.current_document.exists = True
             return True
 
-        with suppress(DocumentMissing):  # a concurrent run has packed it, and it has expired
+        try:
             calls.commit_block(select_packed(service), prepare, request, "pack series", _REMOVE_ROLE)
+        except DocumentMissing:  # a concurrent run has packed it, and it has expired
+            pass
+        except TransactionTooLarge as error:
+            raise Unavailable(f"Firestore failed to pack the series of {service}: {error}") from error
 
     def services(self) -> list[str]:
         from storage_gcs.queries import BLOCKS, ENTRIES

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from profbucket.errors import Damaged
+from profbucket.errors import Damaged, Unavailable
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.labels import Labels, parse_matchers
@@ -129,6 +129,19 @@ def test_damage_keeps_only_its_own_service_from_being_packed(firestore: str) -> 
         index.tidy_series(all_services=False)
     documents = index._calls.get().query(select_series("sound"))
     assert list(map(is_packed, documents)) == [True]
+
+
+def test_packing_that_takes_too_long_does_not_keep_compaction_from_the_rest(
+    firestore: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, meta = FirestoreIndex(new_name()), make_meta()
+    index.add(meta)
+    monkeypatch.setattr("storage_gcs.firestore.BLOCK_TIMEOUT_SECONDS", 1e-9)
+    monkeypatch.setattr("storage_gcs.firestore._MANY_WRITES", 1)
+    with pytest.raises(Unavailable, match="pack the series of api: 2 writes: DEADLINE_EXCEEDED"):
+        index.tidy_series(all_services=False)
+    assert index.series(SeriesSelection("api")) != []
+    assert list(Compactor(Storage(MemoryBucket(), index), clock=lambda: 0).run_due()) == []
 
 
 def test_a_series_is_kept_for_as_long_as_profiles_of_its_records_may_be_stored() -> None:
