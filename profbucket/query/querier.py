@@ -187,9 +187,18 @@ class Querier:
             return chain.from_iterable(self._lookup.read_totals(own, damage) for own in queries)
         return chain.from_iterable(ask_each(queries, lambda own: list(self._lookup.read_totals(own, damage))))
 
+    def totals(self, query: Query) -> Iterator[list[Totals]]:
+        """Yield the totals of the profiles of each service that match *query*. No profile is opened.
+
+        Raise ``TooMany`` after the deadline.
+        """
+        queries = self._each_service(query)
+        is_long = query.end - query.start > _CONCURRENT_SPAN
+        return map(self._list_totals, queries) if is_long else ask_each(queries, self._list_totals)
+
     @retry_on_compaction
-    def totals(self, query: Query) -> list[Totals]:
-        """Return the totals of the profiles of one service that match *query*. No profile is opened."""
+    def _list_totals(self, query: Query) -> list[Totals]:
+        """Return the totals of the profiles of one service."""
         damage = DamageReport()
         totals = list(self._lookup.read_totals(query, damage))
         if not totals and damage.ids:

@@ -189,9 +189,11 @@ ASKS: list[Callable[[Querier, Query], Any]] = [
     lambda querier, query: querier.merge(query, MergeOptions(keep_labels=True)),
     lambda querier, query: querier.timeline(query, ["service"], 60),
 ]
+LOOK_UPS = [*ASKS, lambda querier, query: list(querier.totals(query))]
+LOOK_UP_NAMES = ["find", "merge", "merge with limit", "merge with labels", "timeline", "totals"]
 
 
-@pytest.mark.parametrize("ask", ASKS, ids=["find", "merge", "merge with limit", "merge with labels", "timeline"])
+@pytest.mark.parametrize("ask", LOOK_UPS, ids=LOOK_UP_NAMES)
 def test_a_query_calls_the_index_once_for_each_service(
     storage: Storage, ask: Callable[[Querier, Query], Any]
 ) -> None:
@@ -203,7 +205,7 @@ def test_a_query_calls_the_index_once_for_each_service(
     assert index.calls == {"services": 1, "shop-api": 1, "shop-web": 1, "shop-worker": 1}
 
 
-@pytest.mark.parametrize("ask", ASKS, ids=["find", "merge", "merge with limit", "merge with labels", "timeline"])
+@pytest.mark.parametrize("ask", LOOK_UPS, ids=LOOK_UP_NAMES)
 def test_the_deadline_holds_while_services_are_looked_up(
     storage: Storage, ask: Callable[[Querier, Query], Any]
 ) -> None:
