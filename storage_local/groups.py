@@ -4,6 +4,8 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from profbucket.errors import Unavailable
+
 _Key = TypeVar("_Key", bound=Hashable)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -26,7 +28,8 @@ class GroupCommit(Generic[_Key, _Item, _Result]):
         """Return the result of *item* once it is committed, or raise its error.
 
         *commit*, the same for all calls, is called with a key and its items, and returns a result for each. If
-        that fails, each item is committed alone, so it must be repeatable.
+        it raises ``Unavailable``, as after a timeout, all items fail. After any other error, each item is
+        committed alone, so it must be repeatable.
         """
         call = _Call[_Item, _Result](item)
         with self._lock:
@@ -70,7 +73,7 @@ class _Call(Generic[_Item, _Result]):
         self.item = item
         self.group: list[_Call[_Item, _Result]] = []
         self.results: list[_Result] = []
-        self.error: Exception | None = InterruptedError("the commit was interrupted")
+        self.error: Exception | None = Unavailable("the write was interrupted")
         self.turn = threading.Lock()
         self.turn.acquire()
 
@@ -83,6 +86,9 @@ def _commit_group(
     try:
         for call, result in zip(group, commit(key, [call.item for call in group]), strict=True):
             call.results, call.error = [result], None
+    except Unavailable as error:  # one timeout for all, not one for each
+        for call in group:
+            call.error = error
     except Exception as error:  # noqa: BLE001 - raised by the calls
         if len(group) == 1:
             group[0].error = error

@@ -225,7 +225,7 @@ def test_two_locations_that_are_invalid_but_not_when_joined(first: bytes, second
 @pytest.mark.parametrize("fields", [b"\x0a", b"\x12"], ids=["locations", "values"])
 @pytest.mark.parametrize("own", [b"", b"\x10\x05", b"\x10\x05\x10\x05"], ids=["none", "one", "two"])
 def test_packed_numbers_of_a_sample_that_reach_beyond_it(own: bytes, fields: bytes) -> None:
-    """They end in what the check puts behind a sample, or in another sample."""
+    """The numbers end in what the check puts behind a sample, or in another sample."""
     message = profile_pb2.Profile(
         string_table=[b"", b"a"],
         sample_type=[{"type": 1, "unit": 1}] * 2,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from profbucket.errors import Unavailable
 from storage_local.groups import GroupCommit
 
 Groups = GroupCommit[str, int, int]
@@ -61,6 +62,22 @@ def test_the_error_of_one_item_is_not_that_of_others() -> None:
         assert [calls[item].result() for item in (0, 1, 3)] == [0, 10, 30]
         with pytest.raises(ValueError, match="of 1"):
             calls[2].result()
+    assert groups._waiting == {}
+
+
+def test_a_timeout_of_a_group_is_not_repeated_for_each_item() -> None:
+    groups, committed = Groups(), list[Sequence[int]]()
+
+    def commit(key: str, items: Sequence[int]) -> list[int]:
+        committed.append(items)
+        while len(committed) == 1 and len(groups._waiting[key]) < 8:
+            time.sleep(0.001)
+        raise Unavailable("the storage timed out")
+
+    with ThreadPoolExecutor(9) as threads:
+        calls = [threads.submit(groups.call, "a", item, commit) for item in range(9)]
+        assert all(isinstance(call.exception(), Unavailable) for call in calls)
+    assert list(map(len, committed)) == [1, 8]
     assert groups._waiting == {}
 
 
