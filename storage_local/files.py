@@ -116,9 +116,11 @@ class Drafts:
     def _make_folder(self, process: int) -> Path:
         with lock_folder(self._folder):
             for leftover in self._folder.iterdir():
-                if (descriptor := _try_lock(leftover)) is not None:
-                    os.close(descriptor)
-                    shutil.rmtree(leftover)
+                # It may be another user's, no folder, or gone. If it stays, it only takes space.
+                with suppress(OSError):
+                    if (descriptor := _try_lock(leftover)) is not None:
+                        os.close(descriptor)
+                        shutil.rmtree(leftover)
             folder = self._folder / f"{process}-{secrets.token_hex(4)}"
             folder.mkdir()
             descriptor = _try_lock(folder)

@@ -129,6 +129,16 @@ class TestFiles:
         assert {path.name for path in folder.iterdir()} == {"1", ".1.json"}
         assert not (drafts / "1234-killed").exists()
 
+    def test_what_cannot_be_removed_from_the_drafts_stays(self, tmp_path: Path) -> None:
+        drafts, outside = tmp_path / "storage/.drafts", tmp_path / "outside"
+        drafts.mkdir(parents=True)
+        outside.mkdir()
+        (drafts / "file").write_bytes(b"")
+        (drafts / "link").symlink_to(outside)
+        (drafts / "dangling").symlink_to("nowhere")
+        assert LocalBucket(tmp_path / "storage").put("api/cpu/1", b"data", {}) is True
+        assert outside.exists()
+
     def test_drafts_of_a_living_process_are_left_alone(self, bucket: LocalBucket, tmp_path: Path) -> None:
         bucket.put("api/cpu/1", b"", {})
         [own] = (tmp_path / "storage/.drafts").iterdir()
