@@ -6,7 +6,7 @@ from profbucket.query.increases import find_increases
 
 
 def test_processes_with_interleaved_profiles_are_told_apart() -> None:
-    """Of 64 processes that started with different values, in another order each minute."""
+    """Counters of 64 processes that started with different values, in another order each minute."""
     order = random.Random(1)
     counters = {number: [1000 * number, 1000 * (64 - number) ** 2] for number in range(64)}
     profiles, expected = [], []
