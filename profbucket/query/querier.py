@@ -192,18 +192,19 @@ class Querier:
 
         Raise ``TooMany`` after the deadline.
         """
-        queries = self._each_service(query)
-        is_long = query.end - query.start > _CONCURRENT_SPAN
-        return map(self._list_totals, queries) if is_long else ask_each(queries, self._list_totals)
-
-    @retry_on_compaction
-    def _list_totals(self, query: Query) -> list[Totals]:
-        """Return the totals of the profiles of one service."""
         damage = DamageReport()
-        totals = list(self._lookup.read_totals(query, damage))
-        if not totals and damage.ids:
+
+        @retry_on_compaction
+        def list_totals(own: Query) -> list[Totals]:
+            return list(self._lookup.read_totals(own, damage))
+
+        queries, is_empty = self._each_service(query), True
+        is_long = query.end - query.start > _CONCURRENT_SPAN
+        for totals in map(list_totals, queries) if is_long else ask_each(queries, list_totals):
+            is_empty = is_empty and not totals
+            yield totals
+        if is_empty and damage.ids:
             raise damage.error()
-        return totals
 
     def read(self, profile_id: ProfileId) -> bytes:
         """Return the bytes of a profile as posted, or, if it has expired, as its block restores it.

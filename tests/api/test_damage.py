@@ -2,10 +2,14 @@
 
 import pytest
 
+from profbucket.errors import Damaged
+from profbucket.model.meta import Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.times import format_time
 from tests.support.api import Api, body, comments, error, error_code
-from tests.support.storage.compaction_suite import HOUR, MIDNIGHT
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, post_profiles
 from tests.support.storage.damage_suite import block_keys, compacted, damage, damage_list, flip_bit
 
 RANGE = {"service": "api", "from": "0", "to": format_time(MIDNIGHT + 24 * HOUR)}
@@ -47,3 +51,17 @@ def test_a_damaged_member_list_is_named_in_a_list(api: Api) -> None:
     assert (nothing.status_code, error_code(nothing)) == (500, "damaged")
     assert first in error(nothing)
     assert second in error(nothing)
+
+
+def test_time_series_leave_out_a_damaged_service(api: Api) -> None:
+    """Grafana's, which come service by service; only damage alone is an error."""
+    compacted(api.storage)
+    for object_key in block_keys(api.storage):
+        damage_list(api.storage, object_key, flip_bit)
+    querier = Querier(api.storage)
+    query = Query("~.*", ProfileType.CPU, MIDNIGHT, MIDNIGHT + 2 * HOUR - 1, services=("api", "other"))
+    with pytest.raises(Damaged):
+        list(querier.totals(query))
+    post_profiles(api.storage, [5], "other")
+    totals = [part for service in querier.totals(query) for part in service]
+    assert [part.service for part in totals] == ["other"]
