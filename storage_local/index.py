@@ -248,31 +248,32 @@ class LocalIndex:
 
     @contextmanager
     def _read_only_connection(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection to a file that nobody can write, or to a copy of it with its log."""
+        """Yield a connection to a file that nobody can write, or to a copy with its log, which can be upgraded."""
         log = self._path.with_name(f"{self._path.name}-wal")
         with TemporaryDirectory(prefix="profbucket-") as folder:
             if not self._path.exists():
                 connection = sqlite3.connect(":memory:", isolation_level=None)
                 connection.executescript(CREATE_ALL)
-            elif (live := self._connect_live()) is not None:
+            elif live := self._connect_read_only():  # shares the log of another process that has the file open
                 connection = live
-            elif log.exists() and log.stat().st_size:
-                copy = Path(folder, "index.sqlite")
-                for suffix in ("", "-wal"):
-                    copyfile(f"{self._path}{suffix}", f"{copy}{suffix}")
-                connection = self._connect(f"{copy.as_uri()}?mode=rw")
+            elif not (log.exists() and log.stat().st_size) and (only := self._connect_read_only("&immutable=1")):
+                connection = only
             else:
-                connection = self._connect(f"{self._path.absolute().as_uri()}?mode=ro&immutable=1")
+                copy = Path(folder, "index.sqlite")
+                copyfile(self._path, copy)
+                if log.exists():
+                    copyfile(log, f"{copy}-wal")
+                connection = self._connect(f"{copy.as_uri()}?mode=rw")
             try:
                 connection.execute("PRAGMA query_only = 1")
                 yield connection
             finally:
                 connection.close()
 
-    def _connect_live(self) -> sqlite3.Connection | None:
-        """Return a connection that shares the log of another process; ``None`` if no process has the file open."""
+    def _connect_read_only(self, option: str = "") -> sqlite3.Connection | None:
+        """Return a connection; ``None`` if that must write, for a log or an older schema."""
         try:
-            return self._connect(f"{self._path.absolute().as_uri()}?mode=ro")
+            return self._connect(f"{self._path.absolute().as_uri()}?mode=ro{option}")
         except sqlite3.OperationalError:
             return None
 

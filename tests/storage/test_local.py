@@ -636,7 +636,7 @@ except StoragePermissionError as error:
     print("refused")
 """
 
-    @pytest.mark.parametrize("writer", ["closed", "killed", "live", "without index"])
+    @pytest.mark.parametrize("writer", ["closed", "older", "killed", "live", "without index"])
     def test_it_can_be_read(self, tmp_path: Path, writer: str) -> None:
         unshare = ["unshare", "-rm", sys.executable]
         if subprocess.run([*unshare[:2], "true"], check=False, capture_output=True).returncode:
@@ -652,6 +652,8 @@ except StoragePermissionError as error:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
         _close_all(storage.index._idle)  # type: ignore[attr-defined]
+        if writer == "older":
+            downgrade(index, 3)
         if writer == "killed":
             for name, data in files.items():
                 if not name.endswith("-shm"):
