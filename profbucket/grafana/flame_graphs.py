@@ -12,6 +12,7 @@ from profbucket.limits import Limits
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof.profile_pb2 import Profile
+from profbucket.query.postprocessing import DEFAULT_DOT_NODES, MAX_DOT_NODES
 from profbucket.query.querier import Querier
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ ProfileRequest: TypeAlias = pb.SelectMergeStacktracesRequest | pb.SelectMergePro
 MergeRequest: TypeAlias = ProfileRequest | pb.SelectMergeSpanProfileRequest
 
 DEFAULT_NODES = 8192
-_DOT_NODES, _MAX_DOT_NODES = 80, 500  # the default of pprof, and what Graphviz can draw
 
 
 class FlameGraphs:
@@ -77,7 +77,7 @@ class FlameGraphs:
             return ""
         from profbucket.pprof.export.dot import to_dot
 
-        max_nodes = min(request.max_nodes, _MAX_DOT_NODES) if request.max_nodes > 0 else _DOT_NODES
+        max_nodes = min(request.max_nodes, MAX_DOT_NODES) if request.max_nodes > 0 else DEFAULT_DOT_NODES
         return to_dot(profile, 0, max_nodes, self._limits)
 
     def merge_spans(self, request: pb.SelectMergeSpanProfileRequest, may_access: MayAccess) -> "Side":

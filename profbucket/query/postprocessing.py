@@ -11,7 +11,7 @@ from profbucket.query.merging import MergeGuard, MergeResult
 
 DEFAULT_NODES = 5000  # of a flame graph, if the request does not say
 DEFAULT_DOT_NODES = 80  # of a call graph, as in pprof
-_MAX_DOT_NODES = 500  # Graphviz draws no more in a reasonable time
+MAX_DOT_NODES = 500  # Graphviz draws no more in a reasonable time
 
 Step = Callable[[MergeResult], MergeResult]
 
@@ -68,9 +68,9 @@ def _prepare_conversion(options: MergeOptions, limits: Limits, guard: MergeGuard
 
 def _resolve_dot_nodes(max_nodes: int | None) -> int:
     """Return how many functions a call graph may have; raise ``Invalid`` if *max_nodes* is too large."""
-    if max_nodes is not None and max_nodes > _MAX_DOT_NODES:
+    if max_nodes is not None and max_nodes > MAX_DOT_NODES:
         raise Invalid(
-            f"max_nodes={max_nodes} asks for too many functions; format=dot has at most {_MAX_DOT_NODES}",
+            f"max_nodes={max_nodes} asks for too many functions; format=dot has at most {MAX_DOT_NODES}",
             code="invalid_parameter",
         )
     return max_nodes or DEFAULT_DOT_NODES
