@@ -1,8 +1,10 @@
 """Group commit: concurrent calls share the syncs of the disk, which take as long for many as for one."""
 
+import os
 import threading
+import weakref
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from profbucket.errors import Unavailable
 
@@ -19,6 +21,10 @@ class GroupCommit(Generic[_Key, _Item, _Result]):
     """
 
     def __init__(self) -> None:
+        self._reset()
+        _all_groups.add(self)
+
+    def _reset(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[_Key, list[_Call[_Item, _Result]]] = {}  # has the keys that are being committed
 
@@ -95,3 +101,13 @@ def _commit_group(
             return
         for call in group:
             _commit_group(key, [call], commit)
+
+
+def _after_fork_in_child() -> None:
+    # The threads that were committing exist only in the parent.
+    for groups in list(_all_groups):
+        groups._reset()
+
+
+_all_groups: weakref.WeakSet[GroupCommit[Any, Any, Any]] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,5 +1,6 @@
 """Group commit: which calls are committed together, and whose error is whose."""
 
+import multiprocessing
 import threading
 import time
 from collections.abc import Sequence
@@ -102,3 +103,25 @@ def test_an_interrupted_commit_does_not_block_the_calls_that_wait() -> None:
         results = list(threads.map(call, range(3)))
     assert sum(isinstance(result, KeyboardInterrupt) for result in results) == 1
     assert sum(isinstance(result, int) for result in results) == 2
+
+
+def test_a_child_that_is_forked_during_a_commit_does_not_wait_for_it() -> None:
+    groups, is_committing, has_forked = Groups(), threading.Event(), threading.Event()
+
+    def commit(key: str, items: Sequence[int]) -> list[int]:
+        is_committing.set()
+        has_forked.wait(60)
+        return list(items)
+
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(groups.call, "a", 1, commit)
+        assert is_committing.wait(60)
+        child = multiprocessing.get_context("fork").Process(
+            target=groups.call, args=("a", 2, lambda _, items: list(items)), daemon=True
+        )
+        child.start()
+        has_forked.set()
+        child.join(10)
+        exit_code = child.exitcode
+        child.kill()
+        assert (exit_code, call.result()) == (0, 1)
