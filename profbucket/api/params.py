@@ -137,10 +137,10 @@ class QueryParser:
         service, services = self.services(api_key, parameters)
         current_record().set_subject(service, profile_type)
         matchers = (
-            *parse_matchers(parameters.get("labels")),
+            *self._parse_matchers("labels", parameters),
             *(Matcher(key, "=", value) for key, value in parameters.labels()),
         )
-        self._check_matchers("labels", matchers)
+        self._check_count("labels", len(matchers))
         now = self._clock()
         start = parse_time(parameters.require("from"), now)
         end = parse_time(parameters.get("to") or "now", now, end=True)
@@ -172,13 +172,18 @@ class QueryParser:
             end = parse_time(text, now, end=True)
         _check_range("base_from", start, "base_to", end)
         if parameters.has("base_labels"):
-            matchers = parse_matchers(parameters.get("base_labels"))
-            self._check_matchers("base_labels", matchers)
+            matchers = self._parse_matchers("base_labels", parameters)
         return replace(query, start=start, end=end, matchers=matchers)
 
-    def _check_matchers(self, parameter: str, matchers: tuple[Matcher, ...]) -> None:
-        if len(matchers) > self._limits.labels:
-            raise self._limits.invalid("labels", f"{parameter} has {len(matchers)} conditions")
+    def _parse_matchers(self, name: str, parameters: Parameters) -> tuple[Matcher, ...]:
+        """Return the conditions in the parameter *name*, after a check of their number: compiling takes time."""
+        text = parameters.get(name)
+        self._check_count(name, len(list(filter(None, text.split(",")))))
+        return parse_matchers(text)
+
+    def _check_count(self, name: str, conditions: int) -> None:
+        if conditions > self._limits.labels:
+            raise self._limits.invalid("labels", f"{name} has {conditions} conditions")
 
 
 def find_type(parameters: Parameters) -> ProfileType | None:

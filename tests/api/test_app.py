@@ -341,6 +341,7 @@ class TestFind:
             ({"labels": "version"}, "invalid_matcher"),
             ({"page": "../../etc/passwd"}, "invalid_profile_id"),
             ({"labels": ",".join(f"k{i}=" for i in range(65))}, "max_labels_exceeded"),
+            ({"labels": ",".join(["k=~("] * 65)}, "max_labels_exceeded"),  # none is compiled
         ],
     )
     def test_an_invalid_parameter_is_an_error(
