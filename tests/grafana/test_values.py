@@ -16,6 +16,7 @@ from profbucket.storage.store import Storage
 from tests.grafana.test_calls import CPU, MS, SECOND, Grafana, heap
 from tests.pprof.report.test_flame_levels import collapsed
 from tests.support.api import NOW, Api
+from tests.support.hour_of_heap import BEGIN, hour_of_heap
 
 MINUTE, MB = 60 * SECOND, 1 << 20
 INUSE = "memory:inuse_space:bytes:space:bytes"
@@ -70,6 +71,17 @@ class TestKinds:
         assert total(hour, INUSE) == 50 * MB
         assert set(points(hour, INUSE)) == {50 * MB}
         assert set(points(hour, INUSE, step=15)) == {50 * MB}
+
+    def test_an_hour_with_about_50_mb_in_use(self) -> None:
+        """The hour that `profbucket top` shows as 50 MB: 49.5 and 50.5 MB in turn."""
+        grafana = Grafana(Api(Storage(MemoryBucket(), MemoryIndex())))
+        for data in hour_of_heap():
+            grafana.api.posted(data, type="heap")
+        hour = {"start": (BEGIN - SECOND) // MS, "end": (BEGIN + 3599 * SECOND) // MS}
+        assert total(grafana, INUSE, **hour) == 50 * MB
+        assert points(grafana, INUSE, step=3600, **hour) == [50 * MB]
+        each_minute = points(grafana, INUSE, step=60, **hour)
+        assert (len(each_minute), set(each_minute)) == (52, {49.5 * MB, 50.5 * MB})
 
     def test_memory_of_several_processes_adds_up(self, hour: Grafana) -> None:
         for number in range(52):
