@@ -226,6 +226,7 @@ class Merger:
             whole.add(drop_frames(encode_merge(accumulator, [])))
         whole.flush()
         whole._raise_error()
+        whole.accumulator.names_differ |= any(group.names_differ for group in self._groups.values())
         return whole.accumulator
 
     def _find_common_types(self) -> Signature | None:

@@ -92,16 +92,16 @@ def test_the_api_key_is_taken_from_the_environment_and_sent_in_a_header(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "code", "sentence"),
     [
-        (["--url", "nowhere", "--service", "x", "--", "python"], "invalid collector URL"),
-        (["--url", "http://h", "--service", "x", "--label", "a", "--", "python"], "label without '='"),
-        (["--url", "http://h", "--service", "x", "--", "/no/such/program"], "No such file"),
+        (["--url", "nowhere", "--service", "x", "--", "python"], 1, "invalid collector URL"),
+        (["--url", "http://h", "--service", "x", "--label", "a", "--", "python"], 2, "label without '='"),
+        (["--url", "http://h", "--service", "x", "--", "/no/such/program"], 1, "No such file"),
     ],
 )
-def test_a_failure_to_start_is_one_line_on_stderr(arguments: list[str], sentence: str) -> None:
+def test_a_failure_to_start_is_told_on_stderr(arguments: list[str], code: int, sentence: str) -> None:
     done = program([PROGRAM, "run", *arguments])
-    assert done.returncode == 1
+    assert done.returncode == code
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
 

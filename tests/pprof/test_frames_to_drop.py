@@ -136,3 +136,13 @@ def test_a_block_takes_profiles_that_ask_to_drop_the_same_frames() -> None:
         assert len(block.members) == 2
         measures.add(block.measures)
     assert len(measures) == 3
+
+
+def test_the_default_sample_type_does_not_depend_on_frames_to_drop() -> None:
+    """Profiles whose sample types differ have a common one as default, whatever frames each asks to drop."""
+    first = replace(profile(), sample_types=((b"t0", b"ns"),), default_sample_type=b"none", samples=())
+    second = replace(first, sample_types=((b"t0", b"ns"), (b"t1", b"ns")))
+    for drop in (b"", b"alloc", b"main"):
+        contents = [first, replace(first, drop_frames=b"main"), replace(second, drop_frames=drop)]
+        message = decode(merge([encode(content) for content in contents])).message
+        assert message.string_table[message.default_sample_type] == b"t0"

@@ -16,7 +16,7 @@ from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, find_kind, parse_kind_rules
-from profbucket.pprof import decode
+from profbucket.pprof import decode, encode
 from profbucket.pprof.aggregate.weighted_sum import divide_and_round
 from profbucket.times import LATEST, SECOND
 from tests.query.test_delta import ALWAYS, StoredProfiles, T, Values, heap, read
@@ -180,6 +180,19 @@ def test_the_header_is_the_same_wherever_profiles_are(stored: StoredProfiles, ag
         tuple(message.string_table[sample_type.type] for sample_type in message.sample_type)
         for message in messages
     } == {names}
+
+
+def test_the_comments_of_profiles_are_left_out(stored: StoredProfiles) -> None:
+    """Which of them were read depends on what has been compacted."""
+    for at in (0, 10, 20):
+        message = decode(heap({b"f": (at, at)}, at, (b"alloc_space", b"inuse_space"))).message
+        message.comment.append(len(message.string_table))
+        message.string_table.append(b"of %d" % at)
+        stored.collector.collect("api", ProfileType.HEAP, Labels(), encode(message))
+    before = comments(stored)
+    compact(stored)
+    assert before == comments(stored)
+    assert not any(comment.startswith("of ") for comment in before)
 
 
 def test_profiles_that_have_expired_are_not_in_the_average(stored: StoredProfiles) -> None:

@@ -136,7 +136,7 @@ def test_packing_that_takes_too_long_does_not_keep_compaction_from_the_rest(
 ) -> None:
     index, meta = FirestoreIndex(new_name()), make_meta()
     index.add(meta)
-    monkeypatch.setattr("storage_gcs.firestore.BLOCK_TIMEOUT_SECONDS", 1e-9)
+    monkeypatch.setattr("storage_gcs.firestore.BLOCK_TIMEOUT_SECONDS", -1.0)
     monkeypatch.setattr("storage_gcs.firestore._MANY_WRITES", 1)
     with pytest.raises(Unavailable, match="pack the series of api: 2 writes: DEADLINE_EXCEEDED"):
         index.tidy_series(all_services=False)

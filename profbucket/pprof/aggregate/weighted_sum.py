@@ -37,7 +37,8 @@ def add_up_parts(
     """Return the merge of *parts*, each times its weights; with *sample_type*, only its values.
 
     Values are rounded once, half to even. With *duration_nanos*, the result has this duration; with *time_nanos*,
-    this time. Its sample types are in the *order* of these names, as far as they are known.
+    this time. Its sample types are in the *order* of these names, as far as they are known. It has no comments of
+    the parts.
 
     Raise ``Invalid`` as :meth:`Merger.add` does if the parts have no sample type in common.
     """
@@ -64,6 +65,7 @@ def add_up_parts(
     content.duration_nanos = round(duration) if duration_nanos is None else duration_nanos
     content.time_nanos = time_nanos or content.time_nanos
     content.order_sample_types(order)
+    content.comments.clear()  # of some profiles only, depending on which ones were read, and from what
     return whole
 
 

@@ -45,7 +45,7 @@ class Accumulator:
         self.dropped: set[str] = set()  # those that samples had
         self.types = CommonTypes(self.string, None if sample_type is None else sample_type.encode())
         self.signature: Signature | None = None  # what all profiles have in common
-        self._names_differ = False  # whether a profile had other sample types, or another order of them
+        self.names_differ = False  # whether a profile had other sample types, or another order of them
         self.period = self.time_nanos = self.duration_nanos = 0
         self.frame_rules: FrameRules = (0, 0)  # of the first profile that has any
         self.header_strings = [0, 0]  # default_sample_type, doc_url
@@ -136,7 +136,7 @@ class Accumulator:
     def default_sample_type(self) -> int:
         """Return the string of the default sample type: the first sample type if the default is not common."""
         default = self.header_strings[0]
-        sample_types = self.signature[0] if self.signature and self._names_differ else ()
+        sample_types = self.signature[0] if self.signature and self.names_differ else ()
         is_left_out = default and sample_types and all(default != name for name, _ in sample_types)
         return sample_types[0][0] if is_left_out else default
 
@@ -165,7 +165,7 @@ class Accumulator:
             projection = self.types.project(self.signature, common)
             self.values = projection.apply(self.values)
             self.period = projection.scale_period(self.period)
-        self._names_differ |= any(
+        self.names_differ |= any(
             _names(signature) != _names(common) for signature in (*signatures, self.signature or common)
         )
         self.signature = common
