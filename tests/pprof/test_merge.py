@@ -185,7 +185,12 @@ class TestAgainstThePlainMerge:
         plain = plain_merge(profiles, ["from a test"])
         assert_same(canonicalize(merged), canonicalize(plain))
         assert_compact(merged)
-        assert list_mappings(merged).items() <= list_mappings(plain).items()
+        mappings, expected = list_mappings(merged), list_mappings(plain)
+        if len({(content.drop_frames, content.keep_frames) for content in contents}) > 1:
+            # Merged apart first, each without what no sample uses: a lower load address may be lost.
+            assert mappings.keys() <= expected.keys()
+        else:
+            assert mappings.items() <= expected.items()
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(mixed_profile_sets(), st.data())
