@@ -183,7 +183,7 @@ def test_the_header_is_the_same_wherever_profiles_are(stored: StoredProfiles, ag
 
 
 def test_the_comments_of_profiles_are_left_out(stored: StoredProfiles) -> None:
-    """Which of them were read depends on what has been compacted."""
+    # Which of them are read depends on what has been compacted.
     for at in (0, 10, 20):
         message = decode(heap({b"f": (at, at)}, at, (b"alloc_space", b"inuse_space"))).message
         message.comment.append(len(message.string_table))
