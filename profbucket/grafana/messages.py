@@ -3,22 +3,21 @@
 import json
 from typing import Any, TypeVar
 
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import DecodeError, Message
 
 from profbucket.errors import Invalid
 from profbucket.grafana.querier_pb2 import SeriesResponse
+from profbucket.pprof.json_message import parse_json_message
 from profbucket.pprof.profile_pb2 import Profile
 
 _Request = TypeVar("_Request", bound=Message)
-
-_SHOWN_CHARACTERS = 200  # of the parser's message
 
 
 def decode_message(body: bytes, message_class: type[_Request], *, is_json: bool) -> _Request:
     """Return the message in *body*, without fields that the class does not have. Raise ``Invalid``."""
     if is_json:
-        return _decode_json(body, message_class)
+        return parse_json_message(body or b"{}", message_class, message_class.__name__)
     try:
         message = message_class()
         message.ParseFromString(body)
@@ -53,16 +52,3 @@ def _label_sets_to_dict(message: SeriesResponse) -> dict[str, Any]:
 
 def _dump(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
-
-
-def _decode_json(body: bytes, message_class: type[_Request]) -> _Request:
-    try:
-        fields = json.loads(body or b"{}")
-        if not isinstance(fields, dict):
-            raise ValueError("it is not an object")
-        return ParseDict(fields, message_class(), ignore_unknown_fields=True)
-    except (ValueError, OverflowError, RecursionError, ParseError, AttributeError, TypeError) as error:
-        raise Invalid(
-            f"the body is not a {message_class.__name__} in JSON: {str(error)[:_SHOWN_CHARACTERS]}",
-            code="invalid_json",
-        ) from None

@@ -1,11 +1,9 @@
 """``POST /v1development/profiles``, the call of OpenTelemetry's exporters and collectors."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError
 
 from profbucket.errors import Invalid, ProfbucketError, UnsupportedFormat
@@ -16,6 +14,7 @@ from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, check_json_siz
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.pprof.json_message import parse_json_message
 from profbucket.pprof.precheck import PACKED, Fields, count_entries
 from profbucket.pprof.wire import delimited_tag
 from profbucket.times import LATEST
@@ -280,12 +279,4 @@ def _parse(body: bytes, limits: Limits) -> ExportRequest:
 
 def _parse_json(body: bytes, limits: Limits) -> ExportRequest:
     check_json_size(body, limits)
-    try:
-        message = json.loads(body)
-        if not isinstance(message, dict):
-            raise ValueError("it is not an object")
-        return ParseDict(message, ExportRequest(), ignore_unknown_fields=True)
-    except (ValueError, OverflowError, RecursionError, ParseError, AttributeError, TypeError) as error:
-        raise Invalid(
-            f"the body is not an ExportProfilesServiceRequest in JSON: {str(error)[:200]}", code="invalid_json"
-        ) from None
+    return parse_json_message(body, ExportRequest, "ExportProfilesServiceRequest")

@@ -1,9 +1,7 @@
 """``POST /push.v1.PusherService/Push``, the call of Pyroscope's clients for Python, Ruby, .NET and of Alloy."""
 
-import json
 from functools import partial
 
-from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import DecodeError
 
 from profbucket.errors import Invalid, ProfbucketError
@@ -11,6 +9,7 @@ from profbucket.ingest import pyroscope
 from profbucket.ingest.pyroscope_push_pb2 import PushRequest, RawProfileSeries
 from profbucket.ingest.upload import Upload, Uploads, check_json_size, split_by_type
 from profbucket.limits import Limits
+from profbucket.pprof.json_message import parse_json_message
 from profbucket.pprof.precheck import Fields, count_entries
 from profbucket.pprof.wire import delimited_tag
 
@@ -70,10 +69,4 @@ def _parse(body: bytes, limits: Limits) -> PushRequest:
 
 def _parse_json(body: bytes, limits: Limits) -> PushRequest:
     check_json_size(body, limits)
-    try:
-        message = json.loads(body)
-        if not isinstance(message, dict):
-            raise ValueError("it is not an object")
-        return ParseDict(message, PushRequest(), ignore_unknown_fields=True)
-    except (ValueError, OverflowError, RecursionError, ParseError, AttributeError, TypeError) as error:
-        raise Invalid(f"the body is not a PushRequest in JSON: {str(error)[:200]}", code="invalid_json") from None
+    return parse_json_message(body, PushRequest, "PushRequest")
