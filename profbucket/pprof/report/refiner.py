@@ -8,7 +8,7 @@ from profbucket.model.refinement import Refinement
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.report.function_names import format_function_names, intern_strings
 from profbucket.pprof.report.prune import prune_message
-from profbucket.pprof.report.regex_match import Matcher
+from profbucket.pprof.report.regex_match import NamePattern
 from profbucket.pprof.report.sample_labels import find_units, read_labels
 from profbucket.pprof.report.tag_filter import TagFilter
 from profbucket.pprof.report.tag_frames import TagFrames
@@ -24,8 +24,8 @@ class Refiner:
     """
 
     def __init__(self, refinement: Refinement, check_time: Callable[[], None] = lambda: None) -> None:
-        def matcher(pattern: str) -> Matcher | None:
-            return Matcher(pattern, check_time) if pattern else None
+        def matcher(pattern: str) -> NamePattern | None:
+            return NamePattern(pattern, check_time) if pattern else None
 
         def tag_filter(name: str, text: str) -> TagFilter | None:
             return TagFilter(name, text, check_time) if text else None
@@ -134,15 +134,15 @@ class _Names:
     def find_binary(self, location: profile_pb2.Location) -> bytes | None:
         return self._binaries.get(location.mapping_id, self._no_binary)
 
-    def matches(self, lines: Iterable[profile_pb2.Line], binary: bytes | None, matcher: Matcher) -> bool:
+    def matches(self, lines: Iterable[profile_pb2.Line], binary: bytes | None, matcher: NamePattern) -> bool:
         """Return whether the name or file of a function in *lines* matches, or the path of the *binary*."""
         return any(self.matches_line(line, matcher) for line in lines) or (binary is not None and matcher(binary))
 
-    def matches_line(self, line: profile_pb2.Line, matcher: Matcher) -> bool:
+    def matches_line(self, line: profile_pb2.Line, matcher: NamePattern) -> bool:
         return matcher(self._names[line.function_id]) or matcher(self._files[line.function_id])
 
     def count_lines_from(
-        self, lines: Sequence[profile_pb2.Line], binary: bytes | None, matcher: Matcher
+        self, lines: Sequence[profile_pb2.Line], binary: bytes | None, matcher: NamePattern
     ) -> int | None:
         """Return how many *lines*, innermost first, are left from the outermost one that matches.
 

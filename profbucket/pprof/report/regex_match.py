@@ -10,7 +10,7 @@ _MAX_SEARCHED_BYTES = 64 << 10
 _MAX_KNOWN = 100_000  # results that are remembered; each takes 100 bytes or more
 
 
-class Matcher:
+class NamePattern:
     """Searches for *pattern* (RE2) in strings, and remembers some of those that it has seen.
 
     Only the beginning of a very long string is searched. *check_time* is called now and then, and may raise an

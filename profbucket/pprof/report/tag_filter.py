@@ -7,7 +7,7 @@ from itertools import islice
 
 from profbucket.errors import Invalid
 from profbucket.pprof.numbers import MAX_INT64
-from profbucket.pprof.report.regex_match import Matcher
+from profbucket.pprof.report.regex_match import NamePattern
 from profbucket.pprof.report.sample_labels import SampleLabels
 from profbucket.pprof.report.units import convert
 
@@ -51,7 +51,7 @@ class TagFilter:
                 f"{name} has {len(patterns)} regular expressions; at most {_MAX_PATTERNS} are allowed",
                 code="invalid_parameter",
             )
-        self._matchers = [Matcher(pattern, check_time) for pattern in patterns]
+        self._matchers = [NamePattern(pattern, check_time) for pattern in patterns]
 
     def matches(self, labels: SampleLabels, units: Mapping[bytes, bytes]) -> bool:
         """Return whether a sample with *labels* matches; *units* are those of the profile's numbers, by key."""

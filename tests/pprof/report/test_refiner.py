@@ -17,7 +17,7 @@ from profbucket.pprof.merge import merge
 from profbucket.pprof.refine import refine
 from profbucket.pprof.report import regex_match
 from profbucket.pprof.report.refiner import Refiner
-from profbucket.pprof.report.regex_match import Matcher
+from profbucket.pprof.report.regex_match import NamePattern
 from tests.support.canonical import assert_compact, canonicalize
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
@@ -289,7 +289,7 @@ def test_the_number_of_frames_of_tags_is_limited() -> None:
 
 def test_a_matcher_forgets_what_it_has_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(regex_match, "_MAX_KNOWN", 3)
-    matcher = Matcher("7$", lambda: None)
+    matcher = NamePattern("7$", lambda: None)
     texts = [b"%d" % number for number in range(30)]
     assert [text for text in texts + texts if matcher(text)] == [b"7", b"17", b"27"] * 2
     assert len(matcher._known) <= 3
