@@ -15,6 +15,7 @@ from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import parse_valid
 from profbucket.pprof.columnar.arrays import Bools, Ints, expand_ranges, to_offsets
+from profbucket.pprof.report.peek import Calls, list_callees, list_callers
 from profbucket.pprof.report.stacks import Functions, Stacks, collect_stacks, concatenate_stacks
 from profbucket.pprof.report.top import find_sample_type, sample_types_to_json
 from profbucket.pprof.units import find_factor, find_finest
@@ -51,6 +52,7 @@ def build_flamegraph(
     *sample_type* is by default the first profile's; values are in the finer unit of both. The tree has at most
     *max_nodes* nodes. With *function*, the name of a function, it is the tree of what that function calls, and
     ``callers`` is a second one, from the function to its callers; in a recursion the outermost call counts.
+    ``peek`` lists the function's direct callers and callees, whatever the trees have folded.
     Functions' values are not affected by folding.
 
     Raises:
@@ -88,13 +90,20 @@ def build_from_messages(
     stacks, values = concatenate_stacks(parts)
     flat, cum = sum_by_function(stacks, values, len(functions))
     tree_stacks: dict[str, tuple[Stacks, Ints]] = {"nodes": (stacks, values)}
+    calls: dict[str, Calls] = {}
     if function is not None:
         numbers = functions.find(function)
         if not numbers:
             raise Invalid(f"no function {function[:80]!r} is in these profiles", code="unknown_function")
         tree_stacks = _split_at(stacks, values, numbers)
+        calls = {
+            "callers": list_callers(stacks, values, numbers, max_nodes),
+            "callees": list_callees(stacks, values, numbers, max_nodes),
+        }
     trees = {name: fold_tree(build_tree(*part), max_nodes) for name, part in tree_stacks.items()}
-    listed = _select_functions(trees.values(), flat, cum, max_nodes)
+    in_trees = [tree.function[tree.function >= 0] for tree in trees.values()]
+    in_calls = [neighbors.functions for neighbors in calls.values()]
+    listed = _select_functions([*in_trees, *in_calls], flat, cum, max_nodes)
     position = np.zeros(len(functions) + 2, np.int64)
     position[listed] = np.arange(len(listed))
     position[[OTHER, ROOT]] = OTHER, ROOT
@@ -104,6 +113,7 @@ def build_from_messages(
         "totals": values.sum(axis=0).tolist(),
         "functions": _functions_to_json(functions, listed, flat, cum),
         **{name: _tree_to_json(tree, position) for name, tree in trees.items()},
+        **({"peek": {name: _calls_to_json(end, position) for name, end in calls.items()}} if calls else {}),
     }
 
 
@@ -237,11 +247,15 @@ def _tree_to_json(tree: Tree, position: Ints) -> dict[str, Any]:
     }
 
 
-def _select_functions(trees: Iterable[Tree], flat: Ints, cum: Ints, count: int) -> Ints:
-    """Return the numbers of the functions in *trees*, and of the *count* heaviest ones, sorted."""
+def _calls_to_json(calls: Calls, position: Ints) -> dict[str, Any]:
+    return {"function": position[calls.functions].tolist(), "values": calls.values.T.tolist()}
+
+
+def _select_functions(shown: Iterable[Ints], flat: Ints, cum: Ints, count: int) -> Ints:
+    """Return the numbers of functions that are *shown*, and of the *count* heaviest ones, sorted."""
     is_selected = np.zeros(len(flat), bool)
-    for tree in trees:
-        is_selected[tree.function[tree.function >= 0]] = True
+    for numbers in shown:
+        is_selected[numbers] = True
     weight = _compute_shares(cum) + _compute_shares(flat)
     is_selected[np.argsort(-weight, kind="stable")[: min(count, np.count_nonzero(weight))]] = True
     return np.flatnonzero(is_selected)
