@@ -1,10 +1,10 @@
-"""Ingestion of one profile: validate, determine its time, write."""
+"""Ingestion of profiles, one or many at once: validate, determine the time, write."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from profbucket.errors import Invalid
+from profbucket.errors import Invalid, ProfbucketError
 from profbucket.ingest import gotrace
-from profbucket.ingest.upload import decode_large_alone
+from profbucket.ingest.upload import Upload, decode_large_alone
 from profbucket.limits import Limits
 from profbucket.model import ids
 from profbucket.model.labels import Labels
@@ -47,15 +47,50 @@ class Collector:
             TooLarge: the profile exceeds a limit.
             Unavailable: the storage cannot be reached.
         """
+        meta = self._check(Upload(service, profile_type, labels, data, created_at, kinds=kinds or {}))
+        self._storage.write(meta, data)
+        return meta
+
+    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+        """Store those of *uploads* that are valid, durably; return the meta or the error of each, in order.
+
+        Each gets the same id as by :meth:`collect`. Profiles of one service may share objects, and have the same
+        error if the storage fails.
+        """
+        outcomes = [self._check_or_error(upload) for upload in uploads]
+        valid: dict[str, list[tuple[Meta, bytes]]] = {}
+        for upload, outcome in zip(uploads, outcomes, strict=True):
+            if isinstance(outcome, Meta):
+                valid.setdefault(upload.service, []).append((outcome, upload.data))
+        for service, profiles in valid.items():
+            try:
+                self._storage.write_batch(profiles)
+            except ProfbucketError as error:
+                outcomes = [
+                    error if isinstance(outcome, Meta) and outcome.service == service else outcome
+                    for outcome in outcomes
+                ]
+        return outcomes
+
+    def _check_or_error(self, upload: Upload) -> Meta | ProfbucketError:
+        try:
+            return self._check(upload)
+        except ProfbucketError as error:
+            return error
+
+    def _check(self, upload: Upload) -> Meta:
+        """Return the meta of a valid profile; raise ``Invalid`` or ``TooLarge`` as :meth:`collect` does."""
+        service, profile_type, labels, data = upload.service, upload.type, upload.labels, upload.data
         self._check_names(service, labels)
         if len(data) > self._limits.body_bytes:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
         own_time, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
-        taken_at = own_time or created_at or self._clock()
+        taken_at = own_time or upload.created_at or self._clock()
         if not 0 <= taken_at <= LATEST:
             raise Invalid(f"the time of the profile, {taken_at} ns, is not from 1970 to 2262", code="invalid_time")
         digest = ids.profile_digest(service, profile_type, labels, taken_at, data)
-        meta = Meta(
+        kinds = upload.kinds
+        return Meta(
             id=str(ids.ProfileId(service, profile_type, taken_at, digest)),
             service=service,
             type=profile_type,
@@ -64,8 +99,6 @@ class Collector:
             size=len(data),
             totals=tuple(total._replace(kind=kinds.get(total.type)) for total in totals) if kinds else totals,
         )
-        self._storage.write(meta, data)
-        return meta
 
     def _check_names(self, service: str, labels: Labels) -> None:
         ids.check_service(service, self._limits)

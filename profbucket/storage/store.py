@@ -33,8 +33,13 @@ class Writer(Protocol):
         """Store a profile and return whether it is new. Once this returns, the profile is durable and found."""
         ...
 
+    def write_batch(self, profiles: Sequence[tuple[Meta, bytes]]) -> None:
+        """Store *profiles*, all of one service, as :meth:`write` does."""
+        for meta, data in profiles:
+            self.write(meta, data)
 
-class Storage:
+
+class Storage(Writer):
     """Profiles in *bucket*, found through *index*. ``lookup`` reads head and blocks as one, within *limits*.
 
     A write puts the object first and adds the entry second, each only if it does not exist. After a crash in

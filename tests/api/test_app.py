@@ -590,7 +590,7 @@ class TestLimits:
         limits = Limits(inflight_bytes=len(data) + 10, inflight_seconds=0)
         rejected: list[TestResponse] = []
 
-        class PostingStorage:
+        class PostingStorage(Writer):
             """Posts a second profile while it writes the first."""
 
             def write(self, meta: Meta, data: bytes) -> bool:
@@ -694,7 +694,7 @@ class TestProtocol:
         "storage_error", [Unavailable("the bucket is unreachable"), StoragePermissionError("grant role x")]
     )
     def test_a_failing_storage_is_a_503_with_retry_after(self, storage_error: ProfbucketError) -> None:
-        class FailingStorage:
+        class FailingStorage(Writer):
             def write(self, meta: Meta, data: bytes) -> bool:
                 raise storage_error
 
@@ -706,7 +706,7 @@ class TestProtocol:
         assert error(response) == str(storage_error)
 
     def test_an_internal_error_reveals_no_details(self) -> None:
-        class FailingStorage:
+        class FailingStorage(Writer):
             def write(self, meta: Meta, data: bytes) -> bool:
                 raise RuntimeError("secret")
 

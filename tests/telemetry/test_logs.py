@@ -22,6 +22,7 @@ from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailab
 from profbucket.ingest.collector import Collector
 from profbucket.model.meta import Meta
 from profbucket.storage.open import open_storage
+from profbucket.storage.store import Writer
 from profbucket.telemetry import logs
 from profbucket.telemetry.request import RequestRecord, Trace, record_requests
 from tests.support.api import Api, pprof
@@ -153,7 +154,7 @@ class TestError:
     def make_failing(self, error: Exception) -> Api:
         """Return an API whose storage raises *error*."""
 
-        class FailingStorage:
+        class FailingStorage(Writer):
             def write(self, meta: Meta, data: bytes) -> bool:
                 raise error
 

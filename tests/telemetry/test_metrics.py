@@ -11,7 +11,7 @@ from profbucket.api.routes import PROFILES
 from profbucket.ingest.collector import Collector
 from profbucket.model.meta import Meta
 from profbucket.storage.open import open_storage
-from profbucket.storage.store import Storage
+from profbucket.storage.store import Storage, Writer
 from tests.support.api import Api, pprof
 from tests.support.serving import served
 
@@ -101,7 +101,7 @@ def test_posts_in_flight_are_those_without_a_response_yet() -> None:
     storage = open_storage("memory:")
     seen: list[Scraped] = []
 
-    class ScrapingStorage:
+    class ScrapingStorage(Writer):
         """Scrapes the metrics while a post is in flight."""
 
         def __init__(self, storage: Storage) -> None:

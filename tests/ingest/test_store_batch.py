@@ -1,0 +1,87 @@
+"""Batches of uploads: the valid profiles are stored as if each were posted alone."""
+
+from collections.abc import Sequence
+
+from profbucket.errors import ProfbucketError, Unavailable
+from profbucket.ingest.collector import Collector
+from profbucket.ingest.upload import Upload
+from profbucket.model.ids import ProfileId
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta, Query
+from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage
+from tests.support.api import NOW, TRACE, pprof
+from tests.support.storage.examples import ALL_TIME
+
+CPU, HEAP = ProfileType.CPU, ProfileType.HEAP
+POD = Labels.parse("pod=1")
+UPLOADS = [
+    Upload("api", CPU, POD, pprof(1, at=NOW)),
+    Upload("api", CPU, POD, b"not a profile"),
+    Upload("web", HEAP, POD, pprof(2), created_at=NOW + 1),
+    Upload("", CPU, POD, pprof(3)),
+    Upload("api", HEAP, POD, pprof(4, at=NOW + 2), kinds={"cpu": Kind.SUM}),
+    Upload("api", ProfileType.TRACE, POD, TRACE),
+    Upload("api", CPU, POD, pprof(1, at=NOW)),  # again
+]
+
+
+class FailingStorage(Storage):
+    """Fails to store the profiles of one service."""
+
+    def write_batch(self, profiles: Sequence[tuple[Meta, bytes]]) -> None:
+        if profiles[0][0].service == "api":
+            raise Unavailable("no network")
+        super().write_batch(profiles)
+
+
+def new_storage() -> Storage:
+    return Storage(MemoryBucket(), MemoryIndex())
+
+
+def describe(outcomes: Sequence[Meta | ProfbucketError]) -> list[str]:
+    """Return the id or the error code of each outcome."""
+    return [outcome.id if isinstance(outcome, Meta) else outcome.code for outcome in outcomes]
+
+
+def test_each_profile_has_the_outcome_that_it_has_alone() -> None:
+    storage = new_storage()
+    outcomes = Collector(storage, clock=lambda: NOW).store_batch(UPLOADS)
+    alone: list[Meta | ProfbucketError] = []
+    collector = Collector(new_storage(), clock=lambda: NOW)
+    for item in UPLOADS:
+        try:
+            alone.append(
+                collector.collect(
+                    item.service, item.type, item.labels, item.data, item.created_at, kinds=item.kinds
+                )
+            )
+        except ProfbucketError as error:
+            alone.append(error)
+    assert describe(outcomes) == describe(alone)
+    assert describe(outcomes)[1] != describe(outcomes)[3] == "missing_parameter"
+    for service in ("api", "web"):
+        metas = {meta.id: meta for meta in outcomes if isinstance(meta, Meta) and meta.service == service}
+        found = list(storage.lookup.find(Query(service, None, *ALL_TIME)))
+        assert found == sorted(metas.values(), key=lambda meta: meta.position)
+    for item, outcome in zip(UPLOADS, outcomes, strict=True):
+        if isinstance(outcome, Meta):
+            assert storage.read(ProfileId.parse(outcome.id)) == item.data
+
+
+def test_an_error_of_the_storage_is_that_of_all_profiles_of_the_service() -> None:
+    outcomes = Collector(FailingStorage(MemoryBucket(), MemoryIndex()), clock=lambda: NOW).store_batch(UPLOADS)
+    codes = ["unavailable", describe(outcomes)[1], "missing_parameter", "unavailable"]
+    assert [outcome.code for outcome in outcomes if isinstance(outcome, ProfbucketError)] == [
+        *codes,
+        *codes[:1] * 2,
+    ]
+    assert [outcome.service for outcome in outcomes if isinstance(outcome, Meta)] == ["web"]
+
+
+def test_an_empty_batch_stores_nothing() -> None:
+    storage = new_storage()
+    assert Collector(storage).store_batch([]) == []
+    assert storage.index.services() == []
