@@ -105,12 +105,12 @@ class Lane:
             error,
             exc_info=None if known else error,
         )
-        self.errors.append(error)
+        self.errors.append(error.with_traceback(None))  # which would hold what was being compacted
 
     def log_error(self, error: Exception, message: str, *args: object) -> None:
         """Log an error of a profile or block, which stays as it is."""
         _log.error(message, *args)
-        self.errors.append(error)
+        self.errors.append(error.with_traceback(None))
 
     def write(
         self,

@@ -290,7 +290,7 @@ class Merger:
                 if not has_equal_rules:
                     raise Invalid(f"{profile.name}: the frames to drop differ", code="sample_types_differ")
             except ProfbucketError as error:
-                self._errors.append(error)
+                self._errors.append(error.with_traceback(None))  # which would hold the whole batch
                 mismatches.add(i)
             else:
                 common, accepted, rules = narrowed, number, rules or own_rules

@@ -156,7 +156,7 @@ class SourceMerge:
         source_id = str(error).partition(": ")[0]
         if source_id not in self._sources or error.code == "sample_types_differ" or not isinstance(error, Invalid):
             raise error
-        self._unreadable[source_id] = error
+        self._unreadable[source_id] = error.with_traceback(None)
 
 
 def find_dropped_labels(options: MergeOptions, limits: Limits) -> tuple[str, ...]:

@@ -64,7 +64,16 @@ class CollectorProcess:
     def peak_bytes(self) -> int:
         """Return the largest resident size that one of the processes has had."""
         assert self._process is not None
-        return max(map(_peak_bytes, _with_children(self._process.pid)), default=0)
+        return max((_status_bytes(pid, "VmHWM") for pid in _with_children(self._process.pid)), default=0)
+
+    def resident_bytes(self) -> int:
+        """Return the resident size of the largest process, and count their peaks from now on."""
+        assert self._process is not None
+        pids = _with_children(self._process.pid)
+        for pid in pids:
+            with suppress(OSError):  # has ended
+                Path(f"/proc/{pid}/clear_refs").write_text("5")
+        return max((_status_bytes(pid, "VmRSS") for pid in pids), default=0)
 
 
 def _with_children(pid: int) -> list[int]:
@@ -75,9 +84,9 @@ def _with_children(pid: int) -> list[int]:
     return [pid, *(descendant for child in children for descendant in _with_children(int(child)))]
 
 
-def _peak_bytes(pid: int) -> int:
+def _status_bytes(pid: int, field: str) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmHWM")), 0)
+    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(field)), 0)

@@ -5,7 +5,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -134,13 +134,19 @@ def damage_index(random: Random, file: Path) -> str:
             data[at : at + 4] = random.randbytes(len(data[at : at + 4]))
         file.write_bytes(data)
         return f"{file.name}: overwrote bytes"
+    try:
+        return _damage_table(random, file)
+    except sqlite3.Error as e:  # a constraint, or a file whose bytes were overwritten before
+        return f"{file.name}: set nothing ({e})"
+
+
+def _damage_table(random: Random, file: Path) -> str:
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         table = random.choice([name for name in tables if not name.startswith("sqlite_")])
         columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
         column, value = random.choice(columns), random.choice(_ODD_SQL_VALUES)
-        with suppress(sqlite3.Error):  # a constraint
-            connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid % 2 = 0", (value,))
+        connection.execute(f"UPDATE OR IGNORE {table} SET {column} = ? WHERE rowid % 2 = 0", (value,))
     return f"{file.name}: set {table}.{column} of every second row to {value!r}"
 
 

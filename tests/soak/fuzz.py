@@ -99,6 +99,7 @@ class Fuzzer:
         self._log_position = 0
         self._report = Report()
         self._step = ""
+        self._resident_bytes = 0
         self._damaged = False
         self._is_exact = True
 
@@ -372,8 +373,13 @@ class Fuzzer:
             self._fail("the collector has ended", text[-2000:])
             self.restart()
         if (peak := self.collector.peak_bytes()) > MEMORY_BYTES:
-            self._fail(f"memory at {self._step.split()[0]}", f"{peak >> 20} MB")
+            before = self._resident_bytes >> 20
+            self._fail(f"memory at {self._step.split()[0]}", f"{peak >> 20} MB, {before} MB before the step")
             self.restart()
+        self._resident_bytes = self.collector.resident_bytes()
+        self.counts["memory between steps, MB"] = max(
+            self.counts["memory between steps, MB"], self._resident_bytes >> 20
+        )
         self.counts["peak memory, MB"] = max(self.counts["peak memory, MB"], peak >> 20)
         while self._silences:
             self._fail("health", self._silences.pop())

@@ -43,15 +43,15 @@ class Accumulator:
         self._sample_type, self._dropped_labels = sample_type, dropped_labels
         self._dropped_keys = [key.encode() for key in dropped_labels]
         self.dropped: set[str] = set()  # those that samples had
-        self.types = CommonTypes(self.string, None if sample_type is None else sample_type.encode())
+        self.strings = StringTable()
+        # Of the table, not of self: a reference cycle would keep the whole content until garbage is collected.
+        self.types = CommonTypes(self.strings.find_text, None if sample_type is None else sample_type.encode())
         self.signature: Signature | None = None  # what all profiles have in common
         self.names_differ = False  # whether a profile had other sample types, or another order of them
         self.period = self.time_nanos = self.duration_nanos = 0
         self.frame_rules: FrameRules = (0, 0)  # of the first profile that has any
         self.header_strings = [0, 0]  # default_sample_type, doc_url
         self.comments: dict[int, None] = {}  # strings
-        self.strings = StringTable()
-        self._string_list: list[bytes] = []
         # name and system name as a pair, file, start line
         self.functions = RowTable(3)
         # function, line, column; and so on for each line
@@ -78,7 +78,7 @@ class Accumulator:
     def fork(self) -> "Accumulator":
         """Return an empty accumulator with the same settings, which shares the strings and :attr:`dropped`."""
         other = Accumulator(self._sample_type, self._dropped_labels)
-        other.strings, other.dropped = self.strings, self.dropped
+        other.strings, other.types, other.dropped = self.strings, self.types, self.dropped
         other.header_strings, other.comments = self.header_strings, self.comments
         return other
 
@@ -118,9 +118,7 @@ class Accumulator:
 
     def string(self, index: int) -> bytes:
         """Return the string with this index."""
-        if len(self._string_list) < len(self.strings):
-            self._string_list = list(self.strings)
-        return self._string_list[index]
+        return self.strings.find_text(index)
 
     def order_sample_types(self, names: Sequence[str]) -> None:
         """Put the sample types into the order of *names*, and those that are not among them behind."""

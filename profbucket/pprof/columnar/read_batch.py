@@ -74,7 +74,7 @@ def _normalize(
     try:
         split_validated(profile, strings, profile.limits or limits)
     except ProfbucketError as error:
-        errors.append(error)
+        errors.append(error.with_traceback(None))  # which would hold the batch
         return False
     return True
 

@@ -16,6 +16,7 @@ class StringTable(defaultdict[bytes, bytes]):
 
     def __init__(self) -> None:
         super().__init__(map(partial(int.to_bytes, length=8, byteorder=byteorder), count()).__next__)
+        self._texts: list[bytes] = []
         self.intern_all((b"",))
 
     def intern(self, text: bytes) -> int:
@@ -25,3 +26,9 @@ class StringTable(defaultdict[bytes, bytes]):
     def intern_all(self, texts: Iterable[bytes]) -> bytes:
         """Return the indexes of *texts* as the bytes of an int64 array."""
         return b"".join(map(self.__getitem__, texts))
+
+    def find_text(self, index: int) -> bytes:
+        """Return the string with this *index*."""
+        if len(self._texts) < len(self):
+            self._texts = list(self)
+        return self._texts[index]
