@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import urllib3
+
 from bench.measure import Measure, Row, alternate, bench
 from profbucket.grafana.service import GrafanaService
 from profbucket.limits import Limits
@@ -17,6 +19,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
+from tests.support.serving import served
 from tests.support.storage.bulk_load import fill_directory
 from tests.support.storage.examples import make_meta
 
@@ -57,13 +60,18 @@ def _make_metas() -> Iterator[Meta]:
 def grafana() -> Iterator[Row]:
     """List what a day of 1,000 services has, next to what one of them has."""
     with TemporaryDirectory() as directory:
-        storage = open_storage(Path(directory).as_uri())
+        folder = Path(directory, "storage")
+        url = folder.as_uri()
+        storage = open_storage(url)
         storage.index.services()  # creates the index
-        fill_directory(Path(directory), _make_metas())
+        fill_directory(folder, _make_metas())
         service = GrafanaService(Querier(storage), Limits(), lambda: _NOW)
 
+        def encode(fields: dict[str, Any]) -> bytes:
+            return json.dumps({"start": (_NOW - _DAY) // 10**6, "end": _NOW // 10**6, **fields}).encode()
+
         def measure(method: str, **fields: Any) -> Measure:
-            body = json.dumps({"start": (_NOW - _DAY) // 10**6, "end": _NOW // 10**6, **fields}).encode()
+            body = encode(fields)
             begin, cpu = time.perf_counter(), time.process_time()
             service.call(f"querier.v1.QuerierService/{method}", body, lambda _: True, is_json=True)
             return Measure(time.perf_counter() - begin, cpu_seconds=time.process_time() - cpu)
@@ -72,3 +80,17 @@ def grafana() -> Iterator[Row]:
         for method, fields in _CALLS.items():
             all_services, one = alternate(partial(measure, method, **fields), one_service)
             yield Row(f"{method} of {_SERVICES:,} services", all_services, one, "peer: Series of one service")
+
+        with served(url, Path(directory, "log"), program="profbucket", PROFBUCKET_ANONYMOUS="1") as served_at:
+            headers = {"Content-Type": "application/json", "Accept-Encoding": "gzip"}
+
+            def request(method: str, fields: dict[str, Any]) -> Measure:
+                call, body = f"{served_at}/querier.v1.QuerierService/{method}", encode(fields)
+                begin = time.perf_counter()
+                answer = urllib3.request("POST", call, body=body, headers=headers, timeout=60, retries=False)
+                assert answer.status == 200, answer.data
+                return Measure(time.perf_counter() - begin)
+
+            for method, fields in _CALLS.items():
+                [measured] = alternate(partial(request, method, fields))
+                yield Row(f"{method} of {_SERVICES:,} services over HTTP", measured)

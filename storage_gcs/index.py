@@ -26,6 +26,7 @@ from profbucket.errors import Damaged, Unavailable
 from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import group_series, list_label_values, list_series
 from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import (
@@ -34,9 +35,8 @@ from profbucket.storage.ports import (
     ExpectedBlocks,
     Selection,
     Series,
+    SeriesGroup,
     SeriesSelection,
-    list_label_values,
-    list_series,
     to_columns,
 )
 from profbucket.times import SECOND
@@ -210,6 +210,9 @@ class FirestoreIndex:
             if len(documents) < _PAGE_SERIES:
                 return
             last = documents[-1]
+
+    def series_groups(self, selection: SeriesSelection) -> list[SeriesGroup]:
+        return group_series(self.series(selection))
 
     def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
         return list_label_values(self.series(SeriesSelection(service)), limit)

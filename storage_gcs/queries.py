@@ -11,6 +11,7 @@ from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, SampleType, Total, series_id
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
 from profbucket.times import LATEST
@@ -195,7 +196,7 @@ def write_series(fields: Any, series: Series) -> None:
     fields["service"].string_value = series.service
     fields["type"].string_value = series.type
     fields["labels"].string_value = series.labels.format()
-    fields["sample_types"].string_value = json.dumps(series.sample_types, separators=(",", ":"))
+    fields["sample_types"].string_value = json.dumps(sample_types_to_json(series), separators=(",", ":"))
     fields["first_seen"].integer_value = series.first_seen
     fields["last_seen"].integer_value = series.last_seen
     fields["is_new"].boolean_value = True
@@ -209,8 +210,10 @@ def read_series(document: Any) -> Series:
     series = Series(series_id(service, profile_type, labels), service, profile_type, labels)
     if "sample_types" not in fields:
         return series
+    sample_types, has_more = _parse_sample_types(fields["sample_types"].string_value)
     return series._replace(
-        sample_types=_parse_sample_types(fields["sample_types"].string_value),
+        sample_types=sample_types,
+        has_more_types=has_more,
         first_seen=fields["first_seen"].integer_value,
         last_seen=fields["last_seen"].integer_value,
     )
@@ -298,5 +301,5 @@ _parse_labels = lru_cache(4096)(Labels.parse)  # thousands of entries share few 
 
 
 @lru_cache(256)
-def _parse_sample_types(text: str) -> tuple[SampleType, ...]:
-    return tuple(SampleType(*sample_type) for sample_type in json.loads(text))
+def _parse_sample_types(text: str) -> tuple[tuple[SampleType, ...], bool]:
+    return sample_types_from_json(json.loads(text))

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from profbucket.model.labels import Labels
 from profbucket.model.meta import SampleType, series_id
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.storage.ports import Series
 from profbucket.times import LATEST, SECOND
 
@@ -70,7 +71,17 @@ def drop_expired(packed: Iterable[PackedSeries], oldest: int) -> list[PackedSeri
 
 def pack(packed: Iterable[PackedSeries]) -> list[bytes]:
     """Return the contents of as few documents as hold all *packed* series, of one service."""
-    rows = [[item.series.type, item.series.labels.format(), *item.series[4:], item.recorded_at] for item in packed]
+    rows = [
+        [
+            item.series.type,
+            item.series.labels.format(),
+            sample_types_to_json(item.series),
+            item.series.first_seen,
+            item.series.last_seen,
+            item.recorded_at,
+        ]
+        for item in packed
+    ]
     contents: list[bytes] = []
     texts: list[str] = []
     size = 0
@@ -85,14 +96,15 @@ def pack(packed: Iterable[PackedSeries]) -> list[bytes]:
 
 def unpack(service: str, content: bytes) -> Iterator[PackedSeries]:
     """Yield the series in one of the contents that :func:`pack` returned."""
-    parsed: dict[str, tuple[SampleType, ...]] = {}
+    parsed: dict[str, tuple[tuple[SampleType, ...], bool]] = {}
     for type_name, text, sample_types, first_seen, last_seen, recorded_at in json.loads(zlib.decompress(content)):
         profile_type, labels = ProfileType(type_name), Labels.parse(text)
         key = str(sample_types)
         if key not in parsed:  # most series have those of another
-            parsed[key] = tuple(SampleType(*sample_type) for sample_type in sample_types)
+            parsed[key] = sample_types_from_json(sample_types)
+        own_types, has_more = parsed[key]
         id_ = series_id(service, profile_type, labels)
-        series = Series(id_, service, profile_type, labels, parsed[key], first_seen, last_seen)
+        series = Series(id_, service, profile_type, labels, own_types, first_seen, last_seen, has_more)
         yield PackedSeries(series, recorded_at)
 
 

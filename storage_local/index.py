@@ -20,14 +20,21 @@ from profbucket.model.ids import block_prefix
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
-from profbucket.storage.ports import MAX_BLOCK_NANOS, ExpectedBlocks, Selection, Series, SeriesSelection
+from profbucket.storage.ports import (
+    MAX_BLOCK_NANOS,
+    ExpectedBlocks,
+    Selection,
+    Series,
+    SeriesGroup,
+    SeriesSelection,
+)
 from profbucket.times import format_stamp
 from storage_local.damage import PARSE_ERRORS, raise_damaged
 from storage_local.entries import read_columns, read_entries, store_entry
 from storage_local.files import RootFolder, lock_folder, translate_errors
 from storage_local.groups import GroupCommit
 from storage_local.schema import CREATE_ALL, SCHEMA_VERSION, upgrade
-from storage_local.series import read_label_values, read_series, store_series
+from storage_local.series import read_label_values, read_series, read_series_groups, store_series
 
 _LOCK_TIMEOUT_SECONDS = 30.0
 
@@ -168,6 +175,10 @@ class LocalIndex:
     def series(self, selection: SeriesSelection) -> list[Series]:
         with self._connection() as connection:
             return read_series(connection, selection)
+
+    def series_groups(self, selection: SeriesSelection) -> list[SeriesGroup]:
+        with self._connection() as connection:
+            return read_series_groups(connection, selection)
 
     def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
         with self._connection() as connection:

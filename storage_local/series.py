@@ -6,13 +6,13 @@ of them, because times are rounded to hours.
 
 import json
 import sqlite3
-from collections.abc import Iterable
 from functools import lru_cache
 
 from profbucket.model.labels import Labels
 from profbucket.model.meta import SampleType
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.ports import Series, SeriesSelection
+from profbucket.model.series import sample_types_from_json, sample_types_to_json
+from profbucket.storage.ports import Series, SeriesGroup, SeriesSelection
 from profbucket.times import LATEST, SECOND
 from storage_local.damage import PARSE_ERRORS, raise_damaged
 
@@ -73,6 +73,8 @@ WHERE key = ? AND value = ? AND series.id = ?
 _SELECT_RECORDED = "SELECT sample_types, first_seen, last_seen FROM series WHERE name = ?"
 _PARAMETERS = ("service", "type", "start", "end")
 _SELECT_SERIES = "SELECT name, service, type, labels, sample_types, first_seen, last_seen FROM kinds"
+_SELECT_GROUPS = "SELECT service, type, sample_types, min(first_seen), max(last_seen) FROM kinds"
+_GROUP_BY = "GROUP BY kinds.id, sample_types"
 _JOIN_LABEL = """
 CROSS JOIN labels AS label{0} ON label{0}.kind = kinds.id AND label{0}.key = :key{0} AND label{0}.value = :value{0}
 """
@@ -106,7 +108,7 @@ def store_series(connection: sqlite3.Connection, series: Series) -> None:
     """Add *series*, or what it tells, in the current transaction."""
     first_seen = series.first_seen // _HOUR * _HOUR
     last_seen = min((series.last_seen // _HOUR + 1) * _HOUR - 1, LATEST)
-    sample_types = _dump(series.sample_types)
+    sample_types = _encode(sample_types_to_json(series))
     recorded = connection.execute(_SELECT_RECORDED, (series.id,)).fetchone()
     if recorded is None:
         labels = series.labels.format()
@@ -117,14 +119,53 @@ def store_series(connection: sqlite3.Connection, series: Series) -> None:
     else:
         known_types, known_first, known_last = recorded
         if known_types != sample_types:
-            sample_types = _dump(dict.fromkeys((*_load(known_types), *series.sample_types)))
+            known, has_more = _load(known_types)
+            sample_types = _encode(
+                sample_types_to_json(series._replace(sample_types=known, has_more_types=has_more).union(series))
+            )
         row = (sample_types, min(first_seen, known_first), max(last_seen, known_last))
         if row != recorded:
             connection.execute(_UPDATE_SERIES, (*row, series.id))
 
 
 def read_series(connection: sqlite3.Connection, selection: SeriesSelection) -> list[Series]:
-    """Return the selected series.
+    """Return the selected series."""
+    # Many series share their type, their labels or their sample types.
+    parse_type, parse_labels = lru_cache(None)(ProfileType), lru_cache(None)(Labels.parse)
+    load = lru_cache(None)(_load)
+    rows = _select(connection, _SELECT_SERIES, selection)
+    all_series = []
+    try:
+        for name, service, type_name, labels, types_text, first, last in rows:
+            sample_types, has_more = load(types_text)
+            all_series.append(
+                Series(
+                    name, service, parse_type(type_name), parse_labels(labels), sample_types, first, last, has_more
+                )
+            )
+    except PARSE_ERRORS as error:
+        raise_damaged(f"a series: {error}")
+    return all_series
+
+
+def read_series_groups(connection: sqlite3.Connection, selection: SeriesSelection) -> list[SeriesGroup]:
+    """Return the groups of the selected series."""
+    parse_type, load = lru_cache(None)(ProfileType), lru_cache(None)(_load)
+    rows = _select(connection, _SELECT_GROUPS, selection, _GROUP_BY)
+    groups = []
+    try:
+        for service, type_name, types_text, first, last in rows:
+            sample_types, has_more = load(types_text)
+            groups.append(SeriesGroup(service, parse_type(type_name), sample_types, first, last, has_more))
+    except PARSE_ERRORS as error:
+        raise_damaged(f"a series: {error}")
+    return groups
+
+
+def _select(
+    connection: sqlite3.Connection, columns: str, selection: SeriesSelection, group_by: str = ""
+) -> sqlite3.Cursor:
+    """Return the rows of the selected series.
 
     The joins are in this order, so that of each kind only series with the first label are read.
     """
@@ -140,17 +181,8 @@ def read_series(connection: sqlite3.Connection, selection: SeriesSelection) -> l
     conditions += ["service = :service"] if selection.service is not None else []
     conditions += ["type = :type"] if selection.type is not None else []
     conditions += [f"of{number}.series = of0.series" for number in numbers[1:]]
-    statement = " ".join([_SELECT_SERIES, *joins, "WHERE", " AND ".join(conditions), "LIMIT :limit"])
-    # Many series share their type, their labels or their sample types.
-    parse_type, parse_labels = lru_cache(None)(ProfileType), lru_cache(None)(Labels.parse)
-    load = lru_cache(None)(_load)
-    try:
-        return [
-            Series(name, service, parse_type(type_name), parse_labels(labels), load(sample_types), *times)
-            for name, service, type_name, labels, sample_types, *times in connection.execute(statement, parameters)
-        ]
-    except PARSE_ERRORS as error:
-        raise_damaged(f"a series: {error}")
+    statement = " ".join([columns, *joins, "WHERE", " AND ".join(conditions), group_by, "LIMIT :limit"])
+    return connection.execute(statement, parameters)
 
 
 def read_label_values(
@@ -174,7 +206,7 @@ def add_labels(connection: sqlite3.Connection) -> None:
     for series, labels, totals in rows:
         _insert_labels(connection, series, Labels.parse(labels))
         sample_types = [SampleType(*total[:2]) for total in json.loads(totals or "[]")]
-        connection.execute("UPDATE series SET sample_types = ? WHERE id = ?", (_dump(sample_types), series))
+        connection.execute("UPDATE series SET sample_types = ? WHERE id = ?", (_encode(sample_types), series))
     connection.execute(_SET_TIMES.format(LATEST))
 
 
@@ -184,9 +216,5 @@ def _insert_labels(connection: sqlite3.Connection, series: int | None, labels: L
     connection.executemany(_INSERT_SERIES_LABELS, rows)
 
 
-def _dump(sample_types: Iterable[SampleType]) -> str:
-    return _encode(list(sample_types))
-
-
-def _load(text: str) -> tuple[SampleType, ...]:
-    return tuple(SampleType(*sample_type) for sample_type in json.loads(text))
+def _load(text: str) -> tuple[tuple[SampleType, ...], bool]:
+    return sample_types_from_json(json.loads(text))

@@ -46,7 +46,7 @@ class FlameGraphs:
         selector = Selector.parse(request.label_selector, self._limits)
         start, end = parse_range(request.start, request.end, is_required=True)
         selections = select_profiles(
-            self._querier, type_id, SeriesQuery(selector, start, end, may_access), self._limits
+            self._querier, type_id, SeriesQuery((selector,), start, end, may_access), self._limits
         )
         return Side(self._merge(selections, keep_labels), type_id.sample_type, type_id.sample_unit)
 

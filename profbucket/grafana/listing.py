@@ -1,30 +1,31 @@
 """Lists of what is stored: profile types, label names, label values and sets of labels. No profile is opened."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from profbucket.grafana.profile_type_ids import ProfileTypeId
 from profbucket.grafana.selection import SelectedTypes, SeriesQuery, list_series
 from profbucket.grafana.selectors import SERVICE, is_hidden
+from profbucket.model.labels import Labels
 from profbucket.query.querier import Querier
-from profbucket.storage.ports import Series
 
 LabelSet = tuple[tuple[str, str], ...]  # pairs of name and value, sorted
 
 
 class Listing:
-    """The profile types and the labels of the series of one or more *queries*."""
+    """The profile types and the labels of the series of *query*."""
 
-    def __init__(self, querier: Querier, queries: Sequence[SeriesQuery]) -> None:
+    def __init__(self, querier: Querier, query: SeriesQuery) -> None:
         self._querier = querier
-        self._queries = queries
+        self._query = query
 
     def profile_types(self) -> list[ProfileTypeId]:
         """Return the ids of profile types, sorted."""
-        return sorted({type_id for selected in {types for _, types in self._series()} for type_id, _ in selected})
+        found = list_series(self._querier, self._query, with_labels=False)
+        return sorted({type_id for types in {series.sample_types for series in found} for type_id, _ in types})
 
     def label_names(self) -> list[str]:
         """Return the names of labels, sorted, without Pyroscope's own."""
-        all_labels = {series.labels for series, _ in self._series()}
+        all_labels = {series.labels for series in list_series(self._querier, self._query)}
         names = {name for labels in all_labels for name, value in labels if value and not is_hidden(name)}
         return sorted(names | {SERVICE}) if all_labels else []
 
@@ -39,9 +40,9 @@ class Listing:
         has_labels = not names or len(hidden) + has_service < len(set(names))
         # Most series differ in nothing that is asked for.
         keys: set[tuple[str, LabelSet, SelectedTypes]] = set()
-        for series, selected in self._series():
-            labels = _select_labels(series, names) if has_labels else ()
-            keys.add((series.service if has_service else "", labels, selected if hidden else ()))
+        for service, _, own_labels, selected in list_series(self._querier, self._query, with_labels=has_labels):
+            labels = _select_labels(own_labels, names) if has_labels else ()
+            keys.add((service if has_service else "", labels, selected if hidden else ()))
         hidden_labels = {selected: _select_hidden(selected, hidden) for selected in {key[2] for key in keys}}
         sets = {
             tuple(sorted((*labels, *others, (SERVICE, service)) if service else (*labels, *others)))
@@ -50,16 +51,12 @@ class Listing:
         }
         return sorted(sets)
 
-    def _series(self) -> Iterator[tuple[Series, SelectedTypes]]:
-        for query in self._queries:
-            yield from list_series(self._querier, query)
 
-
-def _select_labels(series: Series, names: Sequence[str]) -> LabelSet:
-    """Return the labels *names* of *series*, or without *names* all that lists show."""
+def _select_labels(labels: Labels, names: Sequence[str]) -> LabelSet:
+    """Return those of *labels* that are among *names*, or without *names* all that lists show."""
     return tuple(
         (name, value)
-        for name, value in series.labels
+        for name, value in labels
         if value and name != SERVICE and not is_hidden(name) and (not names or name in names)
     )
 

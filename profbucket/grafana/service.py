@@ -9,7 +9,7 @@ from profbucket.errors import Invalid, NotFound
 from profbucket.grafana import querier_pb2 as pb
 from profbucket.grafana.flame_graphs import FlameGraphs, to_flame_graph, to_flame_graph_diff
 from profbucket.grafana.listing import Listing
-from profbucket.grafana.messages import decode_message, encode_message
+from profbucket.grafana.messages import LabelSets, decode_message, encode_message
 from profbucket.grafana.render import Renderer
 from profbucket.grafana.selection import MILLISECOND, MayAccess, SeriesQuery, parse_range
 from profbucket.grafana.selectors import Selector
@@ -22,7 +22,7 @@ from profbucket.storage.ports import SeriesSelection
 
 class _Method(NamedTuple):
     request: type[Message]
-    answer: Callable[[Any, MayAccess], Message]
+    answer: Callable[[Any, MayAccess], Message | LabelSets]
 
 
 class GrafanaService:
@@ -101,15 +101,10 @@ class GrafanaService:
         listing = self._listing(request.matchers, request, may_access)
         return pb.LabelValuesResponse(names=listing.label_values(request.name))
 
-    def _label_sets(self, request: pb.SeriesRequest, may_access: MayAccess) -> Message:
+    def _label_sets(self, request: pb.SeriesRequest, may_access: MayAccess) -> LabelSets:
         self._check_count("label_names", request.label_names)
-        label_sets = self._listing(request.matchers, request, may_access).label_sets(request.label_names)
-        return pb.SeriesResponse(
-            labels_set=[
-                pb.Labels(labels=[pb.LabelPair(name=name, value=value) for name, value in labels])
-                for labels in label_sets
-            ]
-        )
+        listing = self._listing(request.matchers, request, may_access)
+        return LabelSets(listing.label_sets(request.label_names))
 
     def _merge_stacktraces(self, request: pb.SelectMergeStacktracesRequest, may_access: MayAccess) -> Message:
         max_nodes = self._graphs.count_nodes(request.max_nodes)
@@ -156,14 +151,14 @@ class GrafanaService:
         return pb.DiffResponse(flamegraph=to_flame_graph_diff(self._graphs.build(sides, max_nodes)))
 
     def _profile_stats(self, request: pb.GetProfileStatsRequest, may_access: MayAccess) -> Message:
-        all_series = list(self._querier.all_series(SeriesSelection(), (), may_access))
-        if not all_series:
+        groups = list(self._querier.series_groups(SeriesSelection(), may_access))
+        if not groups:
             return pb.GetProfileStatsResponse()
         # The index rounds the times of a series outward, by less than a day.
-        newest = min(max(series.last_seen for series in all_series), self._clock())
+        newest = min(max(group.last_seen for group in groups), self._clock())
         return pb.GetProfileStatsResponse(
             data_ingested=True,
-            oldest_profile_time=min(series.first_seen for series in all_series) // MILLISECOND,
+            oldest_profile_time=min(group.first_seen for group in groups) // MILLISECOND,
             newest_profile_time=newest // MILLISECOND,
         )
 
@@ -175,9 +170,8 @@ class GrafanaService:
     ) -> Listing:
         self._check_count("matchers", matchers)
         start, end = parse_range(request.start, request.end, is_required=False)
-        selectors = [Selector.parse(matcher, self._limits) for matcher in matchers or [""]]
-        queries = [SeriesQuery(selector, start, end, may_access) for selector in selectors]
-        return Listing(self._querier, queries)
+        selectors = tuple(Selector.parse(matcher, self._limits) for matcher in matchers or [""])
+        return Listing(self._querier, SeriesQuery(selectors, start, end, may_access))
 
     def _check_count(self, name: str, values: Sequence[str]) -> None:
         if len(values) > self._limits.labels:

@@ -27,7 +27,7 @@ def select_points(
     average = request.aggregation == pb.TIME_SERIES_AGGREGATION_TYPE_AVERAGE
     builder = PointsBuilder(steps, request.group_by, SERVICE, limits, average=average)
     # Profiles of the first step are from before the start.
-    query = SeriesQuery(selector, max(steps.first, 0), steps.last, may_access)
+    query = SeriesQuery((selector,), max(steps.first, 0), steps.last, may_access)
     for selection in select_profiles(querier, type_id, query, limits):
         measure = Measure(selection.sample_type, type_id.sample_unit, selection.kind)
         for totals_of_service in querier.totals(selection.query):

@@ -175,6 +175,6 @@ class BlockMembership:
         ids = (series_id(members.service, members.type, labels) for labels in members.labels)
         all_series = [self._series.get(id_) for id_ in ids]
         return all(
-            (series := all_series[number]) is not None and series.has_sample_types(members.types[measured])
+            (series := all_series[number]) is not None and series.may_have_sample_types(members.types[measured])
             for number, measured in set(zip(members.series, members.measured, strict=True))
         )

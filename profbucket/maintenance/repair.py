@@ -39,6 +39,7 @@ from profbucket.model.ids import (
 )
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import list_series
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
 from profbucket.storage.listing import list_folders, list_prefix, with_metadata
 from profbucket.storage.metadata import add_kinds, from_metadata, has_totals, to_metadata
@@ -49,7 +50,6 @@ from profbucket.storage.ports import (
     Selection,
     Series,
     SeriesSelection,
-    list_series,
 )
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST
@@ -442,7 +442,7 @@ def _compare_entry(obj: Object, entry: Meta, series: Mapping[str, Series]) -> St
     elif obj.size != entry.size:
         return State.MISMATCH
     own_series, names = series.get(entry.series), [(total.type, total.unit) for total in entry.totals]
-    return State.OK if own_series and own_series.has_sample_types(names) else State.MISSING_ENTRY
+    return State.OK if own_series and own_series.may_have_sample_types(names) else State.MISSING_ENTRY
 
 
 def _parse_key(object_key: str) -> ProfileId | None:

@@ -14,6 +14,7 @@ from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Page, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
+from profbucket.model.series import Series, SeriesGroup, list_label_values, list_series
 from profbucket.query.label_values import MAX_VALUES, LabelValues, merge_label_values
 from profbucket.query.merging import (
     MergeGuard,
@@ -25,11 +26,11 @@ from profbucket.query.merging import (
 from profbucket.query.query_merger import QueryMerger
 from profbucket.query.retry import retry_on_compaction
 from profbucket.query.service_summary import ServiceSummary, summarize
-from profbucket.query.services import ask_each, each_service, find_first, select_services
+from profbucket.query.services import ask_each, each_service, find_first, select_accessible, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Totals
-from profbucket.storage.ports import Series, SeriesSelection, list_label_values, list_series
+from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 
@@ -62,7 +63,7 @@ class Querier:
 
     def describe_services(self, may_access: Callable[[str], bool] = lambda _: True) -> list[ServiceSummary]:
         """Return the services that the caller *may_access* with what their series tell, or raise ``NotFound``."""
-        return summarize(self.services(may_access), self._storage.index.series(SeriesSelection()))
+        return summarize(self.services(may_access), self._storage.index.series_groups(SeriesSelection()))
 
     def select_services(
         self, conditions: Sequence[Matcher], may_access: Callable[[str], bool] = lambda _: True
@@ -89,21 +90,15 @@ class Querier:
             raise NotFound(f"nothing found: service={','.join(services)[:1000]} has no profiles")
         return merge_label_values(of_services, profile_type)
 
-    def all_series(
-        self, selection: SeriesSelection, conditions: Sequence[Matcher], may_access: Callable[[str], bool]
-    ) -> Iterator[Series]:
-        """Yield the series of *selection* of the services whose names meet all *conditions*.
+    def series(self, selection: SeriesSelection, may_access: Callable[[str], bool]) -> Iterator[Series]:
+        """Return the series of *selection* of the services that the caller *may_access*."""
+        return select_accessible(self._storage.index.series(selection), may_access)
 
-        They are those of services that the caller *may_access*; the others are as if they did not exist.
-        """
-        is_selected: dict[str, bool] = {}
-        for series in self._storage.index.series(selection):
-            service = series.service
-            if service not in is_selected:
-                meets = all(condition.matches_value(service) for condition in conditions)
-                is_selected[service] = meets and may_access(service)
-            if is_selected[service]:
-                yield series
+    def series_groups(
+        self, selection: SeriesSelection, may_access: Callable[[str], bool]
+    ) -> Iterator[SeriesGroup]:
+        """Return the groups of the same series."""
+        return select_accessible(self._storage.index.series_groups(selection), may_access)
 
     @retry_on_compaction
     def _derive_series(self, service: str) -> list[Series]:

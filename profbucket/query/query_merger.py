@@ -87,8 +87,8 @@ class QueryMerger:
         """Return whether all values of the series that *query* may select are known to be sums."""
         for own in each_service(query, guard):
             selection = SeriesSelection(own.service, own.type, start=own.start, end=own.end)
-            series = self._storage.index.series(selection)
-            if not series or not all(has_only_sums(self._limits, part) for part in series):
+            groups = self._storage.index.series_groups(selection)
+            if not groups or not all(has_only_sums(self._limits, group) for group in groups):
                 return False
         return True
 

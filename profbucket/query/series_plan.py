@@ -10,8 +10,8 @@ from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
+from profbucket.model.series import SeriesGroup
 from profbucket.storage.lookup import LocatedProfile
-from profbucket.storage.ports import Series
 
 Weights = frozenset[tuple[str, Fraction]]  # of sample types by name; all others have the weight 0
 
@@ -72,11 +72,11 @@ def kind_of(limits: Limits, profile_type: ProfileType | None, total: Total) -> K
     return find_kind(limits.sample_kinds, profile_type or "", total.type, total.unit, declared)
 
 
-def has_only_sums(limits: Limits, series: Series) -> bool:
-    """Return whether all sample types of *series* are known, and their values are sums."""
-    totals = (Total(item.type, item.unit, 0, item.kind) for item in series.sample_types)
-    kinds = [kind_of(limits, series.type, total) for total in totals]
-    return bool(kinds) and set(kinds) == {Kind.SUM}
+def has_only_sums(limits: Limits, group: SeriesGroup) -> bool:
+    """Return whether all sample types of the series of *group* are known, and their values are sums."""
+    totals = (Total(item.type, item.unit, 0, item.kind) for item in group.sample_types)
+    kinds = {kind_of(limits, group.type, total) for total in totals}
+    return kinds == {Kind.SUM} and not group.has_more_types
 
 
 def choose_compared(plans: Sequence[SeriesPlan]) -> set[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from profbucket.model.profile_type import ProfileType, sort_types
-from profbucket.storage.ports import Series
+from profbucket.model.series import SeriesGroup
 from profbucket.times import LATEST, format_time
 
 
@@ -25,15 +25,15 @@ class ServiceSummary:
         return {"service": self.service, "types": list(self.profile_types), "last_seen": last_seen}
 
 
-def summarize(services: Sequence[str], all_series: Iterable[Series]) -> list[ServiceSummary]:
+def summarize(services: Sequence[str], groups: Iterable[SeriesGroup]) -> list[ServiceSummary]:
     """Return a summary of each of *services*, in their order."""
     profile_types: dict[str, set[ProfileType]] = {service: set() for service in services}
     last_seen = dict.fromkeys(services, 0)
-    for series in all_series:
-        if series.service in last_seen:
-            profile_types[series.service].add(series.type)
-            if series.last_seen < LATEST:
-                last_seen[series.service] = max(last_seen[series.service], series.last_seen)
+    for group in groups:
+        if group.service in last_seen:
+            profile_types[group.service].add(group.type)
+            if group.last_seen < LATEST:
+                last_seen[group.service] = max(last_seen[group.service], group.last_seen)
     return [
         ServiceSummary(service, tuple(sort_types(profile_types[service])), last_seen[service])
         for service in services

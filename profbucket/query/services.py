@@ -5,7 +5,7 @@ a storage finds the profiles of one service.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
@@ -18,11 +18,13 @@ from profbucket.limits import Limits
 from profbucket.model.ids import CONDITIONS
 from profbucket.model.labels import CONTROL, Matcher
 from profbucket.model.meta import Meta, Query
+from profbucket.model.series import Series, SeriesGroup
 from profbucket.query.merging import MergeGuard
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Lookup
 
 _T = TypeVar("_T")
+_Series = TypeVar("_Series", Series, SeriesGroup)
 
 # Services that are asked for at once: a storage in the cloud takes tens of milliseconds for each.
 _CONCURRENCY = 8
@@ -63,6 +65,17 @@ def select_services(
             "services", f"{subject} matches {len(selected)} services; write a condition that matches fewer"
         )
     return selected
+
+
+def select_accessible(all_series: Iterable[_Series], may_access: Callable[[str], bool]) -> Iterator[_Series]:
+    """Yield those of *all_series* whose service the caller *may_access*."""
+    is_accessible: dict[str, bool] = {}
+    for series in all_series:
+        service = series.service
+        if service not in is_accessible:
+            is_accessible[service] = may_access(service)
+        if is_accessible[service]:
+            yield series
 
 
 def each_service(query: Query, guard: MergeGuard) -> Iterator[Query]:

@@ -8,6 +8,7 @@ from profbucket.errors import NotFound
 from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import group_series, list_label_values
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import (
     ExpectedBlocks,
@@ -15,8 +16,8 @@ from profbucket.storage.ports import (
     ObjectRange,
     Selection,
     Series,
+    SeriesGroup,
     SeriesSelection,
-    list_label_values,
     to_columns,
 )
 
@@ -140,6 +141,9 @@ class MemoryIndex:
     def series(self, selection: SeriesSelection) -> list[Series]:
         with self._lock:
             return selection.select(self._series.values())
+
+    def series_groups(self, selection: SeriesSelection) -> list[SeriesGroup]:
+        return group_series(self.series(selection))
 
     def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:
         return list_label_values(self.series(SeriesSelection(service)), limit)

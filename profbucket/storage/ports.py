@@ -17,8 +17,9 @@ from profbucket import periods
 from profbucket.errors import NotFound, StoragePermissionError, Unavailable
 from profbucket.model.blocks import Block, Members
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, SampleType
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import Series, SeriesGroup
 from profbucket.model.tasks import Task
 from profbucket.times import LATEST, SECOND
 
@@ -33,12 +34,11 @@ __all__ = [
     "ObjectRange",
     "Selection",
     "Series",
+    "SeriesGroup",
     "SeriesSelection",
     "StoragePermissionError",
     "TaskQueue",
     "Unavailable",
-    "list_label_values",
-    "list_series",
     "to_columns",
 ]
 
@@ -112,69 +112,12 @@ class Bucket(Protocol):
         ...
 
 
-class Series(NamedTuple):
-    """All profiles of one service, profile type and label set. ``id`` equals :attr:`Meta.series` of each.
-
-    ``sample_types`` are those that any of the profiles has, in any order; empty if none were recorded. All
-    profiles were created from ``first_seen`` to ``last_seen``, in nanoseconds since 1970. An index rounds these
-    outward, by less than a day each, so that few posts change them.
-    """
-
-    id: str
-    service: str
-    type: ProfileType
-    labels: Labels
-    sample_types: tuple[SampleType, ...] = ()
-    first_seen: int = 0
-    last_seen: int = LATEST
-
-    @classmethod
-    def of(cls, meta: Meta) -> "Series":
-        """Return the series of *meta* as far as this one profile tells."""
-        created_at = meta.created_at
-        return cls(meta.series, meta.service, meta.type, meta.labels, meta.sample_types, created_at, created_at)
-
-    def has_sample_types(self, names: Iterable[tuple[str, str]]) -> bool:
-        """Return whether the series has a sample type of each of these types and units."""
-        return {(item.type, item.unit) for item in self.sample_types}.issuperset(names)
-
-    def union(self, other: "Series") -> "Series":
-        """Return the series with the sample types and times of *other*, which is the same series, too."""
-        return self._replace(
-            sample_types=tuple(dict.fromkeys((*self.sample_types, *other.sample_types))),
-            first_seen=min(self.first_seen, other.first_seen),
-            last_seen=max(self.last_seen, other.last_seen),
-        )
-
-
 def to_columns(entries: Iterable[Meta]) -> list[Members]:
     """Return *entries*, all of one service and ordered by position, as columns, of each profile type its own."""
     by_type: dict[ProfileType, list[Meta]] = {}
     for meta in entries:
         by_type.setdefault(meta.type, []).append(meta)
     return list(map(Members.from_metas, by_type.values()))
-
-
-def list_label_values(all_series: Iterable[Series], limit: int) -> dict[ProfileType, dict[str, list[str]]]:
-    """Return what :meth:`Index.label_values` does, of *all_series* of the service."""
-    values: dict[ProfileType, dict[str, set[str]]] = {}
-    for series in all_series:
-        of_type = values.setdefault(series.type, {})
-        for key, value in series.labels:
-            of_type.setdefault(key, set()).add(value)
-    return {
-        profile_type: {key: sorted(of_label)[:limit] for key, of_label in of_type.items()}
-        for profile_type, of_type in values.items()
-    }
-
-
-def list_series(parts: Iterable[Series]) -> list[Series]:
-    """Return each series once, with all that its *parts* tell."""
-    series_by_id: dict[str, Series] = {}
-    for part in parts:
-        known = series_by_id.get(part.id)
-        series_by_id[part.id] = known.union(part) if known else part
-    return list(series_by_id.values())
 
 
 _NO_LABELS = Labels()
@@ -311,6 +254,10 @@ class Index(Protocol):
 
         These are of all that have entries and, as long as there are blocks, all added since the first block.
         """
+        ...
+
+    def series_groups(self, selection: SeriesSelection) -> list[SeriesGroup]:
+        """Return the groups of the series that :meth:`series` returns, in any order; *selection* has no limit."""
         ...
 
     def label_values(self, service: str, limit: int) -> dict[ProfileType, dict[str, list[str]]]:

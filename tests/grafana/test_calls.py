@@ -18,6 +18,7 @@ from profbucket.grafana import querier_pb2 as pb
 from profbucket.limits import Limits
 from profbucket.pprof import decode, profile_pb2
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
 from tests.pprof.report.test_flame_levels import collapsed
 from tests.support.api import NOW, Api, pprof
@@ -182,6 +183,46 @@ class TestListing:
             {"service_name": "api", "version": "1"},
             {"service_name": "api", "version": "2"},
         ]
+
+    @pytest.mark.parametrize("label_names", [["service_name"], ["__profile_type__", "version"], []])
+    @pytest.mark.parametrize(
+        ("matchers", "reads"),
+        [
+            (['{service_name="api"}'] * 64, 1),
+            (['{service_name="api"}', '{service_name="api",version="2"}', '{service_name="shop"}'], 2),
+            (['{service_name="shop",region="eu"}', '{version="1"}', '{version="2",service_name=~"a.*"}'], 1),
+            (['{service_name="api",version="1"}', '{service_name="api",version="1",__unit__="bytes"}'], 1),
+            (['{service_name="api",service_name="shop"}', f'{{__profile_type__="{CPU}"}}'], 1),
+        ],
+    )
+    def test_several_selectors_select_what_each_of_them_does(
+        self,
+        grafana: Grafana,
+        monkeypatch: pytest.MonkeyPatch,
+        matchers: list[str],
+        reads: int,
+        label_names: list[str],
+    ) -> None:
+        """They read the index once, or once for each service that they name."""
+        fields = {"labelNames": label_names, **RANGE}
+        expected = [
+            one
+            for matcher in matchers
+            for one in grafana.json("Series", matchers=[matcher], **fields).get("labelsSet", [])
+        ]
+        selections: list[SeriesSelection] = []
+        for method in ("series", "series_groups"):
+            original = getattr(MemoryIndex, method)
+
+            def read(index: MemoryIndex, selection: SeriesSelection, original: Any = original) -> Any:
+                selections.append(selection)
+                return original(index, selection)
+
+            monkeypatch.setattr(MemoryIndex, method, read)
+        found = grafana.json("Series", matchers=matchers, **fields)["labelsSet"]
+        assert len(selections) <= reads * 2  # groups of a storage in memory are those of its series
+        assert len(set(selections)) == reads
+        assert sorted(map(str, found)) == sorted(set(map(str, expected)))
 
     def test_profile_stats(self, grafana: Grafana) -> None:
         stats = grafana.json("GetProfileStats")

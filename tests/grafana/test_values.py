@@ -15,7 +15,7 @@ from profbucket.storage.ports import ObjectRange
 from profbucket.storage.store import Storage
 from tests.grafana.test_calls import CPU, MS, SECOND, Grafana, heap
 from tests.pprof.report.test_flame_levels import collapsed
-from tests.support.api import NOW, Api
+from tests.support.api import NOW, Api, pprof
 from tests.support.hour_of_heap import BEGIN, hour_of_heap
 
 MINUTE, MB = 60 * SECOND, 1 << 20
@@ -122,6 +122,25 @@ def test_pushed_allocations_are_found_by_the_id_of_pyroscope() -> None:
     grafana.api.posted(heap(4, at=NOW - MINUTE), service="go", type="heap")
     grafana.api.posted(heap(5, at=NOW), service="go", type="heap")
     assert total(grafana, ALLOC, labelSelector='{service_name="go"}') == 10
+
+
+def test_sample_types_beyond_those_that_a_series_keeps_have_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists lack them; they are found by their id."""
+    monkeypatch.setattr("profbucket.model.series.MAX_SAMPLE_TYPES", 2)
+    grafana = Grafana(Api(Storage(MemoryBucket(), MemoryIndex())))
+    for number in range(4):
+        grafana.api.posted(pprof(5, at=NOW - number * MINUTE, sample_type=f"t{number}"))
+    ids = [f"process_cpu:t{number}:nanoseconds:cpu:nanoseconds" for number in range(5)]
+    listed = [one["ID"] for one in grafana.json("ProfileTypes")["profileTypes"]]
+    assert listed == ids[:2]
+    for type_id in ids[:4]:
+        assert total(grafana, type_id) == 5
+        assert points(grafana, type_id, step=3600) == [5]
+        assert points(grafana, type_id, labelSelector=f'{{__profile_type__="{type_id}"}}', step=3600) == [5]
+    fields = {**HOUR, "profileTypeID": ids[4]}
+    assert (
+        grafana.json("SelectSeries", step=15, **fields) == grafana.json("SelectMergeStacktraces", **fields) == {}
+    )
 
 
 @pytest.mark.parametrize("is_compacted", [False, True], ids=["head", "blocks"])

@@ -109,6 +109,15 @@ def test_auto_adds_up_what_is_a_sum(stored: StoredProfiles) -> None:
     assert (result.merged, result.meanings) == (3, {"cpu": "sum of 3 profiles"})
 
 
+def test_auto_does_not_add_up_a_sample_type_that_the_series_has_no_room_for(
+    stored: StoredProfiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("profbucket.model.series.MAX_SAMPLE_TYPES", 1)
+    for at, value in enumerate((10, 20)):
+        stored.put({b"f": (1, value)}, at, sample_types=(b"cpu", b"inuse_space"))
+    assert ask(stored, "auto") == {b"f": (2, 15)}
+
+
 def test_auto_of_a_single_profile_of_counters_has_no_increase(stored: StoredProfiles) -> None:
     stored.put({b"f": (10, 100, 1, 5)}, 0)
     assert ask(stored, "auto") == {b"f": (0, 0, 1, 5)}

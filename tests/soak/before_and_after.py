@@ -284,7 +284,7 @@ def list_questions(history: History, ids: Sequence[ProfileId]) -> Iterator[_Ques
     yield "services", lambda querier: querier.services()
     yield (
         "series",
-        lambda querier: normalize_series(querier.all_series(SeriesSelection(SERVICE), (), lambda _: True)),
+        lambda querier: normalize_series(querier.series(SeriesSelection(SERVICE), lambda _: True)),
     )
     yield "labels", lambda querier: querier.label_values([SERVICE], None).to_json()
     yield "find any", lambda querier: querier.find(Query(SERVICE, None, 0, LATEST))

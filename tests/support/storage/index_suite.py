@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import product, zip_longest
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, SampleType, Total
 from profbucket.model.profile_type import COMMON_TYPES, ProfileType
+from profbucket.model.series import MAX_SAMPLE_TYPES, group_series
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series, SeriesSelection
 from profbucket.times import LATEST, SECOND
@@ -708,6 +709,20 @@ class IndexSuite:
             (HEAP, "1"): {("samples", "count")},
         }
 
+    def test_a_series_keeps_a_limited_number_of_sample_types(self, index: Index) -> None:
+        width = Limits().sample_types
+        for number in range(MAX_SAMPLE_TYPES // width + 2):
+            totals = [Total(f"type-{number}-{column}", "count", 1) for column in range(width)]
+            index.add(make_meta(NOW + number, labels="v=1", totals=totals))
+            index.add_series(Series.of(make_meta(NOW + number, labels="v=2", totals=totals[:3])))
+        for _ in range(2):
+            many, few = sorted(index.series(SeriesSelection("api")), key=lambda series: series.labels.pairs)
+            assert (len(many.sample_types), many.has_more_types) == (MAX_SAMPLE_TYPES, True)
+            assert (len(few.sample_types), few.has_more_types) == (3 * number + 3, False)
+            groups = index.series_groups(SeriesSelection("api"))
+            assert sorted(group.has_more_types for group in groups) == [False, True]
+            index.tidy_series(all_services=True)
+
     def test_a_kind_of_sample_type_comes_back(self, index: Index) -> None:
         sample_types = (SampleType("cpu", "nanoseconds", "sum"), SampleType("inuse", "bytes"))
         series = Series.of(make_meta())._replace(sample_types=sample_types)
@@ -720,6 +735,20 @@ class IndexSuite:
         assert set(select_keys(index, None, None)) == expected
         of_heap = set(select_keys(index, None, HEAP))
         assert of_heap == {item for item in expected if item[2] == HEAP}
+
+    def test_groups_are_those_of_the_selected_series(self, index: Index) -> None:
+        day = 86_400 * SECOND
+        totals = [Total("samples", "count", 1), Total("cpu", "nanoseconds", 2, "sum")]
+        metas = [replace(meta, totals=tuple(totals[: len(meta.labels)])) for meta in MIXED]
+        add_all(index, [*metas, *(replace_time(meta, NOW + 9 * day) for meta in MIXED if meta.service == "api2")])
+        for service, profile_type, labels, start in product(
+            ("api", "api2", "ap", None), (CPU, None), ("", "v=1", "v=1,w=1", "u=1"), (0, NOW + 5 * day)
+        ):
+            selection = SeriesSelection(service, profile_type, Labels.parse(labels), start)
+            groups = index.series_groups(selection)
+            assert sorted(groups) == sorted(group_series(index.series(selection)))
+            assert len(groups) == len(set(groups))
+        assert len(index.series_groups(SeriesSelection("api", CPU))) == 3
 
     @pytest.mark.parametrize("service", ["api", None])
     @pytest.mark.parametrize("profile_type", [CPU, None])
