@@ -203,7 +203,7 @@ class TestListing:
         reads: int,
         label_names: list[str],
     ) -> None:
-        """They read the index once, or once for each service that they name."""
+        """The index is read once, or once for each service that they name."""
         fields = {"labelNames": label_names, **RANGE}
         expected = [
             one
