@@ -21,6 +21,7 @@ from profbucket.times import LATEST, SECOND
 DAY = 86_400 * SECOND
 
 _MAX_PACKED_BYTES = 900_000  # before compression; Firestore's limit is a mebibyte for each document
+_MAX_SHRUNK_PARTS = 8  # in one transaction, of which the limit is 10 MiB
 
 
 class PackedSeries(NamedTuple):
@@ -28,6 +29,9 @@ class PackedSeries(NamedTuple):
 
     series: Series
     recorded_at: int
+
+
+Parts = Sequence[Sequence[PackedSeries]]  # the series of a service, by the document in which they are
 
 
 def round_to_day(series: Series) -> Series:
@@ -52,46 +56,81 @@ def packed_id(service: str, number: int) -> str:
     return sha256(f"packed {number} {service}".encode()).hexdigest()[:32]
 
 
-def add_records(packed: Iterable[PackedSeries], records: Iterable[Series], now: int) -> list[PackedSeries]:
-    """Return *packed* with all that *records* tell; *now* is in seconds since 1970."""
-    by_id = {item.series.id: item for item in packed}
+def add_records(parts: Parts, records: Iterable[Series], now: int) -> list[list[PackedSeries]]:
+    """Return *parts* with all that *records* tell; *now* is in seconds since 1970.
+
+    New series are in the smallest part. Parts that no record is about stay as they are.
+    """
+    result = [list(part) for part in parts]
+    rows = {item.series.id: (part, row) for part in result for row, item in enumerate(part)}
+    new: list[PackedSeries] = []
     for record in records:
         # An earlier version did not record when a series was seen: it is kept as long as one that was seen now.
         if (record.first_seen, record.last_seen) == (0, LATEST):
             record = record._replace(last_seen=now * SECOND)  # noqa: PLW2901
-        known = by_id.get(record.id)
-        by_id[record.id] = PackedSeries(known.series.union(record) if known else record, now)
-    return list(by_id.values())
+        part, row = rows.setdefault(record.id, (new, len(new)))
+        if row < len(part):
+            part[row] = PackedSeries(part[row].series.union(record), now)
+        else:
+            part.append(PackedSeries(record, now))
+    if result:
+        min(result, key=len).extend(new)
+    elif new:
+        result.append(new)
+    return result
 
 
-def drop_expired(packed: Iterable[PackedSeries], oldest: int) -> list[PackedSeries]:
-    """Return those of *packed* that were recorded, or had profiles, since *oldest*, in seconds since 1970."""
-    return [item for item in packed if max(item.recorded_at, item.series.last_seen // SECOND) >= oldest]
+def drop_expired(parts: Parts, oldest: int) -> list[list[PackedSeries]]:
+    """Return *parts* with the series that were recorded, or had profiles, since *oldest*, in seconds since 1970.
+
+    Of many parts that change, some keep all series: one transaction cannot write all of them.
+    """
+    result = [list(part) for part in parts]
+    changes = 0
+    for number, part in enumerate(parts):
+        kept = [item for item in part if max(item.recorded_at, item.series.last_seen // SECOND) >= oldest]
+        if len(kept) < len(part) and changes < _MAX_SHRUNK_PARTS:
+            result[number] = kept
+            changes += 1
+    return result
 
 
-def pack(packed: Iterable[PackedSeries]) -> list[bytes]:
-    """Return the contents of as few documents as hold all *packed* series, of one service."""
-    rows = [
-        [
-            item.series.type,
-            item.series.labels.format(),
-            sample_types_to_json(item.series),
-            item.series.first_seen,
-            item.series.last_seen,
-            item.recorded_at,
-        ]
-        for item in packed
-    ]
-    contents: list[bytes] = []
-    texts: list[str] = []
-    size = 0
-    for text in (json.dumps(row, separators=(",", ":")) for row in sorted(rows, key=lambda row: row[:2])):
-        if texts and size + len(text) > _MAX_PACKED_BYTES:
-            contents.append(_compress(texts))
-            texts, size = [], 0
-        texts.append(text)
-        size += len(text) + 1
-    return [*contents, _compress(texts)] if texts else contents
+def arrange(parts: Parts, known: Parts) -> list[list[PackedSeries]]:
+    """Return *parts* so that each fits into a document. The first are those of *known*, changed, in its order.
+
+    A part that is too large is split. If the two smallest parts fit into one document, one of them becomes empty;
+    so there are at most about two parts for every document that all series would fill.
+    """
+    result = [list(part) for part in parts]
+    for number, part in enumerate(parts):
+        if number >= len(known) or part != known[number]:
+            result[number], *others = _split(part)
+            result += others
+    smallest = sorted((part for part in result if part), key=len)[:2]
+    if (
+        len(smallest) == 2
+        and sum(len(_to_text(item)) + 1 for part in smallest for item in part) <= _MAX_PACKED_BYTES
+    ):
+        smallest[1] += smallest[0]
+        smallest[0].clear()
+    return result
+
+
+def _split(part: Sequence[PackedSeries]) -> list[list[PackedSeries]]:
+    """Return *part* in as many pieces of about the same size as it takes for each to fit into a document."""
+    sizes = [len(_to_text(item)) + 1 for item in part]
+    count = -(-sum(sizes) // _MAX_PACKED_BYTES) or 1
+    pieces: list[list[PackedSeries]] = [[] for _ in range(count)]
+    end = 0
+    for item, size in zip(part, sizes, strict=True):
+        pieces[end * count // sum(sizes)].append(item)
+        end += size
+    return pieces
+
+
+def pack(part: Iterable[PackedSeries]) -> bytes:
+    """Return the content of a document with the series of *part*, all of one service."""
+    return zlib.compress(f"[{','.join(sorted(map(_to_text, part)))}]".encode())
 
 
 def unpack(service: str, content: bytes) -> Iterator[PackedSeries]:
@@ -108,5 +147,8 @@ def unpack(service: str, content: bytes) -> Iterator[PackedSeries]:
         yield PackedSeries(series, recorded_at)
 
 
-def _compress(texts: Sequence[str]) -> bytes:
-    return zlib.compress(f"[{','.join(texts)}]".encode())
+def _to_text(item: PackedSeries) -> str:
+    series = item.series
+    times = series.first_seen, series.last_seen, item.recorded_at
+    row = series.type, series.labels.format(), sample_types_to_json(series), *times
+    return json.dumps(row, separators=(",", ":"))

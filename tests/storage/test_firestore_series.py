@@ -1,5 +1,7 @@
 """Records of series in Firestore: how many documents there are and are read."""
 
+import zlib
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,14 +12,16 @@ from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Query, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.series import MAX_NAME_CHARACTERS
 from profbucket.storage.memory import MemoryBucket
 from profbucket.storage.ports import Series, SeriesSelection
 from profbucket.storage.store import Storage
-from profbucket.times import SECOND
+from profbucket.times import LATEST, SECOND
 from storage_gcs import FirestoreIndex
 from storage_gcs import series as series_module
-from storage_gcs.queries import is_packed, select_series, write_series
-from storage_gcs.series import PackedSeries, add_records, drop_expired, pack, unpack
+from storage_gcs.firestore import Calls, TransactionTooLarge
+from storage_gcs.queries import is_packed, select_packed, select_series, write_series
+from storage_gcs.series import PackedSeries, add_records, arrange, drop_expired, pack, unpack
 from tests.storage.conftest import CountedIndex
 from tests.storage.test_firestore import remove_series
 from tests.support.storage.bulk_load import load_entries
@@ -82,13 +86,62 @@ def test_large_series_take_several_documents(counted: CountedIndex, monkeypatch:
     assert len(before) == 20
     assert counted.traffic.documents == 4
     monkeypatch.undo()
-    load_entries(counted.project, [make_meta(NOW, labels="v=20")])
+    for number in range(3):  # each run merges two documents
+        load_entries(counted.project, [make_meta(NOW, labels=f"v={20 + number}")])
+        counted.index.tidy_series(all_services=False)
+        counted.traffic.reset()
+        after = counted.index.series(SeriesSelection("api"))
+        assert {series.id for series in after} > {series.id for series in before}
+        assert counted.traffic.documents == 3 - number
+
+
+def test_many_long_names_of_sample_types_fit_into_a_document(counted: CountedIndex) -> None:
+    """Names that compress badly: without a limit, these would be a document of a megabyte."""
+    random = Random(1)
+    totals = [Total(random.randbytes(1000).hex(), "count", 1) for _ in range(900)]
+    metas = [make_meta(NOW + number, labels="v=1", totals=[total]) for number, total in enumerate(totals)]
+    load_entries(counted.project, metas)
     counted.index.tidy_series(all_services=False)
     counted.traffic.reset()
-    assert {series.id for series in counted.index.series(SeriesSelection("api"))} > {
-        series.id for series in before
-    }
+    [series] = counted.index.series(SeriesSelection("api"))
     assert counted.traffic.documents == 1
+    assert series.has_more_types
+    assert 1 <= len(series.sample_types) <= MAX_NAME_CHARACTERS // 2000
+    [document] = counted.index._calls.get().query(select_packed("api"))
+    assert document.ByteSize() < MAX_NAME_CHARACTERS
+    assert counted.index.add(make_meta(NOW + 900, labels="v=1", totals=[Total("one more", "count", 1)]))
+
+
+def test_records_that_one_transaction_cannot_pack_are_packed_by_several(
+    counted: CountedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Calls._commit_in_time
+
+    def refuse_many(calls: Calls, request: Any) -> None:
+        if len(request.writes) > 20:
+            raise TransactionTooLarge(f"{len(request.writes)} writes")
+        original(calls, request)
+
+    monkeypatch.setattr(Calls, "_commit_in_time", refuse_many)
+    load_entries(counted.project, [make_meta(NOW, labels=f"v={number}") for number in range(90)])
+    before = sorted(counted.index.series(SeriesSelection("api")))
+    counted.index.tidy_series(all_services=False)
+    counted.traffic.reset()
+    assert sorted(counted.index.series(SeriesSelection("api"))) == before
+    assert (len(before), counted.traffic.documents) == (90, 1)
+
+
+def test_series_of_many_documents_expire_in_several_transactions(
+    counted: CountedIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(series_module, "_MAX_PACKED_BYTES", 500)
+    monkeypatch.setattr(series_module, "_MAX_SHRUNK_PARTS", 3)
+    load_entries(counted.project, [make_meta(NOW, labels=f"v={number}") for number in range(60)])
+    counted.index.tidy_series(all_services=False)
+    assert len(counted.index._calls.get().query(select_packed("api"))) > 6
+    ago = -(10**9)  # a retention that ended decades before any record
+    FirestoreIndex(counted.project, retention=ago, block_retention=ago).tidy_series(all_services=True)
+    assert counted.index.series(SeriesSelection()) == []
 
 
 def test_series_without_profiles_for_the_retention_are_forgotten(firestore: str) -> None:
@@ -148,19 +201,39 @@ def test_a_series_is_kept_for_as_long_as_profiles_of_its_records_may_be_stored()
     series = Series.of(make_meta(NOW))
     for recorded_at, last_seen, is_kept in ((99, 99, False), (100, 0, True), (0, 100, True), (0, 99, False)):
         packed = [PackedSeries(series._replace(last_seen=last_seen * SECOND), recorded_at)]
-        assert bool(drop_expired(packed, 100)) is is_kept
+        assert drop_expired([packed], 100) == [packed if is_kept else []]
 
 
 def test_packed_series_come_back() -> None:
     labels = [Labels.from_pairs([("größe", "a=b,c%"), ("v", str(number))]) for number in range(5)]
     metas = [make_meta(NOW, labels=own, totals=TOTALS[number % 2 :]) for number, own in enumerate(labels)]
-    packed = add_records([], map(Series.of, metas), 7)
-    [content] = pack(packed)
-    assert sorted(unpack("api", content)) == sorted(packed)
-    assert pack([]) == []
+    [packed] = add_records([], map(Series.of, metas), 7)
+    assert sorted(unpack("api", pack(packed))) == sorted(packed)
+    assert add_records([], [], 7) == []
     legacy = Series("1", "api", ProfileType.CPU, Labels())
-    [item] = add_records([], [legacy], 7)
+    [[item]] = add_records([], [legacy], 7)
     assert item == (legacy._replace(last_seen=7 * SECOND), 7)
+
+
+@pytest.mark.parametrize("sizes", [[0], [5], [40], [5, 5], [200, 1], [100, 100, 3, 2], [1] * 9], ids=str)
+def test_few_documents_change_with_their_series(monkeypatch: pytest.MonkeyPatch, sizes: list[int]) -> None:
+    maximum = 10_000
+    monkeypatch.setattr(series_module, "_MAX_PACKED_BYTES", maximum)
+    parts: list[list[PackedSeries]] = []
+    all_series: list[Series] = []
+    for size in sizes:
+        new = [Series.of(make_meta(NOW, labels=f"v={len(all_series) + number}")) for number in range(size)]
+        all_series += new
+        before, parts = parts, arrange(add_records(parts, new, 7), parts)
+        assert sorted(item.series for part in parts for item in part) == sorted(all_series)
+        assert sum(part != old for part, old in zip(parts, before, strict=False)) <= 2
+        sizes_of_parts = [len(zlib.decompress(pack(part))) for part in parts]
+        assert max(sizes_of_parts, default=0) < maximum + 200  # and one series at most
+        assert sum(map(bool, parts)) <= 2 * sum(sizes_of_parts) / maximum + 1
+        assert arrange(add_records(parts, all_series[:1], 7), parts)[2:] == parts[2:]
+    for _ in parts:
+        before, parts = parts, arrange(drop_expired(parts, LATEST), parts)
+    assert not any(parts)
 
 
 def test_reindex_restores_packed_series_that_were_lost(counted: CountedIndex) -> None:
