@@ -132,5 +132,5 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[gcs,s3]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[gcs,s3,sql]' --group dev
 	@touch $@ $(VENV)/.extra-server $(VENV)/.extra-gcs $(VENV)/.extra-s3

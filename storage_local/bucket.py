@@ -32,7 +32,7 @@ from storage_local.groups import GroupCommit
 from storage_local.trailer import Trailer, make_trailer, may_have_trailer, read_trailer
 
 _MAX_KEY_BYTES = 1024
-_SEGMENT = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,239}")
+_SEGMENT = re.compile(r"[A-Za-z0-9_~=-][A-Za-z0-9._~=-]{0,247}")  # a hidden file's name has 6 more
 _NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 

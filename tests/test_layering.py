@@ -70,6 +70,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.columnar",
         "pprof.merge",
         "pprof.numbers",
+        "pprof.report.prune",
         "pprof.wire",
     ),
     "profbucket.pprof.aggregate": (
@@ -101,6 +102,7 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.columnar.arrays",
     ),
     "profbucket.storage": (*BASE, "model", "pprof.block.container"),
+    "profbucket.samples": (*BASE, "model", "pprof", "storage"),
     "profbucket.ingest": (*BASE, "model", "pprof", "storage"),
     "profbucket.query": (*BASE, "model", "pprof", "storage"),
     "profbucket.grafana": (*BASE, "model", "pprof", "query", "storage.ports"),
@@ -151,7 +153,9 @@ LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
         "profbucket.pprof.block",
         "profbucket.pprof.export",
         "profbucket.pprof.report",
+        "profbucket.samples",
     ),
+    ("pyarrow", "duckdb"): ("profbucket.samples",),
     (
         "google.api_core",
         "google.auth",
@@ -333,6 +337,7 @@ DISALLOWED = [
     ("profbucket/pprof/block/build.py", "from profbucket.pprof.report import top"),
     ("profbucket/pprof/report/top.py", "from profbucket.pprof.columnar import batch"),
     ("profbucket/storage/store.py", "from profbucket.pprof import codec"),
+    ("profbucket/samples/table.py", "from profbucket.query import querier"),
     ("profbucket/ingest/collector.py", "from profbucket.query import querier"),
     ("profbucket/query/querier.py", "from profbucket.maintenance import compactor"),
     ("profbucket/grafana/service.py", "from profbucket.storage import store"),

@@ -14,11 +14,12 @@ from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.labels import CONTROL, Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.times import LATEST, format_stamp, parse_stamp
+from profbucket.times import LATEST, format_stamp, format_time, parse_stamp
 
 CONDITIONS = ("~", "!~")  # begin a regular expression in the place of a service name
 RESERVED = "_"  # not the key of any service: the folder of all objects that are not profiles
 BLOCKS = f"{RESERVED}/blocks/"
+SAMPLES = f"{RESERVED}/samples/v1/"  # tables of samples; another schema has another number
 QUARANTINE = f"{RESERVED}/quarantine/"  # followed by the key that the damaged object had
 
 ProfileName = tuple[int, str]  # creation time and digest: unique within a service and type
@@ -27,6 +28,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]", re.ASCII)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9._-]|~[0-9A-F]{2})+", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_SAMPLES_KEY = re.compile(r"date=(\d{4}-\d{2}-\d{2})/service=([^/]+)/type=([^/]+)/samples\.parquet", re.ASCII)
 _SUFFIXES = {True: ".pb.gz", False: ".trace"}  # by ProfileType.is_pprof
 
 
@@ -126,6 +128,29 @@ def parse_block_key(object_key: str) -> tuple[str, ProfileType]:
         block_id = ProfileId.parse(object_key.removeprefix(BLOCKS).removesuffix(".block"))
         return block_id.service, block_id.type
     raise Invalid(f"not the key of a block: {object_key[:120]!r}", code="invalid_object_key")
+
+
+def samples_prefix(day: int) -> str:
+    """Return the common prefix of the keys of all tables of samples of a *day*, which contains that time."""
+    return f"{SAMPLES}date={format_time(day)[:10]}/"
+
+
+def samples_key(service: str, profile_type: ProfileType, day: int) -> str:
+    """Return the key of the table of samples of a service, type and *day*, in the layout of Hive."""
+    folder = f"service={escape_service(service)}/type={profile_type}"
+    return f"{samples_prefix(day)}{folder}/samples.parquet"
+
+
+def parse_samples_key(object_key: str) -> tuple[str, ProfileType, int]:
+    """Return the service, type and beginning of the day of a table of samples, or raise ``ValueError``."""
+    match = _SAMPLES_KEY.fullmatch(object_key.removeprefix(SAMPLES))
+    if not match:
+        raise ValueError(f"not the key of a table of samples: {object_key[:120]!r}")
+    service, profile_type = unescape_service(match[2]), ProfileType(match[3])
+    day = parse_stamp(f"{match[1].replace('-', '')}T000000.000000000Z")
+    if samples_key(service, profile_type, day) != object_key:
+        raise ValueError(f"not the key of a table of samples: {object_key[:120]!r}")
+    return service, profile_type, day
 
 
 def escape_service(service: str) -> str:

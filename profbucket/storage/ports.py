@@ -68,8 +68,8 @@ class ObjectRange(NamedTuple):
 class Bucket(Protocol):
     """Objects by key.
 
-    A key consists of segments of letters, digits and ``.-_~``, joined by ``/``. It has at most 1,024 bytes, a
-    segment at most 240; no segment begins with a dot. Metadata are ASCII texts under lower-case names, 2 KB in
+    A key consists of segments of letters, digits and ``.-_~=``, joined by ``/``. It has at most 1,024 bytes, a
+    segment at most 248; no segment begins with a dot. Metadata are ASCII texts under lower-case names, 2 KB in
     all.
 
     Callers rely on two properties: an object exists completely or not at all, and once :meth:`put` has returned,

@@ -87,17 +87,17 @@ def add_rows(
     is_wanted[list(wanted)] = True
     chunks = [content.read_series()] if part == SERIES else list(content.read_profiles())
     if any(len(rows) and int(rows.row.max()) >= len(is_wanted) for rows in chunks):
-        raise _damaged(content)
+        raise damaged_row(content)
     rows = concatenate_rows([rows.select(is_wanted) for rows in chunks])
     limits = content.limits.of_blocks()
     raw = inflate(content.read_merged(), limits)
     reserve = content.limits.merge_memory_bytes // _RESERVE_DIVISOR
     is_small = merger.accumulator.estimate_bytes() + _MEMORY_PER_RAW_BYTE * len(raw) <= reserve
     selection = merger if is_small else Merger(limits)
-    batch = _read_batch(selection, content, raw, label)
+    batch = read_raw(selection, content, raw, label)
     values = np.zeros((len(batch.samples.profile), batch.header.sample_type_count[0]), np.int64)
     if len(rows.sample) and (int(rows.sample.max()) >= len(values) or rows.values.shape[1] != values.shape[1]):
-        raise _damaged(content)
+        raise damaged_row(content)
     for i in range(values.shape[1]):
         np.add.at(values[:, i], rows.sample, rows.values[:, i])
     order = np.argsort(rows.row)
@@ -112,18 +112,20 @@ def add_rows(
         merger.add(encode_merge(selection.accumulator, []), content.block.id, limits)
 
 
-def _damaged(content: BlockContent) -> Invalid:
+def damaged_row(content: BlockContent) -> Invalid:
+    """Return the error for a block with a row that does not fit its other parts."""
     return Invalid(
         f"block {content.block.id} is damaged: a row has a number or a sample that is out of range",
         code="damaged_block",
     )
 
 
-def _read_merged(merger: Merger, content: BlockContent) -> Batch:
-    return _read_batch(merger, content, inflate(content.read_merged(), content.limits.of_blocks()))
+def read_merged(merger: Merger, content: BlockContent) -> Batch:
+    """Return the merge of a block as a batch with the strings of *merger*."""
+    return read_raw(merger, content, inflate(content.read_merged(), content.limits.of_blocks()))
 
 
-def _read_batch(merger: Merger, content: BlockContent, raw: bytes, label: tuple[str, str] | None = None) -> Batch:
+def read_raw(merger: Merger, content: BlockContent, raw: bytes, label: tuple[str, str] | None = None) -> Batch:
     """Return *raw*, the inflated merge of a block, as a batch with the strings of *merger*."""
     merger.flush()
     strings = merger.accumulator.strings
@@ -245,19 +247,19 @@ def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) ->
     series_numbers = {labels: number for number, labels in enumerate(members.labels)}
     merger, matrices = Merger(limits.of_blocks()), _MatrixBuilder()
     for content, block_members, numbers in zip(contents, lists, member_numbers, strict=True):
-        indexes = merger.add_batch(_read_merged(merger, content), content.block.id, keep_zeros=True)
+        indexes = merger.add_batch(read_merged(merger, content), content.block.id, keep_zeros=True)
         estimate = merger.accumulator.estimate_bytes()
         if estimate > limits.block_memory_bytes:
             problem = f"the distinct stacks and strings of {len(contents)} blocks take {estimate} bytes"
             raise limits.too_large("block_memory_bytes", problem)
         for rows in content.read_profiles():
             row = np.repeat(np.arange(len(rows)), rows.count)
-            sample = _take_checked(indexes, rows.sample, content)
+            sample = take_checked(indexes, rows.sample, content)
             count, sample, values = sum_entries(row, sample, rows.values, len(rows))
             matrices.add_profiles(
                 replace(
                     rows,
-                    row=_take_checked(numbers, rows.row, content),
+                    row=take_checked(numbers, rows.row, content),
                     count=count,
                     sample=sample,
                     values=values,
@@ -265,8 +267,8 @@ def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) ->
             )
         rows = content.read_series()
         new_numbers = np.array([series_numbers[labels] for labels in block_members.labels], np.int64)
-        series = _take_checked(new_numbers, rows.row, content)
-        matrices.add_series(series, replace(rows, sample=_take_checked(indexes, rows.sample, content)))
+        series = take_checked(new_numbers, rows.row, content)
+        matrices.add_series(series, replace(rows, sample=take_checked(indexes, rows.sample, content)))
     return matrices.build(merger.accumulator, members)
 
 
@@ -370,10 +372,10 @@ def _merge_members(lists: Sequence[Members]) -> tuple[Members, list[Ints]]:
     return Members.from_metas([lists[i].meta(row) for _, i, row in names]), numbers
 
 
-def _take_checked(array: Ints, indexes: Ints, content: BlockContent) -> Ints:
+def take_checked(array: Ints, indexes: Ints, content: BlockContent) -> Ints:
     """Return ``array[indexes]``; raise ``Invalid`` if an index that *content* holds is out of range."""
     if int(indexes.max(initial=-1)) >= len(array):
-        raise _damaged(content)
+        raise damaged_row(content)
     return array[indexes]
 
 

@@ -9,8 +9,19 @@ import numpy as np
 
 from profbucket.pprof import wire
 from profbucket.pprof.columnar.accumulator import Accumulator
-from profbucket.pprof.columnar.arrays import Ints, Words, expand_ranges, flatnonzero, to_offsets
-from profbucket.pprof.columnar.packed_words import LINE_LIST, unpack_labels, unpack_location, unpack_pair
+from profbucket.pprof.columnar.arrays import Words, flatnonzero, to_offsets
+from profbucket.pprof.columnar.select import (
+    Functions,
+    Labels,
+    Locations,
+    Mappings,
+    Samples,
+    select_functions,
+    select_labels,
+    select_locations,
+    select_mappings,
+    select_samples,
+)
 from profbucket.pprof.columnar.varint_writer import (
     FieldWriter,
     measure_prefixes,
@@ -28,11 +39,11 @@ def encode_merge(accumulator: Accumulator, comments: Sequence[bytes], *, keep_ze
     """
     tags = wire.Profile
     sample_types, period_type = accumulator.signature or ((), (0, 0))
-    samples = _select_samples(accumulator, keep_zeros)
-    locations = _select_locations(accumulator, samples)
-    mappings = _select_mappings(accumulator, locations)
-    functions = _select_functions(accumulator, locations)
-    labels = _select_labels(accumulator, samples)
+    samples = select_samples(accumulator, keep_zeros)
+    locations = select_locations(accumulator, samples)
+    mappings = select_mappings(accumulator, locations)
+    functions = select_functions(accumulator, locations)
+    labels = select_labels(accumulator, samples)
     comment = [*dict.fromkeys([*map(accumulator.strings.intern, comments), *accumulator.comments])]
     default, doc = accumulator.default_sample_type(), accumulator.header_strings[1]
     header_strings = [*accumulator.frame_rules, default, doc]
@@ -58,54 +69,6 @@ def encode_merge(accumulator: Accumulator, comments: Sequence[bytes], *, keep_ze
     return b"".join(parts)
 
 
-# What the result contains. Indexes are those of the accumulator's tables; ids are those of the result, from 1 on,
-# and are 0 for what it does not contain. There are S samples, L locations, N lines, F functions and B labels.
-
-
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    values: Ints  # (S, sample types)
-    stack_location: Ints  # indexes of the locations of all stacks, end to end
-    stack_count: Ints  # (S,)
-    label: Ints  # indexes of the labels of all samples, end to end, (B,)
-    label_count: Ints  # (S,)
-
-
-@dataclass(frozen=True, slots=True)
-class _Locations:
-    index: Ints  # (L,)
-    ids: Words  # of all in the accumulator
-    mapping: Ints  # index + 1 or 0 for none, (L,)
-    is_folded: Words  # 0 or 1, (L,)
-    line_count: Ints  # (L,)
-    line_function: Ints  # indexes, of the lines of all locations end to end, (N,)
-    line_number: Words  # (N,)
-    line_column: Words  # (N,)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mappings:
-    indexes: list[int]
-    ids: Words  # by index + 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Functions:
-    index: Ints  # (F,)
-    ids: Words  # of all in the accumulator
-    name: Ints  # strings, (F,)
-    system_name: Ints  # strings, (F,)
-    file: Ints  # strings, (F,)
-
-
-@dataclass(frozen=True, slots=True)
-class _Labels:
-    key: Ints  # strings, (B,)
-    text: Ints  # strings, (B,)
-    number: Words  # (B,)
-    unit: Ints  # strings, (B,)
-
-
 @dataclass(frozen=True, slots=True)
 class _Strings:
     ids: Words  # of all in the accumulator: their positions in the result's string table
@@ -115,98 +78,12 @@ class _Strings:
         return int(self.ids[index])
 
 
-def _select_samples(accumulator: Accumulator, keep_zeros: bool) -> _Samples:
-    values = accumulator.values[: len(accumulator.samples)]
-    sample = np.arange(len(values)) if keep_zeros else flatnonzero(values.any(axis=1))
-    items, count = accumulator.samples.take(sample)
-    first = to_offsets(count)[:-1]
-    label, label_count = _expand_labels(accumulator, items[first].astype(np.int64))
-    is_location = np.ones(len(items), bool)
-    is_location[first] = False
-    return _Samples(
-        values=accumulator.values[sample],
-        stack_location=items[flatnonzero(is_location)].astype(np.int64),
-        stack_count=count - 1,
-        label=label,
-        label_count=label_count,
-    )
-
-
-def _expand_labels(accumulator: Accumulator, words: Ints) -> tuple[Ints, Ints]:
-    """Return the labels of all samples, end to end, and how many each has; *words* are those of the samples."""
-    single, label, several, label_list = unpack_labels(words)
-    items, length = accumulator.label_lists.take(label_list)
-    count = np.zeros(len(words), np.int64)
-    count[single], count[several] = 1, length
-    first = to_offsets(count)
-    labels = np.empty(first[-1], np.int64)
-    labels[first[single]] = label
-    labels[expand_ranges(first[several], length)] = items
-    return labels, count
-
-
-def _select_locations(accumulator: Accumulator, samples: _Samples) -> _Locations:
-    index, ids = _number_used(samples.stack_location, len(accumulator.locations))
-    word, _, *line_words = (accumulator.locations.column(i)[index] for i in range(4))
-    mapping, line_count, is_folded = unpack_location(word)
-    # The lines of all locations end to end: those in the rows, and between them those of lists.
-    has_list = line_count == LINE_LIST
-    lists = flatnonzero(has_list)
-    inline_count = np.where(has_list, 0, line_count)
-    items, list_length = accumulator.line_lists.take(line_words[0][lists].view(np.int64))
-    list_length //= 3
-    line_count[lists] = list_length
-    first = to_offsets(line_count)
-    function, number, column = np.zeros((3, first[-1]), np.uint64)
-    for i, words in enumerate(line_words):
-        rows = flatnonzero(inline_count > i)
-        at = first[rows] + i
-        function[at], number[at] = unpack_pair(words[rows])
-    inner = expand_ranges(first[lists], list_length)
-    function[inner], number[inner], column[inner] = items.reshape(-1, 3).T
-    return _Locations(
-        index=index,
-        ids=ids,
-        mapping=mapping,
-        is_folded=is_folded,
-        line_count=line_count,
-        line_function=function.view(np.int64),
-        line_number=number,
-        line_column=column,
-    )
-
-
-def _select_mappings(accumulator: Accumulator, locations: _Locations) -> _Mappings:
-    main_count, bases = accumulator.mapping_main_count, accumulator.mapping_bases
-    is_used = np.zeros(len(bases) + 1, bool)
-    is_used[locations.mapping] = True
-    is_used[1:] |= main_count > 0
-    # By convention the first mapping of a profile is the program itself: the merge keeps it first.
-    indexes = sorted(flatnonzero(is_used[1:]).tolist(), key=lambda i: (-main_count[i], *bases[i][3:], i))
-    ids = np.zeros(len(bases) + 1, np.uint64)
-    ids[np.array(indexes, np.int64) + 1] = np.arange(1, len(indexes) + 1)
-    return _Mappings(indexes, ids)
-
-
-def _select_functions(accumulator: Accumulator, locations: _Locations) -> _Functions:
-    index, ids = _number_used(locations.line_function, len(accumulator.functions))
-    name, system_name = unpack_pair(accumulator.functions.column(0)[index])
-    file = accumulator.functions.column(1)[index].view(np.int64)
-    return _Functions(index=index, ids=ids, name=name, system_name=system_name, file=file)
-
-
-def _select_labels(accumulator: Accumulator, samples: _Samples) -> _Labels:
-    pair, number, unit = (accumulator.labels.column(i)[samples.label] for i in range(3))
-    key, text = unpack_pair(pair)
-    return _Labels(key=key, text=text, number=number, unit=unit.view(np.int64))
-
-
 def _select_strings(
     accumulator: Accumulator,
     single_strings: Sequence[int],
-    mappings: _Mappings,
-    functions: _Functions,
-    labels: _Labels,
+    mappings: Mappings,
+    functions: Functions,
+    labels: Labels,
 ) -> _Strings:
     table = accumulator.strings
     is_used = np.zeros(len(table), bool)
@@ -224,17 +101,7 @@ def _select_strings(
     return _Strings(ids, b"".join(chain.from_iterable(zip(prefixes, texts, strict=True))))
 
 
-def _number_used(indexes: Ints, count: int) -> tuple[Ints, Words]:
-    """Return which of *count* rows occur in *indexes*, and for each row its id from 1 on, or 0 if it does not."""
-    is_used = np.zeros(count, bool)
-    is_used[indexes] = True
-    used = flatnonzero(is_used)
-    ids = np.zeros(count, np.uint64)
-    ids[used] = np.arange(1, len(used) + 1)
-    return used, ids
-
-
-def _encode_samples(samples: _Samples, locations: _Locations, labels: _Labels, strings: _Strings) -> bytes:
+def _encode_samples(samples: Samples, locations: Locations, labels: Labels, strings: _Strings) -> bytes:
     width = samples.values.shape[1]
     # From the inside out: measure every part …
     ids = locations.ids[samples.stack_location]
@@ -280,7 +147,7 @@ def _encode_samples(samples: _Samples, locations: _Locations, labels: _Labels, s
     return out.tobytes()
 
 
-def _encode_mappings(accumulator: Accumulator, mappings: _Mappings, strings: _Strings) -> bytes:
+def _encode_mappings(accumulator: Accumulator, mappings: Mappings, strings: _Strings) -> bytes:
     messages = []
     for mapping_id, i in enumerate(mappings.indexes, 1):
         start, limit, offset, *texts = accumulator.mapping_bases[i]
@@ -291,7 +158,7 @@ def _encode_mappings(accumulator: Accumulator, mappings: _Mappings, strings: _St
 
 
 def _encode_locations(
-    accumulator: Accumulator, locations: _Locations, mappings: _Mappings, functions: _Functions
+    accumulator: Accumulator, locations: Locations, mappings: Mappings, functions: Functions
 ) -> bytes:
     start = np.array([0, *(base[0] for base in accumulator.mapping_bases)], np.uint64)
     fields = FieldWriter(
@@ -320,7 +187,7 @@ def _encode_locations(
     return out.tobytes()
 
 
-def _encode_functions(accumulator: Accumulator, functions: _Functions, strings: _Strings) -> bytes:
+def _encode_functions(accumulator: Accumulator, functions: Functions, strings: _Strings) -> bytes:
     fields = FieldWriter(
         (wire.Function.ID, functions.ids[functions.index]),
         (wire.Function.NAME, strings.ids[functions.name]),

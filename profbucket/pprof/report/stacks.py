@@ -60,9 +60,14 @@ class Functions:
     def _name_binary(self, path: bytes) -> str:
         name = self._binary_names.get(path)
         if name is None:
-            base = path.rstrip(b"/").rpartition(b"/")[2]
-            name = self._binary_names[path] = shorten_name(b"[" + base + b"]" if base else b"<unknown>")
+            name = self._binary_names[path] = name_binary(path)
         return name
+
+
+def name_binary(path: bytes) -> str:
+    """Return what stands for the functions without a name in the binary at *path*, which may be empty."""
+    base = path.rstrip(b"/").rpartition(b"/")[2]
+    return shorten_name(b"[" + base + b"]" if base else b"<unknown>")
 
 
 def shorten_name(name: bytes) -> str:

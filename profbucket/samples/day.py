@@ -1,0 +1,155 @@
+"""Read what a service's profiles of one type measured on one day, from blocks and from the head."""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from profbucket.errors import Damaged, Invalid, TooLarge
+from profbucket.model.blocks import Block, Members
+from profbucket.model.ids import ProfileId, ProfileName
+from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof.block.build import BlockBuilder, BlockContent
+from profbucket.pprof.block.series_sums import sum_series
+from profbucket.samples.table import SeriesSpan, Spans, write_table
+from profbucket.storage.damage import DamageReport
+from profbucket.storage.lookup import source_of_profiles
+from profbucket.storage.ports import Selection
+from profbucket.storage.store import Storage
+from profbucket.times import SECOND
+
+_DAY_SECONDS = 86_400
+DAY = _DAY_SECONDS * SECOND
+
+
+@dataclass(slots=True)
+class Day:
+    """The profiles of one *service* and *type* that were created on the day that begins at *begin*.
+
+    They are members of *blocks*, or the *head*. What is damaged was left out and is in *damage*.
+    """
+
+    service: str
+    type: ProfileType
+    begin: int
+    blocks: list[tuple[Block, Members]]
+    head: list[Meta]
+    damage: DamageReport
+
+    @property
+    def end(self) -> int:
+        """The last nanosecond of the day."""
+        return self.begin + DAY - 1
+
+    def rows_of(self, members: Members) -> range:
+        """Return the rows of *members* that were created on this day."""
+        times = members.created_at
+        return range(bisect_left(times, self.begin), bisect_left(times, self.begin + DAY))
+
+    def names(self) -> list[ProfileName]:
+        """Return the names of all profiles, in order."""
+        in_blocks = (members.names()[row] for _, members in self.blocks for row in self.rows_of(members))
+        return sorted([*in_blocks, *(ProfileId.parse(meta.id).name for meta in self.head)])
+
+
+def read_day(storage: Storage, service: str, profile_type: ProfileType, begin: int) -> Day:
+    """Find the profiles of a day. Raise ``BlockReplaced`` if compaction replaces a block meanwhile."""
+    selection = Selection(service, profile_type, begin, begin + DAY - 1)
+    blocks, entries = storage.index.snapshot(selection)
+    day = Day(service, profile_type, begin, [], list(entries), DamageReport())
+    for block, members in zip(blocks, storage.lookup.read_current_members(blocks), strict=True):
+        if isinstance(members, Damaged):
+            day.damage.add(block.id, members, block.count)
+        elif members is not None:
+            day.blocks.append((block, members))
+            compacted_ids = set(members.member_ids(day.head))
+            day.head = [meta for meta in day.head if meta.id not in compacted_ids]
+    return day
+
+
+class DaySums:
+    """The samples of each series of *day*. Profiles of the head are made into blocks first, in memory.
+
+    Blocks and profiles that turn out to be damaged are removed from *day*, and added to its report.
+    Every call raises ``BlockReplaced`` if compaction replaces a block meanwhile.
+    """
+
+    def __init__(self, storage: Storage, day: Day) -> None:
+        self._storage = storage
+        self._day = day
+        self._limits = storage.limits
+        self._current: Block | None = None
+        self._built = list(self._build_head())
+
+    def spans(self) -> Spans:
+        """Return how many profiles each series has, and from when to when."""
+        times: dict[tuple[str, Labels], list[int]] = {}
+        for block, members in [*self._day.blocks, *((built, members) for built, members, _ in self._built)]:
+            for row in self._day.rows_of(members):
+                times.setdefault((block.measures, members.labels[members.series[row]]), []).append(
+                    members.created_at[row]
+                )
+        return {key: SeriesSpan(len(own), min(own), max(own)) for key, own in times.items()}
+
+    def write(self, sink: IO[bytes]) -> int:
+        """Write the table to *sink*, from its beginning, and return the number of rows."""
+        while True:
+            sink.seek(0)
+            sink.truncate()
+            parts = sum_series(self._read_blocks(), self._day.begin, self._day.end, self._limits)
+            try:
+                return write_table(sink, self._day.service, parts, self.spans(), self._limits)
+            except (Damaged, Invalid, TooLarge) as error:
+                block = self._current
+                if block is None:
+                    raise
+                self._day.damage.add(block.id, error, block.count)
+                self._day.blocks = [pair for pair in self._day.blocks if pair[0] != block]
+                self._built = [item for item in self._built if item[0] != block]
+
+    def _read_blocks(self) -> Iterator[BlockContent]:
+        """Yield the blocks, those with equal measures after each other."""
+        built = {block: data for block, _, data in self._built}
+        blocks = sorted([*built, *(block for block, _ in self._day.blocks)], key=_group_by_measures)
+        sources = [
+            source_of_profiles(block, (), block.first, block.last) for block in blocks if block not in built
+        ]
+        stored = self._storage.lookup.read_sources(sources)
+        for self._current in blocks:
+            block = self._current
+            data = built[block] if block in built else next(stored)
+            if not isinstance(data, bytes):
+                raise data or Damaged(f"{block.id} has no object")
+            yield BlockContent(block, data, self._limits)
+        self._current = None
+
+    def _build_head(self) -> Iterator[tuple[Block, Members, bytes]]:
+        """Yield blocks of the head with their members and bytes."""
+        remaining: Sequence[Meta] = self._day.head
+        while remaining:
+            builder, left_out = BlockBuilder(self._limits), set[str]()
+            for meta, data in zip(remaining, self._storage.lookup.read_profiles(remaining), strict=True):
+                if isinstance(data, bytes):
+                    builder.add(meta, data)
+                else:
+                    left_out.add(meta.id)
+                    if data is not None:  # else it has expired
+                        self._day.damage.add(meta.id, data)
+                if builder.is_full:
+                    break
+            built = builder.build()
+            for meta, error in builder.invalid:
+                self._day.damage.add(meta.id, error)
+                left_out.add(meta.id)
+            if built:
+                left_out.update(meta.id for meta in built.members.metas())
+                yield built.to_block(_DAY_SECONDS, 0), built.members, built.data
+            elif not left_out:
+                return
+            remaining = [meta for meta in remaining if meta.id not in left_out]
+
+
+def _group_by_measures(block: Block) -> tuple[str, tuple[int, str]]:
+    return block.measures, block.position
