@@ -16,9 +16,10 @@ def shop_report(*versions: str) -> tuple[dict[str, TopRow], int]:
 
 
 def first_rows(page: Page) -> list[list[str]]:
-    """Return the texts of the cells of the table's first rows."""
+    """Return the texts of the cells of the table's first rows; functions have their whole names."""
     expect(page.locator("tbody tr").first).to_be_visible()
     rows: list[list[str]] = page.locator("tbody tr").evaluate_all(
-        "rows => rows.slice(0, 12).map(row => [...row.cells].map(cell => cell.innerText))"
+        """rows => rows.slice(0, 12).map(row => [...row.cells].map(
+            cell => cell.querySelector(".link")?.ariaLabel ?? cell.innerText))"""
     )
     return rows

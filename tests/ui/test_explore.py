@@ -112,6 +112,39 @@ def test_memory_in_use_is_an_average(open_page: OpenPage, hour_url: str) -> None
     expect(page.locator(".plot .caption")).to_have_text("increase per step")
 
 
+def test_values_become_one_as_chosen(open_page: OpenPage, hour_url: str) -> None:
+    """The choice holds for the timeline, the flame graph and links, until another type is chosen."""
+    watched = open_page(hour_url, HOUR_PATH)
+    page = watched.page
+    values = page.get_by_label("Values", exact=True)
+    expect(values.locator("option")).to_have_text(["usual: average", "sum", "average", "latest", "increase"])
+    for name, total, caption in (
+        ("sum", re.compile(r"2\.\d+ GB in 52 profiles"), []),
+        ("latest", re.compile(r"MB, latest of 52 profiles"), ["latest per step"]),
+    ):
+        values.select_option(name)
+        wait_until_drawn(page)
+        expect(page.locator(".totals")).to_have_text(total)
+        expect(page.locator(".plot .caption")).to_have_text(caption)
+        assert f"aggregate={name}" in page.url
+    watched.screenshot("values")
+    page.get_by_label("Sample", exact=True).select_option("alloc_space")
+    values.select_option("increase")
+    wait_until_drawn(page)
+    expect(page.locator(".totals")).to_have_text("4.98 MB, increase over 51 min")
+    assert "aggregate=delta" in page.url
+
+
+def test_values_without_an_increase_are_reported(shop_page: WatchedPage) -> None:
+    page = shop_page.page
+    page.get_by_label("Values", exact=True).select_option("increase")
+    expect(page.get_by_role("heading")).to_have_text("There is no increase")
+    shop_page.screenshot("no-increase")
+    page.get_by_role("button", name="Show the usual values").click()
+    wait_until_drawn(page)
+    assert "aggregate=" not in page.url
+
+
 def test_labels_select_profiles(shop_page: WatchedPage) -> None:
     page = shop_page.page
     page.get_by_role("button", name="+ label: Labels").click()

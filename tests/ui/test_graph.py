@@ -40,14 +40,14 @@ def test_the_table_equals_the_report(shop_page: WatchedPage) -> None:
     report, total = shop_report("0.0.1", "0.0.2")
     row = report[SLOW_FUNCTION]
     self_cell, total_cell, name_cell = first_rows(page)[0]
-    assert name_cell.split("\n")[0] == SLOW_FUNCTION
+    assert name_cell == SLOW_FUNCTION
     assert self_cell.split() == [*f"{row.flat / 1e9:.2f} s".split(), f"{100 * row.flat / total:.1f}%"]
     assert total_cell.split() == [*f"{row.cum / 1e9:.2f} s".split(), f"{100 * row.cum / total:.1f}%"]
     page.get_by_role("columnheader", name="Total").get_by_role("button").click()
     largest = max(row.cum for row in report.values())
     assert first_rows(page)[0][1].startswith(f"{largest / 1e9:.2f} s")
     page.get_by_role("columnheader", name="Function").get_by_role("button").click()
-    names = [cells[2].split("\n")[0] for cells in first_rows(page)]
+    names = [cells[2] for cells in first_rows(page)]
     assert names == sorted(names)
 
 
@@ -90,7 +90,7 @@ def test_a_search_shows_its_percentage_and_filters_the_table(shop_page: WatchedP
     report, total = shop_report("0.0.1", "0.0.2")
     search.fill("pricecart")
     expect(matched).to_have_text(f"{100 * report[SLOW_FUNCTION].cum / total:.1f}% matched")
-    assert [cells[2].split("\n")[0] for cells in first_rows(page)] == [SLOW_FUNCTION]
+    assert [cells[2] for cells in first_rows(page)] == [SLOW_FUNCTION]
     shop_page.screenshot("search")
     search.fill(r"/^main\.(sign|common)$/")
     expect(page.locator("tbody tr")).to_have_count(2)
@@ -128,6 +128,39 @@ def test_a_function_has_callers_and_callees(shop_page: WatchedPage) -> None:
     zoom_to(page, SLOW_FUNCTION)
     press(page, "s")
     expect(page.get_by_role("heading", name=SLOW_FUNCTION)).to_be_visible()
+
+
+def peek_rows(page: Page) -> list[list[str]]:
+    """Return the values and the names of the rows in the table of callers and callees."""
+    rows: list[list[str]] = page.locator(".peek tbody tr:has(td.name)").evaluate_all(
+        """rows => rows.map(row => [...row.cells].map(
+            cell => cell.querySelector(".link")?.ariaLabel ?? cell.innerText))"""
+    )
+    return rows
+
+
+@pytest.mark.parametrize("view", ["both", "table"])
+def test_callers_and_callees_are_listed_with_their_calls(open_page: OpenPage, shop_url: str, view: str) -> None:
+    """As pprof's peek does. A caller in the list leads to its own callers."""
+    watched = open_page(shop_url, shop_path("cpu") + f"&view={view}")
+    page = watched.page
+    page.get_by_role("button", name=f"Callers and callees of {SLOW_FUNCTION}").click()
+    table = page.get_by_role("region", name="Callers and callees")
+    expect(table).to_be_visible()
+    report, total = shop_report("0.0.1", "0.0.2")
+    row = report[SLOW_FUNCTION]
+    caller, function, self, *callees = peek_rows(page)
+    assert caller == [f"{row.cum / 1e9:.2f} s", "100%", "main.(*shop).handle.func1"]
+    assert function == [f"{row.cum / 1e9:.2f} s", f"{100 * row.cum / total:.1f}%", SLOW_FUNCTION]
+    assert self[:2] == [f"{row.flat / 1e9:.2f} s", f"{100 * row.flat / row.cum:.1f}%"]
+    assert [name for *_, name in callees] == ["runtime.asyncPreempt"]
+    watched.screenshot(f"peek-{view}")
+    assert watched.accessibility_violations() == []
+    page.get_by_role("button", name="main.(*shop).handle.func1", exact=True).click()
+    expect(page.get_by_role("heading", name="main.(*shop).handle.func1")).to_be_visible()
+    expect(table.get_by_role("button", name=SLOW_FUNCTION, exact=True)).to_be_visible()
+    page.get_by_role("button", name="Show the whole graph").click()
+    expect(table).to_have_count(0)
 
 
 def test_the_root_can_be_at_the_bottom(shop_page: WatchedPage) -> None:

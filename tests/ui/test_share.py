@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -16,6 +18,7 @@ from tests.support.browser import WatchedPage, wait_until_drawn
 from tests.support.go_tool import GoPprof, Run
 from tests.support.paths import DATA
 from tests.ui.conftest import SLOW_FUNCTION, OpenPage
+from tests.ui.table import shop_report
 
 
 def clipboard_text(page: Page) -> str:
@@ -108,7 +111,6 @@ def test_the_download_is_the_merge(shop_page: WatchedPage, tmp_path: Path) -> No
     [
         ("Collapsed stacks", ".collapsed.txt", SLOW_FUNCTION),
         ("speedscope file", ".speedscope.json", '"$schema"'),
-        ("Flame graph, SVG", ".svg", "<svg"),
         ("Flame graph, offline page", ".html", "<html"),
     ],
 )
@@ -123,13 +125,84 @@ def test_the_merge_is_exported(
     assert content in (tmp_path / "downloaded").read_text()
 
 
-def test_the_flame_graph_is_saved_as_an_image(shop_page: WatchedPage, tmp_path: Path) -> None:
-    wait_until_drawn(shop_page.page)
-    with shop_page.page.expect_download() as download:
-        shop_page.page.get_by_role("button", name="Save PNG").click()
-    download.value.save_as(tmp_path / "downloaded.png")
-    assert download.value.suggested_filename == "shop.png"
-    assert (tmp_path / "downloaded.png").read_bytes().startswith(b"\x89PNG")
+def save_image(page: Page, name: str, directory: Path) -> Path:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=f"Save {name}").click()
+    file = directory / download.value.suggested_filename
+    download.value.save_as(file)
+    return file
+
+
+def test_the_flame_graph_is_saved_as_images(shop_page: WatchedPage, tmp_path: Path) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
+    png, svg = (save_image(page, name, tmp_path) for name in ("PNG", "SVG"))
+    assert (png.name, svg.name) == ("shop-cpu.png", "shop-cpu.svg")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    texts, titles = read_svg(svg)
+    assert texts[0] == "shop cpu cpu"
+    assert texts[1].startswith("5.94 s, sum of 6 profiles, 2026-11-23T01:23:06 to ")
+    assert f"{SLOW_FUNCTION}, 3.13 s, 52.7%" in titles
+
+
+@pytest.mark.parametrize("side_by_side", [False, True])
+def test_images_of_a_comparison_hold_both_sides(
+    shop_page: WatchedPage, tmp_path: Path, side_by_side: bool
+) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Compare").click()
+    if side_by_side:
+        page.get_by_role("button", name="Side by side").click()
+    wait_until_drawn(page)
+    assert save_image(page, "PNG", tmp_path).read_bytes().startswith(b"\x89PNG")
+    texts, titles = read_svg(save_image(page, "SVG", tmp_path))
+    assert [text.partition(":")[0] for text in texts[1:3]] == ["comparison", "base"]
+    assert "version=0.0.2" in texts[1]
+    assert "version=0.0.1" in texts[2]
+    assert ("Base" in texts, "Comparison" in texts) == (side_by_side, side_by_side)
+    reports = [shop_report(version) for version in ("0.0.2", "0.0.1")]
+    slow = next(title for title in titles if title.startswith(f"{SLOW_FUNCTION}, "))
+    assert re.findall(r"[\d.]+%", slow) == [
+        f"{100 * rows[SLOW_FUNCTION].cum / total:.1f}%" for rows, total in reports
+    ]
+
+
+def read_svg(file: Path) -> tuple[list[str], list[str]]:
+    """Return the texts and the tooltips of an image."""
+    root = ElementTree.parse(file).getroot()
+    texts, titles = (list(root.iter(f"{{http://www.w3.org/2000/svg}}{tag}")) for tag in ("text", "title"))
+    return [text.text or "" for text in texts], [title.text or "" for title in titles]
+
+
+def test_a_comparison_is_exported_by_side_and_as_both(shop_page: WatchedPage, tmp_path: Path) -> None:
+    page = shop_page.page
+    wait_until_drawn(page)
+    page.get_by_role("button", name="Compare").click()
+    wait_until_drawn(page)
+    totals = []
+    for side in ("Comparison", "Base"):
+        page.locator(".export summary").click()
+        shop_page.screenshot("export-of-comparison")
+        with page.expect_download() as download:
+            page.get_by_role("group", name=side, exact=True).get_by_text("Download pprof").click()
+        download.value.save_as(tmp_path / download.value.suggested_filename)
+        totals.append(decode((tmp_path / download.value.suggested_filename).read_bytes()).totals)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["shop-cpu-base.pb.gz", "shop-cpu.pb.gz"]
+    for version, total in zip(("0.0.2", "0.0.1"), totals, strict=True):
+        files = [file.read_bytes() for file in DATA.glob(f"shop-{version}/cpu-[123].pb.gz")]
+        assert total == decode(merge(files)).totals
+    with page.expect_download() as download:
+        export(page, "Collapsed stacks, two values")
+    assert download.value.suggested_filename == "shop-cpu-both.collapsed.txt"
+    download.value.save_as(tmp_path / "both")
+    lines = [line.rsplit(" ", 2) for line in (tmp_path / "both").read_text().splitlines()]
+    slow = [(int(base), int(comparison)) for stack, base, comparison in lines if stack.endswith(SLOW_FUNCTION)]
+    (after, _), (before, _) = shop_report("0.0.2"), shop_report("0.0.1")
+    assert [sum(side) for side in zip(*slow, strict=True)] == [
+        before[SLOW_FUNCTION].flat,
+        after[SLOW_FUNCTION].flat,
+    ]
 
 
 def test_speedscope_opens_the_merge_without_requests_to_other_hosts(shop_page: WatchedPage) -> None:

@@ -17,12 +17,13 @@ import {
 import { formatMatchers } from "./labels";
 import { sanitize } from "./names";
 import { GraphError, REDUCED_MERGE, ServiceError, ServicesError } from "./Notices";
+import { ProfilePicker } from "./ProfilePicker";
 import { ProfileView } from "./ProfileView";
 import { Select } from "./Select";
 import { Selections } from "./Selections";
 import { Services } from "./Services";
 import { Share } from "./Share";
-import { DEFAULT_STATE, type State } from "./state";
+import { switchProfileType, switchService, type State } from "./state";
 import { Timeline } from "./Timeline";
 import { firstSights } from "./timelineChart";
 import { TimeRangePicker } from "./TimeRanges";
@@ -124,28 +125,19 @@ export function App() {
           <Logo />
           profbucket
         </a>
-        <Select
-          label="Service"
-          value={service}
-          options={serviceNames ?? []}
-          onChange={(name) => update(switchService(name))}
+        <ProfilePicker
+          state={state}
+          update={update}
+          services={serviceNames ?? []}
+          profileTypes={profileTypes}
+          sampleTypes={sampleTypes}
+          sampleType={sampleType}
+          usualAggregate={
+            (state.aggregate === "auto" &&
+              timeline?.aggregates[sampleTypes.findIndex(({ type }) => type === sampleType)]) ||
+            ""
+          }
         />
-        {service && (
-          <Select
-            label="Type"
-            value={profileType}
-            options={profileTypes}
-            onChange={(type) => update(switchProfileType(type))}
-          />
-        )}
-        {sampleTypes.length > 0 && (
-          <Select
-            label="Sample"
-            value={sampleType}
-            options={sampleTypes.map(({ type }) => type)}
-            onChange={(type) => update({ sampleType: type })}
-          />
-        )}
         <span class="spacer" />
         {ready && !needsKey && <Share state={{ ...state, sampleType }} onError={setErrorMessage} />}
         {apiKey.get() && (
@@ -253,7 +245,8 @@ export function App() {
                   update({ selection, ...(state.diff ? { baseSelection: selection } : {}) })
                 }
                 onShowAll={showAll}
-                onReduce={() => setLimit(REDUCED_MERGE)}
+                onReduce={state.aggregate === "delta" ? null : () => setLimit(REDUCED_MERGE)}
+                onUsual={state.aggregate === "auto" ? null : () => update({ aggregate: "auto" })}
                 onEndFocus={state.focus ? () => update({ focus: "" }) : null}
                 onRetry={reload}
               />
@@ -276,29 +269,18 @@ export function App() {
   );
 }
 
-// Returns the changes that switch to another service: the range and the settings stay, everything else is reset.
-function switchService(service: string): Partial<State> {
-  const { profileType, labels, diff, baseLabels, baseSelection, selection, groupBy, search, refinements } =
-    DEFAULT_STATE;
-  const reset = { labels, diff, baseLabels, baseSelection, selection, groupBy, search, refinements };
-  return { service, ...switchProfileType(profileType), ...reset };
-}
-
-// Returns the changes that switch to another profile type of the same service.
-function switchProfileType(profileType: string): Partial<State> {
-  return { profileType, sampleType: "", zoom: "", focus: "" };
-}
-
 // Returns the parts of the state that the timeline depends on.
-function timelineInputs({ service, profileType, range, groupBy, diff, labels }: State): unknown[] {
-  return [service, profileType, range, groupBy, diff ? "" : formatMatchers(labels)];
+function timelineInputs({ service, profileType, aggregate, range, groupBy, diff, labels }: State): unknown[] {
+  return [service, profileType, aggregate, range, groupBy, diff ? "" : formatMatchers(labels)];
 }
 
 // Returns the parts of the state that the flame graph's data depend on.
 function graphInputs(state: State): unknown[] {
-  const { service, profileType, sampleType, focus, range, selection, labels, diff, refinements } = state;
+  const { range, selection, labels, diff } = state;
   const base = diff ? [state.baseSelection ?? range, formatMatchers(state.baseLabels)] : null;
-  return [service, profileType, sampleType, focus, refinements, selection ?? range, formatMatchers(labels), base];
+  const { service, profileType, sampleType, aggregate, focus, refinements } = state;
+  const values = [service, profileType, sampleType, aggregate, focus, refinements];
+  return [...values, selection ?? range, formatMatchers(labels), base];
 }
 
 function Logo() {

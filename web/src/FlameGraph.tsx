@@ -1,18 +1,12 @@
 import type { ComponentChildren } from "preact";
 import { useCallback, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { drawFlameGraph, levelAt, ROW_HEIGHT, rowTop, type FrameStyle, type Viewport } from "./draw";
+import { drawFlameGraph, levelAt, ROW_HEIGHT, rowTop, type Viewport } from "./draw";
 import { FrameDetails, type ValueContext } from "./frames";
+import type { Graph } from "./graphs";
 import { prefersReducedMotion, useSize } from "./hooks";
-import type { Tree } from "./tree";
 
-interface Props {
-  label: string;
-  tree: Tree;
-  style: FrameStyle;
+interface Props extends Graph {
   context: ValueContext;
-  zoom: string; // a stack's id
-  rootAtBottom: boolean;
-  topLevel: number;
   onZoom: (stackId: string) => void;
   onSelect: (node: number) => void;
   onFocus: (functionName: string) => void;

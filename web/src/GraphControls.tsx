@@ -20,11 +20,11 @@ interface Props {
   state: State;
   update: UpdateState;
   dark: boolean;
-  onSaveImage: () => void;
+  onSave: (format: "png" | "svg") => void;
 }
 
 // The toolbar above the table and the flame graph: search, view, colors, totals.
-export function GraphControls({ data, tree, matches, limit, state, update, dark, onSaveImage }: Props) {
+export function GraphControls({ data, tree, matches, limit, state, update, dark, onSave }: Props) {
   const diff = data.totals.length > 1;
   const invalid = useMemo(() => searchError(state.search), [state.search]);
   const matchedTotals = useMemo(() => matches && tree.matchedTotals(matches), [tree, matches]);
@@ -89,9 +89,18 @@ export function GraphControls({ data, tree, matches, limit, state, update, dark,
         </button>
       )}
       {state.view !== "table" && (
-        <button type="button" title="The flame graph as it is zoomed now, in full height" onClick={onSaveImage}>
-          Save PNG
-        </button>
+        <div class="toggle" role="group" aria-label="Save the flame graph">
+          {(["png", "svg"] as const).map((format) => (
+            <button
+              type="button"
+              key={format}
+              title={`${diff ? "Both sides" : "The flame graph"} as zoomed now, with all levels`}
+              onClick={() => onSave(format)}
+            >
+              Save {format.toUpperCase()}
+            </button>
+          ))}
+        </div>
       )}
       <span class="spacer" />
       <Totals data={data} limit={limit} />

@@ -61,7 +61,8 @@ interface GraphErrorProps extends ErrorProps {
   range: TimeRange; // of the merged profiles
   onNarrow: (range: TimeRange) => void;
   onShowAll: () => void;
-  onReduce: () => void;
+  onReduce: (() => void) | null; // merges a sample of the profiles
+  onUsual: (() => void) | null; // ends a choice of how values become one
   onEndFocus: (() => void) | null;
 }
 
@@ -74,11 +75,18 @@ const TOO_LARGE: Record<string, string> = {
 
 // Shown in place of the flame graph, with the actions that may help.
 export function GraphError(props: GraphErrorProps) {
-  const { error, range, onNarrow, onShowAll, onReduce, onEndFocus, onRetry } = props;
+  const { error, range, onNarrow, onShowAll, onReduce, onUsual, onEndFocus, onRetry } = props;
+  const noIncrease = error instanceof ApiError && ["no_counters", "nothing_to_compare"].includes(error.code);
   const empty = error instanceof ApiError && error.status === 404;
   const tooLarge = error instanceof ApiError && error.mergeIsTooLarge;
   const quarter = lastQuarter(range, Math.floor(Date.now() / 1000));
-  const title = empty ? "No profiles found" : tooLarge ? (TOO_LARGE[error.code] ?? "Too much to merge") : null;
+  const title = empty
+    ? "No profiles found"
+    : tooLarge
+      ? (TOO_LARGE[error.code] ?? "Too much to merge")
+      : noIncrease
+        ? "There is no increase"
+        : null;
   return (
     <section class="message" role="alert">
       <h2>{title ?? "No flame graph"}</h2>
@@ -99,10 +107,17 @@ export function GraphError(props: GraphErrorProps) {
                 Only the last {quarter.length}
               </button>
             )}
-            <button type="button" onClick={onReduce}>
-              Merge {REDUCED_MERGE} profiles, evenly spread
-            </button>
+            {onReduce && (
+              <button type="button" onClick={onReduce}>
+                Merge {REDUCED_MERGE} profiles, evenly spread
+              </button>
+            )}
           </>
+        )}
+        {noIncrease && onUsual && (
+          <button type="button" class="primary" onClick={onUsual}>
+            Show the usual values
+          </button>
         )}
         {onEndFocus && (
           <button type="button" onClick={onEndFocus}>

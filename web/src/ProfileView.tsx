@@ -2,9 +2,14 @@ import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import type { FlameGraphData } from "./api";
 import { colorByChange, colorByPackage, colorPlain } from "./colors";
 import type { FrameStyle } from "./draw";
-import { saveImage } from "./download";
+import { describeSelection } from "./captions";
+import { saveBlob, savePng } from "./download";
+import type { Graph } from "./graphs";
+import { toSvg } from "./image";
+import { PeekTable } from "./PeekTable";
+import { SelectedFrame } from "./SelectedFrame";
 import { FlameGraph } from "./FlameGraph";
-import { describeFrame, FrameDetails, relativeChange, type ValueContext } from "./frames";
+import { describeFrame, relativeChange, type ValueContext } from "./frames";
 import { GraphControls } from "./GraphControls";
 import { copyText } from "./clipboard";
 import { FrameMenu, type FrameAction } from "./FrameMenu";
@@ -93,21 +98,43 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
     }),
     [diff, context, colors, colorBlindSafe, dark, matches],
   );
-  const style = useMemo(() => styleOf(tree), [styleOf, tree]);
-  const callersStyle = useMemo(() => callers && styleOf(callers), [styleOf, callers]);
   const [selected, setSelected] = useState<{ tree: Tree; node: number } | null>(null);
   const [callersZoom, setCallersZoom] = useState("");
   useEffect(() => setCallersZoom(""), [callers]);
 
-  const focus = (name: string): void => update({ focus: name, zoom: "" });
   const separate = diff && state.sideBySide && !callers;
   const sides = useMemo(
     () =>
       separate ? [1, 0].map((side) => new Tree(data.nodes, functions, totals, (values) => values[side]!)) : null,
     [separate, data, functions, totals],
   );
-  const sideStyles = useMemo(() => sides?.map(styleOf), [sides, styleOf]);
-  const zoomed = useMemo(() => tree.findStack(state.zoom), [tree, state.zoom]);
+  const styles = useMemo(
+    () => new Map([tree, callers, ...(sides ?? [])].map((shown) => [shown, shown && styleOf(shown)])),
+    [tree, callers, sides, styleOf],
+  );
+  const { zoom, rootAtBottom } = state;
+  const graphs = useMemo((): Graph[] => {
+    const graphOf = (shown: Tree, title: string, label = title): Graph => ({
+      title,
+      label,
+      tree: shown,
+      style: styles.get(shown)!,
+      zoom,
+      rootAtBottom,
+      topLevel: 0,
+    });
+    if (callers) {
+      return [
+        { ...graphOf(callers, "Callers", "Callers, upwards"), zoom: callersZoom, rootAtBottom: true, topLevel: 1 },
+        { ...graphOf(tree, "Callees", "Callees, downwards"), rootAtBottom: false, topLevel: 1 },
+      ];
+    }
+    if (sides) return sides.map((side, i) => graphOf(side, i ? "Comparison" : "Base"));
+    return [graphOf(tree, "", diff ? "Diff flame graph" : "Flame graph")];
+  }, [tree, callers, sides, styles, zoom, callersZoom, rootAtBottom, diff]);
+
+  const focus = (name: string): void => update({ focus: name, zoom: "" });
+  const zoomed = useMemo(() => tree.findStack(zoom), [tree, zoom]);
   const tableRoot = state.view === "flame" ? 0 : zoomed;
   const tableContext = useMemo(() => contextWithin(tree, tableRoot, context), [tree, tableRoot, context]);
   const [menu, setMenu] = useState<{ tree: Tree; node: number; x: number; y: number } | null>(null);
@@ -117,7 +144,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
     const refineBy = (option: "focus" | "ignore" | "hide" | "show_from") => () =>
       update({ refinements: refineByFunction(state.refinements, option, name), zoom: "" });
     return [
-      { label: "Callers and callees", run: () => focus(name) },
+      { label: "Callers and callees", hint: "As peek of pprof", run: () => focus(name) },
       { label: "Search", hint: "Highlight the function", run: () => update({ search: displayName(name) }) },
       { label: "Focus", hint: "Only samples with this function", run: refineBy("focus") },
       { label: "Ignore", hint: "Only samples without this function", run: refineBy("ignore") },
@@ -126,25 +153,17 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
       { label: "Copy name", run: () => void copyText(displayName(name)) },
     ];
   };
-  const openMenu = (shown: Tree) => (node: number, x: number, y: number) => {
-    if (actionsOf(shown, node).length) setMenu({ tree: shown, node, x, y });
+  const save = (format: "png" | "svg"): void => {
+    const captions = describeSelection(state, data, Math.floor(Date.now() / 1000));
+    const name = `${state.service}-${state.profileType}.${format}`;
+    if (format === "png") savePng(captions, graphs, name);
+    else {
+      const svg = toSvg(captions, graphs, (graph, node) => describeFrame(graph.tree, node, context));
+      saveBlob(new Blob([svg], { type: "image/svg+xml" }), name);
+    }
   };
-  const flameGraph = (label: string) => (
-    <FlameGraph
-      label={label}
-      tree={tree}
-      style={style}
-      context={context}
-      zoom={state.zoom}
-      rootAtBottom={state.rootAtBottom && !callers}
-      topLevel={callers ? 1 : 0}
-      onZoom={(zoom) => update({ zoom })}
-      onSelect={(node) => setSelected({ tree, node })}
-      onFocus={focus}
-      onMenu={openMenu(tree)}
-    />
-  );
-  const isShown = selected && [tree, callers, ...(sides ?? [])].includes(selected.tree);
+  const isShown = (shown: { tree: Tree } | null): boolean => graphs.some((graph) => graph.tree === shown?.tree);
+  const frame = isShown(selected) ? selected : null;
   return (
     <>
       <GraphControls
@@ -155,9 +174,9 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
         state={state}
         update={update}
         dark={dark}
-        onSaveImage={() => saveImage(tree, zoomed, style, state.rootAtBottom, `${state.service}.png`)}
+        onSave={save}
       />
-      {menu && [tree, callers, ...(sides ?? [])].includes(menu.tree) && (
+      {menu && isShown(menu) && (
         <FrameMenu
           key={`${menu.node} ${menu.x} ${menu.y}`}
           x={menu.x}
@@ -167,113 +186,56 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
           onClose={() => setMenu(null)}
         />
       )}
+      {callers && (
+        <h2 class="pane-title">
+          <span dir="auto">{displayName(state.focus)}</span>
+          <button type="button" class="small" onClick={() => update({ focus: "", zoom: "" })}>
+            Show the whole graph
+          </button>
+        </h2>
+      )}
       <div class={`panes ${state.view}`}>
-        {state.view !== "flame" && (
-          <TopTable
-            context={tableContext}
-            zoomedName={zoomed > 0 ? tree.nameOf(zoomed) : ""}
-            matches={matches}
-            selected={search}
-            colorBlindSafe={colorBlindSafe}
-            onSelect={(name) => update({ search: displayName(name) })}
-            onFocus={focus}
-          />
-        )}
+        {state.view !== "flame" &&
+          (data.peek ? (
+            <PeekTable peek={data.peek} functionName={state.focus} context={context} onPeek={focus} />
+          ) : (
+            <TopTable
+              context={tableContext}
+              zoomedName={zoomed > 0 ? tree.nameOf(zoomed) : ""}
+              matches={matches}
+              selected={search}
+              colorBlindSafe={colorBlindSafe}
+              onSelect={(name) => update({ search: displayName(name) })}
+              onFocus={focus}
+            />
+          ))}
         {state.view !== "table" && (
           <div class="pane">
-            {callers ? (
-              <>
-                <h2 class="pane-title">
-                  <span dir="auto">{displayName(state.focus)}</span>
-                  <button type="button" class="small" onClick={() => update({ focus: "", zoom: "" })}>
-                    Show the whole graph
-                  </button>
-                </h2>
-                <h3>Callers</h3>
-                <FlameGraph
-                  label="Callers, upwards"
-                  tree={callers}
-                  style={callersStyle!}
-                  context={context}
-                  zoom={callersZoom}
-                  rootAtBottom={true}
-                  topLevel={1}
-                  onZoom={setCallersZoom}
-                  onSelect={(node) => setSelected({ tree: callers, node })}
-                  onFocus={focus}
-                  onMenu={openMenu(callers)}
-                />
-                <h3>Callees</h3>
-                {flameGraph("Callees, downwards")}
-              </>
-            ) : sides ? (
-              <div class="side-by-side">
-                {sides.map((side, i) => (
-                  <div class="pane" key={i}>
-                    <h3>{i ? "Comparison" : "Base"}</h3>
-                    <FlameGraph
-                      label={i ? "Comparison" : "Base"}
-                      tree={side}
-                      style={sideStyles![i]!}
-                      context={context}
-                      zoom={state.zoom}
-                      rootAtBottom={state.rootAtBottom}
-                      topLevel={0}
-                      onZoom={(zoom) => update({ zoom })}
-                      onSelect={(node) => setSelected({ tree: side, node })}
-                      onFocus={focus}
-                      onMenu={openMenu(side)}
-                    />
-                  </div>
-                ))}
-              </div>
-            ) : (
-              flameGraph(diff ? "Diff flame graph" : "Flame graph")
-            )}
-            <div class="selected-frame">
-              {isShown ? (
-                <SelectedFrame
-                  tree={selected.tree}
-                  node={selected.node}
-                  zoomed={selected.tree === callers ? 0 : zoomed}
-                  context={context}
-                  actions={actionsOf(selected.tree, selected.node)}
-                />
-              ) : (
-                <p class="note">
-                  Click a frame to zoom in, Shift-click it for its callers and callees, right-click it for more.
-                  The arrow keys move between frames.
-                </p>
-              )}
+            <div class={sides ? "graphs side-by-side" : "graphs"}>
+              {graphs.map((graph) => (
+                <div class="pane" key={graph.label}>
+                  {graph.title && <h3>{graph.title}</h3>}
+                  <FlameGraph
+                    {...graph}
+                    context={context}
+                    onZoom={graph.tree === callers ? setCallersZoom : (id) => update({ zoom: id })}
+                    onSelect={(node) => setSelected({ tree: graph.tree, node })}
+                    onFocus={focus}
+                    onMenu={(node, x, y) => {
+                      if (actionsOf(graph.tree, node).length) setMenu({ tree: graph.tree, node, x, y });
+                    }}
+                  />
+                </div>
+              ))}
             </div>
-            <p class="visually-hidden" role="status">
-              {isShown ? describeFrame(selected.tree, selected.node, context) : ""}
-            </p>
+            <SelectedFrame
+              frame={frame}
+              zoomed={frame?.tree === callers ? 0 : zoomed}
+              context={context}
+              actions={frame ? actionsOf(frame.tree, frame.node) : []}
+            />
           </div>
         )}
-      </div>
-    </>
-  );
-}
-
-interface SelectedFrameProps {
-  tree: Tree;
-  node: number;
-  zoomed: number;
-  context: ValueContext;
-  actions: FrameAction[];
-}
-
-function SelectedFrame({ tree, node, zoomed, context, actions }: SelectedFrameProps) {
-  return (
-    <>
-      <FrameDetails tree={tree} node={node} zoomed={zoomed} context={context} />
-      <div class="actions">
-        {actions.map(({ label, hint, run }) => (
-          <button type="button" class="small" key={label} title={hint} onClick={run}>
-            {label}
-          </button>
-        ))}
       </div>
     </>
   );

@@ -14,8 +14,8 @@ interface Props {
 
 // The labels of the samples with their totals. A value selects its samples; a key breaks the profile down.
 export function Tags({ state, update }: Props) {
-  const { service, profileType, sampleType, range, selection, labels, refinements } = state;
-  const inputs = [service, profileType, sampleType, selection ?? range, labels, refinements];
+  const { service, profileType, sampleType, aggregate, range, selection, labels, refinements } = state;
+  const inputs = [service, profileType, sampleType, aggregate, selection ?? range, labels, refinements];
   const fetched = useFetched(JSON.stringify(inputs), (signal) => fetchTags(state, signal));
   const tags = latestValue(fetched);
   if (fetched.state === "failed") return <p class="note">{sanitize(fetched.error.message)}</p>;

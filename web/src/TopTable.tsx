@@ -1,5 +1,6 @@
-import { useEffect, useMemo, useState } from "preact/hooks";
-import { differenceOf, formatDifference, sourceLocation, type ValueContext } from "./frames";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { describeFunction, differenceOf, formatDifference, type ValueContext } from "./frames";
+import { FunctionName, useNameLength } from "./FunctionName";
 import { displayName } from "./names";
 import { formatPercent, formatValue, fraction } from "./units";
 
@@ -32,6 +33,8 @@ export function TopTable({ context, zoomedName, matches, selected, colorBlindSaf
   const diff = totals.length > 1;
   const columns = useMemo(() => (diff ? diffColumns(context) : valueColumns(context)), [context, diff]);
   const [chosenSort, setSort] = useState({ id: "", ascending: false });
+  const nameColumn = useRef<HTMLTableCellElement>(null);
+  const nameLength = useNameLength(nameColumn);
   const [rowCount, setRowCount] = useState(PAGE_ROWS);
   const sorted = columns.find(({ id }) => id === chosenSort.id);
   const sort = sorted || chosenSort.id === "name" ? chosenSort : { id: columns[0]!.id, ascending: false };
@@ -52,7 +55,7 @@ export function TopTable({ context, zoomedName, matches, selected, colorBlindSaf
   const header = (id: string, title: string, hint: string) => {
     const order = sort.id === id ? (sort.ascending ? "ascending" : "descending") : "none";
     return (
-      <th key={id} scope="col" class={id} aria-sort={order}>
+      <th key={id} ref={id === "name" ? nameColumn : null} scope="col" class={id} aria-sort={order}>
         <button
           type="button"
           title={hint}
@@ -97,15 +100,12 @@ export function TopTable({ context, zoomedName, matches, selected, colorBlindSaf
                     {column.percent && <span class="percent">{column.percent(fn)}</span>}
                   </td>
                 ))}
-                <td class="name" title={sourceLocation(fn, functions)}>
-                  <button
-                    type="button"
-                    class="link"
-                    dir="auto"
+                <td class="name" title={describeFunction(fn, functions)}>
+                  <FunctionName
+                    name={name}
+                    length={nameLength}
                     onClick={() => onSelect(displayName(name) === selected ? "" : name)}
-                  >
-                    {displayName(name)}
-                  </button>
+                  />
                   <button
                     type="button"
                     class="icon"

@@ -53,6 +53,12 @@ export interface Functions {
   count: number; // of all functions in the merge; the server sends the largest
 }
 
+// The direct callers or callees of a function, the largest first.
+export interface Calls {
+  function: number[]; // an index of Functions
+  values: number[][]; // by side, as Nodes.values
+}
+
 export interface FlameGraphData {
   sample_type: SampleType;
   sample_types: SampleType[];
@@ -60,6 +66,7 @@ export interface FlameGraphData {
   functions: Functions;
   nodes: Nodes;
   callers?: Nodes; // if a function is in focus; *nodes* are its callees then
+  peek?: { callers: Calls; callees: Calls }; // of the function in focus
   // By side. The values in words are "sum of 6 profiles", "average of 52 profiles" and the like.
   profiles: { found: number; merged: number; expired: number; aggregate: string }[];
 }
@@ -82,7 +89,6 @@ export const EXPORT_FORMATS = {
   pprof: { label: "Download pprof", suffix: ".pb.gz" },
   collapsed: { label: "Collapsed stacks", suffix: ".collapsed.txt" },
   speedscope: { label: "speedscope file", suffix: ".speedscope.json" },
-  svg: { label: "Flame graph, SVG", suffix: ".svg" },
   html: { label: "Flame graph, offline page", suffix: ".html" },
 } as const;
 export type ExportFormat = keyof typeof EXPORT_FORMATS;
@@ -102,9 +108,6 @@ export class ApiError extends Error {
     return /^max_merge(_\w+)?_exceeded$/.test(this.code);
   }
 }
-
-// Each sample type is aggregated by its kind: memory in use is averaged, of counters the increase is taken.
-const AUTO = "auto";
 
 const MAX_NODES = 20000; // of a flame graph; the server folds smaller ones
 
@@ -135,11 +138,12 @@ export function selectionParameters(state: State, base = false): Parameters {
     to: to === "now" ? undefined : to,
     labels: labels.length ? formatMatchers(labels) : undefined,
     ...state.refinements,
+    aggregate: state.aggregate,
   };
 }
 
 export function mergeUrl(state: State, base = false): string {
-  return apiUrl("api/0/profiles/merge", { ...selectionParameters(state, base), aggregate: AUTO });
+  return apiUrl("api/0/profiles/merge", selectionParameters(state, base));
 }
 
 export function fetchServices(signal?: AbortSignal): Promise<ServiceSummary[]> {
@@ -176,7 +180,7 @@ export function fetchServiceDetails(service: string, signal?: AbortSignal): Prom
 
 // Fetches the timeline. In a diff it shows both sides, and labels are not applied.
 export function fetchSeries(state: State, signal?: AbortSignal): Promise<Series> {
-  const { service, profileType, range, labels, diff, groupBy } = state;
+  const { service, profileType, range, labels, diff, groupBy, aggregate } = state;
   return fetchBody(
     "api/0/series",
     {
@@ -186,7 +190,7 @@ export function fetchSeries(state: State, signal?: AbortSignal): Promise<Series>
       to: range.to === "now" ? undefined : range.to,
       labels: labels.length && !diff ? formatMatchers(labels) : undefined,
       group_by: groupBy || undefined,
-      aggregate: AUTO,
+      aggregate,
     },
     signal,
   );
@@ -203,7 +207,6 @@ export function fetchFlameGraph(
     "api/0/profiles/flame",
     {
       ...selectionParameters(state),
-      aggregate: AUTO,
       sample_type: state.sampleType || undefined,
       function: state.focus || undefined,
       max_nodes: String(MAX_NODES),
@@ -220,16 +223,15 @@ export function fetchTags(state: State, signal?: AbortSignal): Promise<Tags> {
   return fetchBody("api/0/tags", { ...parameters, sample_type: state.sampleType || undefined }, signal);
 }
 
-export function exportUrl(state: State, format: ExportFormat): string {
+export function exportUrl(state: State, format: ExportFormat, base = false): string {
   return apiUrl("api/0/profiles/merge", {
-    ...selectionParameters(state),
-    aggregate: AUTO,
+    ...selectionParameters(state, base),
     ...(format === "pprof" ? {} : { format, sample_type: state.sampleType || undefined }),
   });
 }
 
-export async function fetchMerge(state: State, format: ExportFormat): Promise<Blob> {
-  return (await request(exportUrl(state, format))).blob();
+export async function fetchMerge(state: State, format: ExportFormat, base = false): Promise<Blob> {
+  return (await request(exportUrl(state, format, base))).blob();
 }
 
 async function fetchBody<T>(path: string, parameters: Parameters, signal?: AbortSignal): Promise<T> {

@@ -1,13 +1,13 @@
-// Draws a flame graph on a canvas. Only visible frames are drawn, so that the time does not depend on the tree's size.
+// Draws flame graphs. Only visible frames are drawn, so that the time does not depend on the tree's size.
 
 import type { NodeColor } from "./colors";
 import { shortNames } from "./names";
 import type { Tree } from "./tree";
 
 export const ROW_HEIGHT = 19; // pixels
-const FONT = '11px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
+export const FONT = '11px ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 const TEXT_COLOR = "#16191d";
-const TEXT_PADDING = 4; // pixels, on each side
+export const TEXT_PADDING = 4; // pixels, on each side
 const MIN_CHARACTERS = 3;
 const MIN_FRAME_WIDTH = 0.7; // pixels
 const MAX_NAME = 1000; // characters that are looked at
@@ -31,8 +31,21 @@ export interface FrameStyle {
   background: string;
 }
 
-let characterWidth = 0;
+// A frame as it is drawn: a box with its lower and right border left out, and as much of the name as fits.
+export interface DrawnFrame {
+  node: number;
+  x: number; // pixels in the viewport, as the next two
+  y: number;
+  width: number;
+  color: string;
+  opacity: number; // of the box
+  text: string; // empty if the box is too narrow
+  textColor: string;
+}
 
+let characterWidth = 6.6; // pixels, until it is measured
+
+// Draws a flame graph that fills a canvas.
 export function drawFlameGraph(
   canvas: HTMLCanvasElement,
   tree: Tree,
@@ -51,17 +64,45 @@ export function drawFlameGraph(
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.fillStyle = style.background;
   context.fillRect(0, 0, viewport.width, viewport.height);
-  context.font = FONT;
-  context.textBaseline = "middle";
-  characterWidth ||= context.measureText("mmmmmmmmmm").width / 10;
-  for (let level = viewport.topLevel; level < tree.levels.length; level++) {
-    const y = rowTop(level, viewport);
-    if (y > -ROW_HEIGHT && y < viewport.height) drawLevel(context, tree, level, y, viewport, style);
-  }
-  context.globalAlpha = 1;
+  drawFrames(context, tree, viewport, style);
   // Performance observers, the benchmark's among them, see the measure; it is not kept.
   performance.measure("flame:draw", { start, end: performance.now() });
   performance.clearMeasures("flame:draw");
+}
+
+// Draws the frames of a flame graph at the origin of *context*.
+export function drawFrames(
+  context: CanvasRenderingContext2D,
+  tree: Tree,
+  viewport: Viewport,
+  style: FrameStyle,
+): void {
+  context.font = FONT;
+  context.textBaseline = "middle";
+  characterWidth = context.measureText("mmmmmmmmmm").width / 10;
+  visitFrames(tree, viewport, style, ({ x, y, width, color, opacity, text, textColor }) => {
+    context.globalAlpha = opacity;
+    context.fillStyle = color;
+    context.fillRect(x, y, width, ROW_HEIGHT - 1);
+    if (!text) return;
+    context.globalAlpha = 1;
+    context.fillStyle = textColor;
+    context.fillText(text, x + TEXT_PADDING, y + ROW_HEIGHT / 2);
+  });
+  context.globalAlpha = 1;
+}
+
+// Calls *visit* for all visible frames.
+export function visitFrames(
+  tree: Tree,
+  viewport: Viewport,
+  style: FrameStyle,
+  visit: (frame: DrawnFrame) => void,
+): void {
+  for (let level = viewport.topLevel; level < tree.levels.length; level++) {
+    const y = rowTop(level, viewport);
+    if (y > -ROW_HEIGHT && y < viewport.height) visitLevel(tree, level, y, viewport, style, visit);
+  }
 }
 
 export function rowTop(level: number, viewport: Viewport): number {
@@ -76,13 +117,13 @@ export function levelAt(y: number, viewport: Viewport): number {
   return Math.floor(offset / ROW_HEIGHT) + viewport.topLevel;
 }
 
-function drawLevel(
-  context: CanvasRenderingContext2D,
+function visitLevel(
   tree: Tree,
   level: number,
   y: number,
   viewport: Viewport,
   style: FrameStyle,
+  visit: (frame: DrawnFrame) => void,
 ): void {
   const nodes = tree.levels[level]!;
   const scale = viewport.width / (viewport.right - viewport.left);
@@ -98,15 +139,18 @@ function drawLevel(
     const fn = tree.fn[node]!;
     const matches = fn >= 0 && style.matches?.[fn] === 1;
     const dimmed = style.matches !== null && !matches;
-    context.globalAlpha = dimmed ? 0.4 : 1;
-    context.fillStyle = matches ? style.matchColor : style.color(node);
-    context.fillRect(left, y, width, ROW_HEIGHT - 1);
     if (width < 1) drawnTo = left + 1;
     const characters = Math.floor((width - 2 * TEXT_PADDING) / characterWidth);
-    if (characters < MIN_CHARACTERS) continue;
-    context.globalAlpha = 1;
-    context.fillStyle = dimmed ? style.dimmedText : TEXT_COLOR;
-    context.fillText(fitText(tree.nameOf(node), characters), left + TEXT_PADDING, y + ROW_HEIGHT / 2);
+    visit({
+      node,
+      x: left,
+      y,
+      width,
+      color: matches ? style.matchColor : style.color(node),
+      opacity: dimmed ? 0.4 : 1,
+      text: characters < MIN_CHARACTERS ? "" : fitText(tree.nameOf(node), characters),
+      textColor: dimmed ? style.dimmedText : TEXT_COLOR,
+    });
   }
 }
 
@@ -122,10 +166,15 @@ function formsOf(name: string): string[] {
   return forms;
 }
 
-// Shortens a name to at most *characters*: from the left or, if its last part is too long, cut at the end.
-export function fitText(name: string, characters: number): string {
+// Returns the end of a name that has at most *characters* or, if there is none, the shortest one.
+export function fitName(name: string, characters: number): string {
   if (name.length <= characters) return name;
   const forms = formsOf(name);
-  const last = forms.at(-1) ?? name;
-  return forms.find((form) => form.length <= characters) ?? `${last.slice(0, characters - 1)}…`;
+  return forms.find((form) => form.length <= characters) ?? forms.at(-1) ?? name;
+}
+
+// Shortens a name to at most *characters*: from the left or, if its last part is too long, cut at the end.
+export function fitText(name: string, characters: number): string {
+  const form = fitName(name, characters);
+  return form.length <= characters ? form : `${form.slice(0, characters - 1)}…`;
 }

@@ -1,7 +1,7 @@
 // Descriptions of frames and functions: values, percentages, changes, source locations.
 
 import type { Functions, SampleType } from "./api";
-import { sanitize } from "./names";
+import { displayName, sanitize } from "./names";
 import { OTHER, ROOT, type Tree } from "./tree";
 import { formatPercent, formatSigned, formatValue, fraction } from "./units";
 
@@ -12,6 +12,8 @@ export interface ValueContext {
   sampleType: SampleType;
   absolute: boolean; // diff values instead of percentages
 }
+
+const MAX_TOOLTIP = 1000; // characters
 
 export const SIDE_NAMES = ["comparison", "base"];
 
@@ -43,6 +45,13 @@ export function sourceLocation(fn: number, functions: Functions): string {
   const file = sanitize(functions.file[fn]!);
   const line = functions.line[fn]!;
   return file && line ? `${file}:${line}` : file;
+}
+
+// Returns the whole name and the source of a function, as a tooltip.
+export function describeFunction(fn: number, functions: Functions): string {
+  return [displayName(functions.name[fn]!).slice(0, MAX_TOOLTIP), sourceLocation(fn, functions)]
+    .filter(Boolean)
+    .join("\n");
 }
 
 interface DetailsProps {

@@ -10,10 +10,16 @@ export interface TimeRange {
   to: string;
 }
 
+// How values of several profiles become one; "auto" depends on the sample type: memory in use is averaged, of counters
+// the increase is taken.
+export const AGGREGATES = ["auto", "sum", "average", "latest", "delta"] as const;
+export type Aggregate = (typeof AGGREGATES)[number];
+
 export interface State {
   service: string;
   profileType: string;
   sampleType: string; // empty: the default of the profile type
+  aggregate: Aggregate;
   range: TimeRange; // shown by the timeline
   selection: TimeRange | null; // the merged part of the range; null: all of it
   labels: Matcher[];
@@ -41,6 +47,7 @@ export const DEFAULT_STATE: State = {
   service: "",
   profileType: "",
   sampleType: "",
+  aggregate: "auto",
   range: { from: "now-1h", to: "now" },
   selection: null,
   labels: [],
@@ -61,6 +68,19 @@ export const DEFAULT_STATE: State = {
   sideBySide: false,
 };
 
+// Returns the changes that switch to another service: the range and the settings stay, everything else is reset.
+export function switchService(service: string): Partial<State> {
+  const { profileType, labels, diff, baseLabels, baseSelection, selection, groupBy, search, refinements } =
+    DEFAULT_STATE;
+  const reset = { labels, diff, baseLabels, baseSelection, selection, groupBy, search, refinements };
+  return { service, ...switchProfileType(profileType), ...reset };
+}
+
+// Returns the changes that switch to another profile type of the same service.
+export function switchProfileType(profileType: string): Partial<State> {
+  return { profileType, sampleType: "", aggregate: "auto", zoom: "", focus: "" };
+}
+
 // Returns the state with absolute times, so that a link to it keeps its meaning. *now* is in unix seconds.
 export function pinState(state: State, now: number): State {
   const pin = (range: TimeRange | null): TimeRange | null => range && pinRange(range, now);
@@ -80,6 +100,7 @@ export function toQuery(state: State): string {
   set("service", state.service);
   set("type", state.profileType);
   set("sample", state.sampleType);
+  set("aggregate", state.aggregate === "auto" ? "" : state.aggregate);
   set("from", state.range.from);
   set("to", state.range.to === "now" ? "" : state.range.to);
   set("sel", formatRange(state.selection));
@@ -111,6 +132,7 @@ export function fromQuery(text: string): State {
     service: get("service"),
     profileType: get("type"),
     sampleType: get("sample"),
+    aggregate: AGGREGATES.find((aggregate) => aggregate === get("aggregate")) ?? "auto",
     range: { from: get("from") || DEFAULT_STATE.range.from, to: get("to") || DEFAULT_STATE.range.to },
     selection: parseRange(get("sel")),
     labels: parseMatchers(get("labels")),

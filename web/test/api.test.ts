@@ -91,7 +91,7 @@ describe("URLs", () => {
   test("of an export have the format, and the sample type that it shows", () => {
     const state = { ...STATE, sampleType: "samples" };
     assert.equal(exportUrl(state, "pprof"), mergeUrl(STATE));
-    assert.match(exportUrl(state, "svg"), /&aggregate=auto&format=svg&sample_type=samples$/);
+    assert.match(exportUrl(state, "html"), /&aggregate=auto&format=html&sample_type=samples$/);
   });
 
   test("of a merge select its profiles", () => {
@@ -109,7 +109,7 @@ describe("URLs", () => {
 
 test("a side is selected by its time range, else that of the timeline, and by its labels", () => {
   const { selection, range } = STATE;
-  const common = { service: "shop", type: "cpu" };
+  const common = { service: "shop", type: "cpu", aggregate: "auto" };
   assert.deepEqual(selectionParameters(STATE), { ...common, ...selection, labels: "version=0.0.2" });
   assert.deepEqual(selectionParameters(STATE, true), {
     ...common,
@@ -174,6 +174,9 @@ describe("requests", () => {
     await fetchFlameGraph({ ...STATE, sampleType: "samples", focus: "main.f" }, 100);
     const { sample_type, function: focus, limit } = requested().parameters;
     assert.deepEqual([sample_type, focus, limit], ["samples", "main.f", "100"]);
+    requests = [];
+    await fetchFlameGraph({ ...STATE, aggregate: "delta" }, null);
+    assert.equal(requested().parameters.aggregate, "delta");
   });
 
   test("of a diff hold the base, whose range ends now and whose labels may be empty", async () => {

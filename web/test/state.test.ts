@@ -6,6 +6,7 @@ const CHANGED: State = {
   service: "shop & co",
   profileType: "heap",
   sampleType: "inuse_space",
+  aggregate: "latest",
   range: { from: "2026-11-23T12:00:00", to: "2026-11-23T13:00:00" },
   selection: { from: "2026-11-23T12:10:00", to: "2026-11-23T12:20:00" },
   labels: [{ key: "version", op: "=", value: "a,b" }],
@@ -68,7 +69,7 @@ test("the base is not in the URL without a diff", () => {
 test("links of earlier versions of the page keep their meaning", () => {
   assert.equal(
     decodeURIComponent(toQuery(CHANGED)).replaceAll("+", " "),
-    "service=shop & co&type=heap&sample=inuse_space&from=2026-11-23T12:00:00&to=2026-11-23T13:00:00" +
+    "service=shop & co&type=heap&sample=inuse_space&aggregate=latest&from=2026-11-23T12:00:00&to=2026-11-23T13:00:00" +
       "&sel=2026-11-23T12:10:00~2026-11-23T12:20:00&labels=version=a%2Cb&base_labels=version!~" +
       "&base_sel=2026-11-23T12:00:00~2026-11-23T12:05:00&drag=base&safe=1&absolute=1&side=1&group=version&pprof_focus=a|b&pprof_tagroot=endpoint&view=table" +
       "&search=/^main/&zoom=abc&focus=main.main&flip=1&colors=plain",
