@@ -49,10 +49,30 @@ _ZOOM = """async () => {
     return { longest, drawn: Math.max(...drawn.map(entry => entry.duration)), count: drawn.length };
 }"""
 
+# The times between frames while the pointer moves over the flame graph: in each frame to another place.
+_HOVER = """async frames => {
+    const canvas = document.querySelector(".flame canvas");
+    const { left, top, width, height } = canvas.getBoundingClientRect();
+    const times = [];
+    let last = await new Promise(requestAnimationFrame), hovered = 0;
+    for (let i = 0; i < frames; i++) {
+        const x = left + ((i * 37) % 997) / 997 * width;
+        const y = top + ((i * 53) % 991) / 991 * Math.min(height, 500);
+        canvas.dispatchEvent(new MouseEvent("mousemove", { clientX: x, clientY: y, bubbles: true }));
+        const now = await new Promise(requestAnimationFrame);
+        times.push(now - last);
+        last = now;
+        hovered += document.querySelector(".flame .tooltip") !== null;
+    }
+    times.sort((a, b) => a - b);
+    return { median: times[frames >> 1], p99: times[Math.floor(frames * 0.99)], longest: times.at(-1), hovered };
+}"""
+_HOVER_FRAMES = 300
+
 
 @bench("ui")
 def ui() -> Iterator[Row]:
-    """Measure from a click to the first flame graph, and the frames of a zoom."""
+    """Measure from a click to the first flame graph, and the frames of a zoom and of hovering."""
     own = sum(len(file.gzipped) for name, file in files.files().items() if not name.startswith("speedscope/"))
     with _serve_profiles() as url, chromium() as browser:
         content = f"{PROFILES} profiles with {STACKS:,} distinct stacks of {DEPTH} frames"
@@ -79,6 +99,14 @@ def ui() -> Iterator[Row]:
                 take_median([Measure(zoom[k] / 1000) for zoom in zooms]) for k in ("longest", "drawn")
             )
             yield Row(f"longest frame of a zoom, {nodes:,} nodes", longest, note=f"drawing: {drawn}")
+            hovers = [page.evaluate(_HOVER, _HOVER_FRAMES) for _ in range(ROUNDS + 1)][1:]
+            assert all(hover["hovered"] > _HOVER_FRAMES / 2 for hover in hovers), hovers
+            median, p99, longest = (
+                take_median([Measure(hover[k] / 1000) for hover in hovers]) for k in ("median", "p99", "longest")
+            )
+            yield Row(
+                f"frame while the pointer moves, {nodes:,} nodes", median, note=f"99%: {p99}, longest: {longest}"
+            )
 
 
 def _with_nodes(count: int) -> Callable[[Route], None]:
