@@ -15,6 +15,7 @@ from werkzeug.routing import PathConverter
 
 from profbucket.api import page
 from profbucket.api.admission import Admission
+from profbucket.api.batch import BatchRoutes
 from profbucket.api.body import BodyReader
 from profbucket.api.cloud_profiler import CloudProfilerListRoutes, CloudProfilerRoutes
 from profbucket.api.compact import CompactRoutes, OpenQueue
@@ -22,7 +23,7 @@ from profbucket.api.content_encoding import ACCEPTED
 from profbucket.api.cors import allow_origins
 from profbucket.api.datadog import DatadogRoutes
 from profbucket.api.direct import answer_posts
-from profbucket.api.error_bodies import render_error
+from profbucket.api.error_bodies import DetailedError, render_error, replace_percent_signs
 from profbucket.api.grafana import GrafanaRoutes
 from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.otlp import OtlpRoutes
@@ -92,10 +93,12 @@ def create_app(
         metrics.watch("posts_in_flight", "Posts being read, checked and written.", lambda: admission.posts)
         metrics.watch("posts_in_flight_bytes", "Bytes of their bodies.", lambda: admission.reserved_bytes)
         write_routes = WriteRoutes(_required(collector, role), authenticator, bodies, clock)
-        views |= write_routes.views()
-        paths = frozenset(route.path for route in routes if route.operation == "postProfile")
-        app.wsgi_app = answer_posts(app, paths, write_routes.post, error_response)  # type: ignore[method-assign,assignment]
-        uploads = UploadStore(_required(collector, role), authenticator, bodies)
+        uploads = UploadStore(_required(collector, role), authenticator, bodies, config.limits)
+        batch_routes = BatchRoutes(uploads, config.limits, clock)
+        views |= {**write_routes.views(), **batch_routes.views()}
+        posts = {"postProfile": write_routes.post, "postBatch": batch_routes.post}
+        direct = {route.path: posts[route.operation] for route in routes if route.operation in posts}
+        app.wsgi_app = answer_posts(app, direct, error_response)  # type: ignore[method-assign,assignment]
         views |= PyroscopeRoutes(uploads, config.limits, clock).views()
         schedule = Schedule(config.cloud_profiler_seconds)
         views |= CloudProfilerRoutes(uploads, config.limits, schedule, clock).views()
@@ -120,6 +123,8 @@ def create_app(
 def error_response(error: Exception) -> Response:
     """Return the response to a request that failed with *error*, and log it if the request is not to blame."""
     headers: dict[str, str] = {}
+    body = error.body if isinstance(error, DetailedError) else None
+    error = error.error if isinstance(error, DetailedError) else error
     if isinstance(error, ProfbucketError):
         status, code, message = error.status, error.code, str(error)
         if status >= 500:
@@ -143,9 +148,7 @@ def error_response(error: Exception) -> Response:
         headers["Accept-Encoding"] = ACCEPTED
     if status == 503:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    # kube-profefe passes the message to a format function.
-    message = message.replace("%", "\N{FULLWIDTH PERCENT SIGN}")
-    response = render_error(request.path, status, code, message)
+    response = render_error(request.path, status, code, replace_percent_signs(message), body)
     if request.method in ("GET", "HEAD"):
         # pprof prints the body of an error only with both of these; the body stays JSON for other clients.
         response.headers["X-Go-Pprof"] = "1"

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from flask import Response
 
 from profbucket.api.otlp import render_status
 from profbucket.api.responses import json_response
+from profbucket.errors import ProfbucketError
 
 # Connect's codes by HTTP status; all others are "internal", or for requests "invalid_argument".
 _CONNECT_CODES = {
@@ -33,12 +35,29 @@ _GOOGLE_STATUSES = {
 _RPC = "type.googleapis.com/google.rpc."
 
 
-def render_error(path: str, status: int, code: str, message: str) -> Response:
-    """Return the response to a request for *path* that failed; *code* is that of the error."""
+class DetailedError(Exception):
+    """An *error* whose response has a *body*, which says more."""
+
+    def __init__(self, error: ProfbucketError, body: Any) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.body = body
+
+
+def render_error(path: str, status: int, code: str, message: str, body: Any = None) -> Response:
+    """Return the response to a request for *path* that failed; *code* is that of the error.
+
+    *body* is only in responses of profbucket's own routes.
+    """
     for prefix, render in _RENDERERS.items():
         if path.startswith(prefix):
             return render(status, code, message)
-    return json_response(None, status, error=message, error_code=code)
+    return json_response(body, status, error=message, error_code=code)
+
+
+def replace_percent_signs(message: str) -> str:
+    """Return an error message as responses have it: kube-profefe passes it to a format function."""
+    return message.replace("%", "\N{FULLWIDTH PERCENT SIGN}")
 
 
 def _render_for_connect(status: int, code: str, message: str) -> Response:

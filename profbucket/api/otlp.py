@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from flask import Response, request
 
 from profbucket.api.uploads import UploadStore, combine_errors
-from profbucket.errors import UnsupportedMedia
+from profbucket.errors import ProfbucketError, UnsupportedMedia
 from profbucket.limits import Limits
 
 _PROTOBUF = "application/x-protobuf"
@@ -38,14 +38,14 @@ class OtlpRoutes:
         is_json = content_type == _JSON
         with self._uploads.body() as data:
             uploads = read_export(data, is_json=is_json, limits=self._limits)
-            errors, stored = self._uploads.store_each(api_key, uploads)
-        message = ""
-        if errors:
-            error = combine_errors(errors, stored)
-            if not stored or error.status >= 500:  # clients repeat none of a request that is a partial success
-                raise error
-            message = str(error)
-        return Response(encode_response(len(errors), message, is_json=is_json), content_type=content_type)
+            outcomes = self._uploads.store_each(api_key, uploads)
+        error = combine_errors(outcomes)
+        rejected = sum(isinstance(outcome, ProfbucketError) for outcome in outcomes)
+        # Clients repeat none of a request that is a partial success.
+        if error is not None and (rejected == len(outcomes) or error.status >= 500):
+            raise error
+        message = "" if error is None else str(error)
+        return Response(encode_response(rejected, message, is_json=is_json), content_type=content_type)
 
 
 def render_status(status: int, code: str, message: str) -> Response:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from profbucket.model.batch import BATCH_PATH
+
 PROFILES = "/api/0/profiles"
 
 
@@ -29,7 +31,17 @@ class Route(NamedTuple):
 
 
 # Operations that clients repeat all the time. If they succeed, they are logged at DEBUG.
-FREQUENT = frozenset({"postProfile", "ingestPyroscope", "pushPyroscope", "exportOtlp", "getHealth", "getMetrics"})
+FREQUENT = frozenset(
+    {
+        "postProfile",
+        "postBatch",
+        "ingestPyroscope",
+        "pushPyroscope",
+        "exportOtlp",
+        "getHealth",
+        "getMetrics",
+    }
+)
 
 _STATUS = (
     Route("GET", "/api/0/version", "getVersion"),
@@ -41,6 +53,7 @@ _STATUS = (
 STATUS_PATHS = frozenset(route.path for route in _STATUS)
 _WRITE = (
     Route("POST", PROFILES, "postProfile"),
+    Route("POST", BATCH_PATH, "postBatch"),
     Route("POST", "/ingest", "ingestPyroscope"),
     Route("POST", "/pyroscope/ingest", "ingestPyroscope"),
     Route("POST", "/push.v1.PusherService/Push", "pushPyroscope"),

@@ -1,16 +1,20 @@
-"""The storing of the profiles in other systems' requests."""
+"""The storing of the profiles in requests that can hold several."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flask import request
+import flask
+from werkzeug.wrappers import Request
 
 from profbucket.api.authentication import authenticate_request
 from profbucket.api.body import BodyReader
 from profbucket.auth import ApiKey, Authenticator, Scope
 from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
-from profbucket.ingest.upload import Upload, Uploads
+from profbucket.limits import Limits
+from profbucket.model.batch import split_batches
+from profbucket.model.meta import Meta
+from profbucket.model.upload import Upload, Uploads
 from profbucket.telemetry.request import current_record
 
 _SHOWN_ERRORS = 5
@@ -19,18 +23,21 @@ _SHOWN_ERRORS = 5
 class UploadStore:
     """Passes the profiles of a request, whose body *bodies* reads, to *collector*."""
 
-    def __init__(self, collector: Collector, authenticator: Authenticator, bodies: BodyReader) -> None:
+    def __init__(
+        self, collector: Collector, authenticator: Authenticator, bodies: BodyReader, limits: Limits
+    ) -> None:
         self._collector = collector
         self._authenticator = authenticator
         self._bodies = bodies
+        self._limits = limits
 
-    def authenticate(self) -> ApiKey:
-        """Return the API key of the current request; raise the error of one that may not write."""
-        return authenticate_request(self._authenticator, Scope.WRITE)
+    def authenticate(self, request: Request = flask.request) -> ApiKey:
+        """Return the API key of *request*, by default the current one, if it may write; else raise."""
+        return authenticate_request(self._authenticator, Scope.WRITE, request)
 
     @contextmanager
-    def body(self) -> Iterator[bytes]:
-        """Yield the decoded body of the current request, as :meth:`BodyReader.open` does."""
+    def body(self, request: Request = flask.request) -> Iterator[bytes]:
+        """Yield the decoded body of *request*, by default the current one, as :meth:`BodyReader.open` does."""
         with self._bodies.open(request) as data:
             yield data
 
@@ -39,42 +46,59 @@ class UploadStore:
 
         A client that repeats the request after the error stores no profile twice.
         """
-        errors, stored = self.store_each(api_key, uploads)
-        if errors:
-            raise combine_errors(errors, stored)
+        outcomes = self.store_each(api_key, uploads)
+        if error := combine_errors(outcomes):
+            raise error
 
-    def store_each(self, api_key: ApiKey, uploads: Uploads) -> tuple[list[ProfbucketError], int]:
-        """Store all of *uploads* that can be; return the errors of the others, and the number of those stored."""
-        errors: list[ProfbucketError] = []
-        stored = 0
-        for upload in uploads:
-            try:
-                if isinstance(upload, ProfbucketError):
-                    raise upload
-                self._store(api_key, upload)
-                stored += 1
-            except ProfbucketError as error:
-                errors.append(error)
-        return errors, stored
+    def store_each(self, api_key: ApiKey, uploads: Uploads) -> list[Meta | ProfbucketError]:
+        """Store all of *uploads* that can be, as batches; return the meta or the error of each, in order."""
+        outcomes: list[Meta | ProfbucketError] = []
+        max_bytes = self._limits.body_bytes  # of what is in memory at once
+        for batch in split_batches(uploads, _size, max_items=self._limits.profiles, max_bytes=max_bytes):
+            outcomes += self._store_batch(api_key, batch)
+        return outcomes
 
-    def _store(self, api_key: ApiKey, upload: Upload) -> None:
-        try:
-            api_key.require(Scope.WRITE, upload.service)
-            current_record().set_subject(upload.service, upload.type)
-            self._collector.collect(
-                upload.service, upload.type, upload.labels, upload.data, upload.created_at, kinds=upload.kinds
-            )
-        except ProfbucketError as error:
-            raise error.about(upload.source) if upload.source else error from None
+    def _store_batch(
+        self, api_key: ApiKey, batch: Sequence[Upload | ProfbucketError]
+    ) -> Iterator[Meta | ProfbucketError]:
+        checked = [_check_key(api_key, item) for item in batch]
+        stored = iter(self._collector.store_batch([item for item in checked if isinstance(item, Upload)]))
+        for item, upload in zip(batch, checked, strict=True):
+            outcome = next(stored) if isinstance(upload, Upload) else upload
+            if isinstance(outcome, ProfbucketError) and isinstance(item, Upload) and item.source:
+                outcome = outcome.about(item.source)
+            yield outcome
 
 
-def combine_errors(errors: list[ProfbucketError], stored: int) -> ProfbucketError:
-    """Return one error for all of *errors*: the most severe one, so that a client retries if one was temporary."""
+def _size(item: Upload | ProfbucketError) -> int:
+    return len(item.data) if isinstance(item, Upload) else 0
+
+
+def _check_key(api_key: ApiKey, item: Upload | ProfbucketError) -> Upload | ProfbucketError:
+    """Return *item*, or the error if *api_key* is not valid for its service."""
+    if isinstance(item, ProfbucketError):
+        return item
+    try:
+        api_key.require(Scope.WRITE, item.service)
+    except ProfbucketError as error:
+        return error
+    current_record().set_subject(item.service, item.type)
+    return item
+
+
+def combine_errors(outcomes: Sequence[Meta | ProfbucketError]) -> ProfbucketError | None:
+    """Return one error for all in *outcomes*, or ``None`` if there are none.
+
+    It is the most severe one, so that a client retries if one was temporary.
+    """
+    errors = [outcome for outcome in outcomes if isinstance(outcome, ProfbucketError)]
+    if not errors:
+        return None
     worst = max(errors, key=lambda error: error.status)
-    if len(errors) == 1 and not stored:
+    if len(outcomes) == 1:
         return worst
     messages = [str(error) for error in errors[:_SHOWN_ERRORS]]
     if len(errors) > _SHOWN_ERRORS:
         messages.append(f"and {len(errors) - _SHOWN_ERRORS} more")
-    summary = f"{len(errors)} of {len(errors) + stored} profiles were not stored: {'; '.join(messages)}"
+    summary = f"{len(errors)} of {len(outcomes)} profiles were not stored: {'; '.join(messages)}"
     return type(worst)(summary, code=worst.code)

@@ -39,20 +39,23 @@ class WriteRoutes:
 
     def post(self, request: Request) -> Response:
         """Store the profile in the body."""
-        service, profile_type, labels, taken_at = self._parse(request)
+        api_key = authenticate_request(self._authenticator, Scope.WRITE, request)
+        service, profile_type, labels, created_at = parse_subject(Parameters(request.args), self._clock())
+        api_key.require(Scope.WRITE, service)
         with self._bodies.open(request) as data:
-            meta = self._collector.collect(service, profile_type, labels, data, taken_at)
+            meta = self._collector.collect(service, profile_type, labels, data, created_at)
         return json_response(meta_to_json(meta))
 
-    def _parse(self, request: Request) -> tuple[str, ProfileType, Labels, int | None]:
-        """Return the service, profile type, labels and time of the profile that *request* posts."""
-        api_key = authenticate_request(self._authenticator, Scope.WRITE, request)
-        parameters = Parameters(request.args)
-        parameters.refuse(QUERY_PARAMETERS)
-        service = parameters.require("service")
-        api_key.require(Scope.WRITE, service)
-        profile_type = ProfileType.parse(parameters.require("type"))
-        current_record().set_subject(service, profile_type)
-        labels = Labels.from_pairs([*Labels.parse(parameters.get("labels")), *parameters.labels()])
-        created_at = parameters.get("created_at")
-        return service, profile_type, labels, parse_time(created_at, self._clock()) if created_at else None
+
+def parse_subject(parameters: Parameters, now: int) -> tuple[str, ProfileType, Labels, int | None]:
+    """Return the service, profile type, labels and time of a posted profile, and note the first two in the record.
+
+    Raise ``Invalid`` for values that are malformed or missing.
+    """
+    parameters.refuse(QUERY_PARAMETERS)
+    service = parameters.require("service")
+    profile_type = ProfileType.parse(parameters.require("type"))
+    current_record().set_subject(service, profile_type)
+    labels = Labels.from_pairs([*Labels.parse(parameters.get("labels")), *parameters.labels()])
+    created_at = parameters.get("created_at")
+    return service, profile_type, labels, parse_time(created_at, now) if created_at else None

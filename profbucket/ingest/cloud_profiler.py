@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from profbucket.errors import Invalid
-from profbucket.ingest.upload import COUNTED_PER_PROFILE, Upload, check_json_size, rename_sample_types
+from profbucket.ingest.upload import COUNTED_PER_PROFILE, check_json_size, rename_sample_types
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 from profbucket.times import LATEST, parse_time
 
 # The types that agents ask for, and what profbucket calls them. THREADS are Go's goroutines.

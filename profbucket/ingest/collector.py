@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.ingest import gotrace
-from profbucket.ingest.upload import Upload, decode_large_alone
+from profbucket.ingest.upload import decode_large_alone
 from profbucket.limits import Limits
 from profbucket.model import ids
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind
+from profbucket.model.upload import Upload
 from profbucket.storage.store import Writer
 from profbucket.times import LATEST, read_clock
 
@@ -81,7 +82,7 @@ class Collector:
     def _check(self, upload: Upload) -> Meta:
         """Return the meta of a valid profile; raise ``Invalid`` or ``TooLarge`` as :meth:`collect` does."""
         service, profile_type, labels, data = upload.service, upload.type, upload.labels, upload.data
-        self._check_names(service, labels)
+        check_names(service, labels, self._limits)
         if len(data) > self._limits.body_bytes:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
         own_time, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
@@ -100,13 +101,6 @@ class Collector:
             totals=tuple(total._replace(kind=kinds.get(total.type)) for total in totals) if kinds else totals,
         )
 
-    def _check_names(self, service: str, labels: Labels) -> None:
-        ids.check_service(service, self._limits)
-        if len(labels) > self._limits.labels:
-            raise self._limits.invalid("labels", f"the profile has {len(labels)} labels")
-        if (size := len(labels.format())) > self._limits.label_bytes:
-            raise self._limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")
-
     def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
         with decode_large_alone(data, self._limits) as profile:
             if not profile.has_samples:
@@ -115,3 +109,12 @@ class Collector:
 
     def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
         return gotrace.started_at(data), ()
+
+
+def check_names(service: str, labels: Labels, limits: Limits) -> None:
+    """Raise ``Invalid`` if *service* is malformed, or if it or *labels* exceed *limits*."""
+    ids.check_service(service, limits)
+    if len(labels) > limits.labels:
+        raise limits.invalid("labels", f"the profile has {len(labels)} labels")
+    if (size := len(labels.format())) > limits.label_bytes:
+        raise limits.invalid("label_bytes", f"the labels have {size} bytes, percent-encoded")

@@ -12,10 +12,11 @@ from functools import partial
 from profbucket.errors import Invalid, ProfbucketError, UnsupportedFormat
 from profbucket.ingest.decompression import DecompressionError, decompress
 from profbucket.ingest.multipart import Part, read_parts
-from profbucket.ingest.upload import COUNTED_PER_PROFILE, LARGE_LOCK, Upload, Uploads, split_by_type
+from profbucket.ingest.upload import COUNTED_PER_PROFILE, LARGE_LOCK, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload, Uploads
 from profbucket.pprof.compression import LARGE_BYTES, deflate_reproducibly, join_bounded
 from profbucket.times import LATEST, parse_time
 

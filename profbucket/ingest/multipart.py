@@ -1,8 +1,9 @@
 """Bodies of the type multipart/form-data."""
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
-from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble
 
@@ -10,6 +11,7 @@ from profbucket.errors import Invalid
 
 _MAX_PARTS = 64
 _CHUNK_BYTES = 1 << 16  # also the limit of a part's headers: each line of them becomes an object
+_MAX_HEADERS_BYTES = 1 << 21  # of all parts: a MB of them takes half a second
 
 
 class Part(NamedTuple):
@@ -22,36 +24,46 @@ class Part(NamedTuple):
 
 def read_parts(body: bytes, content_type: str) -> list[Part]:
     """Return the parts of *body*, or raise ``Invalid`` if it is not as *content_type* says."""
+    parts = list(islice(iter_parts(body, content_type), _MAX_PARTS + 1))
+    if len(parts) > _MAX_PARTS:
+        raise _invalid(f"it has more than {_MAX_PARTS} parts")
+    return parts
+
+
+def iter_parts(body: bytes, content_type: str) -> Iterator[Part]:
+    """Yield the parts of *body*, or raise ``Invalid`` where it is not as *content_type* says."""
     boundary = parse_options_header(content_type)[1].get("boundary", "")
     if not boundary:
         raise _invalid("the Content-Type has no boundary")
     try:
-        return _decode(body, MultipartDecoder(boundary.encode("latin-1"), max_parts=_MAX_PARTS))
+        yield from _decode(body, MultipartDecoder(boundary.encode("latin-1")))
     except ValueError as error:
         raise _invalid(str(error)) from None
-    except RequestEntityTooLarge:
-        raise _invalid(f"it has more than {_MAX_PARTS} parts") from None
 
 
-def _decode(body: bytes, decoder: MultipartDecoder) -> list[Part]:
-    parts: list[Part] = []
+def _decode(body: bytes, decoder: MultipartDecoder) -> Iterator[Part]:
     chunks: list[bytes] = []
-    name, filename, in_headers = "", "", False
+    name, filename, in_headers, headers_bytes = "", "", False, 0
     for begin in range(0, len(body) + _CHUNK_BYTES, _CHUNK_BYTES):
         decoder.receive_data(body[begin : begin + _CHUNK_BYTES] or None)
+        unread = len(decoder.buffer)
         while not isinstance(event := decoder.next_event(), NeedData):
             if isinstance(event, Epilogue):
-                return parts
+                return
             in_headers = isinstance(event, Preamble)
             if isinstance(event, Field | File):
                 name = event.name or ""
                 filename = (event.filename or "") if isinstance(event, File) else ""
+                headers_bytes += unread - len(decoder.buffer)
+                if headers_bytes > _MAX_HEADERS_BYTES:
+                    raise ValueError(f"the headers of all parts have more than {_MAX_HEADERS_BYTES} bytes")
             elif isinstance(event, Data):
                 chunks.append(event.data)
                 if not event.more_data:
-                    parts.append(Part(name, filename, b"".join(chunks)))
+                    yield Part(name, filename, b"".join(chunks))
                     chunks.clear()
                     in_headers = True
+            unread = len(decoder.buffer)
         if in_headers and len(decoder.buffer) > _CHUNK_BYTES:
             raise ValueError(f"the headers of a part have more than {_CHUNK_BYTES} bytes")
     raise ValueError("it ends before its last boundary")

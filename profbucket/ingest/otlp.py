@@ -10,10 +10,11 @@ from profbucket.errors import Invalid, ProfbucketError, UnsupportedFormat
 from profbucket.ingest import pyroscope
 from profbucket.ingest.otlp_convert import Budget, Column, Tables, to_pprof
 from profbucket.ingest.otlp_pb2 import ExportRequest, Profile, Resource
-from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, check_json_size, split_by_type
+from profbucket.ingest.upload import LARGE_LOCK, check_json_size, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload, Uploads
 from profbucket.pprof.json_message import parse_json_message
 from profbucket.pprof.precheck import PACKED, Fields, count_entries
 from profbucket.pprof.wire import delimited_tag

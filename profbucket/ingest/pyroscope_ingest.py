@@ -11,12 +11,13 @@ from profbucket.errors import Invalid, UnsupportedFormat
 from profbucket.ingest import collapsed, pyroscope
 from profbucket.ingest.collapsed import Column
 from profbucket.ingest.multipart import read_parts
-from profbucket.ingest.upload import LARGE_LOCK, Upload, Uploads, rename_sample_types, split_by_type
+from profbucket.ingest.upload import LARGE_LOCK, rename_sample_types, split_by_type
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind, find_kind
+from profbucket.model.upload import Upload, Uploads
 from profbucket.pprof.compression import LARGE_BYTES
 from profbucket.times import SECOND, parse_unix_time
 

@@ -7,8 +7,9 @@ from google.protobuf.message import DecodeError
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.ingest import pyroscope
 from profbucket.ingest.pyroscope_push_pb2 import PushRequest, RawProfileSeries
-from profbucket.ingest.upload import Upload, Uploads, check_json_size, split_by_type
+from profbucket.ingest.upload import check_json_size, split_by_type
 from profbucket.limits import Limits
+from profbucket.model.upload import Upload, Uploads
 from profbucket.pprof.json_message import parse_json_message
 from profbucket.pprof.precheck import Fields, count_entries
 from profbucket.pprof.wire import delimited_tag

@@ -1,13 +1,10 @@
-"""Profiles of other systems' agents, as the parsers of their requests return them."""
+"""Conversions of uploaded pprofs, and the limits that all parsers of requests share."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
-from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
-from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind
 from profbucket.pprof.codec import Profile, decode_inflated
@@ -22,27 +19,6 @@ _JSON_VALUES_PER_PROFILE = 200
 
 # Of agents that subtract the previous profile from each of net/http/pprof.
 COUNTED_PER_PROFILE = {"contentions": Kind.SUM, "delay": Kind.SUM}
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A profile and what it is stored under. ``created_at`` is its time if ``data`` contain none.
-
-    ``source`` names the part of the request that it comes from, or is ``""`` if that is the whole request.
-    ``kinds`` are those of sample types that the agent has said, by name.
-    """
-
-    service: str
-    type: ProfileType
-    labels: Labels
-    data: bytes
-    created_at: int | None = None
-    source: str = ""
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
-
-
-# A request can hold several profiles. The error of one does not affect the others.
-Uploads = Iterator[Upload | ProfbucketError]
 
 
 def split_by_type(

@@ -156,7 +156,14 @@ def test_the_status_of_every_error_is_documented() -> None:
         if name != "parameters"
     ]
     statuses = {status for operation in operations for status in operation["responses"]}
-    assert statuses == {"200", "302", "304", "409", *(str(cls.status) for cls in ProfbucketError.__subclasses__())}
+    assert statuses == {
+        "200",
+        "207",
+        "302",
+        "304",
+        "409",
+        *(str(cls.status) for cls in ProfbucketError.__subclasses__()),
+    }
 
 
 def test_security_is_documented_if_there_are_keys() -> None:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from profbucket.errors import ProfbucketError, Unavailable
 from profbucket.ingest.collector import Collector
-from profbucket.ingest.upload import Upload
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind
+from profbucket.model.upload import Upload
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.api import NOW, TRACE, pprof
