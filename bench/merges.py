@@ -10,7 +10,16 @@ from pathlib import Path
 from isal import igzip
 
 from bench.measure import Measure, Repeater, Row, alternate, bench, run_process, take_median
-from bench.profiles import OUTPUT, PROFBUCKET, PYTHON, find_go_pprof, list_corpus, list_sets, prepare_go
+from bench.profiles import (
+    OUTPUT,
+    PROFBUCKET,
+    PYTHON,
+    find_go_pprof,
+    list_corpus,
+    list_service_profiles,
+    list_sets,
+    prepare_go,
+)
 from profbucket.pprof import deflate, inflate
 from profbucket.pprof.merge import merge
 from tests.support.paths import ROOT
@@ -68,6 +77,25 @@ def whole_process() -> Iterator[Row]:
         yield Row(
             f"the same, {len(files)} x {name}", measure, binary, "peer: the pprof binary without the go command"
         )
+
+
+@bench("few")
+def few_files() -> Iterator[Row]:
+    """Merge 2 and 60 profiles of a service, from the start of a process to its end."""
+    pprof, out = find_go_pprof(), str(OUTPUT / "merged.pb.gz")
+    for name, files in list_service_profiles().items():
+        for count in (2, 60):
+            measure, peer = alternate(
+                partial(run_process, [PROFBUCKET, "merge", *files[:count], "-o", out]),
+                partial(run_process, [pprof, *_PROTO_OPTIONS, f"-output={out}", *files[:count]]),
+            )
+            ratio = (peer.cpu_seconds or 0) / (measure.cpu_seconds or 1)
+            yield Row(
+                f"profbucket merge, {count} x {name}",
+                measure,
+                peer,
+                f"peer: the pprof binary without the go command; ratio by CPU: {ratio:.2f}",
+            )
 
 
 @bench("gzip")

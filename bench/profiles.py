@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +36,18 @@ def list_sets() -> dict[str, list[str]]:
         files = sorted(map(str, DATA.glob(pattern)))
         sets[name] = files * (120 // len(files))
     return {name: files for name, files in sets.items() if files}
+
+
+def list_service_profiles() -> dict[str, list[str]]:
+    """Return sets of 60 files by name, with the sizes of services' CPU profiles."""
+    shop = sorted(map(str, DATA.glob("shop-*/cpu-[123].pb.gz"))) * 10
+    corpus = sorted(sorted(list_corpus(), key=lambda file: Path(file).stat().st_size)[-62:-2])
+    sets = {"Go CPU": shop, "Go compiler CPU": corpus}
+    return {f"{name}, {_mean_size(files) / 1000:.0f} KB": files for name, files in sets.items() if files}
+
+
+def _mean_size(files: Sequence[str]) -> float:
+    return sum(Path(file).stat().st_size for file in files) / len(files)
 
 
 def prepare_go() -> Go:

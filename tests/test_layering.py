@@ -44,6 +44,15 @@ TABLE: Mapping[str, Sequence[str]] = {
         "pprof.merge",
         "pprof.report.refiner",
     ),
+    "profbucket.pprof.small_merge": (
+        "errors",
+        "limits",
+        "pprof.codec",
+        "pprof.compression",
+        "pprof.numbers",
+        "pprof.profile_pb2",
+        "pprof.wire",
+    ),
     "profbucket.pprof.two_process_merge": (
         "errors",
         "limits",
@@ -332,6 +341,7 @@ DISALLOWED = [
     ("profbucket/pprof/export/dot.py", "from profbucket.pprof import merge"),
     ("profbucket/pprof/difference.py", "from profbucket.pprof.report import top"),
     ("profbucket/pprof/refine.py", "from profbucket.pprof.report import top"),
+    ("profbucket/pprof/small_merge/files.py", "from profbucket.pprof import merge"),
     ("profbucket/pprof/two_process_merge.py", "from profbucket.pprof.block import build"),
     ("profbucket/pprof/columnar/batch.py", "from profbucket.pprof import merge"),
     ("profbucket/pprof/block/build.py", "from profbucket.pprof.report import top"),

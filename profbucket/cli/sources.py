@@ -149,6 +149,10 @@ def _merge_sources(arguments: Arguments, sources: Sequence[str]) -> bytes:
         client = connect(arguments)
         return client.merge_ids(ids) if len(ids) > 1 else client.read(ids[0])
     limits = read_config().limits
+    from profbucket.pprof.small_merge.files import merge_small_files
+
+    if data := merge_small_files(sources, limits):
+        return data
     from profbucket.pprof.two_process_merge import merge_files
 
     if data := merge_files(sources, limits):

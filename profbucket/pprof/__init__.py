@@ -1,8 +1,8 @@
 """The pprof format: decode, validate, encode, merge.
 
 Protobuf and numpy are imported here and nowhere else, and only on use: each takes longer to import than a profile
-to validate or merge. The write function never merges, and the process that merges may leave protobuf to another
-one (``two_process_merge.py``).
+to validate or merge. The write function never merges, the process that merges may leave protobuf to another one
+(``two_process_merge.py``), and a few small files are merged without numpy (``small_merge/``).
 """
 
 from typing import TYPE_CHECKING, Any

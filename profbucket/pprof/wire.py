@@ -4,9 +4,13 @@ A tag precedes each field and holds the field's number and its wire type. Messag
 google/pprof's profile.proto; SCALARS are the fields of a message that hold one number. All tags fit one byte.
 """
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5  # wire types
 
 
+@lru_cache(1 << 12)  # of lengths, ids and lines, most of which are small
 def encode_varint(value: int) -> bytes:
     """Return *value* modulo 2**64 as a varint."""
     value %= 2**64
@@ -16,6 +20,18 @@ def encode_varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def encode_delimited(tag: int, content: bytes) -> bytes:
+    """Return a length-delimited field with this *tag*, which has one byte."""
+    return b"%c%b%b" % (tag, encode_varint(len(content)), content)
+
+
+def encode_scalars(tags: Iterable[int], values: Iterable[int]) -> bytes:
+    """Return the fields with these *tags* of one byte and *values*; zeros are omitted."""
+    return b"".join(
+        [b"%c%b" % (tag, encode_varint(value)) for tag, value in zip(tags, values, strict=True) if value]
+    )
 
 
 def scalar_tag(field_number: int) -> int:

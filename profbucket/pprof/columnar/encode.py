@@ -1,6 +1,6 @@
 """Encode the content of an accumulator as one profile."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -29,7 +29,7 @@ from profbucket.pprof.columnar.varint_writer import (
     write_prefixes,
     write_varints,
 )
-from profbucket.pprof.wire import encode_varint
+from profbucket.pprof.wire import encode_delimited, encode_scalars, encode_varint
 
 
 def encode_merge(accumulator: Accumulator, comments: Sequence[bytes], *, keep_zeros: bool = False) -> bytes:
@@ -57,14 +57,14 @@ def encode_merge(accumulator: Accumulator, comments: Sequence[bytes], *, keep_ze
         _encode_locations(accumulator, locations, mappings, functions),
         _encode_functions(accumulator, functions, strings),
         strings.encoded,
-        _encode_scalars([(tags.DROP_FRAMES, drop_frames), (tags.KEEP_FRAMES, keep_frames)]),
-        _encode_scalars(
-            [(tags.TIME_NANOS, accumulator.time_nanos), (tags.DURATION_NANOS, accumulator.duration_nanos)]
+        encode_scalars((tags.DROP_FRAMES, tags.KEEP_FRAMES), (drop_frames, keep_frames)),
+        encode_scalars(
+            (tags.TIME_NANOS, tags.DURATION_NANOS), (accumulator.time_nanos, accumulator.duration_nanos)
         ),
         _encode_value_type(tags.PERIOD_TYPE, period_type, strings),
-        _encode_scalars([(tags.PERIOD, accumulator.period)]),
+        encode_scalars((tags.PERIOD,), (accumulator.period,)),
         b"".join(bytes([tags.COMMENT]) + encode_varint(strings.id(index)) for index in comment),
-        _encode_scalars([(tags.DEFAULT_SAMPLE_TYPE, default_sample_type), (tags.DOC_URL, doc_url)]),
+        encode_scalars((tags.DEFAULT_SAMPLE_TYPE, tags.DOC_URL), (default_sample_type, doc_url)),
     ]
     return b"".join(parts)
 
@@ -153,7 +153,7 @@ def _encode_mappings(accumulator: Accumulator, mappings: Mappings, strings: _Str
         start, limit, offset, *texts = accumulator.mapping_bases[i]
         string_ids = (strings.id(accumulator.strings.intern(text)) for text in texts)
         values = (mapping_id, start, limit, offset, *string_ids, *accumulator.mapping_flags[i].tolist())
-        messages.append(_encode_message(wire.Profile.MAPPING, zip(wire.Mapping.SCALARS, values, strict=True)))
+        messages.append(encode_delimited(wire.Profile.MAPPING, encode_scalars(wire.Mapping.SCALARS, values)))
     return b"".join(messages)
 
 
@@ -209,14 +209,4 @@ def _encode_string_prefix(length: int) -> bytes:
 
 
 def _encode_value_type(tag: int, pair: Sequence[int], strings: _Strings) -> bytes:
-    return _encode_message(tag, zip(wire.ValueType.SCALARS, map(strings.id, pair), strict=True))
-
-
-def _encode_message(tag: int, scalars: Iterable[tuple[int, int]]) -> bytes:
-    body = _encode_scalars(scalars)
-    return bytes([tag]) + encode_varint(len(body)) + body
-
-
-def _encode_scalars(scalars: Iterable[tuple[int, int]]) -> bytes:
-    """Return the fields of these pairs of tag and value; zeros are omitted."""
-    return b"".join(bytes([tag]) + encode_varint(value) for tag, value in scalars if value)
+    return encode_delimited(tag, encode_scalars(wire.ValueType.SCALARS, map(strings.id, pair)))
