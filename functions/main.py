@@ -84,7 +84,7 @@ def _app(role: Role) -> Flask:
         role,
         collector=Collector(storage, config.limits),
         querier=Querier(storage, config.limits),
-        compactor=Compactor(storage, config.limits, config.periods),
+        compactor=Compactor(storage, config.limits, config.periods, export_samples=config.export_samples),
         open_queue=partial(_open_queue, config) if config.compact_queue else None,
     )
 

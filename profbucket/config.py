@@ -43,7 +43,8 @@ class Config:
     ``threads`` is the number of requests that are served concurrently. ``max_response_bytes`` is the largest
     response that the platform transmits, if it has a limit. Web pages of ``cors_origins`` may read.
     With a ``compact_queue`` of Cloud Tasks, compaction puts its tasks there; the queue posts each to
-    ``compact_url``, or the URL of the request, as the account ``compact_invoker``.
+    ``compact_url``, or the URL of the request, as the account ``compact_invoker``. With ``export_samples`` it also
+    makes tables of samples.
     """
 
     storage_url: str
@@ -63,6 +64,7 @@ class Config:
     compact_invoker: str = ""
     cloud_profiler_seconds: int = 60
     cors_origins: frozenset[str] = frozenset()
+    export_samples: bool = False
 
     def open_storage(self, *, create: bool = True, create_index: bool = False) -> "Storage":
         """Open the storage with these settings; see :func:`profbucket.storage.open.open_storage`."""
@@ -109,6 +111,7 @@ class Config:
                 86_400,
             ),
             cors_origins=_parse_origins(environ.get("PROFBUCKET_CORS_ORIGINS", "")),
+            export_samples=_parse_flag(environ, "PROFBUCKET_SAMPLES"),
         )
 
 

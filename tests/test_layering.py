@@ -115,7 +115,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "profbucket.ingest": (*BASE, "model", "pprof", "storage"),
     "profbucket.query": (*BASE, "model", "pprof", "storage"),
     "profbucket.grafana": (*BASE, "model", "pprof", "query", "storage.ports"),
-    "profbucket.maintenance": (*BASE, "model", "pprof", "storage"),
+    "profbucket.maintenance": (*BASE, "model", "pprof", "samples", "storage"),
     "profbucket.scrape": (*BASE, "model", "timed_http"),
     "profbucket.telemetry": ("model",),
     "profbucket.api": (

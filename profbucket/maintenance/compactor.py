@@ -20,6 +20,7 @@ from profbucket.limits import Limits
 from profbucket.maintenance.head import compact_head
 from profbucket.maintenance.lane import Action, Lane, Step, finished_until
 from profbucket.maintenance.merging import merge_blocks
+from profbucket.maintenance.tables import export_days, export_recent_days
 from profbucket.model.ids import block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, period_task
@@ -42,6 +43,8 @@ _log = logging.getLogger(__name__)
 class Compactor:
     """Compaction of *storage*. *clock* returns nanoseconds since 1970, *timer* returns seconds.
 
+    With *export_samples*, the samples of a day are exported as a table after its block has been committed.
+
     After a run, ``complete`` tells whether it had time for everything, ``failed`` is the number of errors, each of
     which was logged, and ``oldest_head_seconds`` is the age of the oldest profile that should be in a block.
     """
@@ -53,6 +56,8 @@ class Compactor:
         policy: CompactionPolicy = CompactionPolicy(),
         clock: Callable[[], int] = read_clock,
         timer: Callable[[], float] = time.monotonic,
+        *,
+        export_samples: bool = False,
     ) -> None:
         self._storage = storage
         self._index = storage.index
@@ -60,6 +65,7 @@ class Compactor:
         self._policy = policy
         self._clock = clock
         self._timer = timer
+        self._export_samples = export_samples
         self.complete = True
         self.failed = 0
         self.oldest_head_seconds = 0
@@ -201,8 +207,9 @@ class Compactor:
         if any(lane.is_unfinished for lane in lanes):
             self._note_unfinished(task)
             return task
-        if any(lane.has_replaced for lane in lanes):
-            return task.postpone(self._clock() + (self._policy.grace + 1) * SECOND)  # to delete what was replaced
+        if any(lane.has_replaced or lane.has_failed_exports for lane in lanes):
+            # To delete what was replaced, and to export again.
+            return task.postpone(self._clock() + (self._policy.grace + 1) * SECOND)
         if task.type and task.period:
             period = max(task.period, self._policy.short)
             if task.last >= finished_until(self._policy, period, self._clock()):  # its writer has shorter periods
@@ -236,6 +243,8 @@ class Compactor:
                 lane.add_merge(task.period, task.begin)
                 if not lane.has_replaced:  # else another task will delete that, and all the others
                     yield lane.delete_unneeded(task.begin, task.last)
+            if self._export_samples and task.period == self._policy.long:
+                yield export_days(lane, task.begin, task.last)
             return
         since = 0
         if task:  # a daily visit: older blocks have been merged
@@ -245,6 +254,8 @@ class Compactor:
         yield self._note_head(lane)
         yield merge_blocks(lane, self._policy.levels[1:], since, LATEST)
         yield lane.delete_unneeded(since, LATEST)
+        if self._export_samples:
+            yield export_days(lane, since, LATEST) if task is None else export_recent_days(lane, since)
 
     def _note_head(self, lane: Lane) -> Iterator[Step]:
         """Yield nothing, and take into account the oldest profile that could not be compacted."""

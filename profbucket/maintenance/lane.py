@@ -35,6 +35,7 @@ class Action(StrEnum):
     CONFLICT = "conflict"  # a concurrent run committed first
     DELETED = "deleted"  # an object that no reader needs was deleted
     DEDUPLICATED = "deduplicated"  # entries of profiles that are in a block already were removed
+    EXPORTED = "exported"  # the samples of a day became a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Lane:
 
     ``errors`` have been logged; what they are about stays as it is. ``is_unfinished`` tells whether to try again,
     because a concurrent run changed something or the storage failed, ``has_replaced`` whether there are objects to
-    delete later.
+    delete later, ``has_failed_exports`` whether to export samples again later.
     """
 
     def __init__(  # noqa: PLR0917
@@ -68,6 +69,7 @@ class Lane:
         self.errors: list[Exception] = []
         self.is_unfinished = False
         self.has_replaced = False
+        self.has_failed_exports = False
         self.storage = storage
         self.bucket = storage.bucket
         self.index = storage.index
@@ -107,9 +109,22 @@ class Lane:
         )
         self.errors.append(error.with_traceback(None))  # which would hold what was being compacted
 
-    def log_error(self, error: Exception, message: str, *args: object) -> None:
+    def fail_export(self, error: Exception, subject: str) -> None:
+        """Log an error of the export of *subject*, which is tried again later."""
+        self.has_failed_exports = True
+        self.log_error(
+            error,
+            "cannot export %s of service %s, type %s: %s",
+            subject,
+            self.service,
+            self.type,
+            error,
+            exc_info=None if isinstance(error, ProfbucketError) else error,
+        )
+
+    def log_error(self, error: Exception, message: str, *args: object, exc_info: Exception | None = None) -> None:
         """Log an error of a profile or block, which stays as it is."""
-        _log.error(message, *args)
+        _log.error(message, *args, exc_info=exc_info)
         self.errors.append(error.with_traceback(None))
 
     def write(

@@ -34,6 +34,8 @@ class SeriesSpan(NamedTuple):
     last: int
 
 
+_NO_SPAN = SeriesSpan(0, 0, 0)  # of a series that has no profiles in the table, though in one of its blocks
+
 Spans = Mapping[tuple[str, Labels], SeriesSpan]  # by the measures of the profiles and their series
 
 
@@ -91,7 +93,7 @@ class _PartColumns:
         self._sample_types, self._units = map(list, zip(*part.sample_types(), strict=True))
         self._labels = _to_maps([list(labels) for labels in part.labels])
         self._sample_labels = list(_list_sample_labels(part.accumulator, samples))
-        series_spans = [spans[part.measures, labels] for labels in part.labels]
+        series_spans = [spans.get((part.measures, labels), _NO_SPAN) for labels in part.labels]
         self._profiles, self._first, self._last = np.array(series_spans, np.int64).reshape(-1, 3).T
         self.rank_of_text = np.empty(len(frames.texts), np.int64)
         self.rank_of_text[np.argsort(np.array(frames.texts, object))] = np.arange(len(frames.texts))

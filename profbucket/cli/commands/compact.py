@@ -38,6 +38,7 @@ def run(arguments: Arguments) -> int:
         config.open_storage(create=False),
         config.limits,
         config.periods,
+        export_samples=config.export_samples,
     )
     counts = dict.fromkeys(Action, 0)
     complete = arguments.all or arguments.service
@@ -47,11 +48,12 @@ def run(arguments: Arguments) -> int:
     for step in steps:
         counts[step.action] += 1
         print_line(f"{step.action} {step.profiles or ''} {step.object_key}".replace("  ", " "))
+    exported = f", {counts[Action.EXPORTED]} tables of samples exported" if config.export_samples else ""
     incomplete = "" if compactor.complete else "; stopped by --seconds, run it again"
     failed = f"; {compactor.failed} errors, see above" if compactor.failed else ""
     print(
         f"{counts[Action.COMPACTED]} blocks made from profiles, {counts[Action.MERGED]} made from blocks,"
-        f" {counts[Action.DELETED]} objects deleted{incomplete}{failed}",
+        f" {counts[Action.DELETED]} objects deleted{exported}{incomplete}{failed}",
         file=sys.stderr,
     )
     return 1 if compactor.failed else 0

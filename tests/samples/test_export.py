@@ -1,0 +1,220 @@
+"""Tables of samples are whole or missing, whatever is interrupted; late profiles appear with the next export."""
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from profbucket.errors import NotFound, Unavailable
+from profbucket.ingest.collector import Collector
+from profbucket.maintenance.compactor import Action, Compactor, Step
+from profbucket.model.ids import samples_key
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.samples.export import Exporter, Outcome
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.store import Storage
+from profbucket.times import SECOND
+from tests.support.profiles import Sample, encode, profile, stack
+from tests.support.storage.compaction_suite import MIDNIGHT, post_profiles
+
+CPU = ProfileType.CPU
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+KEY = samples_key("api", CPU, MIDNIGHT)
+NUMBERS = range(0, 20 * 60, 100)  # minutes of a day
+
+
+@pytest.fixture(autouse=True)
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all profiles arrive at midnight, so that none is late."""
+    monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: MIDNIGHT)
+
+
+def run_due(storage: Storage, now: int) -> list[Step]:
+    return list(Compactor(storage, clock=lambda: now, export_samples=True).run_due())
+
+
+def read_sums(storage: Storage, key: str = KEY) -> Counter[str]:
+    """Return the sums over a table by function, in nanoseconds; none if there is no table."""
+    try:
+        data = storage.bucket.get(key)
+    except NotFound:
+        return Counter()
+    table = pq.read_table(io.BytesIO(data), columns=["function", "sample_type", "value"])
+    sums = Counter[str]()
+    for row in table.to_pylist():
+        if row["sample_type"] == "cpu":
+            sums[row["function"]] += row["value"]
+    return sums
+
+
+def expect_sums(numbers: Iterator[int] | range) -> Counter[str]:
+    """Return the sums over the profiles that ``post_profiles`` stores."""
+    sums = Counter[str]()
+    for number in numbers:
+        sums["leaf"] += 110_000_000
+        sums[f"own-{number}"] += (number + 1) * 10_000_000
+    return sums
+
+
+@pytest.fixture
+def storage() -> Storage:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    assert run_due(storage, MIDNIGHT - HOUR) == []  # the daily visit
+    post_profiles(storage, NUMBERS)
+    return storage
+
+
+def test_a_finished_day_is_exported_once(storage: Storage) -> None:
+    assert all(step.action is not Action.EXPORTED for step in run_due(storage, MIDNIGHT + 23 * HOUR))
+    steps = run_due(storage, MIDNIGHT + 26 * HOUR)
+    assert [step for step in steps if step.action is Action.EXPORTED] == [Step(Action.EXPORTED, KEY, len(NUMBERS))]
+    assert read_sums(storage) == expect_sums(NUMBERS)
+    assert all(step.action is not Action.EXPORTED for step in run_due(storage, MIDNIGHT + 2 * DAY))
+    assert Exporter(storage).export_day("api", CPU, MIDNIGHT).outcome is Outcome.UNCHANGED
+
+
+def test_nothing_is_exported_by_default(storage: Storage) -> None:
+    steps = list(Compactor(storage, clock=lambda: MIDNIGHT + 26 * HOUR).run_due())
+    assert Action.MERGED in {step.action for step in steps}
+    assert read_sums(storage) == Counter()
+
+
+def test_a_late_profile_appears_after_the_next_run(storage: Storage) -> None:
+    run_due(storage, MIDNIGHT + 26 * HOUR)
+    post_profiles(storage, [7])
+    steps = run_due(storage, MIDNIGHT + 28 * HOUR)
+    assert Step(Action.EXPORTED, KEY, len(NUMBERS) + 1) in steps
+    assert read_sums(storage) == expect_sums(NUMBERS) + expect_sums(range(7, 8))
+
+
+def test_a_block_of_several_days_is_exported_by_day(storage: Storage) -> None:
+    post_profiles(storage, [1440, 1500])
+    list(Compactor(storage, clock=lambda: MIDNIGHT + 70 * DAY).run())
+    [block] = storage.index.blocks("api", CPU, 0, MIDNIGHT + 70 * DAY)
+    assert block.last - block.first > DAY
+    exporter = Exporter(storage)
+    assert list(exporter.list_days("api", CPU, MIDNIGHT, MIDNIGHT + 70 * DAY)) == [MIDNIGHT, MIDNIGHT + DAY]
+    assert [exporter.export_day("api", CPU, MIDNIGHT + day * DAY).profiles for day in range(3)] == [
+        len(NUMBERS),
+        2,
+        0,
+    ]
+    assert read_sums(storage) == expect_sums(NUMBERS)
+    assert read_sums(storage, samples_key("api", CPU, MIDNIGHT + DAY)) == expect_sums(iter([1440, 1500]))
+
+
+def test_merging_blocks_changes_no_table(storage: Storage) -> None:
+    exporter = Exporter(storage)
+    assert exporter.export_day("api", CPU, MIDNIGHT).outcome is Outcome.EXPORTED
+    list(Compactor(storage, clock=lambda: MIDNIGHT + 70 * DAY).run())
+    assert exporter.export_day("api", CPU, MIDNIGHT).outcome is Outcome.UNCHANGED
+
+
+def test_expired_profiles_remain_in_the_table(storage: Storage) -> None:
+    exporter = Exporter(storage)
+    exporter.export_day("api", CPU, MIDNIGHT)
+    list(Compactor(storage, clock=lambda: MIDNIGHT + 2 * HOUR).run())
+    [block, *_] = storage.index.blocks("api", CPU, MIDNIGHT, MIDNIGHT + DAY)
+    storage.bucket.delete(block.id)
+    assert exporter.export_day("api", CPU, MIDNIGHT).outcome is Outcome.UNCHANGED
+    assert read_sums(storage) == expect_sums(NUMBERS)
+
+
+def test_sums_of_different_sample_types_are_rows_of_one_table(storage: Storage) -> None:
+    goroutines = profile(
+        Sample(stack("leaf"), (3,)), sample_types=((b"goroutine", b"count"),), time_nanos=MIDNIGHT
+    )
+    Collector(storage).collect("api", CPU, Labels(), encode(goroutines))
+    Exporter(storage).export_day("api", CPU, MIDNIGHT)
+    rows = pq.read_table(io.BytesIO(storage.bucket.get(KEY))).to_pylist()
+    assert [(row["value"], row["profiles"]) for row in rows if row["sample_type"] == "goroutine"] == [(3, 1)]
+    assert read_sums(storage) == expect_sums(NUMBERS)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class KillingPort:
+    """A port that counts changes, and kills the process before or after one of them."""
+
+    CHANGES = ("put", "delete", "commit", "add_task", "replace_task")
+
+    def __init__(self, port: Any, is_killed: Callable[[], bool]) -> None:
+        self._port = port
+        self._is_killed = is_killed
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._port, name)
+        if name not in self.CHANGES:
+            return method
+
+        def call(*args: object) -> object:
+            if self._is_killed():
+                raise Killed
+            result = method(*args)
+            if self._is_killed():
+                raise Killed
+            return result
+
+        return call
+
+
+def test_a_run_killed_at_any_step_leaves_no_table_or_a_whole_one() -> None:
+    late = expect_sums(range(7, 8))
+    killed_runs = step = 0
+    while True:
+        storage = Storage(MemoryBucket(), MemoryIndex())
+        run_due(storage, MIDNIGHT - HOUR)
+        post_profiles(storage, NUMBERS[:2])
+        run_due(storage, MIDNIGHT + 26 * HOUR)
+        post_profiles(storage, [7])
+        counts = iter(range(10**6))
+        is_killed = lambda: next(counts) == step  # noqa: B023, E731
+        broken = Storage(KillingPort(storage.bucket, is_killed), KillingPort(storage.index, is_killed))
+        try:
+            run_due(broken, MIDNIGHT + 28 * HOUR)
+        except Killed:
+            killed_runs += 1
+        else:
+            break
+        before = expect_sums(NUMBERS[:2])
+        assert read_sums(storage) in (before, before + late, Counter())
+        run_due(storage, MIDNIGHT + 29 * HOUR)  # after the claim
+        run_due(storage, MIDNIGHT + 37 * HOUR)  # the daily visit
+        assert read_sums(storage) == before + late, step
+        step += 1
+    assert killed_runs > 10
+
+
+class FullBucket:
+    """A bucket that refuses tables, as one without permission does."""
+
+    def __init__(self, bucket: Any) -> None:
+        self._bucket = bucket
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bucket, name)
+
+    def put(self, object_key: str, *args: Any) -> bool:
+        if object_key.startswith("_/samples/"):
+            raise Unavailable("no space left")
+        return bool(self._bucket.put(object_key, *args))
+
+
+def test_a_failing_export_does_not_hold_compaction_up(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    broken = Storage(FullBucket(storage.bucket), storage.index)
+    compactor = Compactor(broken, clock=lambda: MIDNIGHT + 26 * HOUR, export_samples=True)
+    assert Action.MERGED in {step.action for step in compactor.run_due()}
+    assert compactor.failed > 0
+    assert compactor.oldest_head_seconds == 0
+    assert "cannot export 2026-11-23 of service api, type cpu: no space left" in caplog.text
+    steps = run_due(broken, MIDNIGHT + 28 * HOUR)
+    assert Action.DELETED in {step.action for step in steps}  # what the blocks replaced
+    assert Step(Action.EXPORTED, KEY, len(NUMBERS)) in run_due(storage, MIDNIGHT + 30 * HOUR)
+    assert read_sums(storage) == expect_sums(NUMBERS)
