@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -132,6 +133,9 @@ class GcsBucket:
                 client.bucket.blob(object_key).delete(timeout=_TIMEOUT_SECONDS, retry=client.retry)
             except _not_found_class():
                 pass
+
+    def local_path(self, object_key: str) -> Path | None:
+        return None
 
     def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
         operation = f"sign a URL of {object_key!r}"

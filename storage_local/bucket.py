@@ -135,6 +135,10 @@ class LocalBucket:
                 _metadata_path(path).unlink(missing_ok=True)
                 os.fsync(folder)
 
+    def local_path(self, object_key: str) -> Path | None:
+        path = self._path(object_key)
+        return None if may_have_trailer(path.name) else path
+
     def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
         return None  # only the collector serves the directory
 

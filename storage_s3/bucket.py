@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
@@ -85,6 +86,9 @@ class S3Bucket:
     def delete(self, object_key: str) -> None:
         with self._translate_errors(f"delete {object_key!r}", "s3:DeleteObject"):
             self._client.get().delete_object(Bucket=self._name, Key=object_key)
+
+    def local_path(self, object_key: str) -> Path | None:
+        return None
 
     def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
         with self._translate_errors(f"sign a URL of {object_key!r}", "s3:GetObject"):

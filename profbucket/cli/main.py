@@ -24,6 +24,7 @@ from profbucket.model.printable import to_printable
 COMMANDS: Mapping[str, str] = {
     "compact": "Merge stored profiles into blocks, so that merges over long ranges are fast.",
     "completion": "Print a script that completes commands, options and services in a shell.",
+    "export": "Export the samples of stored profiles as tables for SQL engines.",
     "find": "List profiles, oldest first.",
     "flame": "Write a flame graph, as a page that needs nothing else or as an image.",
     "fsck": "Compare the index with the bucket and list the differences.",
@@ -39,6 +40,7 @@ COMMANDS: Mapping[str, str] = {
     "scrape": "Fetch profiles from /debug/pprof endpoints once, and store them.",
     "serve": "Run a collector until Ctrl-C.",
     "services": "List the services that have profiles.",
+    "sql": "Query the samples of stored profiles with SQL.",
     "tags": "List the labels of samples with their totals, like `go tool pprof -tags`.",
     "top": "Print the functions with the largest values, like `go tool pprof -top`.",
 }
@@ -48,6 +50,7 @@ _DESCRIPTION = "A continuous-profiling collector that lives in a bucket: pprof i
 _USAGE_CODES = frozenset(
     {"invalid_label", "invalid_matcher", "invalid_regex", "invalid_service", "invalid_time", "invalid_time_range"}
 )
+_SQL_LIBRARIES = ("duckdb", "pyarrow")
 _OUR_PACKAGES = ("profbucket", "storage_gcs", "storage_local", "storage_s3")
 
 
@@ -68,7 +71,8 @@ def main() -> NoReturn:
         if library in _OUR_PACKAGES or library.lstrip("_") in sys.stdlib_module_names:
             raise
         command, _ = split_command(sys.argv[1:])
-        code = print_error(missing_extra(f"the command {command!r}", "server"))
+        extra = "sql" if library in _SQL_LIBRARIES else "server"
+        code = print_error(missing_extra(f"the command {command!r}", extra))
     except KeyboardInterrupt:
         os._exit(130)  # at once: threads may still be waiting for a response
     _exit(code)

@@ -17,13 +17,14 @@ def export_days(lane: Lane, start: int, end: int) -> Iterator[Step]:
     """Export the days from *start* to *end* that have finished and whose tables lack profiles."""
     end = min(end, finished_until(lane.policy, _DAY_SECONDS, lane.clock()) - 1)
     try:
+        from profbucket.samples.day import list_days
         from profbucket.samples.export import Exporter, Outcome
     except ModuleNotFoundError:
         lane.fail_export(missing_extra("PROFBUCKET_SAMPLES=1", "sql"), "samples")
         return
     exporter = Exporter(lane.storage)
     try:
-        for begin in exporter.list_days(lane.service, lane.type, start, end):
+        for begin in list_days(lane.storage, lane.service, lane.type, start, end):
             try:
                 export = exporter.export_day(lane.service, lane.type, begin)
             except Exception as error:  # noqa: BLE001 - whatever it is, it must not keep the rest from being done

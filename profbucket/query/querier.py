@@ -24,13 +24,13 @@ from profbucket.query.merging import (
     profile_not_found,
 )
 from profbucket.query.query_merger import QueryMerger
-from profbucket.query.retry import retry_on_compaction
 from profbucket.query.service_summary import ServiceSummary, summarize
 from profbucket.query.services import ask_each, each_service, find_first, select_accessible, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import Totals
 from profbucket.storage.ports import SeriesSelection
+from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 

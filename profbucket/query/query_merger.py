@@ -29,12 +29,12 @@ from profbucket.query.merging import (
     nothing_found,
 )
 from profbucket.query.postprocessing import prepare_postprocessing
-from profbucket.query.retry import retry_on_compaction
 from profbucket.query.series_plan import describe_added_up, describe_count, has_only_sums
 from profbucket.query.services import ask_each, each_service
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import LocatedProfile, Source, order_by_time, source_of_object
 from profbucket.storage.ports import SeriesSelection
+from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
 from profbucket.times import format_time
 

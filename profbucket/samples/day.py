@@ -16,7 +16,8 @@ from profbucket.pprof.block.series_sums import sum_series
 from profbucket.samples.table import SeriesSpan, Spans, write_table
 from profbucket.storage.damage import DamageReport
 from profbucket.storage.lookup import source_of_profiles
-from profbucket.storage.ports import Selection
+from profbucket.storage.ports import Selection, SeriesSelection
+from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 
@@ -67,6 +68,36 @@ def read_day(storage: Storage, service: str, profile_type: ProfileType, begin: i
             compacted_ids = set(members.member_ids(day.head))
             day.head = [meta for meta in day.head if meta.id not in compacted_ids]
     return day
+
+
+def list_lanes(
+    storage: Storage, start: int, end: int, service: str | None = None, profile_type: ProfileType | None = None
+) -> list[tuple[str, ProfileType]]:
+    """Return the services and profile types that may have profiles from *start* to *end*, sorted."""
+    series = storage.index.series(SeriesSelection(service, profile_type, start=start, end=end))
+    return sorted({(own.service, own.type) for own in series if own.type.is_pprof})
+
+
+def list_days(storage: Storage, service: str, profile_type: ProfileType, start: int, end: int) -> Iterator[int]:
+    """Yield the beginnings of the days from *start* to *end* that may have profiles, in order."""
+    blocks = storage.index.blocks(service, profile_type, start, end)
+    begin = start // DAY * DAY
+    while begin <= end:
+        if not any(block.overlaps(begin, begin + DAY - 1) for block in blocks):
+            selection = Selection(service, profile_type, begin, end, limit=1)
+            following = [meta.created_at for meta in storage.index.find(selection)]
+            following += [block.first for block in blocks if block.first >= begin]
+            if not following:
+                return
+            begin = min(following) // DAY * DAY
+        yield begin
+        begin += DAY
+
+
+@retry_on_compaction
+def write_day(storage: Storage, service: str, profile_type: ProfileType, begin: int, sink: IO[bytes]) -> int:
+    """Write the table of the day that begins at *begin* to *sink*; return the number of rows."""
+    return DaySums(storage, read_day(storage, service, profile_type, begin)).write(sink)
 
 
 class DaySums:

@@ -5,27 +5,25 @@ the new one is put under the same key. So a reader of all files finds each profi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from io import BytesIO
 
-from profbucket.errors import Damaged, NotFound, Unavailable
+from profbucket.errors import Damaged, NotFound
 from profbucket.model.ids import ProfileName, samples_key
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
-from profbucket.samples.day import DAY, Day, DaySums, read_day
+from profbucket.samples.day import DaySums, read_day
 from profbucket.storage.damage import content_metadata
-from profbucket.storage.lookup import BlockReplaced
-from profbucket.storage.ports import Bucket, Selection
+from profbucket.storage.ports import Bucket
+from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
-
-_ATTEMPTS = 5
 
 
 class Outcome(StrEnum):
-    """What became of the table of a day."""
+    """The outcome of the export of a day."""
 
     EXPORTED = "exported"
     UNCHANGED = "unchanged"  # it has all profiles
@@ -61,34 +59,11 @@ class Exporter:
             Unavailable: compaction kept replacing the blocks that are read, or the storage failed.
             StoragePermissionError: the storage denies access.
         """
-        for _ in range(_ATTEMPTS):
-            try:
-                return self._export(read_day(self._storage, service, profile_type, begin))
-            except BlockReplaced:
-                continue
-        raise Unavailable(
-            "compaction kept replacing the blocks being exported; run the export again",
-            code="compaction_in_progress",
-        )
+        return self._export(service, profile_type, begin)
 
-    def list_days(self, service: str, profile_type: ProfileType, start: int, end: int) -> Iterator[int]:
-        """Yield the beginnings of the days from *start* to *end* that may have profiles, in order."""
-        index = self._storage.index
-        blocks = index.blocks(service, profile_type, start, end)
-        begin = start // DAY * DAY
-        while begin <= end:
-            if not any(block.overlaps(begin, begin + DAY - 1) for block in blocks):
-                entry = next(index.find(Selection(service, profile_type, begin, end, limit=1)), None)
-                following = [block.first for block in blocks if block.first >= begin]
-                if entry:
-                    following.append(entry.created_at)
-                if not following:
-                    return
-                begin = min(following) // DAY * DAY
-            yield begin
-            begin += DAY
-
-    def _export(self, day: Day) -> Export:
+    @retry_on_compaction
+    def _export(self, service: str, profile_type: ProfileType, begin: int) -> Export:
+        day = read_day(self._storage, service, profile_type, begin)
         object_key = samples_key(day.service, day.type, day.begin)
         names = day.names()
         if not names:

@@ -27,7 +27,7 @@ _DICTIONARY_BYTES = 16 << 20  # above it, a column of texts is written without i
 
 
 class SeriesSpan(NamedTuple):
-    """How many profiles of a series are in a table, and when the first and the last were created."""
+    """The number of profiles of a series in a table, and when the first and the last were created."""
 
     profiles: int
     first: int

@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from profbucket.errors import NotFound
 from profbucket.model.blocks import Block, Members
@@ -68,6 +69,9 @@ class MemoryBucket:
     def delete(self, object_key: str) -> None:
         with self._lock:
             self._objects.pop(object_key, None)
+
+    def local_path(self, object_key: str) -> Path | None:
+        return None
 
     def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:
         return None

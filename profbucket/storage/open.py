@@ -66,6 +66,13 @@ def open_storage(
     return Storage(bucket, index, limits, policy)
 
 
+def open_bucket(url: str) -> Bucket:
+    """Open the bucket at *url* without an index. Raise ``Misconfigured`` as :func:`open_storage` does."""
+    bucket, _ = _import_backend(url, BACKENDS, "--output ").open_url(url)
+    opened: Bucket = bucket
+    return opened
+
+
 def open_queue(name: str, url: str, invoker: str, deadline_seconds: int) -> TaskQueue:
     """Open the queue of Cloud Tasks *name*, which posts each task to *url* as the account *invoker*.
 

@@ -11,6 +11,7 @@ Besides the errors in its docstring, every call may raise ``Unavailable`` (the s
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from profbucket import periods
@@ -102,6 +103,10 @@ class Bucket(Protocol):
 
     def delete(self, object_key: str) -> None:
         """Delete an object, if it exists."""
+        ...
+
+    def local_path(self, object_key: str) -> Path | None:
+        """Return the path of the file that holds exactly the object's bytes, if it exists; ``None`` elsewhere."""
         ...
 
     def sign_url(self, object_key: str, filename: str, seconds: int) -> str | None:

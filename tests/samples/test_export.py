@@ -14,6 +14,7 @@ from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.model.ids import samples_key
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.samples.day import list_days
 from profbucket.samples.export import Exporter, Outcome
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
@@ -98,7 +99,7 @@ def test_a_block_of_several_days_is_exported_by_day(storage: Storage) -> None:
     [block] = storage.index.blocks("api", CPU, 0, MIDNIGHT + 70 * DAY)
     assert block.last - block.first > DAY
     exporter = Exporter(storage)
-    assert list(exporter.list_days("api", CPU, MIDNIGHT, MIDNIGHT + 70 * DAY)) == [MIDNIGHT, MIDNIGHT + DAY]
+    assert list(list_days(storage, "api", CPU, MIDNIGHT, MIDNIGHT + 70 * DAY)) == [MIDNIGHT, MIDNIGHT + DAY]
     assert [exporter.export_day("api", CPU, MIDNIGHT + day * DAY).profiles for day in range(3)] == [
         len(NUMBERS),
         2,

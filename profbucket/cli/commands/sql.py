@@ -1,0 +1,93 @@
+"""Query the samples of stored profiles with SQL.
+
+DuckDB runs QUERY on the tables that are exported, and on all other profiles
+of the range, which are exported to a temporary file first. The views are
+samples, functions (self and cumulative values) and services; docs/sql.md
+describes their columns. For example:
+
+  profbucket sql "SELECT function, sum(self) AS ns FROM functions
+    WHERE sample_type = 'cpu' GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
+
+A bucket's tables of the range are downloaded: --from, --to, --service and
+--type say what is needed.
+"""
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from profbucket.cli.commands.export import add_lane_options, parse_range
+from profbucket.cli.options import add_storage_option, read_config
+from profbucket.cli.parser import Arguments, Parser
+from profbucket.cli.terminal import print_line
+
+
+def add_arguments(parser: Parser) -> None:
+    parser.add_positional("query", metavar="QUERY")
+    add_storage_option(parser)
+    add_lane_options(parser)
+    parser.options.add_argument(
+        "--format",
+        choices=["table", "csv", "json"],
+        metavar="table|csv|json",
+        default="table",
+        help="Print an aligned table, CSV with a header, or one JSON object per line. [default: table]",
+    )
+
+
+def run(arguments: Arguments) -> None:
+    from profbucket.samples.database import collect_tables, connect, run_query
+
+    start, end = parse_range(arguments)
+    storage = read_config(arguments.storage).open_storage(create=False)
+    with TemporaryDirectory(prefix="profbucket-sql-") as directory:
+        path = Path(directory).resolve()
+        collect_tables(storage, path, start, end, time.time_ns(), arguments.service, arguments.profile_type)
+        with connect(path) as connection:
+            columns, rows = run_query(connection, arguments.query)
+            _PRINTERS[arguments.format](columns, rows)
+
+
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print aligned columns, those of numbers to the right."""
+    lines: list[Sequence[str]] = [columns]
+    is_number = [True] * len(columns)
+    for row in rows:
+        is_number = [
+            so_far and isinstance(value, int | float) for so_far, value in zip(is_number, row, strict=True)
+        ]
+        lines.append(list(map(_format, row)))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, is_number, strict=True)
+        texts = (text.rjust(width) if right else text.ljust(width) for text, width, right in cells)
+        print_line("  ".join(texts).rstrip())
+
+
+def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if value is None else _format(value) for value in row])
+
+
+def _print_json(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    for row in rows:
+        print_line(json.dumps(dict(zip(columns, row, strict=True)), default=_format))
+
+
+_PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+
+
+def _format(value: object) -> str:
+    """Return *value* as text: lists and maps as JSON, times in RFC 3339."""
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=_format, ensure_ascii=False)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    return "NULL" if value is None else str(value)

@@ -1,0 +1,158 @@
+"""SQL finds each profile once, exported or not, and reads nothing but the tables."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from profbucket.errors import Invalid
+from profbucket.ingest.collector import Collector
+from profbucket.maintenance.compactor import Compactor
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.samples.database import collect_tables, connect, run_query
+from profbucket.samples.export import Exporter
+from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.open import open_storage
+from profbucket.storage.ports import Bucket, Index
+from profbucket.storage.store import Storage
+from profbucket.times import LATEST, SECOND
+from tests.support.command_line import profbucket
+from tests.support.profiles import Sample, encode, profile, stack
+from tests.support.storage.compaction_suite import MIDNIGHT, post_profiles
+
+CPU = ProfileType.CPU
+DAY = 86_400 * SECOND
+NOW = MIDNIGHT + DAY + 12 * 3600 * SECOND  # on the second day
+TOTAL = "SELECT date::VARCHAR, sum(value) FROM samples WHERE sample_type = 'cpu' GROUP BY 1 ORDER BY 1"
+
+
+@pytest.fixture(params=["memory", "directory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """A storage with profiles of three days, and of a service whose name needs escapes."""
+    ports: tuple[Bucket, Index] = (MemoryBucket(), MemoryIndex())
+    storage = Storage(*ports) if request.param == "memory" else open_storage(f"file://{tmp_path}/storage")
+    post_profiles(storage, [-60, 0, 60, 1440, 1500])
+    post_profiles(storage, [60], service="shop/cart's")
+    return storage
+
+
+def query(
+    storage: Storage, directory: Path, sql: str, start: int = 0, end: int = LATEST
+) -> list[tuple[object, ...]]:
+    directory.mkdir(exist_ok=True)
+    collect_tables(storage, directory, start, end, NOW)
+    with connect(directory) as connection:
+        _, rows = run_query(connection, sql)
+        return list(rows)
+
+
+def value_of(*numbers: int) -> int:
+    return sum(110_000_000 + (number + 1) * 10_000_000 for number in numbers)
+
+
+TOTALS = [
+    ("2026-11-22", value_of(-60)),
+    ("2026-11-23", value_of(0, 60, 60)),
+    ("2026-11-24", value_of(1440, 1500)),
+]
+
+
+def test_all_profiles_count_once(storage: Storage, tmp_path: Path) -> None:
+    """In the head, in blocks, in tables, and in the table of a day that is not over."""
+    assert query(storage, tmp_path / "head", TOTAL) == TOTALS
+    list(Compactor(storage, clock=lambda: NOW, export_samples=True).run(service="api"))
+    assert query(storage, tmp_path / "exported", TOTAL) == TOTALS
+    Exporter(storage).export_day("api", CPU, MIDNIGHT + DAY)
+    post_profiles(storage, [1441])
+    totals = [*TOTALS[:2], ("2026-11-24", value_of(1440, 1441, 1500))]
+    assert query(storage, tmp_path / "late", TOTAL) == totals
+    assert query(storage, tmp_path / "range", TOTAL, MIDNIGHT + 5, MIDNIGHT + DAY - 1) == TOTALS[1:2]
+
+
+def test_services_have_their_names(storage: Storage, tmp_path: Path) -> None:
+    rows = query(storage, tmp_path / "sql", "SELECT service, type, days, series, sample_types FROM services")
+    assert rows == [
+        ("api", "cpu", 3, 1, ["cpu", "samples"]),
+        ("shop/cart's", "cpu", 1, 1, ["cpu", "samples"]),
+    ]
+
+
+def test_an_empty_range_has_no_rows(storage: Storage, tmp_path: Path) -> None:
+    for view in ("samples", "functions", "services"):
+        assert query(storage, tmp_path / view, f"FROM {view}", 0, DAY) == []
+
+
+def test_functions_count_recursion_once(tmp_path: Path) -> None:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    samples = [
+        Sample(stack("a/b.(*T).leaf", "f", "main.f", "f", "main"), (1, 5)),
+        Sample(stack("f", "main"), (1, 7)),
+        Sample((), (1, 100)),
+    ]
+    data = encode(profile(*samples, time_nanos=MIDNIGHT))
+    Collector(storage).collect("s", CPU, Labels(), data)
+    rows = query(
+        storage,
+        tmp_path / "sql",
+        "SELECT function, package, sum(self), sum(cumulative) FROM functions WHERE sample_type = 'cpu'"
+        " GROUP BY ALL ORDER BY function",
+    )
+    assert rows == [
+        ("a/b.(*T).leaf", "a/b", 5, 5),
+        ("f", "", 7, 12),
+        ("main", "", 0, 12),
+        ("main.f", "main", 0, 5),
+    ]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('/etc/passwd')",
+        "FROM '/etc/passwd'",
+        "COPY (SELECT 1) TO 'x.csv'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO 'x.csv'",
+        "ATTACH 'x.db'",
+        "INSTALL httpfs",
+        "SET lock_configuration = false",
+        "DROP VIEW samples",
+        "SELECT 1; SELECT 2",
+        "",
+        "SELCT",
+        "SELECT missing FROM samples",
+    ],
+)
+def test_other_statements_are_refused(tmp_path: Path, sql: str) -> None:
+    with pytest.raises(Invalid):
+        query(Storage(MemoryBucket(), MemoryIndex()), tmp_path / "sql", sql)
+    assert not Path("x.csv").exists()
+
+
+def test_a_directory_is_exported_and_queried_from_the_command_line(tmp_path: Path) -> None:
+    storage_url = f"file://{tmp_path}/storage"
+    post_profiles(open_storage(storage_url), [0, 1440])
+    options = ("--storage", storage_url, "--from", "2026-11-01T00:00:00", "--to", "2026-12-01T00:00:00")
+    for expected in ("2 files exported, 0 unchanged", "0 files exported, 2 unchanged"):
+        run = profbucket("export", *options, "--output", f"file://{tmp_path}/tables").check()
+        assert run.stderr.strip() == expected
+    tables = tmp_path / "tables"
+    assert sorted(path.relative_to(tables).as_posix() for path in tables.rglob("[!.]*.parquet")) == [
+        f"_/samples/v1/date=2026-11-{day}/service=api/type=cpu/samples.parquet" for day in (23, 24)
+    ]
+
+    def run_sql(sql: str, *more: str) -> str:
+        return profbucket("sql", *options, *more, sql).check().text
+
+    leaf = "FROM functions WHERE function = 'leaf' AND sample_type = 'cpu'"
+    sums = f"SELECT function, sum(self) AS self {leaf} GROUP BY function"
+    assert run_sql(sums, "--type", "cpu") == "function       self\nleaf      220000000\n"
+    text = run_sql("SELECT 'a,b' AS a, NULL AS b, [1] AS c, MAP {'k': 'v'} AS d", "--format=csv")
+    assert list(csv.reader(io.StringIO(text))) == [["a", "b", "c", "d"], ["a,b", "", "[1]", '{"k": "v"}']]
+    text = run_sql("SELECT min(start) AS t, sum(profiles) AS n FROM samples", "--format=json")
+    assert json.loads(text) == {"t": "2026-11-23T00:00:00Z", "n": 12}
+    failed = profbucket("sql", *options, "SELECT missing FROM samples")
+    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+    assert 'Referenced column "missing" not found' in failed.stderr
