@@ -9,7 +9,6 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TypeAlias
-from urllib.parse import unquote
 
 from profbucket.errors import Invalid
 
@@ -94,6 +93,8 @@ def parse_kind_rules(text: str) -> tuple[KindRule, ...]:
 
 
 def _parse_rule(item: str) -> KindRule:
+    from urllib.parse import unquote  # imported on use: commands start faster without it
+
     path, _, kind = item.rpartition("=")
     names = list(map(unquote, path.split("/")))
     if not 2 <= len(names) <= 3 or not all(names) or kind.strip() not in list(Kind):

@@ -13,10 +13,8 @@ from profbucket.pprof.compression import deflate_reproducibly, inflate
 from profbucket.pprof.fast_validate import Summary, summarize
 from profbucket.pprof.foreign_format import describe_foreign_format
 from profbucket.pprof.numbers import normalize_time
-from profbucket.pprof.precheck import count_entries
+from profbucket.pprof.precheck import PRECHECK_BYTES, count_entries
 from profbucket.pprof.validate import validate
-
-PRECHECK_BYTES = 4 << 20  # a message up to this size cannot take much memory, whatever it claims to hold
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from profbucket.limits import Limits
 from profbucket.pprof import wire
 from profbucket.pprof.wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT
 
+PRECHECK_BYTES = 4 << 20  # a message up to this size cannot take much memory, whatever it claims to hold
+
 Fields: TypeAlias = "Mapping[int, Fields | int]"
 
 # The length-delimited fields of each message, by tag: a message, packed varints or (where absent) bytes. Of packed

@@ -8,10 +8,9 @@ from google.protobuf.message import DecodeError
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.pprof import stream_pb2
-from profbucket.pprof.codec import PRECHECK_BYTES, decode
 from profbucket.pprof.columnar.pending_profile import PendingProfile
 from profbucket.pprof.columnar.string_table import StringTable
-from profbucket.pprof.precheck import count_entries
+from profbucket.pprof.precheck import PRECHECK_BYTES, count_entries
 
 # Separates the fields that protobuf parses from those it keeps as they came. Random, so that no profile contains
 # it.
@@ -41,6 +40,8 @@ def split_validated(profile: PendingProfile, strings: StringTable, limits: Limit
 
     Raise ``Invalid`` or ``TooLarge``, with the profile's name, as ``codec.decode`` does.
     """
+    from profbucket.pprof.codec import decode  # imported on use: few profiles are decoded
+
     try:
         message = decode(profile.raw, limits).message
         if profile.is_validated:
