@@ -41,6 +41,7 @@ def lookups() -> Iterator[Row]:
         requests: dict[str, Callable[[Storage], object]] = {
             "find one pod": lambda storage: Querier(storage).find(_with(query, "pod=pod-7")),
             "find a version": lambda storage: Querier(storage).find(_with(query, "version=1.1")),
+            "find all versions but one": lambda storage: Querier(storage).find(_with(query, "version!=1.1")),
             "find limit=100": lambda storage: Querier(storage).find(_with(query, "", limit=100)),
             "labels": lambda storage: Querier(storage).label_values(["shop"], None).to_json(),
             "timeline": lambda storage: Querier(storage).timeline(query),

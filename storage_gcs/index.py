@@ -16,6 +16,7 @@ read time of the first answer, by the clock of the service.
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from heapq import merge
@@ -61,6 +62,8 @@ _MAX_NEW_RECORDS = 10_000  # packed in one run of compaction
 _PAGE_ENTRIES = 2000  # in one answer: a megabyte
 _QUERY_SERIES = 30  # in one query: Firestore's maximum of values for "in"
 _CONCURRENT_QUERIES = 8  # of one find
+_MANY_SERIES = 600  # 20 queries; each entry that is read costs money, selected or not
+_SAMPLED_ENTRIES = 200
 _MIN_PAGE_ENTRIES = 50  # in an answer to one of many queries
 _MAX_FIRST_ENTRIES = 20_000  # in the first answers to many queries together
 _COMMIT_DOCUMENTS = 300  # removed in one commit
@@ -438,7 +441,21 @@ class FirestoreIndex:
         return True
 
     def _find_in_series(self, selection: Selection, series: Sequence[str], read_time: Any) -> Iterator[Meta]:
-        """Yield the entries of *series*: one query for each 30 of them, merged in order."""
+        """Yield the entries of *series*: one query for each 30 of them, merged in order.
+
+        If they are many, and at least half of the first entries in the range are theirs, they are picked from all.
+        """
+        if len(series) > _MANY_SERIES:
+            wanted = set(series)
+            every = replace(selection, series=None, limit=None)
+            page_entries = min(_PAGE_ENTRIES, max(2 * (selection.limit or _PAGE_ENTRIES), _SAMPLED_ENTRIES))
+            pages = self._read_pages(every, None, page_entries, read_time)
+            sample = list(islice(pages, _SAMPLED_ENTRIES))
+            selected = [meta for meta in sample if meta.series in wanted]
+            if 2 * len(selected) >= len(sample):
+                yield from selected
+                yield from (meta for meta in pages if meta.series in wanted)
+                return
         chunks = [series[begin : begin + _QUERY_SERIES] for begin in range(0, len(series), _QUERY_SERIES)]
         if len(chunks) == 1:
             page_entries = min(_PAGE_ENTRIES, selection.limit or _PAGE_ENTRIES)

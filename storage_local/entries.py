@@ -55,13 +55,22 @@ ON CONFLICT (id) DO NOTHING
 """
 
 _SELECT_KINDS = "SELECT id FROM kinds WHERE service = :service AND type = ifnull(:type, type)"
+_SELECT_SERIES = "SELECT id FROM series WHERE name IN (SELECT value FROM json_each(:series))"
 # Of thousands of series, few may have an entry in the range: this query leaves out the others.
-_SELECT_SERIES = """
-SELECT id FROM series
-WHERE name IN (SELECT value FROM json_each(:series))
-AND kind IN (SELECT id FROM kinds WHERE service = :service AND type = ifnull(:type, type))
+_SELECT_SERIES_WITH_ENTRIES = f"""
+{_SELECT_SERIES} AND kind IN ({_SELECT_KINDS})
 AND EXISTS (SELECT 1 FROM entries WHERE entries.series = series.id AND created_at BETWEEN :start AND :end)
-"""
+"""  # noqa: S608
+# The entries of a few series are read series by series. Those of many are picked from all entries in the range, if
+# these are not many more: to read one and skip it takes a small part of a query for one series.
+_MIN_SERIES = 20
+_ENTRIES_PER_SERIES = 30
+_COUNT_ENTRIES = f"""
+SELECT count(*) FROM (
+    SELECT 1 FROM entries
+    WHERE kind IN ({_SELECT_KINDS}) AND created_at BETWEEN :start AND :end LIMIT :limit
+)
+"""  # noqa: S608
 _SELECT_ENTRIES = """
 SELECT created_at, id, size, totals, sample_types, series FROM entries
 WHERE {column} = ? AND (created_at, id) > (?, ?) AND created_at <= ? ORDER BY created_at, id LIMIT ?
@@ -86,6 +95,9 @@ _SELECT_COLUMNS_OF_SERIES = _SELECT_COLUMNS.format(
     "series CROSS JOIN entries ON entries.series = series.id"
     " WHERE series.kind = :kind AND name IN (SELECT value FROM json_each(:series))"
 )
+_SELECT_COLUMNS_OF_MANY_SERIES = _SELECT_COLUMNS.format(
+    f"entries WHERE kind = :kind AND series IN ({_SELECT_SERIES})"
+)
 _SELECT_LABELS = "SELECT id, labels FROM series WHERE id IN (SELECT value FROM json_each(?))"
 
 _UPDATE_TOTALS = """
@@ -107,16 +119,20 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
     # Entries have greater positions than this one: no id is empty.
     after = max((selection.start, ""), selection.after or (selection.start, ""))
     parameters = _parameters(selection) | {"start": after[0]}
-    if selection.series is None:
+    by_kind = _reads_all(connection, selection, parameters)
+    if by_kind:
         select_ids, select_entries = _SELECT_KINDS, _SELECT_ENTRIES_OF_KIND
     else:
-        select_ids, select_entries = _SELECT_SERIES, _SELECT_ENTRIES_OF_SERIES
+        select_ids, select_entries = _SELECT_SERIES_WITH_ENTRIES, _SELECT_ENTRIES_OF_SERIES
     ids = connection.execute(select_ids, parameters).fetchall()
-    streams = [_read_pages(connection, select_entries, id_, after, selection.end) for (id_,) in ids]
+    rows = merge(*(_read_pages(connection, select_entries, id_, after, selection.end) for (id_,) in ids))
+    if by_kind and selection.series is not None:
+        selected = {id_ for (id_,) in connection.execute(_SELECT_SERIES, parameters)}
+        rows = (row for row in rows if row[-1] in selected)
     series_of_rows: dict[int, tuple[str, ProfileType, Labels]] = {}
     prefixes: dict[int, str] = {}  # of ids, by series
     names_of = lru_cache(None)(lambda sample_types: _read_names(connection, sample_types))
-    for created_at, profile_id, size, values, sample_types, series in islice(merge(*streams), selection.limit):
+    for created_at, profile_id, size, values, sample_types, series in islice(rows, selection.limit):
         try:
             if series not in series_of_rows:
                 service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
@@ -139,7 +155,12 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
 def read_columns(connection: sqlite3.Connection, selection: Selection) -> list[Members]:
     """Return the selected entries as :meth:`Index.snapshot_columns` does."""
     parameters = _parameters(selection)
-    statement = _SELECT_COLUMNS_OF_KIND if selection.series is None else _SELECT_COLUMNS_OF_SERIES
+    if selection.series is None:
+        statement = _SELECT_COLUMNS_OF_KIND
+    elif _reads_all(connection, selection, parameters):
+        statement = _SELECT_COLUMNS_OF_MANY_SERIES
+    else:
+        statement = _SELECT_COLUMNS_OF_SERIES
     columns = []
     for kind, type_name in connection.execute(_SELECT_TYPES, parameters).fetchall():
         count, *texts = connection.execute(statement, parameters | {"kind": kind}).fetchone()
@@ -149,6 +170,17 @@ def read_columns(connection: sqlite3.Connection, selection: Selection) -> list[M
             except PARSE_ERRORS as error:
                 raise_damaged(f"an entry of service {selection.service}, type {type_name!r:.80}: {error}")
     return columns
+
+
+def _reads_all(connection: sqlite3.Connection, selection: Selection, parameters: dict[str, Any]) -> bool:
+    """Return whether to read all entries in the range, of which some or all are selected."""
+    if selection.series is None:
+        return True
+    if len(selection.series) < _MIN_SERIES:
+        return False
+    limit = _ENTRIES_PER_SERIES * len(selection.series)
+    (count,) = connection.execute(_COUNT_ENTRIES, parameters | {"limit": limit}).fetchone()
+    return int(count) < limit
 
 
 def _to_columns(

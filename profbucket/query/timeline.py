@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
@@ -125,8 +126,11 @@ def _add_up_totals(
         for (key, kind), rows in _split_rows(keys, series, measured).items():
             group = groups.setdefault(key, _Group(key))
             times, own_values = created_at, values
-            if len(rows) < len(values):
-                times, own_values = [created_at[row] for row in rows], [values[row] for row in rows]
+            if 1 < len(rows) < len(values):
+                pick = itemgetter(*rows)
+                times, own_values = pick(created_at), pick(values)
+            elif len(rows) < len(values):
+                times, own_values = [created_at[rows[0]]], [values[rows[0]]]
             numbers = [columns.setdefault(sample_type, len(columns)) for sample_type in types[kind]]
             for position, sample_type in enumerate(types[kind]):
                 first = (times[0], position)
@@ -165,14 +169,16 @@ def _split_rows(
     keys: Sequence[_GroupKey], series: Sequence[int], measured: Sequence[int]
 ) -> Mapping[tuple[_GroupKey, int], Sequence[int]]:
     """Return the rows of each group and each kind of totals; *keys* are the groups of the series."""
-    cells = set(zip(series, measured, strict=True))
-    if len({(keys[own_series], kind) for own_series, kind in cells}) == 1:
-        [(own_series, kind), *_] = cells
-        return {(keys[own_series], kind): range(len(series))}
+    # A cell is a number for a series and a kind, which is faster than a pair.
+    width = max(measured) + 1
+    cells = series if width == 1 else [own * width + kind for own, kind in zip(series, measured, strict=True)]
+    groups = {cell: (keys[cell // width], cell % width) for cell in sorted(set(cells))}
+    if len(set(groups.values())) == 1:
+        return {groups[cells[0]]: range(len(series))}
     rows: defaultdict[tuple[_GroupKey, int], list[int]] = defaultdict(list)
-    rows_of_cell = {(own_series, kind): rows[keys[own_series], kind] for own_series, kind in sorted(cells)}
-    for row, cell in enumerate(zip(series, measured, strict=True)):
-        rows_of_cell[cell].append(row)
+    add_row = {cell: rows[group].append for cell, group in groups.items()}
+    for row, cell in enumerate(cells):
+        add_row[cell](row)
     return rows
 
 

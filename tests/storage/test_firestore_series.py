@@ -14,7 +14,7 @@ from profbucket.model.meta import Query, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.series import MAX_NAME_CHARACTERS
 from profbucket.storage.memory import MemoryBucket
-from profbucket.storage.ports import Series, SeriesSelection
+from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from storage_gcs import FirestoreIndex
@@ -250,3 +250,19 @@ def test_reindex_restores_packed_series_that_were_lost(counted: CountedIndex) ->
     assert [finding.state for finding in reindex(after)] == [State.MISSING_ENTRY] * 3
     assert sorted(after.index.series(SeriesSelection())) == complete
     assert {finding.state for finding in fsck(after)} == {State.OK}
+
+
+@pytest.mark.parametrize(("selected", "queries"), [(90, 1), (50, 1), (10, 2)])
+def test_entries_of_many_series_are_picked_from_all_if_they_are_half_of_them(
+    counted: CountedIndex, monkeypatch: pytest.MonkeyPatch, selected: int, queries: int
+) -> None:
+    monkeypatch.setattr("storage_gcs.index._MANY_SERIES", 5)
+    monkeypatch.setattr("storage_gcs.index._SAMPLED_ENTRIES", 30)
+    metas = [make_meta(NOW + number, labels=f"v={number % 10},w={number // 10}") for number in range(100)]
+    load_entries(counted.project, metas)
+    expected = [meta for meta in metas if int(meta.labels.get("v")) < selected // 10]
+    for limit in (None, 7):
+        selection = Selection("api", None, *ALL_TIME, [meta.series for meta in expected], limit=limit)
+        counted.traffic.reset()
+        assert list(counted.index.find(selection)) == expected[:limit]
+        assert len(counted.traffic.requests) == queries

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from shutil import rmtree
 
@@ -41,7 +42,7 @@ from tests.support.storage.compaction_suite import (
 )
 from tests.support.storage.damage_suite import compacted, own_stacks
 from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta
-from tests.support.storage.index_suite import MIXED, SERIES, IndexSuite, add_all, select_all
+from tests.support.storage.index_suite import MIXED, SERIES, IndexSuite, add_all, select_all, select_expected
 from tests.support.storage.storage_suite import StorageSuite, make_profile
 
 CPU = ProfileType.CPU
@@ -969,3 +970,34 @@ class TestForks:
             with pytest.raises(sqlite3.ProgrammingError, match="closed"):
                 connection.execute("SELECT 1")
         assert list(index.find(select_all())) == [make_meta()]
+
+
+def test_entries_of_many_series_are_picked_from_all_in_the_range(
+    index: LocalIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_all(index, MIXED)
+    queries: list[str] = []
+    connect = index._connect
+
+    def connect_and_note(uri: str) -> sqlite3.Connection:
+        connection = connect(uri)
+        connection.set_trace_callback(queries.append)
+        return connection
+
+    monkeypatch.setattr(index, "_connect", connect_and_note)
+    _close_all(index._idle)
+    for minimum, per_series, picks in ((0, 1000, True), (0, 0, False), (1000, 1000, False)):
+        monkeypatch.setattr("storage_local.entries._MIN_SERIES", minimum)
+        monkeypatch.setattr("storage_local.entries._ENTRIES_PER_SERIES", per_series)
+        for number, profile_type, limit in product((1, 4, len(SERIES)), (CPU, None), (None, 3)):
+            series = SERIES[::-number]
+            selection = Selection("api", profile_type, NOW, NOW + 12, series, limit=limit, after=(NOW + 1, ""))
+            queries.clear()
+            assert list(index.find(selection)) == select_expected(selection, MIXED)
+            assert any("WHERE kind = " in query for query in queries) is picks
+            selection = replace(selection, limit=None, after=None)
+            queries.clear()
+            columns = index.snapshot_columns(selection)[1]
+            found = sorted((meta for part in columns for meta in part.metas()), key=lambda meta: meta.position)
+            assert found == select_expected(selection, MIXED)
+            assert any("AND series IN" in query for query in queries) is picks
