@@ -138,14 +138,16 @@ class _Agent:
 
     def _take_profiles(self) -> None:
         settings = self.settings
+        profiles: dict[str, bytes | None] = {}
         if settings.cpu or settings.wall:
             sampler = self._sample()
-            if settings.cpu and (data := sampler.cpu_profile()):
-                self._outbox.put("cpu", data)
-            if settings.wall and (data := sampler.wall_profile()):
-                self._outbox.put("wall", data)
-        if settings.heap and (data := take_heap_profile()):
-            self._outbox.put("heap", data)
+            if settings.cpu:
+                profiles["cpu"] = sampler.cpu_profile()
+            if settings.wall:
+                profiles["wall"] = sampler.wall_profile()
+        if settings.heap:
+            profiles["heap"] = take_heap_profile()
+        self._outbox.put({profile_type: data for profile_type, data in profiles.items() if data})
 
     def _sample(self) -> Sampler:
         """Sample for the length of a profile, or until the agent stops."""

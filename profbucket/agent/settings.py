@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
 
 from profbucket.errors import Misconfigured
 from profbucket.limits import Limits
@@ -86,12 +85,12 @@ class Settings:
         except (ValueError, TypeError) as error:
             raise Misconfigured(f"invalid {SETTINGS_VARIABLE}={text[:80]!r}: {error}") from None
 
-    def upload_url(self, profile_type: str) -> str:
-        """Return the URL to which profiles of *profile_type* are posted."""
-        query = {"service": self.service, "type": profile_type}
+    def parameters(self, profile_type: str) -> dict[str, str]:
+        """Return the parameters with which profiles of *profile_type* are posted."""
+        parameters = {"service": self.service, "type": profile_type}
         if self.labels:
-            query["labels"] = self.labels.format()
-        return f"{self.url}/api/0/profiles?{urlencode(query)}"
+            parameters["labels"] = self.labels.format()
+        return parameters
 
 
 def _split_credentials(url: str, key: str) -> tuple[str, dict[str, str]]:

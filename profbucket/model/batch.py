@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 from urllib.parse import urlencode
 
+PROFILES_PATH = "/api/0/profiles"
 BATCH_PATH = "/api/0/batch"
 
 T = TypeVar("T")

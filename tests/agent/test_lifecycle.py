@@ -31,8 +31,8 @@ def functions(body: bytes) -> set[str]:
 def test_a_program_that_exits_sends_its_incomplete_profile(stub: FaultyCollector) -> None:
     """So that a program of less than a minute has a profile."""
     python(START + "agent.start(url, 'short', every=60, seconds=60)\n" + BURN + "burn(0.5)", stub.url).check()
-    assert {post.type for post in stub.posts} == {"cpu", "wall"}
-    assert "__main__.burn" in functions(next(post.body for post in stub.posts if post.type == "cpu"))
+    assert {profile.type for profile in stub.profiles} == {"cpu", "wall"}
+    assert "__main__.burn" in functions(next(profile.data for profile in stub.profiles if profile.type == "cpu"))
 
 
 @pytest.mark.parametrize("fault", ["hang", 503, "gone"])
@@ -51,7 +51,7 @@ def test_stop_sends_the_queue_and_ends_the_threads(stub: FaultyCollector) -> Non
     text += "before = set(sys._current_frames())\nprint(len(before))\nagent.stop()\n"
     done = python(text, stub.url).check()
     assert done.text.split() == ["1", "1"]
-    assert "cpu" in {post.type for post in stub.posts}
+    assert "cpu" in {profile.type for profile in stub.profiles}
 
 
 def test_it_can_be_restarted_after_a_stop_but_not_started_twice(stub: FaultyCollector) -> None:
@@ -64,7 +64,7 @@ def test_it_can_be_restarted_after_a_stop_but_not_started_twice(stub: FaultyColl
     )
     done = python(text + "burn(0.2)", stub.url).check()
     assert "the agent is already running, for the service life" in done.stderr
-    assert any("service=second" in post.path for post in stub.posts)
+    assert any("service=second" in profile.query for profile in stub.profiles)
 
 
 def test_a_forked_child_has_its_own_agent(stub: FaultyCollector) -> None:
@@ -83,9 +83,9 @@ def test_a_forked_child_has_its_own_agent(stub: FaultyCollector) -> None:
         "os._exit(0)\n"
     )
     done = python(text, stub.url).check()
-    bodies = [post.body for post in stub.posts]
+    bodies = [profile.data for profile in stub.profiles]
     assert len(set(bodies)) == len(bodies)
-    seen = [functions(post.body) for post in stub.posts if post.type == "cpu"]
+    seen = [functions(profile.data) for profile in stub.profiles if profile.type == "cpu"]
     assert any("__main__.in_parent" in names for names in seen)
     assert any("__main__.in_child" in names for names in seen)
     assert done.text.split() == ["0.005", "0.005"]
@@ -95,7 +95,7 @@ def test_a_forked_child_has_an_empty_queue_and_the_original_switch_interval(stub
     text = START + "from profbucket.agent.settings import Settings\n"
     text += (
         "agent.start(url, 'life', every=3600, seconds=0.01)\n"
-        "agent._Agent.running._outbox.put('cpu', b'waits')\n"
+        "agent._Agent.running._outbox.put({'cpu': b'waits'})\n"
         "from profbucket.agent.sampling import SWITCH_INTERVAL; SWITCH_INTERVAL.lower()\n"
         "pid = os.fork()\n"
         "waiting = len(agent._Agent.running._outbox._queue)\n"
@@ -123,7 +123,7 @@ def test_children_of_multiprocessing_are_profiled(stub: FaultyCollector, method:
     )
     done = program([sys.executable, str(file)]).check()
     assert (done.text, done.stderr) == ("6\n", "")
-    bodies = [post.body for post in stub.posts]
+    bodies = [profile.data for profile in stub.profiles]
     assert len(set(bodies)) == len(bodies)
 
 
@@ -169,9 +169,9 @@ def test_workers_of_gunicorn_are_profiled(
     program(
         [sys.executable, "-c", SERVE, str(port), *command], cwd=tmp_path, PYTHONPATH=f"{tmp_path}:{ROOT}"
     ).check()
-    seen = [functions(post.body) for post in stub.posts if post.type == "cpu"]
+    seen = [functions(profile.data) for profile in stub.profiles if profile.type == "cpu"]
     assert any("site_app.app" in names for names in seen)
-    bodies = [post.body for post in stub.posts]
+    bodies = [profile.data for profile in stub.profiles]
     assert len(set(bodies)) == len(bodies)
 
 
@@ -183,5 +183,5 @@ def test_running_greenlets_are_in_the_profile(stub: FaultyCollector) -> None:
         "gevent.joinall([gevent.spawn(busy), gevent.spawn(idle)])\n"
     )
     python(text, stub.url).check()
-    seen = [functions(post.body) for post in stub.posts if post.type == "cpu"]
+    seen = [functions(profile.data) for profile in stub.profiles if profile.type == "cpu"]
     assert any("__main__.busy" in names for names in seen)

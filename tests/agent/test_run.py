@@ -48,15 +48,17 @@ def test_a_program_is_profiled_with_its_own_arguments_output_and_exit_code(
     done = program(run(stub, sys.executable, "app.py", "--url", "-x"), cwd=tmp_path)
     assert (done.returncode, done.text) == (7, "['app.py', '--url', '-x'] __main__\n")
     assert done.stderr == ""
-    posts = [post for post in stub.posts if post.type == "cpu"]  # more than one if the machine is busy
-    assert all("service=shop" in post.path and "labels=version%3D1" in post.path for post in posts)
-    assert any("__main__.work" in functions(post.body) for post in posts)
+    profiles = [
+        profile for profile in stub.profiles if profile.type == "cpu"
+    ]  # more than one if the machine is busy
+    assert all("service=shop" in profile.query and "labels=version%3D1" in profile.query for profile in profiles)
+    assert any("__main__.work" in functions(profile.data) for profile in profiles)
 
 
 def test_a_module_is_run_with_m(stub: FaultyCollector, tmp_path: Path) -> None:
     (tmp_path / "mod.py").write_text(WORK + "work()\n")
     program(run(stub, sys.executable, "-m", "mod"), cwd=tmp_path).check()
-    assert any("__main__.work" in functions(post.body) for post in stub.posts if post.type == "cpu")
+    assert any("__main__.work" in functions(profile.data) for profile in stub.profiles if profile.type == "cpu")
 
 
 def test_the_programs_own_sitecustomize_is_run_too(stub: FaultyCollector, tmp_path: Path) -> None:
@@ -79,7 +81,7 @@ def test_a_python_without_profbucket_is_profiled_too(stub: FaultyCollector, tmp_
     bare = str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}")
     done = program(run(stub, bare, "-s", "-c", text), cwd=tmp_path, PYTHONPATH="").check()
     assert done.text == "None\n"
-    assert any("__main__.work" in functions(post.body) for post in stub.posts if post.type == "cpu")
+    assert any("__main__.work" in functions(profile.data) for profile in stub.profiles if profile.type == "cpu")
 
 
 def test_the_api_key_is_taken_from_the_environment_and_sent_in_a_header(

@@ -8,7 +8,21 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from profbucket.ingest.multipart import read_parts
+from profbucket.model.batch import BATCH_PATH
 from tests.support.serving import running
+
+
+@dataclass(frozen=True)
+class PostedProfile:
+    """A profile in a request, and its parameters."""
+
+    query: str
+    data: bytes
+
+    @property
+    def type(self) -> str:
+        return parse_qs(self.query)["type"][0]
 
 
 @dataclass
@@ -20,25 +34,41 @@ class Post:
     body: bytes
 
     @property
-    def type(self) -> str:
-        return parse_qs(urlsplit(self.path).query)["type"][0]
+    def profiles(self) -> list[PostedProfile]:
+        url = urlsplit(self.path)
+        if url.path != BATCH_PATH:
+            return [PostedProfile(url.query, self.body)]
+        return [PostedProfile(part.filename, part.data) for part in read_parts(self.body, self.content_type)]
+
+    @property
+    def content_type(self) -> str:
+        return self.headers["Content-Type"]
+
+    @property
+    def types(self) -> list[str]:
+        return [profile.type for profile in self.profiles]
 
 
 @dataclass
 class FaultyCollector:
-    """A server that handles each post by :attr:`fault`: a status to answer, ``lost``, ``hang``, or none.
+    """A server that handles each post by :attr:`fault`: a status to answer, ``lost``, ``hang``, ``old``, or none.
 
     Without a fault, the collector *backend* answers. With ``lost``, it stores the post but its response is
-    discarded.
+    discarded. With ``old``, it has no route for batches.
     """
 
     url: str
     backend: str = ""
     fault: int | str = ""
     retry_after: str = ""
+    answer: bytes = b"no"  # with a fault
     posts: list[Post] = field(default_factory=list)
     received: threading.Condition = field(default_factory=threading.Condition)
     over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def profiles(self) -> list[PostedProfile]:
+        return [profile for post in self.posts for profile in post.profiles]
 
     def wait_for(self, enough: Callable[[list[Post]], bool], seconds: float = 60.0) -> list[Post]:
         """Wait until there are *enough* posts, and return them."""
@@ -57,7 +87,7 @@ class FaultyCollector:
         parts = urlsplit(self.backend)
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         try:
-            connection.request("POST", post.path, post.body)
+            connection.request("POST", post.path, post.body, {"Content-Type": post.content_type})
             response = connection.getresponse()
             return response.status, response.read()
         finally:
@@ -78,7 +108,9 @@ def run_faulty_collector(backend: str = "", port: int = 0) -> Iterator[FaultyCol
             elif fault == "lost":
                 collector.forward(post)
             else:
-                status, body = collector.forward(post) if fault == "" else (int(fault), b"no")
+                if fault == "old":
+                    fault = 404 if self.path == BATCH_PATH else ""
+                status, body = collector.forward(post) if fault == "" else (int(fault), collector.answer)
                 self.send_response(status)
                 if collector.retry_after:
                     self.send_header("Retry-After", collector.retry_after)
