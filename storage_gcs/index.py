@@ -109,6 +109,10 @@ class FirestoreIndex:
         stored_at = int(time.time())
         return self._create(ENTRIES, document_id(meta.id), lambda fields: write_entry(fields, meta, stored_at))
 
+    def add_batch(self, members: Sequence[Meta]) -> None:
+        for meta in members:
+            self.add(meta)
+
     def find(self, selection: Selection) -> Iterator[Meta]:
         return self._find(selection, None)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from profbucket.errors import Damaged, Invalid
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, SampleType, Total, series_id
+from profbucket.model.meta import BatchPart, Meta, SampleType, Total, series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.model.tasks import Task
@@ -31,7 +31,8 @@ _ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("last",)}
 _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
 _BLOCK_FIELDS = (*_BLOCK_TEXTS, *_BLOCK_NUMBERS, "ends")
-_ENTRY_FIELDS = ("id", "service", "type", "labels", "created_at", "size", "totals", "stored_at")  # without series
+# Without series.
+_ENTRY_FIELDS = ("id", "service", "type", "labels", "created_at", "size", "totals", "part", "stored_at")
 _SERIES_FIELDS = ("service", "type", "labels", "sample_types", "first_seen", "last_seen", "packed")
 
 
@@ -138,6 +139,8 @@ def write_entry(fields: Any, meta: Meta, stored_at: int) -> None:
         [total if total.kind else total[:3] for total in meta.totals], separators=(",", ":")
     )
     fields["stored_at"].timestamp_value.seconds = stored_at
+    if meta.part:
+        fields["part"].string_value = meta.part.dump()
 
 
 def read_document(document: Any, read: Callable[[Any], _T]) -> _T:
@@ -167,6 +170,7 @@ def read_entry(document: Any) -> Meta:
         created_at=fields["created_at"].integer_value,
         size=fields["size"].integer_value,
         totals=tuple(Total(*total) for total in json.loads(fields["totals"].string_value)),
+        part=BatchPart.load(fields["part"].string_value) if "part" in fields else None,
     )
 
 

@@ -11,7 +11,7 @@ from storage_local.index import LocalIndex
 __all__ = ["LocalBucket", "LocalIndex", "check_exists", "check_index_exists", "open_index", "open_url"]
 
 _INDEX = ".index.sqlite"
-_OBJECTS = ("*/*/*.pb.gz", "*/*/*.trace", "_/blocks/*/*/*.block")  # of profiles and blocks
+_OBJECTS = ("*/*/*.pb.gz", "*/*/*.trace", "*/batch/*.batch", "_/blocks/*/*/*.block")  # of profiles and blocks
 
 
 def open_url(url: str) -> tuple[LocalBucket, LocalIndex]:

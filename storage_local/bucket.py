@@ -1,8 +1,9 @@
 """A directory as a bucket.
 
 The key of an object is its path. A profile that was posted as gzip is followed by a trailer with its metadata
-(``trailer.py``); without that, the bytes of the file are the object's. The metadata of all others, and of those
-that earlier versions wrote, are in a hidden file in the same folder; no key has a segment that begins with a dot::
+(``trailer.py``); without that, the bytes of the file are the object's. The metadata of all others that have any,
+and of those that earlier versions wrote, are in a hidden file in the same folder; no key has a segment that begins
+with a dot::
 
     api/cpu/20261122T225107.123456789Z-0123456789abcdef.pb.gz       bytes and trailer
     api/trace/20261122T225107.123456789Z-0123456789abcdef.trace
@@ -74,7 +75,7 @@ class LocalBucket:
         path = self._path(object_key)
         with translate_errors(f"write the object {object_key!r}"):
             self._root.check()
-            is_new = self._put(path, data, json.dumps(dict(metadata)).encode())
+            is_new = self._put(path, data, json.dumps(dict(metadata)).encode() if metadata else b"")
             self._root.check()  # the volume may have been unmounted in the meantime
         return is_new
 
@@ -82,9 +83,9 @@ class LocalBucket:
         put = _Put(path)
         try:
             if _file_size(path) is None:
-                trailer = make_trailer(path.name, data, metadata)
+                trailer = make_trailer(path.name, data, metadata) if metadata else b""
                 put.content = self._drafts.write(data, trailer)
-                put.metadata = None if trailer else self._drafts.write(metadata)
+                put.metadata = self._drafts.write(metadata) if metadata and not trailer else None
             exists = self._names.call(path.parent, put, _add_names)
         finally:
             for draft in (put.content, put.metadata):

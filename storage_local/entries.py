@@ -14,7 +14,7 @@ from typing import Any
 from profbucket.model.blocks import Members, collect_kinds
 from profbucket.model.ids import profile_prefix
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, SampleType, Total
+from profbucket.model.meta import BatchPart, Meta, SampleType, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Selection
 from profbucket.times import format_stamp
@@ -47,10 +47,15 @@ CREATE TRIGGER refuse_entry_of_older_version BEFORE INSERT ON entries WHEN new.s
 END;
 """
 
+# Added by schema 6.
+ADD_PARTS = """
+ALTER TABLE entries ADD COLUMN part TEXT;  -- BatchPart.dump(), of a profile in a batch
+"""
+
 _INSERT_SAMPLE_TYPES = "INSERT INTO sample_types (names) VALUES (?) ON CONFLICT (names) DO NOTHING"
 _INSERT_ENTRY = """
-INSERT INTO entries (id, kind, series, created_at, size, totals, sample_types)
-SELECT ?, kind, series.id, ?, ?, ?, sample_types.id FROM series JOIN sample_types WHERE name = ? AND names = ?
+INSERT INTO entries (id, kind, series, created_at, size, totals, part, sample_types)
+SELECT ?, kind, series.id, ?, ?, ?, ?, sample_types.id FROM series JOIN sample_types WHERE name = ? AND names = ?
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -72,7 +77,7 @@ SELECT count(*) FROM (
 )
 """  # noqa: S608
 _SELECT_ENTRIES = """
-SELECT created_at, id, size, totals, sample_types, series FROM entries
+SELECT created_at, id, size, totals, sample_types, series, part FROM entries
 WHERE {column} = ? AND (created_at, id) > (?, ?) AND created_at <= ? ORDER BY created_at, id LIMIT ?
 """
 _SELECT_ENTRIES_OF_KIND = _SELECT_ENTRIES.format(column="kind")
@@ -109,7 +114,8 @@ def store_entry(connection: sqlite3.Connection, meta: Meta) -> bool:
     """Add the entry of *meta*, whose series exists, in the current transaction; return whether it is new."""
     names = _dump([item if item.kind else item[:2] for item in meta.sample_types])
     totals = _dump([total.value for total in meta.totals])
-    row = (meta.id, meta.created_at, meta.size, totals, meta.series, names)
+    part = meta.part.dump() if meta.part else None
+    row = (meta.id, meta.created_at, meta.size, totals, part, meta.series, names)
     connection.execute(_INSERT_SAMPLE_TYPES, (names,))
     return connection.execute(_INSERT_ENTRY, row).rowcount == 1
 
@@ -132,7 +138,7 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
     series_of_rows: dict[int, tuple[str, ProfileType, Labels]] = {}
     prefixes: dict[int, str] = {}  # of ids, by series
     names_of = lru_cache(None)(lambda sample_types: _read_names(connection, sample_types))
-    for created_at, profile_id, size, values, sample_types, series in islice(rows, selection.limit):
+    for created_at, profile_id, size, values, sample_types, series, part in islice(rows, selection.limit):
         try:
             if series not in series_of_rows:
                 service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
@@ -147,9 +153,10 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
             prefix = f"{prefixes[series]}{format_stamp(created_at)}-"
             if not isinstance(size, int) or not profile_id.startswith(prefix):
                 raise ValueError("its columns do not match its id")
+            batch_part = None if part is None else BatchPart.load(part)
         except PARSE_ERRORS as error:
             raise_damaged(f"the entry {profile_id!r:.120}: {error}")
-        yield Meta(profile_id, *series_of_rows[series], created_at, size, totals)
+        yield Meta(profile_id, *series_of_rows[series], created_at, size, totals, batch_part)
 
 
 def read_columns(connection: sqlite3.Connection, selection: Selection) -> list[Members]:
@@ -245,7 +252,7 @@ def _read_names(connection: sqlite3.Connection, sample_types: int) -> list[Sampl
 
 def _read_pages(
     connection: sqlite3.Connection, select_entries: str, id_: int, after: tuple[int, str], end: int
-) -> Iterator[tuple[int, str, int, str, int, int]]:
+) -> Iterator[tuple[int, str, int, str, int, int, str | None]]:
     """Yield the rows of one kind or series, in order.
 
     It reads pages, because the cost of open cursors is quadratic: a find among thousands of series would take

@@ -95,23 +95,24 @@ class LocalIndex:
         with _translate_errors():
             self._folder = RootFolder(path.parent)
         self._idle: deque[tuple[int, sqlite3.Connection]] = deque()  # with the inode of the file
-        self._additions = GroupCommit[None, Meta, bool]()
+        self._additions = GroupCommit[None, Sequence[Meta], list[bool]]()
         weakref.finalize(self, _close_all, self._idle)
         _open_indexes.add(self)
         with suppress(Damaged), self._connection():  # a damaged file can be replaced
             pass
 
     def add(self, meta: Meta) -> bool:
-        return self._additions.call(None, meta, self._add_all)
+        [is_new] = self._additions.call(None, [meta], self._add_all)
+        return is_new
 
-    def _add_all(self, _: None, metas: Sequence[Meta]) -> list[bool]:
-        """Add the entries of *metas* in one transaction; return for each whether it is new."""
-        are_new = []
+    def add_batch(self, members: Sequence[Meta]) -> None:
+        self._additions.call(None, members, self._add_all)
+
+    def _add_all(self, _: None, additions: Sequence[Sequence[Meta]]) -> list[list[bool]]:
+        """Add the entries of all *additions* in one transaction; return for each entry whether it is new."""
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            for meta in metas:
-                store_series(connection, Series.of(meta))
-                are_new.append(store_entry(connection, meta))
+            are_new = [[_add_entry(connection, meta) for meta in metas] for metas in additions]
             connection.execute("COMMIT")
         return are_new
 
@@ -341,6 +342,11 @@ class LocalIndex:
             connection.close()
             draft.rename(self._path)
             os.fsync(folder)
+
+
+def _add_entry(connection: sqlite3.Connection, meta: Meta) -> bool:
+    store_series(connection, Series.of(meta))
+    return store_entry(connection, meta)
 
 
 def _parse_types(rows: Iterable[tuple[Any, ...]]) -> list[ProfileType]:

@@ -4,10 +4,10 @@ import sqlite3
 from collections.abc import Iterator
 
 from storage_local.damage import PARSE_ERRORS, raise_damaged
-from storage_local.entries import ADD_SAMPLE_TYPES, CREATE_ENTRIES, separate_names
+from storage_local.entries import ADD_PARTS, ADD_SAMPLE_TYPES, CREATE_ENTRIES, separate_names
 from storage_local.series import ADD_LABELS, CREATE_SERIES, add_labels
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _CREATE_BLOCKS = """
 CREATE TABLE blocks (
     id TEXT PRIMARY KEY,  -- Block.id
@@ -46,6 +46,7 @@ CREATE TABLE kinds (  -- one row for each service and profile type
 {_CREATE_TASKS}
 {ADD_LABELS}
 {ADD_SAMPLE_TYPES}
+{ADD_PARTS}
 PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
@@ -55,6 +56,7 @@ _STEPS = (
     (3, _CREATE_TASKS, None),
     (4, ADD_LABELS, add_labels),
     (5, ADD_SAMPLE_TYPES, separate_names),
+    (6, ADD_PARTS, None),
 )
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain, count
+from itertools import chain
 
 from profbucket.errors import (
     Damaged,
@@ -24,13 +24,13 @@ from profbucket.errors import (
     StoragePermissionError,
     Unavailable,
 )
+from profbucket.maintenance.copies import Copy, copy_aside, list_copies, part_of_copy, split_batch
 from profbucket.maintenance.live_blocks import BlockMembership, list_blocks, select_live
 from profbucket.maintenance.profile_totals import compute_totals
 from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import (
     BLOCKS,
-    QUARANTINE,
     RESERVED,
     ProfileId,
     block_prefix,
@@ -40,8 +40,10 @@ from profbucket.model.ids import (
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.series import list_series
+from profbucket.storage.batches import is_batch_key, read_tables
 from profbucket.storage.damage import check_object, check_profile, check_size, content_metadata
-from profbucket.storage.listing import list_folders, list_prefix, with_metadata
+from profbucket.storage.listing import list_folders, with_metadata
+from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.metadata import add_kinds, from_metadata, has_totals, to_metadata
 from profbucket.storage.ports import (
     Bucket,
@@ -78,12 +80,22 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The state of one object, its entry, or both."""
+    """The state of one object, its entry, or both.
+
+    A profile in a batch has the key that its own object would have. ``copy`` is what the bucket has of it.
+    """
 
     state: State
     object_key: str
-    object: Object | None = None
+    copy: Copy | None = None
     entry: Meta | Block | None = None
+
+    @property
+    def batch(self) -> str | None:
+        """The key of the batch that the finding is about, or that has the profile."""
+        if isinstance(self.copy, Meta):
+            return range_of_profile(self.copy).key
+        return self.object_key if is_batch_key(self.object_key) else None
 
 
 def fsck(storage: Storage, service: str | None = None, since: int = 0, *, deep: bool = False) -> Iterator[Finding]:
@@ -124,16 +136,16 @@ def quarantine(storage: Storage, service: str | None = None, since: int = 0) -> 
 def _move_aside(storage: Storage, finding: Finding) -> Finding:
     bucket, object_key, entry = storage.bucket, finding.object_key, finding.entry
     try:
+        if finding.batch:
+            split_batch(storage, finding.batch)
+            return replace(finding, state=State.QUARANTINED)
         data = bucket.get(object_key)
-        metadata = bucket.stat(object_key).metadata or {}
+        metadata = dict(bucket.stat(object_key).metadata or {})
     except NotFound:
         return Finding(State.OK, object_key)  # expired in the meantime
     except Damaged:
         metadata = {}
-    for number in count():
-        copy_key = f"{QUARANTINE}{object_key}{f'~{number}' if number else ''}"
-        if bucket.put(copy_key, data, metadata) or bucket.get(copy_key) == data:
-            break
+    copy_aside(bucket, object_key, data, metadata)
     if isinstance(entry, Meta):
         with suppress(Damaged):
             check_profile(entry, data)
@@ -191,10 +203,9 @@ def _remove_duplicate(storage: Storage, entry: Meta) -> bool:
 
 
 def _check_profile(storage: Storage, finding: Finding, repair: bool, deep: bool) -> Finding:
-    bucket, index = storage.bucket, storage.index
+    index = storage.index
     try:
-        obj = with_metadata(bucket, finding.object) if finding.object else bucket.stat(finding.object_key)
-        meta = _read_meta(storage, obj, deep=deep or finding.state is State.MISMATCH)
+        meta = _read_copy(storage, finding, deep=deep or finding.state is State.MISMATCH)
     except NotFound:
         if finding.entry is None:
             return Finding(State.OK, finding.object_key)  # expired since the walk: neither exists
@@ -213,6 +224,26 @@ def _check_profile(storage: Storage, finding: Finding, repair: bool, deep: bool)
             index.remove([meta.id])
             index.add(meta)
     return finding
+
+
+def _read_copy(storage: Storage, finding: Finding, *, deep: bool) -> Meta:
+    """Return the meta of the copy of a profile, or of the one that its entry points to; raise as `_read_meta`."""
+    member = finding.copy or finding.entry
+    if not isinstance(member, Meta) or member.part is None:
+        bucket = storage.bucket
+        obj = (
+            with_metadata(bucket, finding.copy)
+            if isinstance(finding.copy, Object)
+            else bucket.stat(finding.object_key)
+        )
+        return _read_meta(storage, obj, deep=deep)
+    if deep or finding.copy is None:
+        [data] = storage.lookup.read_profiles([member])
+        if data is None:
+            raise NotFound(f"no object {finding.object_key!r}")
+        if isinstance(data, Damaged):
+            raise data
+    return member
 
 
 def _has_entry(storage: Storage, meta: Meta) -> bool:
@@ -325,6 +356,11 @@ def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iter
     services = {service} if service else {*_list_services(storage.bucket), *storage.index.services()}
     for name in sorted(services):
         profile_types = {*_list_types(storage.bucket, name), *storage.index.profile_types(name)}
+        for obj, table in read_tables(storage.bucket, name, since):
+            if isinstance(table, Damaged):
+                yield Finding(State.DAMAGED, obj.key, obj)
+            else:
+                profile_types.update(meta.type for meta in table)
         for profile_type in sorted(profile_types):
             yield from _compare(storage, name, profile_type, since, deep)
 
@@ -403,43 +439,56 @@ def _compare_profiles(
     series: Mapping[str, Series],
     deep: bool,
 ) -> Iterator[Finding]:
-    """Walk objects and entries of one service and profile type side by side: keys sort as positions do."""
-    objects = list_prefix(storage.bucket, profile_prefix(service, profile_type), since)
+    """Walk copies and entries of one service and profile type side by side: keys sort as positions do."""
+    profiles = list_copies(storage.bucket, service, profile_type, since)
     entries = storage.index.find(Selection(service, profile_type, since, LATEST))
-    obj, entry = next(objects, None), next(entries, None)
-    while obj or entry:
+    none: tuple[str, list[Copy]] = ("", [])
+    (object_key, copies), entry = next(profiles, none), next(entries, None)
+    while copies or entry:
         entry_key = ProfileId.parse(entry.id).object_key if entry else ""
-        if obj and (not entry or obj.key < entry_key):
-            profile_id = _parse_key(obj.key)
+        if copies and (not entry or object_key < entry_key):
+            first, *others = copies
+            profile_id = _parse_key(object_key)
             if profile_id is None:
-                yield Finding(State.UNKNOWN_OBJECT, obj.key, obj)
+                yield Finding(State.UNKNOWN_OBJECT, object_key, first)
             elif compacted.contains(profile_id) is False:
-                yield Finding(State.MISSING_ENTRY, obj.key, obj)
+                yield Finding(State.MISSING_ENTRY, object_key, first)
             elif deep:
-                yield Finding(State.OK, obj.key, obj)
-            obj = next(objects, None)
-            continue
-        assert entry  # noqa: S101 - tells the type checker
-        own_object = obj if obj and obj.key == entry_key else None
-        if compacted.contains(ProfileId.parse(entry.id)):
-            state = State.DUPLICATE
-        elif own_object is None:
-            state = State.MISSING_OBJECT
+                yield Finding(State.OK, object_key, first)
         else:
-            state = _compare_entry(own_object, entry, series)
-        yield Finding(state, entry_key, own_object, entry)
-        obj, entry = next(objects, None) if own_object else obj, next(entries, None)
+            assert entry  # noqa: S101 - tells the type checker
+            own = copies if object_key == entry_key else []
+            copy = next((copy for copy in own if part_of_copy(copy) == entry.part), next(iter(own), None))
+            others = [other for other in own if other is not copy]
+            if compacted.contains(ProfileId.parse(entry.id)):
+                state = State.DUPLICATE
+            elif copy is None:
+                state = State.MISSING_OBJECT
+            else:
+                state = _compare_entry(copy, entry, series)
+            yield Finding(state, entry_key, copy, entry)
+            entry = next(entries, None)
+            if not own:
+                continue
+        if deep:
+            yield from (Finding(State.OK, object_key, other) for other in others)
+        object_key, copies = next(profiles, none)
 
 
-def _compare_entry(obj: Object, entry: Meta, series: Mapping[str, Series]) -> State:
-    if obj.metadata is not None:
+def _compare_entry(copy: Copy, entry: Meta, series: Mapping[str, Series]) -> State:
+    if part_of_copy(copy) != entry.part:
+        return State.MISMATCH
+    if isinstance(copy, Meta):
+        if copy != entry:
+            return State.MISMATCH
+    elif copy.metadata is not None:
         try:
-            known = entry if has_totals(obj.metadata) else replace(entry, totals=())
-            if from_metadata(obj.key, obj.size, obj.metadata) != known:
+            known = entry if has_totals(copy.metadata) else replace(entry, totals=())
+            if from_metadata(copy.key, copy.size, copy.metadata) != known:
                 return State.MISMATCH
         except Invalid:
             return State.DAMAGED
-    elif obj.size != entry.size:
+    elif copy.size != entry.size:
         return State.MISMATCH
     own_series, names = series.get(entry.series), [(total.type, total.unit) for total in entry.totals]
     return State.OK if own_series and own_series.may_have_sample_types(names) else State.MISSING_ENTRY

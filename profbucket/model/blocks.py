@@ -14,16 +14,18 @@ Members are numbered in order of position, series in order of first appearance.
 """
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import chain
+from operator import attrgetter
 
 from profbucket.errors import Invalid
 from profbucket.model.ids import ProfileId, ProfileName, block_key, parse_block_key
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, SampleType, Total
+from profbucket.model.meta import BatchPart, Meta, SampleType, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind
 from profbucket.times import LATEST
@@ -73,7 +75,8 @@ class Members:
 
     A row's ``series`` is an index into ``labels``, its ``measured`` an index into ``types`` (sample types with
     units). Its ``totals`` are the values for those sample types. ``kinds`` are those of the sample types that
-    agents have said, for each element of ``types``; empty if they have said none.
+    agents have said, for each element of ``types``; empty if they have said none. ``parts`` are the texts of those
+    that were stored in batches, and ``""`` for others; empty if there are only others.
     """
 
     service: str
@@ -87,6 +90,7 @@ class Members:
     measured: Sequence[int]
     totals: Sequence[Sequence[int]]
     kinds: Sequence[Sequence[str | None]] = ()
+    parts: Sequence[str] = ()
 
     @classmethod
     def from_metas(cls, metas: Sequence[Meta]) -> "Members":
@@ -107,6 +111,7 @@ class Members:
             measured=measured,
             totals=[[total.value for total in meta.totals] for meta in metas],
             kinds=collect_kinds(types),
+            parts=[meta.part.dump() if meta.part else "" for meta in metas] if any(map(_get_part, metas)) else (),
         )
 
     def __len__(self) -> int:
@@ -130,6 +135,7 @@ class Members:
             created_at=created_at,
             size=self.size[row],
             totals=tuple(Total(*name, value, kind) for name, value, kind in names),
+            part=BatchPart.load(part) if self.parts and (part := self.parts[row]) else None,
         )
 
     def kinds_of(self, number: int) -> Sequence[str | None]:
@@ -142,6 +148,10 @@ class Members:
     def names(self) -> list[ProfileName]:
         """Return the name of each member, ordered by position."""
         return list(zip(self.created_at, self.digest, strict=True))
+
+    def rows_at(self, created_at: int) -> range:
+        """Return the rows of the members that were created at that time."""
+        return range(bisect_left(self.created_at, created_at), bisect_right(self.created_at, created_at))
 
     def member_ids(self, metas: Iterable[Meta]) -> list[str]:
         """Return the ids of those *metas*, all of the block's service, that are members."""
@@ -168,12 +178,13 @@ class Members:
                 "measured": self.measured,
                 "totals": self.totals,
                 **({"kinds": self.kinds} if self.kinds else {}),
+                **({"parts": self.parts} if self.parts else {}),
             },
             separators=(",", ":"),
         ).encode()
 
     @classmethod
-    def load(cls, text: bytes) -> "Members":
+    def load(cls, text: bytes | str) -> "Members":
         """Read what :meth:`dump` wrote, or raise ``Invalid``."""
         try:
             columns = json.loads(text)
@@ -195,6 +206,7 @@ class Members:
                 measured=columns["measured"],
                 totals=columns["totals"],
                 kinds=columns.get("kinds", ()),
+                parts=columns.get("parts", ()),
             ).check()
         except (ValueError, KeyError, TypeError, IndexError) as error:
             message = f"invalid list of a block's members: {error!r}"
@@ -217,6 +229,7 @@ class Members:
             and (not self.kinds or list(map(len, self.kinds)) == widths)
             and {kind for kinds in self.kinds for kind in kinds} <= _KINDS
             and list(map(len, self.totals)) == [widths[number] for number in self.measured]
+            and (not self.parts or (len(self.parts) == count and all(map(_is_part, self.parts))))
         )
 
 
@@ -273,6 +286,19 @@ def from_metadata(key: str, metadata: Mapping[str, str]) -> Block:
         )
     except (KeyError, ValueError) as error:
         raise Invalid(f"invalid block metadata of {key[:200]!r}: {error!r}", code="damaged_block") from None
+
+
+_get_part = attrgetter("part")
+
+
+def _is_part(text: object) -> bool:
+    if text == "":
+        return True
+    try:
+        BatchPart.load(text)  # type: ignore[arg-type] # a TypeError otherwise
+    except ValueError:
+        return False
+    return True
 
 
 _parse_labels = lru_cache(4096)(Labels.parse)

@@ -3,10 +3,12 @@
 The object of a profile is ``<service>/<type>/<timestamp>-<digest>.pb.gz``, or ``….trace`` for a Go execution
 trace. The profile's id is that key without the suffix. In the service name, every byte except letters, digits,
 ``.``, ``-`` and ``_`` is written as ``~`` and two hex digits, so that an id needs no escaping in a URL, a shell
-or a file name. All other objects are below ``_/``.
+or a file name. A batch of profiles of one service is ``<service>/batch/<timestamp>-<digest>.batch``; its suffix
+tells it from a profile whose type is called ``batch``. All other objects are below ``_/``.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -30,6 +32,7 @@ _ESCAPED = re.compile(r"(?:[A-Za-z0-9._-]|~[0-9A-F]{2})+", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _SAMPLES_KEY = re.compile(r"date=(\d{4}-\d{2}-\d{2})/service=([^/]+)/type=([^/]+)/samples\.parquet", re.ASCII)
 _SUFFIXES = {True: ".pb.gz", False: ".trace"}  # by ProfileType.is_pprof
+_BATCH_SUFFIX = ".batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,30 @@ def parse_samples_key(object_key: str) -> tuple[str, ProfileType, int]:
     if samples_key(service, profile_type, day) != object_key:
         raise ValueError(f"not the key of a table of samples: {object_key[:120]!r}")
     return service, profile_type, day
+
+
+def batch_prefix(service: str) -> str:
+    """Return the common prefix of the keys of all batches of *service*; a profile type may have the same."""
+    return f"{escape_service(service)}/batch/"
+
+
+def batch_name(members: Sequence[str], first: int) -> str:
+    """Return the name of a batch: equal for equal *members*, ids, of which the first was created at *first*."""
+    return f"{format_stamp(first)}-{sha256(chr(10).join(members).encode()).hexdigest()[:16]}"
+
+
+def batch_key(service: str, name: str) -> str:
+    """Return the key of the batch of *service* with that name."""
+    return f"{batch_prefix(service)}{name}{_BATCH_SUFFIX}"
+
+
+def parse_batch_key(object_key: str) -> tuple[str, str]:
+    """Return the service and the name of the batch under *object_key*, or raise ``Invalid``."""
+    if object_key.endswith(_BATCH_SUFFIX):
+        batch_id = ProfileId.parse(object_key.removesuffix(_BATCH_SUFFIX))
+        if batch_id.type == "batch":
+            return batch_id.service, f"{format_stamp(batch_id.created_at)}-{batch_id.digest}"
+    raise Invalid(f"not the key of a batch: {object_key[:120]!r}", code="invalid_object_key")
 
 
 def escape_service(service: str) -> str:

@@ -1,7 +1,8 @@
 """The record of a stored profile, and the query that selects profiles."""
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from profbucket.model.labels import Labels, Matcher
@@ -44,9 +45,34 @@ class SampleType(NamedTuple):
     kind: str | None = None
 
 
+class BatchPart(NamedTuple):
+    """The place of a profile in a batch of its service: the *name* of the batch, and its offset in bytes."""
+
+    name: str
+    begin: int
+
+    def dump(self) -> str:
+        return f"{self.name}:{self.begin}"
+
+    @classmethod
+    def load(cls, text: str) -> "BatchPart":
+        """Read what :meth:`dump` wrote, or raise ``ValueError``."""
+        if not _BATCH_PART.fullmatch(text):
+            raise ValueError(f"not a part of a batch: {text[:80]!r}")
+        name, _, begin = text.partition(":")
+        return cls(name, int(begin))
+
+
+_BATCH_PART = re.compile(r"\d{8}T\d{6}\.\d{9}Z-[0-9a-f]{16}:\d{1,15}", re.ASCII)
+
+
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The record of a stored profile. ``created_at`` is nanoseconds since 1970, ``size`` bytes as stored."""
+    """The record of a stored profile. ``created_at`` is nanoseconds since 1970, ``size`` bytes as stored.
+
+    A profile that was stored in a batch has a ``part``, others an object of their own; metas that differ only in
+    that are equal.
+    """
 
     id: str
     service: str
@@ -55,6 +81,7 @@ class Meta:
     created_at: int
     size: int
     totals: tuple[Total, ...] = ()
+    part: BatchPart | None = field(default=None, compare=False)
 
     @property
     def series(self) -> str:

@@ -233,7 +233,8 @@ class Querier:
 
         Return ``None`` if they are small enough, or if the storage has no signed URLs.
         """
-        return self._storage.sign_url(profile_id, filename) if len(data) > self._limits.answer_bytes else None
+        is_large = len(data) > self._limits.answer_bytes
+        return self._storage.sign_url(profile_id, data, filename) if is_large else None
 
     def merge(self, query: Query, options: MergeOptions = MergeOptions()) -> MergeResult:
         """Merge all profiles that match *query*; see :meth:`QueryMerger.merge`."""

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heapify, heappop, heapreplace
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
 from profbucket.errors import Damaged, Invalid, TooLarge
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
-from profbucket.model.ids import ProfileId, ProfileName
+from profbucket.model.ids import ProfileId, ProfileName, batch_key
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
@@ -188,7 +188,10 @@ class Lookup:
         ):
             if data is None and source.block:
                 self._require_expired(source.block)
-            yield data
+            if data is None and source.meta and source.meta.part:
+                yield from self.read_profiles([replace(source.meta, part=None)])  # repair may have split the batch
+            else:
+                yield data
 
     def read_profiles(self, metas: Sequence[Meta]) -> Iterator[bytes | Damaged | None]:
         """Yield the bytes of each profile as posted, in order; ``None`` for one that has no object any more."""
@@ -233,6 +236,20 @@ class Lookup:
         if damage.ids:
             raise damage.error()
         return None
+
+    def find_member(self, profile_id: ProfileId) -> Meta | None:
+        """Return the meta of a profile that was stored in a batch, in the head or compacted; else ``None``."""
+        created_at = profile_id.created_at
+        selection = Selection(profile_id.service, profile_id.type, created_at, created_at)
+        blocks, entries = self._index.snapshot(selection)
+        in_blocks = (
+            members.meta(row)
+            for members in self.read_members(blocks)
+            if isinstance(members, Members) and members.parts
+            for row in members.rows_at(created_at)
+        )
+        metas = (meta for meta in chain(entries, in_blocks) if meta.part and meta.id == str(profile_id))
+        return next(metas, None)
 
     def has_block(self, block: Block) -> bool:
         """Return whether the index has *block*: compaction has not replaced it."""
@@ -419,12 +436,20 @@ def _label_filter(query: Query) -> _Matches:
 
 def order_by_time(sources: Iterable[Source]) -> list[Source]:
     """Return *sources* in the order in which they are merged."""
-    return sorted(sources, key=lambda source: (source.first, source.object_range.key))
+    return sorted(sources, key=lambda source: (source.first, source.id))
+
+
+def range_of_profile(meta: Meta) -> ObjectRange:
+    """Return the range of a profile's bytes as posted: its own object, or its part of a batch."""
+    if meta.part is None:
+        return ObjectRange(ProfileId.parse(meta.id).object_key)
+    name, begin = meta.part
+    return ObjectRange(batch_key(meta.service, name), begin, begin + meta.size)
 
 
 def source_of_object(meta: Meta) -> Source:
-    """Return the read of a profile's own object."""
-    object_range = ObjectRange(ProfileId.parse(meta.id).object_key)
+    """Return the read of a profile as it was posted."""
+    object_range = range_of_profile(meta)
     return Source(object_range, meta.created_at, meta.created_at, 1, meta.size, meta)
 
 

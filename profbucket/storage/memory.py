@@ -97,6 +97,10 @@ class MemoryIndex:
             self._add_series(Series.of(meta))
             return True
 
+    def add_batch(self, members: Sequence[Meta]) -> None:
+        for meta in members:
+            self.add(meta)
+
     def find(self, selection: Selection) -> Iterator[Meta]:
         yield from self.snapshot(selection)[1]
 

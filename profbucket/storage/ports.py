@@ -212,6 +212,10 @@ class Index(Protocol):
         """Add the entry of *meta* and return ``True``; return ``False`` and change nothing if its id exists."""
         ...
 
+    def add_batch(self, members: Sequence[Meta]) -> None:
+        """Add the entries of *members*, which make up a batch of one service, as far as their ids do not exist."""
+        ...
+
     def find(self, selection: Selection) -> Iterator[Meta]:
         """Yield the selected entries, oldest first, ordered by :attr:`Meta.position`."""
         ...

@@ -2,21 +2,22 @@
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Protocol
 
 from profbucket.errors import Damaged, Invalid, NotFound, StoragePermissionError
 from profbucket.limits import Limits
+from profbucket.model.batches import encode_batch, split_into_batches
 from profbucket.model.ids import RESERVED, ProfileId
 from profbucket.model.meta import Meta
 from profbucket.model.tasks import Task, period_task
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import check_profile, content_metadata
-from profbucket.storage.lookup import Lookup
+from profbucket.storage.lookup import Lookup, range_of_profile
 from profbucket.storage.metadata import from_metadata, to_metadata
-from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection
+from profbucket.storage.ports import Bucket, Index, Selection
 from profbucket.times import SECOND
 
 _STAT_WORKERS = 16
@@ -44,7 +45,7 @@ class Storage(Writer):
 
     A write puts the object first and adds the entry second, each only if it does not exist. After a crash in
     between, the same write completes the profile; no entry is added before its object exists. Last, it adds the
-    task that will compact the profile, as *policy* says.
+    task that will compact the profile, as *policy* says. So it is with batches and the entries of their members.
     """
 
     def __init__(
@@ -66,15 +67,30 @@ class Storage(Writer):
         self.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta) | content_metadata(data))
         return self.add_entry(meta)
 
+    def write_batch(self, profiles: Sequence[tuple[Meta, bytes]]) -> None:
+        """Store *profiles*, all of one service, in as few objects as possible; see :class:`Writer`."""
+        for batch in split_into_batches(profiles):
+            if len(batch) == 1:
+                self.write(*batch[0])
+                continue
+            members, data = encode_batch(batch)
+            self.bucket.put(range_of_profile(members[0]).key, data, {})
+            self.index.add_batch(members)
+            for meta in members:
+                self._add_task_of(meta)
+
     def add_entry(self, meta: Meta) -> bool:
         """Add the entry of a profile that has an object, and the task that will compact it.
 
         Return whether the entry is new.
         """
         is_new = self.index.add(meta)
+        self._add_task_of(meta)
+        return is_new
+
+    def _add_task_of(self, meta: Meta) -> None:
         if meta.type.is_pprof:
             self._add_task(period_task(self._policy, meta.service, meta.type, self._policy.short, meta.created_at))
-        return is_new
 
     def _add_task(self, task: Task) -> None:
         now, short = time.time_ns(), self._policy.short * SECOND
@@ -90,18 +106,28 @@ class Storage(Writer):
 
     def read(self, profile_id: ProfileId) -> bytes:
         """Return the bytes of a profile as posted, or raise ``NotFound`` or ``Damaged``."""
-        data = self.bucket.get(profile_id.object_key)
+        try:
+            data = self.bucket.get(profile_id.object_key)
+        except NotFound:
+            [part] = self.lookup.read_profiles([self._find_member(profile_id)])
+            if part is None:
+                raise
+            if isinstance(part, Damaged):
+                raise part from None
+            return part
         check_profile(self.read_meta(profile_id), data)
         return data
 
     def read_meta(self, profile_id: ProfileId) -> Meta:
-        """Return the meta of a profile that has an object, or raise ``NotFound``.
+        """Return the meta of a profile that has an object, or is a member of a batch, or raise ``NotFound``.
 
         It is that of the object's metadata; if these are damaged, that of the entry; else raise ``Damaged``.
         """
         try:
             obj = self.bucket.stat(profile_id.object_key)
             return from_metadata(obj.key, obj.size, obj.metadata or {})
+        except NotFound:
+            return self._find_member(profile_id)
         except (Damaged, Invalid) as error:
             created_at = profile_id.created_at
             entries = self.index.find(Selection(profile_id.service, profile_id.type, created_at, created_at))
@@ -109,6 +135,12 @@ class Storage(Writer):
                 if meta.id == str(profile_id):
                     return meta
             raise Damaged(f"the metadata of {profile_id.object_key} are damaged: {error}") from error
+
+    def _find_member(self, profile_id: ProfileId) -> Meta:
+        """Return the meta of a profile in a batch, which may have expired; raise ``NotFound`` if it is in none."""
+        if meta := self.lookup.find_member(profile_id):
+            return meta
+        raise NotFound(f"no object {profile_id.object_key!r}")
 
     def read_metas(self, ids: Sequence[ProfileId]) -> Iterator[Meta | Damaged | None]:
         """Yield what :meth:`read_meta` returns or raises for each profile, in order; ``None`` for no object."""
@@ -124,15 +156,17 @@ class Storage(Writer):
         with ThreadPoolExecutor(min(_STAT_WORKERS, max(len(ids), 1)), "stat") as threads:
             yield from threads.map(read_meta, ids)
 
-    def read_many(self, ids: Iterable[ProfileId]) -> Iterator[bytes | None]:
-        """Yield the bytes of each profile as posted, in order; ``None`` for one that has expired."""
-        return self.bucket.get_many([ObjectRange(profile_id.object_key) for profile_id in ids])
-
-    def sign_url(self, profile_id: ProfileId, filename: str) -> str | None:
-        """Return a signed URL of a profile's object.
+    def sign_url(self, profile_id: ProfileId, data: bytes, filename: str) -> str | None:
+        """Return a signed URL of a profile, whose bytes are *data*: that of its object, or of a copy.
 
         Return ``None`` if the bucket has no signed URLs, or if the collector may not sign.
         """
+        try:
+            self.bucket.stat(profile_id.object_key)
+        except NotFound:
+            return self.publish_result(data, filename)  # a part of a batch has no URL
+        except Damaged:
+            pass  # its metadata are
         try:
             return self.bucket.sign_url(profile_id.object_key, filename, _SIGNED_URL_SECONDS)
         except StoragePermissionError as error:

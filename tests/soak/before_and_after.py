@@ -1,8 +1,9 @@
-"""Compaction, expiry and a lost index change no answer, whatever was accepted.
+"""Batches, compaction, expiry and a lost index change no answer, whatever was accepted.
 
-A history of posts goes into two storages. One is never changed again; the other is compacted in between and at the
-end, its profiles expire, and its index is lost. Both must answer every question alike. Values, times and durations
-are extreme, and each profile alone just fits limits that several together exceed.
+A history of posts goes into two storages. One gets each profile alone and is never changed again; the other gets
+some in batches and some again, is compacted in between and at the end, its profiles expire, and its index is lost.
+Both must answer every question alike. Values, times and durations are extreme, and each profile alone just fits
+limits that several together exceed.
 
 ``python -m tests.soak.before_and_after --examples 2000`` runs it; a test runs a hundred examples.
 
@@ -26,11 +27,12 @@ from hypothesis import strategies as st
 
 from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
+from profbucket.ingest.upload import Upload
 from profbucket.limits import Limits
 from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
-from profbucket.model.ids import ProfileId
+from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
@@ -44,6 +46,9 @@ from profbucket.pprof.precheck import count_entries
 from profbucket.query.flamegraph import build_flame_graph
 from profbucket.query.querier import Querier
 from profbucket.storage import store
+from profbucket.storage.batches import is_batch_key
+from profbucket.storage.listing import list_prefix
+from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Series, SeriesSelection
 from profbucket.storage.store import Storage
@@ -124,27 +129,49 @@ _LIMIT_CODE = re.compile("max_.*_exceeded")
 
 @dataclass(frozen=True)
 class Post:
-    """An upload. ``created_at`` dates a profile that has no time of its own."""
+    """An upload. ``created_at`` dates a profile that has no time of its own.
+
+    Those of a round with the same ``batch`` are posted together, those of batch 0 alone.
+    """
 
     profile_type: ProfileType
     labels: str
     data: bytes
     created_at: int
+    batch: int = 0
+
+    def to_upload(self) -> Upload:
+        return Upload(SERVICE, self.profile_type, Labels.parse(self.labels), self.data, self.created_at)
 
     def apply(self, storage: Storage, limits: Limits) -> Meta | None:
         """Store the profile and return its meta; ``None`` if it is not accepted."""
-        collector = Collector(storage, limits)
         try:
-            return collector.collect(
+            return Collector(storage, limits).collect(
                 SERVICE, self.profile_type, Labels.parse(self.labels), self.data, self.created_at
             )
         except ProfbucketError:
             return None
 
 
+def apply_round(posts: Sequence[Post], storage: Storage, limits: Limits) -> list[Meta | None]:
+    """Store the profiles, alone or in batches, and return their metas; ``None`` for those not accepted."""
+    metas: dict[Post, Meta | None] = {post: post.apply(storage, limits) for post in posts if not post.batch}
+    for number in sorted({post.batch for post in posts} - {0}):
+        batch = [post for post in posts if post.batch == number]
+        outcomes = Collector(storage, limits).store_batch([post.to_upload() for post in batch])
+        metas |= {
+            post: outcome if isinstance(outcome, Meta) else None
+            for post, outcome in zip(batch, outcomes, strict=True)
+        }
+    return [metas[post] for post in posts]
+
+
 @dataclass(frozen=True)
 class History:
-    """Rounds of posts, each followed by a compaction at one of ``clocks``; limits; and questions' queries."""
+    """Rounds of posts, each followed by a compaction at one of ``clocks``; limits; and questions' queries.
+
+    The profiles in ``repeats`` are posted again, after the round that they are in or the last one.
+    """
 
     rounds: Sequence[Sequence[Post]]
     clocks: Sequence[int]
@@ -152,6 +179,7 @@ class History:
     limits: Limits
     are_blocks_large: bool  # so that merges of some rows leave out what these do not use
     queries: Sequence[Query]
+    repeats: Sequence[Post] = ()
 
 
 @st.composite
@@ -166,13 +194,13 @@ def draw_sample(draw: Callable[..., Any], width: int, number: int) -> Sample:
 
 
 @st.composite
-def draw_post(draw: Callable[..., Any]) -> Post:
+def draw_post(draw: Callable[..., Any], times: st.SearchStrategy[int]) -> Post:
     profile_type = draw(st.sampled_from([CPU, CPU, HEAP, WALL]))
     types = draw(st.sampled_from([_SAMPLE_TYPES[profile_type][0], *_SAMPLE_TYPES[profile_type]]))
     first = draw(st.integers(0, 30))
     count = draw(st.integers(1, 5))
     samples = tuple(draw(draw_sample(len(types), first + i)) for i in range(count))
-    taken_at = draw(_TIMES | _TIMES | _TIMES | _RARE_TIMES)
+    taken_at = draw(times)
     content = Profile(
         samples,
         sample_types=types,
@@ -185,7 +213,17 @@ def draw_post(draw: Callable[..., Any]) -> Post:
         comments=tuple(draw(st.lists(st.sampled_from([b"one", b"two"]), max_size=2, unique=True))),
         doc_url=draw(st.sampled_from([b"", b"https://example.com"])),
     )
-    return Post(profile_type, draw(_LABELS), encode(content, draw(_STYLES)), taken_at)
+    data, batch = encode(content, draw(_STYLES)), draw(st.sampled_from([0, 0, 1, 1, 2]))
+    return Post(profile_type, draw(_LABELS), data, taken_at, batch)
+
+
+@st.composite
+def draw_round(draw: Callable[..., Any]) -> Sequence[Post]:
+    """Return posts of which some are of one or two minutes, so that they fit one batch."""
+    minute = draw(_TIMES)
+    times = st.sampled_from([minute, minute, minute + MINUTE]) | _TIMES | _TIMES | _RARE_TIMES
+    posts: Sequence[Post] = draw(st.lists(draw_post(times), min_size=1, max_size=4))
+    return posts
 
 
 def fit_limits(posts: Sequence[Post], limits: Limits) -> Limits:
@@ -204,7 +242,7 @@ def fit_limits(posts: Sequence[Post], limits: Limits) -> Limits:
 
 @st.composite
 def draw_history(draw: Callable[..., Any]) -> History:
-    rounds = draw(st.lists(st.lists(draw_post(), min_size=1, max_size=4), min_size=1, max_size=2))
+    rounds = draw(st.lists(draw_round(), min_size=1, max_size=2))
     posts = [post for posts in rounds for post in posts]
     limits = draw(st.sampled_from(_BLOCK_LIMITS))
     if draw(st.booleans()):
@@ -226,7 +264,9 @@ def draw_history(draw: Callable[..., Any]) -> History:
         Query(SERVICE, profile_type, times[0], LATEST, tuple(parse_matchers("v=~1|2"))),
         Query(SERVICE, profile_type, 0, LATEST, limit=draw(st.integers(1, 3))),
     ]
-    return History(rounds, clocks, rebuilds, limits, draw(st.booleans()), queries)
+    again = draw(st.lists(st.sampled_from(posts), max_size=3))
+    repeats = [replace(post, batch=draw(st.sampled_from([0, post.batch, 1]))) for post in again]
+    return History(rounds, clocks, rebuilds, limits, draw(st.booleans()), queries, repeats)
 
 
 def normalize_pprof(data: bytes) -> object:
@@ -399,13 +439,16 @@ def _check_history(history: History) -> Counter[str]:
             seen[step.action] += 1
         assert not compactor.failed, "the compactor logged an error"
 
+    posted: set[Post] = set()
     for posts, clock, is_index_lost in zip(history.rounds, history.clocks, history.rebuilds, strict=True):
-        for post in posts:
-            meta = post.apply(never_changed, limits)
-            post.apply(storage, limits)
+        posted |= {replace(post, batch=0) for post in posts}
+        metas = [post.apply(never_changed, limits) for post in posts]
+        assert apply_round(posts, storage, limits) == metas
+        for post, meta in zip(posts, metas, strict=True):
             if meta:
                 ids.append(ProfileId.parse(meta.id))
             seen["accepted" if meta else "not accepted"] += 1
+            seen["in batches"] += post.batch > 0
         answers.clear()
         questions = list(list_questions(history, list(dict.fromkeys(ids))))
         compact(clock)
@@ -414,23 +457,34 @@ def _check_history(history: History) -> Counter[str]:
             storage = Storage(storage.bucket, MemoryIndex(), limits)
             deque(reindex(storage), 0)
             compare("after reindex", sample=True)
+        apply_round([post for post in history.repeats if replace(post, batch=0) in posted], storage, limits)
+        compare("after repeats", sample=True)
     compact(LATEST)
     compact(LATEST)
     compare("after all compactions", sample=True)
     blocks = storage.index.blocks(SERVICE, None, 0, LATEST)
     seen["blocks"] += len(blocks)
-    for located in storage.lookup.locate(Query(SERVICE, None, 0, LATEST)):
-        if located.block:
-            storage.bucket.delete(ProfileId.parse(located.meta.id).object_key)
-        else:
-            assert located.meta.created_at > LATEST - 2 * HOUR, "a profile cannot be compacted"
-            seen["too young to be compacted"] += 1
+    expire_compacted(storage, seen)
     compare("after expiry")
     storage = Storage(storage.bucket, MemoryIndex(), limits)
     deque(reindex(storage), 0)
     assert {finding.state for finding in fsck(storage)} <= {State.OK, State.DUPLICATE}
     compare("after expiry and reindex")
     return seen
+
+
+def expire_compacted(storage: Storage, seen: Counter[str]) -> None:
+    """Delete all objects of profiles and batches that have no profile in the head."""
+    seen["batches"] += sum(is_batch_key(obj.key) for obj in storage.bucket.list("", "~"))
+    needed = set()
+    for located in storage.lookup.locate(Query(SERVICE, None, 0, LATEST)):
+        if not located.block:
+            assert located.meta.created_at > LATEST - 2 * HOUR, "a profile cannot be compacted"
+            seen["too young to be compacted"] += 1
+            needed.add(range_of_profile(located.meta).key)
+    for obj in list(list_prefix(storage.bucket, profile_prefix(SERVICE))):
+        if obj.key not in needed:
+            storage.bucket.delete(obj.key)
 
 
 def run(examples: int, *, print_counts: bool = False, shrink: bool = True) -> None:

@@ -85,7 +85,7 @@ class TestFiles:
         assert json.loads((tmp_path / "storage/api/cpu/.1.pb.gz.json").read_text()) == {"labels": "a=1"}
 
     def test_a_put_leaves_no_draft_and_a_delete_leaves_nothing(self, bucket: LocalBucket, tmp_path: Path) -> None:
-        bucket.put("api/cpu/1", b"", {})
+        bucket.put("api/cpu/1", b"", {"labels": ""})
         assert {path.name for path in (tmp_path / "storage/api/cpu").iterdir()} == {"1", ".1.json"}
         bucket.delete("api/cpu/1")
         assert list((tmp_path / "storage/api/cpu").iterdir()) == []
@@ -326,6 +326,7 @@ class TestDurability:
 def downgrade(path: Path, version: int) -> None:
     """Make the file what an earlier version left, as far as an upgrade reads it."""
     additions = {
+        6: "ALTER TABLE entries DROP COLUMN part;",
         5: "DROP TRIGGER refuse_entry_of_older_version;"
         "ALTER TABLE entries DROP COLUMN sample_types; DROP TABLE sample_types;",
         4: "DROP TRIGGER delete_labels_of_series; DROP TABLE series_labels; DROP TABLE labels;"
@@ -406,7 +407,7 @@ class TestErrors:
         with sqlite3.connect(path) as connection:
             connection.execute("PRAGMA user_version = 99")
         connection.close()
-        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 5"):
+        with pytest.raises(Misconfigured, match="has schema 99, this version of profbucket needs 6"):
             LocalIndex(path)
 
     @pytest.mark.parametrize("version", [1, 2, 3])

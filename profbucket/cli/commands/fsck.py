@@ -42,7 +42,8 @@ def print_findings(label: str, findings: "Iterator[Finding]") -> "Mapping[State,
     for finding in show_progress(findings, label, describe=lambda finding: finding.object_key):
         counts[finding.state] += 1
         if finding.state is not State.OK:
-            print_line(f"{finding.state} {finding.object_key}")
+            batch = f" in {finding.batch}" if finding.batch not in (None, finding.object_key) else ""
+            print_line(f"{finding.state} {finding.object_key}{batch}")
     print(
         f"{sum(counts.values())} profiles: {counts[State.OK]} correct,"
         f" {counts[State.MISSING_ENTRY]} without an entry,"

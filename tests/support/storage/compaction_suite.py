@@ -34,6 +34,7 @@ from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import Canonical, canonicalize
 from tests.support.profiles import Profile, Sample, encode, profile, stack
+from tests.support.storage.mixtures import MixedStorage, ProfileList
 
 CPU = ProfileType.CPU
 HOUR = 3600 * SECOND
@@ -55,7 +56,8 @@ def make_cpu_profile(number: int, **changes: Any) -> bytes:
 
 def post_profiles(storage: Storage, numbers: Sequence[int], service: str = "api", **changes: Any) -> list[Meta]:
     """Store CPU profiles of three versions, one a minute."""
-    collector = Collector(storage)
+    posted = ProfileList()
+    collector = Collector(posted if isinstance(storage, MixedStorage) else storage)
 
     def post(number: int) -> Meta:
         return collector.collect(
@@ -63,7 +65,10 @@ def post_profiles(storage: Storage, numbers: Sequence[int], service: str = "api"
         )
 
     with ThreadPoolExecutor(4) as threads:
-        return list(threads.map(post, numbers))
+        metas = list(threads.map(post, numbers))
+    if isinstance(storage, MixedStorage):
+        storage.write_mixed(sorted(posted.profiles, key=lambda profile: profile[0].position))
+    return metas
 
 
 def compact(storage: Storage, now: int, **changes: Any) -> list[Step]:

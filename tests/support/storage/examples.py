@@ -1,13 +1,16 @@
 """Example metas, blocks and profiles, and texts that backends may handle incorrectly."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
+from profbucket.errors import NotFound
 from profbucket.model.blocks import Block
 from profbucket.model.ids import ProfileId, block_key, profile_digest
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.store import Storage
 from profbucket.times import LATEST
 
 NOW = 1_795_387_867_123_456_789  # 2026-11-22T22:51:07.123456789Z
@@ -52,6 +55,19 @@ def make_meta(
         labels = Labels.parse(labels)
     profile_id = ProfileId(service, type, created_at, profile_digest(service, type, labels, created_at, data))
     return Meta(str(profile_id), service, type, labels, created_at, len(data), tuple(totals))
+
+
+def read_each(storage: Storage, ids: Iterable[str]) -> list[bytes | None]:
+    """Return the bytes of each profile as posted; ``None`` for one that does not exist."""
+
+    def read(profile_id: str) -> bytes | None:
+        try:
+            return storage.read(ProfileId.parse(profile_id))
+        except NotFound:
+            return None
+
+    with ThreadPoolExecutor(8) as threads:
+        return list(threads.map(read, ids))
 
 
 def make_block(members: Sequence[Meta], *, period: int = 3600, name: str = "") -> Block:

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta, Query
 from profbucket.pprof import decode, encode
 from profbucket.storage.open import open_storage
@@ -20,7 +19,7 @@ from profbucket.storage.store import Storage
 from tests.support.paths import ROOT
 from tests.support.proxies import Faults, TrafficCounter, firestore_proxy, gcs_proxy, resetting_proxy
 from tests.support.serving import served
-from tests.support.storage.examples import ALL_TIME, NOW
+from tests.support.storage.examples import ALL_TIME, NOW, read_each
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 ATTEMPTS = 11  # one and ten retries, as of profefe's agent
@@ -101,9 +100,7 @@ def make_pprof(number: int) -> bytes:
 
 def find_dangling(outcome: Outcome) -> list[str]:
     """Return the ids of entries without object."""
-    ids = [ProfileId.parse(meta.id) for meta in outcome.found]
+    ids = [meta.id for meta in outcome.found]
     return [
-        str(profile_id)
-        for profile_id, data in zip(ids, outcome.storage.read_many(ids), strict=True)
-        if data is None
+        profile_id for profile_id, data in zip(ids, read_each(outcome.storage, ids), strict=True) if data is None
     ]

@@ -16,6 +16,7 @@ from profbucket.model.sample_kinds import Kind
 from profbucket.storage.store import Storage
 from tests.support.profiles import Profile, Sample, encode
 from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
+from tests.support.storage.mixtures import MixedStorage
 
 
 def count_states(findings: Iterable[Finding]) -> dict[State, int]:
@@ -37,8 +38,11 @@ def find_by_label(storage: Storage) -> list[Meta]:
 
 def write_numbered(storage: Storage, count: int) -> list[Meta]:
     profiles = [make_numbered_profile(number) for number in range(count)]
-    with ThreadPoolExecutor(8) as threads:
-        assert all(threads.map(lambda profile: storage.write(*profile), profiles))
+    if isinstance(storage, MixedStorage):
+        storage.write_mixed(profiles)
+    else:
+        with ThreadPoolExecutor(8) as threads:
+            assert all(threads.map(lambda profile: storage.write(*profile), profiles))
     return [meta for meta, _ in profiles]
 
 

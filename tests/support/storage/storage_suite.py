@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from profbucket.errors import NotFound
+from profbucket.errors import Damaged, NotFound
 from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.batches import is_batch_key, read_tables
 from profbucket.storage.listing import list_prefix
+from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.store import Storage
-from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_meta
+from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_meta, read_each
+from tests.support.storage.mixtures import MixedStorage
 
 CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
 
@@ -26,6 +29,9 @@ def make_profile(number: int, **fields: object) -> tuple[Meta, bytes]:
 
 
 def write_all(storage: Storage, profiles: Iterable[tuple[Meta, bytes]]) -> None:
+    if isinstance(storage, MixedStorage):
+        storage.write_mixed(list(profiles))
+        return
     with ThreadPoolExecutor(4) as threads:
         assert all(threads.map(lambda profile: storage.write(*profile), profiles))
 
@@ -44,7 +50,7 @@ class StorageSuite:
         assert storage.write(meta, data) is True
         assert find(storage) == [meta]
         assert storage.read(ProfileId.parse(meta.id)) == data
-        assert list(storage.read_many([ProfileId.parse(meta.id)])) == [data]
+        assert read_each(storage, [meta.id]) == [data]
         assert storage.index.services() == ["api"]
 
     def test_a_second_write_changes_nothing_and_says_so(self, storage: Storage) -> None:
@@ -84,14 +90,20 @@ class StorageSuite:
             for service in ("api", "größe/🔥")
         ]
         write_all(storage, profiles)
-        rebuilt = []
+        rebuilt = {}
         for listed in storage.bucket.list("", "\x7f"):
+            if is_batch_key(listed.key):
+                continue
             obj = storage.bucket.stat(listed.key)
             assert obj.metadata is not None
-            rebuilt.append(from_metadata(obj.key, obj.size, obj.metadata))
+            rebuilt[listed.key] = from_metadata(obj.key, obj.size, obj.metadata)
+        for service in ("api", "größe/🔥"):
+            for _, table in read_tables(storage.bucket, service):
+                assert not isinstance(table, Damaged)
+                rebuilt |= {ProfileId.parse(meta.id).object_key: meta for meta in table}
         found = find(storage) + find(storage, service="größe/🔥")
         assert len(found) == len(profiles)
-        assert sorted(rebuilt, key=lambda meta: meta.id) == sorted(found, key=lambda meta: meta.id)
+        assert sorted(rebuilt.values(), key=lambda meta: meta.id) == sorted(found, key=lambda meta: meta.id)
 
     def test_a_write_that_was_cut_off_is_completed_by_the_next(self, storage: Storage) -> None:
         meta, data = make_profile(1, labels="v=1")
@@ -198,13 +210,13 @@ class StorageSuite:
     def test_profiles_are_read_in_order_and_expired_ones_are_none(self, storage: Storage) -> None:
         profiles = [make_profile(number, type=(CPU, TRACE)[number % 2]) for number in range(30)]
         write_all(storage, profiles)
-        storage.bucket.delete(ProfileId.parse(profiles[4][0].id).object_key)
-        ids = [ProfileId.parse(meta.id) for meta, _ in profiles]
-        expected: list[bytes | None] = [data for _, data in profiles]
-        expected[4] = None
-        assert list(storage.read_many(ids)) == expected
-        assert list(storage.read_many(iter(ids[::-1]))) == expected[::-1]
-        assert list(storage.read_many([])) == []
+        stored = {meta.id: range_of_profile(meta).key for meta in find(storage, profile_type=None)}
+        expired = stored[profiles[4][0].id]
+        storage.bucket.delete(expired)
+        ids = [meta.id for meta, _ in profiles]
+        expected = [None if stored[meta.id] == expired else data for meta, data in profiles]
+        assert None in expected
+        assert read_each(storage, ids) == expected
 
     def test_services_are_those_with_profiles(self, storage: Storage) -> None:
         assert storage.index.services() == []
@@ -233,6 +245,4 @@ class StorageSuite:
         for service in ("service-0", "service-1", "service-2"):
             found = find(storage, service=service, profile_type=None)
             assert found == [meta for meta, _ in profiles if meta.service == service]
-            assert list(storage.read_many(ProfileId.parse(meta.id) for meta in found)) == [
-                data[meta] for meta in found
-            ]
+            assert read_each(storage, (meta.id for meta in found)) == [data[meta] for meta in found]

@@ -12,12 +12,12 @@ from collections.abc import Collection
 from types import FrameType
 
 from profbucket.maintenance.compactor import Compactor
-from profbucket.model.ids import ProfileId, profile_digest
+from profbucket.model.ids import profile_digest
 from profbucket.model.meta import Query
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
-from tests.support.storage.examples import ALL_TIME, make_numbered_profile
+from tests.support.storage.examples import ALL_TIME, make_numbered_profile, read_each
 
 # Functions that change files: a crash is simulated before each call.
 STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "fdatasync", "close", "rename", "unlink"} | {
@@ -66,9 +66,8 @@ def find_whole(
         assert [meta.position for meta in metas] == sorted({meta.position for meta in metas})
         ids |= {meta.id for meta in metas}
         new_metas = [meta for meta in metas if meta.id not in known]
-        for meta, data in zip(
-            new_metas, storage.read_many(ProfileId.parse(meta.id) for meta in new_metas), strict=True
-        ):
+        contents = read_each(storage, [meta.id for meta in new_metas])
+        for meta, data in zip(new_metas, contents, strict=True):
             assert data is not None, f"an entry without object: {meta.id}"
             assert len(data) == meta.size
             expected = profile_digest(meta.service, meta.type, meta.labels, meta.created_at, data)

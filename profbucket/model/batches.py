@@ -1,0 +1,120 @@
+"""Batches: one object holds several profiles of one service, of any types, each with the bytes that were posted.
+
+    profiles    the bytes of the first, of the second, and so on
+    table       the list of members, for each profile type that of a block, compressed
+    checks      a part of the table's SHA-256, the length of the table, and a magic number
+
+So each profile is found by its range, and the index can be rebuilt from the object alone. The checks come
+last: the end of an object holds its table, and one that is cut short has none. A damaged member affects no
+other, because each is checked by its own digest.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from itertools import groupby
+
+from profbucket.errors import Damaged, Invalid
+from profbucket.model.blocks import Members
+from profbucket.model.ids import batch_name, parse_batch_key
+from profbucket.model.meta import BatchPart, Meta
+from profbucket.times import SECOND
+
+MAX_NANOS = 120 * SECOND  # from the first to the last member: look-ups by time start this much earlier
+MAX_MEMBERS = 500
+MAX_BYTES = 16 << 20  # of the profiles, unless there is one only
+
+_CHECKS = struct.Struct(">16sI8s")
+_MAGIC = b"pbbatch1"
+_MAX_TABLE_BYTES = 256 << 20  # inflated
+
+
+class IncompleteTable(Exception):
+    """The end of a batch that was read is shorter than its table; read ``size`` bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+def split_into_batches(profiles: Sequence[tuple[Meta, bytes]]) -> Iterator[Sequence[tuple[Meta, bytes]]]:
+    """Yield *profiles*, all of one service, as the batches that hold them, each profile once and in order.
+
+    A profile that shares a batch with no other comes alone. So does a trace: it is never compacted, as all other
+    members of a batch are.
+    """
+    pending: list[tuple[Meta, bytes]] = []
+    size = 0
+    for _, (profile, *_) in groupby(sorted(profiles, key=lambda item: item[0].position), lambda item: item[0].id):
+        meta = profile[0]
+        if not meta.type.is_pprof:
+            yield [profile]
+            continue
+        too_late = pending and meta.created_at - pending[0][0].created_at > MAX_NANOS
+        if too_late or len(pending) == MAX_MEMBERS or (pending and size + meta.size > MAX_BYTES):
+            yield pending
+            pending, size = [], 0
+        pending.append(profile)
+        size += meta.size
+    if pending:
+        yield pending
+
+
+def encode_batch(profiles: Sequence[tuple[Meta, bytes]]) -> tuple[Sequence[Meta], bytes]:
+    """Return the metas of *profiles*, which :func:`split_into_batches` returned, as members, and their batch."""
+    name = batch_name([meta.id for meta, _ in profiles], profiles[0][0].created_at)
+    members, begin = [], 0
+    for meta, _ in profiles:
+        members.append(replace(meta, part=BatchPart(name, begin)))
+        begin += meta.size
+    table = dump_members(members)
+    checks = _CHECKS.pack(sha256(table).digest()[:16], len(table), _MAGIC)
+    return members, b"".join((*(data for _, data in profiles), table, checks))
+
+
+def decode_table(object_key: str, end: bytes) -> list[Meta]:
+    """Return the members of the batch under *object_key*, whose last bytes are *end*, ordered by position.
+
+    Raises:
+        IncompleteTable: *end* is too short.
+        Damaged: The table is damaged.
+    """
+    service, name = parse_batch_key(object_key)
+    try:
+        digest, size, magic = _CHECKS.unpack_from(end, len(end) - _CHECKS.size)
+        if magic != _MAGIC:
+            raise ValueError("it has no end")
+        if size + _CHECKS.size > len(end):
+            raise IncompleteTable(size + _CHECKS.size)
+        table = end[-size - _CHECKS.size : -_CHECKS.size]
+        if sha256(table).digest()[:16] != digest:
+            raise ValueError("its checksum is wrong")
+        members = load_members(table)
+        if any(meta.service != service or meta.part is None or meta.part.name != name for meta in members):
+            raise ValueError("it is that of another batch")
+    except (ValueError, struct.error, zlib.error, Invalid) as error:
+        raise Damaged(f"the table of {object_key} is damaged: {error}"[:300]) from None
+    return members
+
+
+def dump_members(members: Sequence[Meta]) -> bytes:
+    """Return *members*, of one service, as compressed columns of each profile type."""
+    by_type: dict[str, list[Meta]] = {}
+    for meta in members:
+        by_type.setdefault(meta.type, []).append(meta)
+    columns = [Members.from_metas(of_type).dump().decode() for of_type in by_type.values()]
+    return zlib.compress(json.dumps(columns).encode())
+
+
+def load_members(data: bytes) -> list[Meta]:
+    """Read what :func:`dump_members` wrote, ordered by position.
+
+    Raise ``ValueError``, ``zlib.error`` or ``Invalid`` if that is something else.
+    """
+    inflater = zlib.decompressobj()
+    columns = json.loads(inflater.decompress(data, _MAX_TABLE_BYTES))
+    metas = [meta for text in columns for meta in Members.load(text).metas()]
+    return sorted(metas, key=lambda meta: meta.position)

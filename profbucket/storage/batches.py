@@ -1,0 +1,86 @@
+"""The batches of a service in the bucket, and the profiles in them."""
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import islice
+
+from profbucket.errors import Damaged, Invalid
+from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table
+from profbucket.model.ids import batch_prefix, parse_batch_key
+from profbucket.model.meta import Meta
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.listing import list_prefix
+from profbucket.storage.ports import Bucket, Object, ObjectRange
+
+_TABLE_BYTES = 16 << 10  # read first of the end of a batch; few tables are longer
+_CONCURRENT_TABLES = 200
+
+Table = list[Meta] | Damaged
+
+
+def is_batch_key(object_key: str) -> bool:
+    """Return whether *object_key* is that of a batch."""
+    try:
+        parse_batch_key(object_key)
+    except Invalid:
+        return False
+    return True
+
+
+def read_tables(bucket: Bucket, service: str, since: int = 0) -> Iterator[tuple[Object, Table]]:
+    """Yield the batches of *service* that may have members since that time, each with its members or damage."""
+    objects = list_prefix(bucket, batch_prefix(service), max(since - MAX_NANOS, 0))
+    batches = (obj for obj in objects if is_batch_key(obj.key))
+    while chunk := list(islice(batches, _CONCURRENT_TABLES)):
+        ranges = [_range_of_end(obj, _TABLE_BYTES) for obj in chunk]
+        for obj, end in zip(chunk, bucket.get_many(ranges), strict=True):
+            if (table := None if end is None else _decode(bucket, obj, end)) is not None:
+                yield obj, table
+
+
+def list_members(bucket: Bucket, service: str, profile_type: ProfileType, since: int) -> Iterator[Meta]:
+    """Yield the profiles of one type in batches, ordered by position: one that is in several, several times.
+
+    Batches whose tables are damaged are left out.
+    """
+    waiting: list[tuple[tuple[int, str], str, Meta]] = []
+    for obj, table in read_tables(bucket, service, since):
+        if isinstance(table, Damaged):
+            continue
+        yield from _pop_before(waiting, table[0].created_at)
+        for meta in table:
+            if meta.type == profile_type and meta.created_at >= since:
+                heappush(waiting, (meta.position, obj.key, meta))
+    yield from _pop_before(waiting, None)
+
+
+def _pop_before(waiting: list[tuple[tuple[int, str], str, Meta]], time: int | None) -> Iterator[Meta]:
+    while waiting and (time is None or waiting[0][0][0] < time):
+        yield heappop(waiting)[-1]
+
+
+def _decode(bucket: Bucket, obj: Object, end: bytes) -> Table | None:
+    """Return the members of a batch, whose last bytes are *end*; ``None`` if it is gone.
+
+    What is damaged is read again, in case it was damaged on the way.
+    """
+    size = _TABLE_BYTES
+    for is_last in (False, False, True):
+        try:
+            return decode_table(obj.key, end)
+        except IncompleteTable as error:
+            if error.size > obj.size:
+                return Damaged(f"{obj.key} is cut short: {obj.size} bytes")
+            size = error.size
+        except Damaged as error:
+            if is_last:
+                return error
+        [end_again] = bucket.get_many([_range_of_end(obj, size)])
+        if end_again is None:
+            return None
+        end = end_again
+    return Damaged(f"the length of the table of {obj.key} changes each time it is read")
+
+
+def _range_of_end(obj: Object, size: int) -> ObjectRange:
+    return ObjectRange(obj.key, max(obj.size - size, 0))
