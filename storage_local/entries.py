@@ -77,7 +77,7 @@ SELECT count(*) FROM (
 )
 """  # noqa: S608
 _SELECT_ENTRIES = """
-SELECT created_at, id, size, totals, sample_types, series, part FROM entries
+SELECT created_at, id, size, totals, sample_types, part, series FROM entries
 WHERE {column} = ? AND (created_at, id) > (?, ?) AND created_at <= ? ORDER BY created_at, id LIMIT ?
 """
 _SELECT_ENTRIES_OF_KIND = _SELECT_ENTRIES.format(column="kind")
@@ -138,7 +138,7 @@ def read_entries(connection: sqlite3.Connection, selection: Selection) -> Iterat
     series_of_rows: dict[int, tuple[str, ProfileType, Labels]] = {}
     prefixes: dict[int, str] = {}  # of ids, by series
     names_of = lru_cache(None)(lambda sample_types: _read_names(connection, sample_types))
-    for created_at, profile_id, size, values, sample_types, series, part in islice(rows, selection.limit):
+    for created_at, profile_id, size, values, sample_types, part, series in islice(rows, selection.limit):
         try:
             if series not in series_of_rows:
                 service, type_name, labels = connection.execute(_SELECT_ONE_SERIES, (series,)).fetchone()
@@ -252,7 +252,7 @@ def _read_names(connection: sqlite3.Connection, sample_types: int) -> list[Sampl
 
 def _read_pages(
     connection: sqlite3.Connection, select_entries: str, id_: int, after: tuple[int, str], end: int
-) -> Iterator[tuple[int, str, int, str, int, int, str | None]]:
+) -> Iterator[tuple[int, str, int, str, int, str | None, int]]:
     """Yield the rows of one kind or series, in order.
 
     It reads pages, because the cost of open cursors is quadratic: a find among thousands of series would take

@@ -32,6 +32,7 @@ from storage_local import LocalBucket, LocalIndex, open_url
 from storage_local.files import RootFolder, lock_folder
 from storage_local.index import _close_all
 from tests.support.paths import ROOT
+from tests.support.storage.batch_suite import BatchSuite
 from tests.support.storage.bucket_suite import BucketSuite
 from tests.support.storage.compaction_suite import (
     HOUR,
@@ -43,6 +44,7 @@ from tests.support.storage.compaction_suite import (
 from tests.support.storage.damage_suite import compacted, own_stacks
 from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta
 from tests.support.storage.index_suite import MIXED, SERIES, IndexSuite, add_all, select_all, select_expected
+from tests.support.storage.mixtures import MixedStorage
 from tests.support.storage.storage_suite import StorageSuite, make_profile
 
 CPU = ProfileType.CPU
@@ -76,6 +78,19 @@ class TestLocalCompaction(CompactionSuite):
     @pytest.fixture
     def storage(self, tmp_path: Path) -> Storage:
         return open_storage(f"file://{tmp_path}/storage")
+
+
+class TestLocalBatches(BatchSuite):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        return open_storage(f"file://{tmp_path}/storage")
+
+
+class TestLocalCompactionOfMixtures(CompactionSuite):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Storage:
+        storage = open_storage(f"file://{tmp_path}/storage")
+        return MixedStorage(storage.bucket, storage.index)
 
 
 class TestFiles:

@@ -15,13 +15,16 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from profbucket.maintenance.compactor import Action
-from profbucket.model.ids import ProfileId
+from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.model.ids import ProfileId, batch_prefix
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.batches import is_batch_key
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.metadata import from_metadata
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
+from profbucket.times import format_stamp
 from tests.support.paths import ROOT
 from tests.support.storage.compaction_suite import (
     HOUR,
@@ -33,7 +36,7 @@ from tests.support.storage.compaction_suite import (
     count_actions,
     post_profiles,
 )
-from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_profile
+from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_batch, make_numbered_profile
 from tests.support.storage.worker import find_whole
 
 _MEMORY_FILE_SYSTEM = Path("/dev/shm")
@@ -180,6 +183,45 @@ def test_a_writer_may_be_killed_at_every_step(start: Start, memory: Path, existi
     assert cut_off > 3  # among them steps between object and entry
     if existing:
         assert find_numbers(storage, range(number)) == set(numbers[:step])
+
+
+@pytest.mark.parametrize("existing", [True, False], ids=["in an existing storage", "in a new storage"])
+def test_a_writer_of_a_batch_may_be_killed_at_every_step(start: Start, memory: Path, existing: bool) -> None:
+    """All profiles of the batch are found, or none, and the same batch, or its profiles alone, complete it."""
+    worker = start("crash_in_batch")
+    assert worker.receive() == "ready"
+    cut_off = 0
+    for step in range(400):
+        first = 8 * step
+        url = f"file://{memory}/{'storage' if existing else step}"
+        worker.send(f"{url} {first} {step}")
+        if worker.receive() == "written":
+            break
+        storage, batch = open_storage(url), make_numbered_batch(first)
+        expected = set(range(first, first + 8, 2))
+        numbers_found = find_numbers(storage, range(first, first + 8))
+        assert numbers_found in (set(), expected)
+        is_stored = any(is_batch_key(obj.key) for obj in storage.bucket.list(*batch_range(first)))
+        assert is_stored or not numbers_found
+        cut_off += is_stored and not numbers_found
+        if step % 3 == 0:
+            list(reindex(storage))
+            assert find_numbers(storage, range(first, first + 8)) == (expected if is_stored else set())
+        if step % 3 == 1:
+            storage.write(*batch[2])
+        storage.write_batch(batch)
+        assert find_numbers(storage, range(first, first + 8)) == expected
+        assert {finding.state for finding in fsck(storage, since=NOW + first)} == {State.OK}
+    else:
+        pytest.fail("the write did not end")
+    assert step > 20  # the worker was killed at each of these steps
+    assert cut_off > 3  # among them steps between object and entries
+
+
+def batch_range(first: int) -> tuple[str, str]:
+    """Return the range of the keys of a numbered batch."""
+    prefix = batch_prefix(f"service-{first % 2}") + format_stamp(NOW + first)
+    return prefix, f"{prefix}~"
 
 
 def test_a_writer_of_several_profiles_may_be_killed_at_every_step(start: Start, memory: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from storage_s3 import S3Bucket
+from tests.support.storage.batch_suite import BatchSuite
 from tests.support.storage.bucket_suite import BucketSuite
 from tests.support.storage.compaction_suite import CompactionSuite
 from tests.support.storage.storage_suite import StorageSuite
@@ -26,6 +27,12 @@ class TestS3Storage(StorageSuite):
 
 
 class TestS3Compaction(CompactionSuite):
+    @pytest.fixture
+    def storage(self, s3: str, tmp_path: Path) -> Storage:
+        return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
+
+
+class TestS3Batches(BatchSuite):
     @pytest.fixture
     def storage(self, s3: str, tmp_path: Path) -> Storage:
         return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")

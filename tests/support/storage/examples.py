@@ -97,3 +97,8 @@ def make_numbered_profile(number: int) -> tuple[Meta, bytes]:
     labels = f"version=0.0.{number % 5},pod=pod-{number % 4},number={number}"
     totals = [Total("cpu", "nanoseconds", number)]
     return make_meta(NOW + number, service=f"service-{number % 2}", labels=labels, data=data, totals=totals), data
+
+
+def make_numbered_batch(first: int) -> list[tuple[Meta, bytes]]:
+    """Return the four numbered profiles from *first* on that have the same service."""
+    return [make_numbered_profile(number) for number in range(first, first + 8, 2)]

@@ -17,7 +17,7 @@ from profbucket.model.meta import Query
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact, post_profiles
-from tests.support.storage.examples import ALL_TIME, make_numbered_profile, read_each
+from tests.support.storage.examples import ALL_TIME, make_numbered_batch, make_numbered_profile, read_each
 
 # Functions that change files: a crash is simulated before each call.
 STEPS = {"open", "mkdir", "flock", "write", "flush", "fsync", "fdatasync", "close", "rename", "unlink"} | {
@@ -89,6 +89,27 @@ def crash() -> None:
             gc.disable()
             sys.setprofile(KillBeforeStep(int(step)))
             open_storage(url).write(meta, data)
+            sys.setprofile(None)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        assert status in (0, signal.SIGKILL), status
+        print_line("killed" if status else "written")
+
+
+def crash_in_batch() -> None:
+    """For each line ``URL FIRST STEP``, write a batch in a child process that is killed before that step.
+
+    Prints "killed", or "written" if there are fewer steps.
+    """
+    print_line("ready")
+    for line in sys.stdin:
+        url, first, step = line.split()
+        child = os.fork()
+        if not child:
+            batch = make_numbered_batch(int(first))
+            gc.disable()
+            sys.setprofile(KillBeforeStep(int(step)))
+            open_storage(url).write_batch(batch)
             sys.setprofile(None)
             os._exit(0)
         _, status = os.waitpid(child, 0)
