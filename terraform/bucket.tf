@@ -6,7 +6,7 @@ locals {
   # What is deleted, and after how many days. Raw profiles are matched by suffix, because their keys start with the
   # name of a service. Everything else has the prefix _/ and none of these suffixes.
   lifecycle = [
-    { days = var.raw_days, suffixes = [".pb.gz", ".trace"], prefixes = [] },
+    { days = var.raw_days, suffixes = [".pb.gz", ".trace", ".batch"], prefixes = [] },
     { days = var.block_days, suffixes = [], prefixes = ["_/blocks/"] },
     { days = 1, suffixes = [], prefixes = ["_/results/"] },
   ]

@@ -30,7 +30,7 @@ run "profiles_expire_and_are_not_retained" {
     condition = { for rule in google_storage_bucket.profiles.lifecycle_rule : join(" ", flatten([
       coalesce(one(rule.condition).matches_prefix, []), coalesce(one(rule.condition).matches_suffix, [])
       ])) => one(rule.condition).age if one(rule.action).type == "Delete" } == {
-      ".pb.gz .trace" = 7
+      ".pb.gz .trace .batch" = 7
       "_/blocks/"     = 90
       "_/results/"    = 1
     }
