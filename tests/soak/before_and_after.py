@@ -27,7 +27,6 @@ from hypothesis import strategies as st
 
 from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
-from profbucket.ingest.upload import Upload
 from profbucket.limits import Limits
 from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
@@ -38,6 +37,7 @@ from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
+from profbucket.model.upload import Upload
 from profbucket.pprof import codec
 from profbucket.pprof.block import build
 from profbucket.pprof.columnar import split

@@ -8,7 +8,6 @@ import pytest
 
 from profbucket.errors import Damaged, NotFound
 from profbucket.ingest.collector import Collector
-from profbucket.ingest.upload import Upload
 from profbucket.maintenance.repair import State, fsck, quarantine, reindex
 from profbucket.model.batches import MAX_NANOS
 from profbucket.model.ids import QUARANTINE, ProfileId
@@ -16,6 +15,7 @@ from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.storage.batches import is_batch_key, read_tables
 from profbucket.storage.lookup import range_of_profile
