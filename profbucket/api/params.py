@@ -218,6 +218,15 @@ def merge_options(parameters: Parameters) -> MergeOptions:
     )
 
 
+def export_options(parameters: Parameters) -> MergeOptions:
+    """Return how to merge, and in which format, as *parameters* say it; raise ``Invalid`` as above."""
+    return replace(
+        merge_options(parameters),
+        format=_parse_format(parameters),
+        max_nodes=parameters.positive_integer("max_nodes"),
+    )
+
+
 def parse_aggregate(parameters: Parameters) -> Aggregate:
     """Return how to aggregate, by default as a sum; raise ``Invalid`` for anything else."""
     text = parameters.get("aggregate") or Aggregate.SUM
@@ -228,7 +237,7 @@ def parse_aggregate(parameters: Parameters) -> Aggregate:
     return Aggregate(text)
 
 
-def parse_format(parameters: Parameters) -> MergeFormat:
+def _parse_format(parameters: Parameters) -> MergeFormat:
     """Return the format of a merge, by default pprof; raise ``Invalid`` for an unknown one."""
     text = parameters.get("format")
     try:

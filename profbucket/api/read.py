@@ -1,7 +1,6 @@
 """The routes that return profiles, and what is derived from them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from flask import Response, request
 
@@ -14,11 +13,11 @@ from profbucket.api.params import (
     SERIES_PARAMETERS,
     Parameters,
     QueryParser,
+    export_options,
     find_type,
     merge_options,
     mergeable_type,
     parse_aggregate,
-    parse_format,
 )
 from profbucket.api.responses import compress, download, export, json_response, redirect
 from profbucket.api.revalidation import Revalidation
@@ -27,6 +26,7 @@ from profbucket.config import Config
 from profbucket.errors import Invalid, NotFound
 from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.merge_format import MergeFormat
+from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import meta_to_json
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.flamegraph import build_flame_graph
@@ -83,18 +83,18 @@ class ReadRoutes:
         api_key = self._authenticate()
         parameters = Parameters(request.args, EXPORT_PARAMETERS)
         query = self._queries.query(api_key, parameters, mergeable_type(parameters))
-        options = replace(
-            merge_options(parameters),
-            format=parse_format(parameters),
-            max_nodes=parameters.positive_integer("max_nodes"),
-        )
+        options = export_options(parameters)
         return self._revalidation.answer(
             [query], lambda: self._send(self._querier.merge(query, options), options.format)
         )
 
     def fetch(self, ids: str) -> Response:
-        """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``."""
+        """Return the profile with this id as it was stored, or merge the profiles of ids joined by ``+``.
+
+        With options of a merge, one profile is merged, too.
+        """
         api_key = self._authenticate()
+        options = export_options(Parameters(request.args, EXPORT_PARAMETERS))
         try:
             profile_ids = [ProfileId.parse(text) for text in ids.split("+")]
         except Invalid as error:
@@ -104,8 +104,9 @@ class ReadRoutes:
                 raise profile_not_found(profile_id)  # as if it were missing, so that ids do not leak
         profile_id, *others = profile_ids
         current_record().set_subject(profile_id.service, profile_id.type)
-        if others or (data := self._querier.read_posted(profile_id)) is None:
-            return self._send(self._querier.merge_ids(profile_ids))
+        is_merge = others or options != MergeOptions()
+        if is_merge or (data := self._querier.read_posted(profile_id)) is None:
+            return self._send(self._querier.merge_ids(profile_ids, options), options.format)
         suffix = profile_id.object_key.removeprefix(str(profile_id))
         filename = f"{escape_service(profile_id.service)}-{profile_id.type}{suffix}"
         link = self._querier.sign_url_if_large(profile_id, data, filename)

@@ -184,11 +184,13 @@ def add_source(
 
 
 @retry_on_compaction
-def add_from_block(merger: "Merger", lookup: Lookup, profile_id: ProfileId, limits: Limits) -> None:
+def add_from_block(
+    merger: "Merger", lookup: Lookup, profile_id: ProfileId, limits: Limits, *, service_label: bool = False
+) -> None:
     """Add a profile that has expired from the block that holds it, or raise ``NotFound`` or ``Damaged``."""
     if source := lookup.find_in_block(profile_id):
         damage = DamageReport()
-        merge = SourceMerge(merger, lookup, limits, damage)
+        merge = SourceMerge(merger, lookup, limits, damage, service_label=service_label)
         [data] = lookup.read_sources([source])
         merge.add(source, data)
         merge.finish()

@@ -240,9 +240,9 @@ class Querier:
         """Merge all profiles that match *query*; see :meth:`QueryMerger.merge`."""
         return self._merges.merge(query, options)
 
-    def merge_ids(self, ids: Sequence[ProfileId]) -> MergeResult:
+    def merge_ids(self, ids: Sequence[ProfileId], options: MergeOptions = MergeOptions()) -> MergeResult:
         """Merge the profiles with these ids, all of one profile type; see :meth:`QueryMerger.merge_ids`."""
-        return self._merges.merge_ids(ids)
+        return self._merges.merge_ids(ids, options)
 
     def _guard(self, subject: str) -> MergeGuard:
         advice = "narrow the range, or select fewer services"

@@ -112,15 +112,21 @@ class QueryMerger:
         request = AggregateRequest(self._lookup, options, guard, self._limits, damage)
         return merge_aggregated(request, query, profiles, found)
 
-    def merge_ids(self, ids: Sequence[ProfileId]) -> MergeResult:
-        """Merge the profiles with these ids, all of one profile type.
+    def merge_ids(self, ids: Sequence[ProfileId], options: MergeOptions = MergeOptions()) -> MergeResult:
+        """Merge the profiles with these ids, all of one profile type. The only aggregate is the sum.
 
         Raises:
             NotFound: One of the profiles does not exist.
             NotMergeable: Profiles of their type cannot be merged.
             TooMany: The merge exceeds a limit.
-            Invalid: Profile types differ, no sample type is common, or an id is repeated.
+            Invalid: Profile types differ, no sample type is common or that of *options*, or an id is repeated. Or
+                the options are malformed, or have another aggregate.
         """
+        if options.aggregate is not Aggregate.SUM:
+            raise Invalid(
+                f"aggregate={options.aggregate} selects profiles by time, not by id; leave it out",
+                code="invalid_parameter",
+            )
         if len(ids) > self._limits.merge:
             raise self._limits.too_many("merge", f"the request has {len(ids)} ids; ask for fewer")
         profile_types = sorted({profile_id.type for profile_id in ids})
@@ -134,11 +140,17 @@ class QueryMerger:
             raise NotMergeable(f"profiles of type {profile_type} cannot be merged; fetch them one by one")
         if len(set(ids)) < len(ids):
             raise Invalid("the request has an id more than once; remove the duplicate", code="duplicate_id")
-        services = ",".join(sorted({profile_id.service for profile_id in ids}))
+        guard = MergeGuard(self._limits, "by id", "ask for fewer ids", self._timer)
+        finish = prepare_postprocessing(options, self._limits, guard)
+        return finish(self._merge_ids(ids, options, guard))
+
+    def _merge_ids(self, ids: Sequence[ProfileId], options: MergeOptions, guard: MergeGuard) -> MergeResult:
+        """Return the result of :meth:`merge_ids` before its refinement."""
         from profbucket.pprof.merge import Merger
 
-        merger, damage = Merger(self._limits, dropped_labels=self._limits.dropped_labels), DamageReport()
-        guard = MergeGuard(self._limits, "by id", "ask for fewer ids", self._timer)
+        dropped_labels = find_dropped_labels(options, self._limits)
+        merger = Merger(self._limits, sample_type=options.sample_type, dropped_labels=dropped_labels)
+        damage = DamageReport()
         metas = []
         for profile_id, meta in zip(ids, self._storage.read_metas(ids), strict=True):
             if isinstance(meta, Damaged):
@@ -146,11 +158,11 @@ class QueryMerger:
             elif meta is not None:
                 metas.append(meta)
             else:
-                self._add_from_block(merger, profile_id, damage)
-        merge = SourceMerge(merger, self._lookup, self._limits, damage)
+                self._add_from_block(merger, profile_id, damage, options)
+        merge = SourceMerge(merger, self._lookup, self._limits, damage, service_label=options.service_label)
         for source, data in self._read([source_of_object(meta) for meta in metas], guard):
             if data is None:
-                self._add_from_block(merger, ProfileId.parse(source.id), damage)
+                self._add_from_block(merger, ProfileId.parse(source.id), damage, options)
             else:
                 merge.add(source, data)
         merge.finish()
@@ -158,6 +170,8 @@ class QueryMerger:
             raise damage.error()
         merged = len(ids) - damage.profiles
         count = f"{merged} profile{'s' if merged > 1 else ''}"
+        services = ",".join(sorted({profile_id.service for profile_id in ids}))
+        profile_type = ids[0].type
         comment = f"service={services} type={profile_type} merged {count} by id"
         comment += describe_losses(0, damage.profiles)
         comment += describe_added_up(self._limits, profile_type, merger.value_types(), merged)
@@ -165,9 +179,11 @@ class QueryMerger:
         filename = f"{escape_service(ids[0].service)}-{profile_type}.pb.gz"
         return MergeResult(merger.result([comment]), filename, len(ids), merged, 0, damage.profiles)
 
-    def _add_from_block(self, merger: "Merger", profile_id: ProfileId, damage: DamageReport) -> None:
+    def _add_from_block(
+        self, merger: "Merger", profile_id: ProfileId, damage: DamageReport, options: MergeOptions
+    ) -> None:
         try:
-            add_from_block(merger, self._lookup, profile_id, self._limits)
+            add_from_block(merger, self._lookup, profile_id, self._limits, service_label=options.service_label)
         except Damaged as error:
             damage.add(str(profile_id), error)
 

@@ -19,6 +19,7 @@ from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailab
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
+from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import COMMON_TYPES
 from profbucket.pprof import decode
@@ -40,6 +41,7 @@ from tests.support.api import (
     pprof,
     total,
 )
+from tests.support.canonical import canonicalize
 
 
 def post_environ(stream: BytesIO, **environ: str) -> dict[str, Any]:
@@ -620,6 +622,59 @@ class TestIds:
         response = api.get(f"{PROFILES}/{'+'.join(ids)}")
         assert total(response) == 7
         assert comments(response) == ["service=s1,s2,s4 type=cpu merged 3 profiles by id"]
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"format": "collapsed"},
+            {"format": "collapsed", "focus": "b"},
+            {"format": "collapsed", "hide": "^a$"},
+            {"format": "svg", "max_nodes": "2"},
+            {"sample_type": "cpu"},
+            {"keep_labels": "1"},
+            {"service_label": "1", "tagroot": "service", "format": "collapsed"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("is_compacted", [False, True], ids=["head", "block"])
+    def test_ids_take_the_options_of_a_merge(self, parameters: dict[str, str], is_compacted: bool) -> None:
+        api = Api(open_storage("memory:"))
+        times = NOW - 2 * SECOND, NOW - SECOND
+        ids = [api.posted(pprof(5, at=times[0], name="a")), api.posted(pprof(3, at=times[1], name="b"))]
+        if is_compacted:
+            assert list(Compactor(api.storage, clock=lambda: NOW + 3600 * SECOND).run())
+            for one in ids:
+                api.storage.bucket.delete(ProfileId.parse(one).object_key)
+        for path, end in (("+".join(ids), times[1]), (ids[1], times[1]), (ids[0], times[0])):
+            start = times[0] if "+" in path else end
+            merged = api.get(f"{PROFILES}/{path}", **parameters)
+            expected = api.merge(**{"from": str(start // SECOND), "to": str(end // SECOND)}, **parameters)
+            assert (merged.status_code, merged.content_type) == (expected.status_code, expected.content_type)
+            if merged.status_code != 200 or parameters.get("format") == "collapsed":
+                assert merged.data == expected.data
+            elif "format" not in parameters:
+                assert canonicalize(merged.data).samples == canonicalize(expected.data).samples
+
+    @pytest.mark.parametrize(
+        ("parameters", "status", "code"),
+        [
+            ({"format": "x"}, 400, "invalid_parameter"),
+            ({"focus": "("}, 400, "invalid_regex"),
+            ({"aggregate": "average"}, 400, "invalid_parameter"),
+            ({"delta": "1"}, 400, "invalid_parameter"),
+            ({"sample_type": "wall"}, 400, "unknown_sample_type"),
+            ({"format": "svg", "max_nodes": "50001"}, 422, "max_flame_nodes_exceeded"),
+        ],
+    )
+    def test_invalid_options_of_a_merge_by_id(
+        self, api: Api, parameters: dict[str, str], status: int, code: str
+    ) -> None:
+        ids = [api.posted(pprof(value)) for value in (1, 2)]
+        for path in (ids[0], "+".join(ids)):
+            response = api.get(f"{PROFILES}/{path}", **parameters)
+            assert (response.status_code, error_code(response)) == (status, code)
+        trace = api.posted(TRACE, type="trace")
+        assert api.get(f"{PROFILES}/{trace}", focus="a").status_code == 405
 
     def test_the_error_names_a_missing_id(self, api: Api) -> None:
         stored = api.posted(pprof())
