@@ -559,24 +559,29 @@ def _differ(name: str, first: Answer, second: Answer) -> tuple[bool, str]:
         )
     if subject == "get":
         return False, f"{len(first.body)} and {len(second.body)} bytes"
-    documents = [_document(subject, answer) for answer in (first, second)]
+    paths: _Paths = {}
+    documents = [_document(subject, answer, paths) for answer in (first, second)]
     return documents[0] == documents[1], f"{documents[0]}"[:1500] + "\nand\n" + f"{documents[1]}"[:1500]
 
 
-def _document(route: str, answer: Answer) -> Any:
-    """Return the JSON of *answer*, without what has no meaning."""
+_Paths = dict[tuple[int, str], int]  # the number of a path by the number of its parent and its last function
+
+
+def _document(route: str, answer: Answer, paths: _Paths) -> Any:
+    """Return the JSON of *answer*, without what has no meaning; *paths* are those of the other answer, too."""
     document = json.loads(gzip.decompress(answer.body) if answer.body[:2] == b"\x1f\x8b" else answer.body)
     if route != "flame":
         return document
     body = document["body"]
     functions, nodes = body.pop("functions"), body.pop("nodes")
-    paths: list[tuple[str, ...]] = [()]
+    numbers = [0]
     for parent, function in list(zip(nodes["parent"], nodes["function"], strict=True))[1:]:
-        paths.append((*paths[parent], functions["name"][function] if function >= 0 else "other"))
+        name = functions["name"][function] if function >= 0 else "other"
+        numbers.append(paths.setdefault((numbers[parent], name), len(paths) + 1))
     if functions["count"] == len(functions["name"]) and -1 not in nodes["function"][1:]:  # what is folded may tie
-        tree = Counter[tuple[int, tuple[str, ...]]]()  # one name may have several files
+        tree = Counter[tuple[int, int]]()  # one name may have several files
         for side, values in enumerate(nodes["values"]):
-            for path, value in zip(paths, values, strict=True):
+            for path, value in zip(numbers, values, strict=True):
                 tree[side, path] += value
         body["tree"] = tree
     return document

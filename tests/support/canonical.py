@@ -7,6 +7,7 @@ samples, no load addresses and no unused strings, so that merges can be compared
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from profbucket.pprof import decode, profile_pb2
 
@@ -32,13 +33,28 @@ class CanonicalFrame(NamedTuple):
     column: int
 
 
-class CanonicalLocation(NamedTuple):
-    """A location; ``address`` is relative to the start of its mapping."""
+@dataclass(frozen=True, eq=False)
+class CanonicalLocation:
+    """A location; ``address`` is relative to the start of its mapping.
+
+    Equal ones are the same object, so that comparing stacks costs little, however many lines their locations have.
+    """
 
     mapping: CanonicalMapping | None
     address: int
     frames: tuple[CanonicalFrame, ...]
     is_folded: bool
+
+    @classmethod
+    def of(
+        cls, mapping: CanonicalMapping | None, address: int, frames: tuple[CanonicalFrame, ...], is_folded: bool
+    ) -> "CanonicalLocation":
+        """Return the location with this content."""
+        content = (mapping, address, frames, is_folded)
+        return _LOCATIONS.setdefault(content, cls(*content))
+
+
+_LOCATIONS = WeakValueDictionary[tuple[object, ...], CanonicalLocation]()
 
 
 class CanonicalLabel(NamedTuple):
@@ -150,7 +166,7 @@ def _list_locations(message: profile_pb2.Profile, strings: list[bytes]) -> dict[
     locations = {}
     for location in message.location:
         mapping, start = mappings[location.mapping_id]
-        locations[location.id] = CanonicalLocation(
+        locations[location.id] = CanonicalLocation.of(
             # go tool pprof adds an empty mapping to a profile without mappings.
             mapping if mapping != (b"", 0, 0) else None,
             (location.address - start) % 2**64,
