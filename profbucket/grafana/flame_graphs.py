@@ -1,5 +1,6 @@
 """Merges and flame graphs of what a request selects."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,6 +15,7 @@ from profbucket.model.sample_kinds import Aggregate
 from profbucket.pprof.profile_pb2 import Profile
 from profbucket.query.postprocessing import DEFAULT_DOT_NODES, MAX_DOT_NODES
 from profbucket.query.querier import Querier
+from profbucket.telemetry.request import current_record
 
 if TYPE_CHECKING:
     from profbucket.pprof.report.flame_levels import FlameLevels, Side
@@ -70,15 +72,16 @@ class FlameGraphs:
     def draw_dot(self, request: ProfileRequest, may_access: MayAccess) -> str:
         """Return the call graph of the selected profiles and stacks for Graphviz; ``""`` without a match.
 
-        Raise as :meth:`merge` does, and ``TooMany`` if the graph is too large.
+        Raise as :meth:`merge` does, and ``TooMany`` if the graph is too large or takes too long.
         """
+        guard = self._querier.guard(f"{request.profile_typeID[:80]} as a graph")
         profile = self._merge_stacks(request, may_access)
         if profile is None:
             return ""
         from profbucket.pprof.export.dot import to_dot
 
         max_nodes = min(request.max_nodes, MAX_DOT_NODES) if request.max_nodes > 0 else DEFAULT_DOT_NODES
-        return to_dot(profile, 0, max_nodes, self._limits)
+        return to_dot(profile, 0, max_nodes, self._limits, guard.check_time)
 
     def merge_spans(self, request: pb.SelectMergeSpanProfileRequest, may_access: MayAccess) -> "Side":
         """Return the merge of the samples that belong to the selected spans. Raise as :meth:`merge` does."""
@@ -123,16 +126,20 @@ class FlameGraphs:
 
     def _merge(self, selections: Sequence[Selection], keep_labels: bool) -> bytes | None:
         """Return the merge of all *selections*; ``None`` if they have no profiles."""
-        merges = []
+        merges: list[bytes] = []
+        counts: Counter[str] = Counter()
         for selection in selections:
             try:
                 options = MergeOptions(selection.sample_type, keep_labels, aggregate=Aggregate.AUTO)
-                merges.append(self._querier.merge(selection.query, options).data)
+                result = self._querier.merge(selection.query, options)
+                merges.append(result.data)
+                counts.update(result.counts())
             except NotFound:
                 continue  # the index lists series a day longer than they have profiles
             except Invalid as error:
                 if error.code != "unknown_sample_type":
                     raise
+        current_record().counts = dict(counts)
         if len(merges) < 2:
             return merges[0] if merges else None
         from profbucket.pprof.merge import Merger

@@ -15,6 +15,7 @@ from profbucket.model.sample_kinds import Kind, find_kind
 from profbucket.model.series import Series, SeriesGroup
 from profbucket.query.querier import Querier
 from profbucket.storage.ports import SeriesSelection
+from profbucket.telemetry.request import current_record
 from profbucket.times import LATEST
 
 MILLISECOND = 10**6  # in nanoseconds
@@ -101,10 +102,13 @@ def list_series(
     labels, all series of a group may be one.
     """
     selectors = query.selectors
+    selections = query.to_selections()
+    if len(selections) == 1 and selections[0].service:
+        current_record().set_subject(selections[0].service, None)
     has_label_conditions = any(selector.labels for selector in selectors)
     selectors_of_service: dict[str, tuple[int, ...]] = {}
     known_types: dict[tuple[object, ...], SelectedTypes] = {}
-    for selection in query.to_selections():
+    for selection in selections:
         if with_labels or has_label_conditions:
             found: Iterable[Series | SeriesGroup] = querier.series(selection, query.may_access)
         else:
@@ -160,6 +164,7 @@ def select_profiles(
         declared = next((Kind(sample_type.kind) for _, sample_type in found if sample_type.kind), None)
         kind = find_kind(limits.sample_kinds, profile_type, name, found[0][1].unit, declared)
         selections.append(Selection(selected, name, kind))
+        current_record().set_subject(selected.service, profile_type)
     return selections
 
 

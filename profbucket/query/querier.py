@@ -80,7 +80,7 @@ class Querier:
 
         Raise ``NotFound`` if the services have no profiles.
         """
-        guard = self._guard(f"the labels of {len(services)} services")
+        guard = self.guard(f"the labels of {len(services)} services")
         of_services = []
         for service in services:
             guard.check_time()
@@ -244,9 +244,10 @@ class Querier:
         """Merge the profiles with these ids, all of one profile type; see :meth:`QueryMerger.merge_ids`."""
         return self._merges.merge_ids(ids, options)
 
-    def _guard(self, subject: str) -> MergeGuard:
+    def guard(self, subject: str) -> MergeGuard:
+        """Return the limits on one request about *subject*, whose time counts from now."""
         advice = "narrow the range, or select fewer services"
         return MergeGuard(self._limits, subject, advice, self._timer)
 
     def _each_service(self, query: Query) -> Iterator[Query]:
-        return each_service(query, self._guard(describe_query(query)))
+        return each_service(query, self.guard(describe_query(query)))

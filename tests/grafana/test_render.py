@@ -8,6 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profbucket.model.merge_options import MergeOptions
+from profbucket.model.meta import Query
+from profbucket.query.merging import MergeResult
+from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.grafana.test_calls import CPU, NOW_MS, RANGE, SECOND, heap
@@ -29,6 +33,22 @@ def make_api() -> Api:
     api.posted(collapsed("main;b 4", "main;c 8"), version="2", created_at=str(NOW // SECOND + 30))
     api.posted(heap(7, at=NOW), service="shop", type="heap")
     return api
+
+
+def test_a_call_graph_that_takes_too_long_is_refused(api: Api) -> None:
+    """A graph has the deadline of its merge: the seconds that it takes begin once all profiles are merged."""
+    merged: list[bool] = []
+    querier = Querier(api.storage, timer=lambda: 1000.0 if merged else 0.0)
+    original = querier.merge
+
+    def merge(query: Query, options: MergeOptions = MergeOptions()) -> MergeResult:
+        result = original(query, options)
+        merged.append(True)
+        return result
+
+    querier.merge = merge  # type: ignore[method-assign]
+    response = Api(api.storage, querier=querier).get(RENDER, **QUERY, format="dot")
+    assert (response.status_code, json.loads(response.data)["error_code"]) == (422, "max_merge_seconds_exceeded")
 
 
 @pytest.fixture

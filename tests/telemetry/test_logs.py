@@ -25,7 +25,7 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.store import Writer
 from profbucket.telemetry import logs
 from profbucket.telemetry.request import RequestRecord, Trace, record_requests
-from tests.support.api import Api, pprof
+from tests.support.api import NOW, Api, pprof
 from tests.support.serving import served
 
 TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
@@ -104,6 +104,31 @@ class TestRequest:
             assert response.status_code == 200
             line = parse_lines(stream)[-1]
             assert (line["service"], line["type"]) == ("api", "cpu")
+
+    @pytest.mark.parametrize(
+        ("method", "fields", "logged"),
+        [
+            ("SelectMergeStacktraces", {"labelSelector": '{service_name="api"}'}, ("api", "cpu", 2)),
+            ("SelectMergeProfile", {"labelSelector": '{service_name="api",v="1"}'}, ("api", "cpu", 1)),
+            ("SelectSeries", {"labelSelector": '{service_name=~"a.*"}', "step": 15}, ("api", "cpu", None)),
+            ("SelectSeries", {"labelSelector": '{service_name="none"}', "step": 15}, ("none", "", None)),
+            ("Series", {"matchers": ['{service_name="api"}', '{service_name="api",v="1"}']}, ("api", "", None)),
+            ("Series", {"matchers": ['{service_name="api"}', "{}"]}, ("", "", None)),
+        ],
+    )
+    def test_a_call_of_grafana_names_service_and_type(
+        self, api: Api, stream: io.StringIO, method: str, fields: dict[str, Any], logged: tuple[str, str, int]
+    ) -> None:
+        for version in ("1", "2"):
+            api.posted(pprof(5, at=NOW), v=version)
+        type_id = (
+            {"profileTypeID": "process_cpu:cpu:nanoseconds:cpu:nanoseconds"} if "labelSelector" in fields else {}
+        )
+        body = {"start": NOW // 10**6 - 60_000, "end": NOW // 10**6 + 60_000, **type_id, **fields}
+        assert api.client.post(f"/querier.v1.QuerierService/{method}", json=body).status_code == 200
+        line = parse_lines(stream)[-1]
+        assert (line.get("service", ""), line.get("type", ""), line.get("found")) == logged
+        assert '"1"' not in stream.getvalue()
 
     def test_a_client_error_is_named_and_logged_at_info(self, api: Api, stream: io.StringIO) -> None:
         api.post(b"")
