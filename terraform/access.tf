@@ -27,6 +27,10 @@ locals {
       role      = "roles/storage.objectUser"
       condition = "resource.name.startsWith(\"${local.objects}_/blocks/\")"
     }
+    "write and delete samples" = {
+      role      = "roles/storage.objectUser"
+      condition = "resource.name.startsWith(\"${local.objects}_/samples/\")"
+    }
   }
 
   # What they mean for the database.

@@ -1,5 +1,5 @@
 locals {
-  apis = [
+  apis = concat([
     "artifactregistry.googleapis.com", # stores the functions' images
     "cloudbuild.googleapis.com",       # builds them
     "cloudfunctions.googleapis.com",
@@ -14,7 +14,10 @@ locals {
     "run.googleapis.com",        # runs the functions
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
-  ]
+    ], var.sql ? [
+    "bigquery.googleapis.com",
+    "bigqueryconnection.googleapis.com", # reads the samples in the bucket
+  ] : [])
 }
 
 resource "google_project_service" "api" {

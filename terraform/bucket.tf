@@ -5,11 +5,14 @@ locals {
 
   # What is deleted, and after how many days. Raw profiles are matched by suffix, because their keys start with the
   # name of a service. Everything else has the prefix _/ and none of these suffixes.
-  lifecycle = [
+  lifecycle = concat([
     { days = var.raw_days, suffixes = [".pb.gz", ".trace", ".batch"], prefixes = [] },
     { days = var.block_days, suffixes = [], prefixes = ["_/blocks/"] },
     { days = 1, suffixes = [], prefixes = ["_/results/"] },
-  ]
+    ], var.samples_days == null ? [] : [
+    # All dates but that of the file without rows, see sql.tf.
+    { days = var.samples_days, suffixes = [], prefixes = ["_/samples/v1/date=2"] },
+  ])
 }
 
 resource "google_storage_bucket" "profiles" {

@@ -47,9 +47,9 @@ locals {
       description     = "Merges profiles into blocks."
       invokers        = []
       schedule        = var.compact_schedule
-      may             = ["read objects", "write and delete blocks", "read, write and delete entries"]
+      may             = concat(["read objects", "write and delete blocks", "read, write and delete entries"], local.writes_samples ? ["write and delete samples"] : [])
       network         = null
-      memory          = "2Gi"
+      memory          = local.writes_samples ? "4Gi" : "2Gi" # Parquet is written from columns of a day in memory
       cpu             = "1"
       concurrency     = 1
       timeout_seconds = 540

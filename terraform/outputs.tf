@@ -15,7 +15,7 @@ output "bucket" {
 
 output "commands" {
   description = "Commands to copy and run. With access \"public\", set KEY to an API key first; with \"iam\", they work for writers and readers."
-  value       = var.access == "public" ? local.commands_with_key : local.commands_with_iam
+  value       = merge(var.access == "public" ? local.commands_with_key : local.commands_with_iam, var.sql ? local.commands_with_sql : {})
 }
 
 output "grafana" {
@@ -50,6 +50,10 @@ locals {
     diff  = "go tool pprof -base \"http://localhost:8080/merge?${local.range}&version=0.0.1\" \"http://localhost:8080/merge?${local.range}&version=0.0.2\""
     # profefe's agent, in a Go program; idtoken is google.golang.org/api/idtoken.
     agent = "client, err := idtoken.NewClient(ctx, \"${local.urls.write}\"); agent.Start(\"${local.urls.write}\", \"shop\", agent.WithHTTPClient(client), agent.WithCPUProfile(10*time.Second), agent.WithLabels(\"version\", \"0.0.1\"))"
+  }
+
+  commands_with_sql = {
+    sql = "bq query --project_id=${var.project} --location=${var.region} --use_legacy_sql=false 'SELECT function, SUM(self) AS nanoseconds FROM ${local.dataset}.functions WHERE date >= CURRENT_DATE() - 7 AND type = \"cpu\" AND sample_type = \"cpu\" GROUP BY function ORDER BY nanoseconds DESC LIMIT 20'"
   }
 
   grafana = {

@@ -44,10 +44,10 @@ data "google_project" "project" {
 }
 
 locals {
-  compact_environment = {
+  compact_environment = merge({
     PROFBUCKET_COMPACT_QUEUE   = google_cloud_tasks_queue.compact.id
     PROFBUCKET_COMPACT_INVOKER = google_service_account.scheduler.email
     # The second URL of every Cloud Run service. A function's first one is known only after it was made.
     PROFBUCKET_COMPACT_URL = "https://${var.name}-compact-${data.google_project.project.number}.${var.region}.run.app"
-  }
+  }, local.writes_samples ? { PROFBUCKET_SAMPLES = "1" } : {})
 }

@@ -64,6 +64,29 @@ variable "block_days" {
   }
 }
 
+variable "samples_days" {
+  description = "Days to keep samples as Parquet files in the bucket, for SQL; docs/sql.md describes them. With null, none are written."
+  type        = number
+  default     = null
+
+  validation {
+    condition     = var.samples_days == null ? true : var.samples_days >= 1 && floor(var.samples_days) == var.samples_days
+    error_message = "samples_days is invalid; use a whole number of days, at least 1, or null."
+  }
+}
+
+variable "sql" {
+  description = "If true, make a dataset of BigQuery with the samples, which readers may query. Requires samples_days."
+  type        = bool
+  default     = false
+  nullable    = false
+
+  validation {
+    condition     = !var.sql || var.samples_days != null
+    error_message = "sql = true without samples_days would make tables without samples; set samples_days, such as 400."
+  }
+}
+
 variable "compact_schedule" {
   description = "When to compact, as a cron expression in UTC. The default is once an hour. Start at least 10 minutes past the hour: earlier, the last hour is not yet complete. An alert expects a run every six hours."
   type        = string
@@ -146,7 +169,7 @@ variable "writers" {
 }
 
 variable "readers" {
-  description = "Who may find, fetch and merge profiles with access = \"iam\", such as [\"group:developers@example.com\"]."
+  description = "Who may find, fetch and merge profiles with access = \"iam\", and query the dataset with sql = true, such as [\"group:developers@example.com\"]."
   type        = set(string)
   default     = []
   nullable    = false

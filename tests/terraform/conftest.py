@@ -55,7 +55,9 @@ KEYS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="session")
 def applied(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> State:
-    """Return the state after an apply with the stub, of a deployment with access "public"."""
+    """Return the state after an apply with the stub, of a deployment with access "public" and a dataset."""
     root = tmp_path_factory.mktemp("applied")
     copy_deployed(root)
-    return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS)
+    return Terraform(find_terraform(), root, stub).apply(
+        access="public", keys=KEYS, samples_days=400, sql=True, readers=["group:developers@example.com"]
+    )

@@ -38,6 +38,7 @@ GRANTS = {
     "profbucket-compact": {
         ("roles/storage.objectViewer", "bucket", ""),
         ("roles/storage.objectUser", "bucket", f'resource.name.startsWith("{OBJECTS}_/blocks/")'),
+        ("roles/storage.objectUser", "bucket", f'resource.name.startsWith("{OBJECTS}_/samples/")'),
         ("roles/datastore.user", "project", DATABASE),
         ("roles/cloudtasks.enqueuer", "cloud_tasks_queue profbucket-compact", ""),
         ("roles/iam.serviceAccountUser", "service_account profbucket-scheduler", ""),
@@ -52,6 +53,15 @@ GRANTS = {
             'resource.name.startsWith("projects/_/buckets/gcf-v2-sources-google_project.my-project.number-us-central1")',
         ),
     },
+    "profbucket-samples": {
+        (
+            "roles/storage.objectViewer",
+            "bucket",
+            'resource.type != "storage.googleapis.com/Object"'
+            f' || resource.name.startsWith("{OBJECTS}_/samples/")',
+        )
+    },
+    "group:developers@example.com": {("roles/bigquery.dataViewer", "bigquery_dataset", "")},
     "allUsers": {("roles/run.invoker", f"service profbucket-{name}", "") for name in ("write", "query", "merge")},
 }
 ROLES = {
@@ -87,7 +97,7 @@ def grants(state: State) -> dict[str, set[tuple[str, str, str]]]:
 
 def _resource_name(value: str) -> str:
     """Return NAME of a value ``TYPE.NAME.FIELD`` that the stub generated, and any other value unchanged."""
-    parts = value.split(".")
+    parts = value.removeprefix("serviceAccount:").split(".")
     return parts[1] if parts[0].startswith("google_") else value
 
 
@@ -98,6 +108,7 @@ def test_no_grant_is_missing_or_unexpected(applied: State) -> None:
 # The role that may grant others on a resource, by its type. The role Editor may not.
 GRANTING_ROLES = {
     "google_artifact_registry_repository_iam_member": "Artifact Registry Administrator",
+    "google_bigquery_dataset_iam_member": "BigQuery Admin",
     "google_cloud_run_v2_service_iam_member": "Cloud Run Admin",
     "google_cloud_tasks_queue_iam_member": "Cloud Tasks Admin",
     "google_project_iam_custom_role": "Role Administrator",
@@ -170,13 +181,13 @@ def test_the_hash_of_a_key_is_only_in_the_secret(applied: State) -> None:
 
 
 def test_a_plan_after_an_apply_is_empty(deployment: Terraform) -> None:
-    deployment.apply(access="public", keys=KEYS)
+    deployment.apply(access="public", keys=KEYS, samples_days=400, sql=True)
     # A later plan sees other modification times, and files that a run has left behind.
     for path in deployment.root.rglob("*.py"):
         os.utime(path, (0, 0))
         path.chmod(0o600)
     _add_leftovers(deployment.root)
-    result = deployment.plan(access="public", keys=KEYS)
+    result = deployment.plan(access="public", keys=KEYS, samples_days=400, sql=True)
     assert result.returncode == 0, result.text
 
 

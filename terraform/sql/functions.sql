@@ -1,0 +1,17 @@
+SELECT
+  date,
+  service_name AS service,
+  type,
+  start,
+  `end`,
+  labels.key_value AS labels,
+  profiles,
+  sample_type,
+  unit,
+  name AS function,
+  IF(name = function, value, 0) AS self,
+  value AS cumulative,
+  sample_labels.key_value AS sample_labels
+FROM `${dataset}.files`
+-- A function that calls itself is counted once.
+CROSS JOIN UNNEST(ARRAY(SELECT DISTINCT frame FROM UNNEST(stack) AS frame)) AS name
