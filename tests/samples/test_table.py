@@ -1,6 +1,5 @@
 """Sums over tables of samples equal what ``go tool pprof -top`` shows of the same profiles."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from profbucket.samples.export import Exporter, Outcome
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
-from tests.support.go_tool import GoPprof
+from tests.support.go_tool import GoPprof, read_top
 from tests.support.paths import CORPUS, DATA
 
 CPU, HEAP = ProfileType.CPU, ProfileType.HEAP
@@ -30,16 +29,6 @@ CUMULATIVE = """
     SELECT function, sum(value) FROM (SELECT unnest(list_distinct(stack)) AS function, value FROM {}) GROUP BY 1
 """
 FLAT = "SELECT function, sum(value) FROM {} WHERE len(stack) > 0 GROUP BY 1"
-_TOP_LINE = re.compile(r" *(-?\d+)[a-zA-Z]* +\S+ +\S+ +(-?\d+)[a-zA-Z]* +\S+ +(.*?)(?: \((?:partial-)?inline\))?")
-
-
-def top_of_go(go_pprof: GoPprof, files: Sequence[Path], *flags: str) -> dict[str, tuple[int, int]]:
-    """Return flat and cumulative value of each function, without those that have neither."""
-    text = go_pprof("-top", "-nodefraction=0", "-nodecount=1000000", *flags, *files).check().text
-    lines = text.split("cum%\n")[1].splitlines()
-    values = {match[3]: (int(match[1]), int(match[2])) for line in lines if (match := _TOP_LINE.fullmatch(line))}
-    assert len(values) == len(lines)
-    return {function: pair for function, pair in values.items() if any(pair)}
 
 
 def top_of_table(path: Path, condition: str) -> dict[str, tuple[int, int]]:
@@ -87,14 +76,14 @@ def cpu_table(cpu_files: list[Path], tmp_path_factory: pytest.TempPathFactory) -
 def test_cpu_equals_top(
     go_pprof: GoPprof, cpu_files: list[Path], cpu_table: Path, flags: Sequence[str], condition: str
 ) -> None:
-    expected = top_of_go(go_pprof, cpu_files, "-unit=ns", *flags)
+    expected = read_top(go_pprof, cpu_files, "-unit=ns", *flags)
     assert len(expected) > 50
     assert top_of_table(cpu_table, f"sample_type = 'cpu' AND {condition}") == expected
 
 
 def test_labels_of_series_select_profiles(go_pprof: GoPprof, cpu_files: list[Path], cpu_table: Path) -> None:
     files = [file for file in cpu_files if file.parent.name == "shop-0.0.2"]
-    expected = top_of_go(go_pprof, files, "-unit=ns")
+    expected = read_top(go_pprof, files, "-unit=ns")
     assert top_of_table(cpu_table, "sample_type = 'cpu' AND labels['version'] = 'shop-0.0.2'") == expected
 
 
@@ -102,7 +91,7 @@ def test_labels_of_series_select_profiles(go_pprof: GoPprof, cpu_files: list[Pat
 def test_heap_equals_top(go_pprof: GoPprof, tmp_path: Path, sample_type: str) -> None:
     files = sorted(DATA.glob("shop-*/heap-[0-9].pb.gz"))
     table = export_files(files, HEAP, tmp_path / "heap.parquet")
-    expected = top_of_go(go_pprof, files, "-unit=B", f"-sample_index={sample_type}")
+    expected = read_top(go_pprof, files, "-unit=B", f"-sample_index={sample_type}")
     assert len(expected) > 10
     assert top_of_table(table, f"sample_type = '{sample_type}'") == expected
 
@@ -111,4 +100,4 @@ def test_heap_equals_top(go_pprof: GoPprof, tmp_path: Path, sample_type: str) ->
 def test_corpus_equals_top(go_pprof: GoPprof, tmp_path: Path) -> None:
     files = [file for file in sorted(CORPUS.glob("*.pb.gz"))[::40] if decode(file.read_bytes()).has_samples]
     table = export_files(files, CPU, tmp_path / "corpus.parquet")
-    assert top_of_table(table, "sample_type = 'cpu'") == top_of_go(go_pprof, files, "-unit=ns")
+    assert top_of_table(table, "sample_type = 'cpu'") == read_top(go_pprof, files, "-unit=ns")

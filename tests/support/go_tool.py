@@ -1,16 +1,18 @@
 """The Go toolchain of the virtual environment, and the output of ``go tool pprof``."""
 
 import os
+import re
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.paths import PROGRAMS
 
 _TIMEOUT_SECONDS = 300
+_TOP_LINE = re.compile(r" *(-?\d+)[a-zA-Z]* +\S+ +\S+ +(-?\d+)[a-zA-Z]* +\S+ +(.*?)(?: \((?:partial-)?inline\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,18 @@ class GoPprof:
         # pprof looks for binaries to symbolize with in PPROF_BINARY_PATH, by default below HOME.
         directory = str(self.directory)
         return self.go.run("tool", "pprof", *map(str, args), PPROF_TMPDIR=directory, PPROF_BINARY_PATH=directory)
+
+
+def read_top(go_pprof: GoPprof, files: Sequence[Path], *flags: str) -> dict[str, tuple[int, int]]:
+    """Return flat and cumulative value of each function, without those that have neither.
+
+    *flags* give the unit, so that the values are not rounded.
+    """
+    text = go_pprof("-top", "-nodefraction=0", "-nodecount=1000000", *flags, *files).check().text
+    lines = text.split("cum%\n")[1].splitlines()
+    values = {match[3]: (int(match[1]), int(match[2])) for line in lines if (match := _TOP_LINE.fullmatch(line))}
+    assert len(values) == len(lines)
+    return {function: pair for function, pair in values.items() if any(pair)}
 
 
 def find_go() -> Go:

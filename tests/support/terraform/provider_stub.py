@@ -29,7 +29,18 @@ from tf.gen import tfplugin_pb2_grpc as rpc  # type: ignore[import-not-found,unu
 UNKNOWN = msgpack.ExtType(0, b"\0")
 # Attributes whose change makes the provider replace the resource. The schema does not tell.
 REPLACING = {"google_firestore_field": "ttl_config"}
-NAMES = ("name", "account_id", "secret_id", "role_id", "repository_id", "connection_id", "service", "field", "title", "role")
+NAMES = (
+    "name",
+    "account_id",
+    "secret_id",
+    "role_id",
+    "repository_id",
+    "connection_id",
+    "service",
+    "field",
+    "title",
+    "role",
+)
 
 
 class Stub(rpc.ProviderServicer):  # type: ignore[misc,unused-ignore]

@@ -1,0 +1,188 @@
+"""ClickHouse and BigQuery read the files as DuckDB does: sums equal those of ``go tool pprof -top``."""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+import sqlglot
+
+from profbucket.model.ids import parse_samples_key
+from profbucket.model.profile_type import ProfileType
+from profbucket.pprof import decode, encode
+from profbucket.samples.schema import SCHEMA
+from tests.samples.conftest import point_to, read_section, read_statements
+from tests.support.clickhouse import ClickHouse, Rows
+from tests.support.go_tool import GoPprof, read_top
+from tests.support.paths import CORPUS, ROOT
+from tests.support.sample_fleet import CPU, HEAP, Posted, write_tables
+
+TERRAFORM = ROOT / "terraform"
+
+TOP = """
+    SELECT function, sum(self), sum(cumulative) FROM functions WHERE sample_type = '{}' AND {}
+    GROUP BY function HAVING sum(self) <> 0 OR sum(cumulative) <> 0
+"""
+# With ClickHouse's names of functions, for a table without views.
+TOP_OF_TABLE = """
+    SELECT frame, sum(if(frame = function, value, 0)), sum(value) FROM {} ARRAY JOIN arrayDistinct(stack) AS frame
+    WHERE sample_type = 'cpu' GROUP BY frame HAVING sum(value) <> 0
+"""
+
+Top = dict[str, tuple[int, int]]
+
+
+def to_top(rows: Rows) -> Top:
+    return {str(function): (int(flat), int(cumulative)) for function, flat, cumulative in rows}
+
+
+@pytest.fixture(scope="session")
+def bigquery_views(tables: Path) -> duckdb.DuckDBPyConnection:
+    """Return DuckDB with terraform's views, translated; maps are what BigQuery makes of those of Parquet."""
+    connection = duckdb.connect()
+    connection.execute(f"""
+        CREATE VIEW files AS
+        SELECT * REPLACE (
+            {{'key_value': map_entries(labels)}} AS labels,
+            {{'key_value': map_entries(sample_labels)}} AS sample_labels
+        )
+        FROM read_parquet('{tables}/_/samples/v1/**/*.parquet', hive_partitioning = true)
+    """)
+    for path in sorted(TERRAFORM.glob("sql/*.sql")):
+        query = translate(path.read_text().replace("${dataset}.", ""))
+        connection.execute(f"CREATE VIEW {path.stem} AS {query}")
+    return connection
+
+
+def translate(query: str) -> str:
+    """Return a *query* of BigQuery as one of DuckDB."""
+    [translated] = sqlglot.transpile(query, read="bigquery", write="duckdb")
+    return translated
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    query: Callable[[str], Rows]
+    label: str = "sample_labels['{}']"
+
+
+@pytest.fixture(params=["duckdb", "clickhouse", "bigquery"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    views = request.getfixturevalue(f"{request.param}_views")
+    if request.param == "clickhouse":
+        return Engine(views.query)
+    if request.param == "duckdb":
+        return Engine(lambda query: views.sql(query).fetchall())
+    label = "(SELECT label.value FROM UNNEST(sample_labels) AS label WHERE label.key = '{}')"
+    return Engine(lambda query: views.sql(translate(query)).fetchall(), label)
+
+
+class Case(NamedTuple):
+    service: str
+    profile_type: ProfileType
+    sample_type: str
+    label: tuple[str, str] | None = None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("shop", CPU, "cpu"),
+        Case("shop", CPU, "cpu", ("pool", "payments")),
+        Case("shop", HEAP, "inuse_space"),
+        Case("shop", HEAP, "alloc_objects"),
+        Case("shop/billing", HEAP, "alloc_space", ("endpoint", "/cart")),
+    ],
+    ids=lambda case: f"{case.sample_type}-{case.label and case.label[0]}",
+)
+def test_sums_equal_top(
+    engine: Engine, fleet: list[Posted], go_pprof: GoPprof, tmp_path: Path, case: Case
+) -> None:
+    service, profile_type, sample_type, label = case
+    files = []
+    for posted in fleet:
+        if (posted.service, posted.type) == (service, profile_type):
+            files.append(tmp_path / f"{len(files)}.pb")
+            files[-1].write_bytes(encode(posted.message()))
+    flags = [f"-sample_index={sample_type}", "-unit=ns" if profile_type == CPU else "-unit=B"]
+    condition = f"service = '{service}'"
+    if label:
+        key, value = label
+        flags.append(f"-tagfocus={key}={value}")
+        condition += f" AND {engine.label.format(key)} = '{value}'"
+    expected = read_top(go_pprof, files, *flags)
+    assert len(expected) > 10
+    assert to_top(engine.query(TOP.format(sample_type, condition))) == expected
+
+
+def test_services_add_up_the_profiles_of_all_series(engine: Engine, fleet: list[Posted]) -> None:
+    rows = engine.query(
+        "SELECT date, service, type, profiles FROM services GROUP BY date, service, type, profiles"
+    )
+    expected = Counter((posted.date, posted.service, str(posted.type)) for posted in fleet)
+    assert {
+        (str(date), service, profile_type): int(profiles) for date, service, profile_type, profiles in rows
+    } == expected
+
+
+@pytest.mark.skipif(not CORPUS.exists(), reason="needs ../shared/corpus")
+def test_the_corpus_equals_top(clickhouse_views: ClickHouse, go_pprof: GoPprof, tmp_path: Path) -> None:
+    files = [file for file in sorted(CORPUS.glob("*.pb.gz"))[::40] if decode(file.read_bytes()).has_samples]
+    write_tables((Posted("compiler", CPU, "2026-11-20", {}, file) for file in files), tmp_path)
+    table = f"file('{tmp_path}/_/samples/v1/**/*.parquet', 'Parquet')"
+    assert to_top(clickhouse_views.query(TOP_OF_TABLE.format(table))) == read_top(go_pprof, files, "-unit=ns")
+
+
+@pytest.mark.parametrize("function", ["s3", "gcs"])
+def test_table_functions_read_the_bucket(clickhouse_views: ClickHouse, bucket_url: str, function: str) -> None:
+    statement = read_statements("## ClickHouse")[0]
+    if function == "gcs":
+        [call] = re.findall(r"`(gcs\('.*?') *, …\)`", read_section("## ClickHouse"))
+        statement = re.sub(r"s3\('[^']*'", lambda _: call, statement)
+    rows = clickhouse_views.query(point_to(bucket_url, statement))
+    assert len(rows) == 10
+    assert rows[0][0] == "main.priceCart"
+
+
+def test_a_key_that_is_missing_is_an_empty_text(clickhouse_views: ClickHouse) -> None:
+    rows = clickhouse_views.query(
+        "SELECT DISTINCT service, stack[-1] = function FROM samples WHERE labels['version'] = ''"
+    )
+    assert rows == [("reports", 1)]
+
+
+def test_the_document_declares_the_columns_of_the_schema(clickhouse_views: ClickHouse) -> None:
+    columns = [name for name, *_ in clickhouse_views.query("DESCRIBE TABLE files")]
+    assert columns == ["date", "service", "type", *SCHEMA.names]
+
+
+def test_the_query_for_bigquery_is_valid(bigquery_views: duckdb.DuckDBPyConnection, fleet: list[Posted]) -> None:
+    [query] = read_statements("## BigQuery")
+    rows = bigquery_views.sql(translate(query.replace("profbucket.", ""))).fetchall()
+    assert {version for version, _ in rows} == {None, "0.0.1", "0.0.2"}
+
+
+def test_the_file_without_rows_has_the_schema_of_the_others(tables: Path) -> None:
+    """BigQuery takes the schema of all files from it."""
+    empty = pq.ParquetFile(TERRAFORM / "sql" / "empty.parquet")
+    assert empty.metadata.num_rows == 0
+    assert all(pq.ParquetFile(path).schema.equals(empty.schema) for path in tables.rglob("*.parquet"))
+    [object_key] = re.findall(r'"(_/samples/.*\.parquet)"', (TERRAFORM / "sql.tf").read_text())
+    service, profile_type, begin = parse_samples_key(object_key)
+    assert (service, profile_type, begin) == ("none", ProfileType.OTHER, 0)
+
+
+def test_views_have_the_same_columns_in_all_engines(
+    duckdb_views: duckdb.DuckDBPyConnection,
+    bigquery_views: duckdb.DuckDBPyConnection,
+    clickhouse_views: ClickHouse,
+) -> None:
+    for view in ("samples", "functions", "services"):
+        columns = [name for name, *_ in clickhouse_views.query(f"DESCRIBE TABLE {view}")]
+        assert bigquery_views.table(view).columns == columns
+        assert duckdb_views.table(view).columns == columns
