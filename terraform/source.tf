@@ -9,7 +9,7 @@ locals {
   files = merge(
     {
       "main.py"          = "functions/main.py"
-      "requirements.txt" = local.writes_samples ? "functions/requirements-sql.txt" : "functions/requirements.txt"
+      "requirements.txt" = "functions/requirements.txt"
     },
     {
       for path in sort(flatten([for pattern in local.shipped : fileset(local.code, pattern)])) : path => path

@@ -21,10 +21,6 @@ run "by_default_there_are_no_samples" {
     condition     = !anytrue([for api in keys(google_project_service.api) : strcontains(api, "bigquery")])
     error_message = "An API is enabled that is not used."
   }
-  assert {
-    condition     = local.files["requirements.txt"] == "functions/requirements.txt"
-    error_message = "The functions install packages that only samples need."
-  }
 }
 
 run "compact_writes_samples_that_expire" {
@@ -41,10 +37,6 @@ run "compact_writes_samples_that_expire" {
   assert {
     condition     = google_cloudfunctions2_function.function["compact"].service_config[0].available_memory == "4Gi"
     error_message = "compact lacks the memory for samples."
-  }
-  assert {
-    condition     = local.files["requirements.txt"] == "functions/requirements-sql.txt"
-    error_message = "compact lacks the package that writes Parquet."
   }
   assert {
     condition     = [for rule in google_storage_bucket.profiles.lifecycle_rule : one(rule.condition).age if one(rule.condition).matches_prefix == tolist(["_/samples/v1/date=2"])] == [365]

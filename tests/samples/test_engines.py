@@ -104,7 +104,7 @@ def test_sums_equal_top(
     engine: Engine, fleet: list[Posted], go_pprof: GoPprof, tmp_path: Path, case: Case
 ) -> None:
     service, profile_type, sample_type, label = case
-    files = []
+    files: list[Path] = []
     for posted in fleet:
         if (posted.service, posted.type) == (service, profile_type):
             files.append(tmp_path / f"{len(files)}.pb")
