@@ -11,11 +11,11 @@ run "by_default_there_are_no_samples" {
 
   assert {
     condition     = !contains(keys(google_cloudfunctions2_function.function["compact"].service_config[0].environment_variables), "PROFBUCKET_SAMPLES")
-    error_message = "compact writes samples although nobody asked for them."
+    error_message = "compact writes samples by default."
   }
   assert {
     condition     = length(google_bigquery_dataset.profiles) == 0 && length(google_bigquery_table.files) == 0 && length(google_bigquery_table.view) == 0
-    error_message = "There is a dataset although nobody asked for it."
+    error_message = "There is a dataset by default."
   }
   assert {
     condition     = !anytrue([for api in keys(google_project_service.api) : strcontains(api, "bigquery")])
@@ -32,7 +32,7 @@ run "compact_writes_samples_that_expire" {
 
   assert {
     condition     = [for name, f in google_cloudfunctions2_function.function : name if lookup(f.service_config[0].environment_variables, "PROFBUCKET_SAMPLES", "") == "1"] == ["compact"]
-    error_message = "compact does not write samples, or another function is told to."
+    error_message = "compact does not write samples, or another function does."
   }
   assert {
     condition     = google_cloudfunctions2_function.function["compact"].service_config[0].available_memory == "4Gi"
@@ -44,7 +44,7 @@ run "compact_writes_samples_that_expire" {
   }
   assert {
     condition     = length(google_bigquery_dataset.profiles) == 0
-    error_message = "There is a dataset although only files were asked for."
+    error_message = "There is a dataset without sql = true."
   }
 }
 
