@@ -57,8 +57,7 @@ GRANTS = {
         (
             "roles/storage.objectViewer",
             "bucket",
-            'resource.type != "storage.googleapis.com/Object"'
-            f' || resource.name.startsWith("{OBJECTS}_/samples/")',
+            f'resource.type != "storage.googleapis.com/Object" || resource.name.startsWith("{OBJECTS}_/samples/")',
         )
     },
     "group:developers@example.com": {("roles/bigquery.dataViewer", "bigquery_dataset", "")},
