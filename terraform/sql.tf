@@ -12,7 +12,7 @@ locals {
   views = {
     samples   = "A row for each distinct stack of a service, profile type, set of labels and day."
     functions = "A row for each function of each row of samples: what it used itself, and with all that it called."
-    services  = "A row for each service, profile type, day and sample type."
+    services  = "A row for each service and profile type: since when it has samples, and of what."
   }
 }
 

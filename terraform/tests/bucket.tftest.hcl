@@ -31,8 +31,8 @@ run "profiles_expire_and_are_not_retained" {
       coalesce(one(rule.condition).matches_prefix, []), coalesce(one(rule.condition).matches_suffix, [])
       ])) => one(rule.condition).age if one(rule.action).type == "Delete" } == {
       ".pb.gz .trace .batch" = 7
-      "_/blocks/"     = 90
-      "_/results/"    = 1
+      "_/blocks/"            = 90
+      "_/results/"           = 1
     }
     error_message = "Profiles, blocks or results do not expire after the configured number of days."
   }

@@ -8,44 +8,13 @@ import boto3
 import duckdb
 import pytest
 
+from profbucket.samples.database import connect
 from tests.support.clickhouse import ClickHouse, start_clickhouse
 from tests.support.paths import ROOT
 from tests.support.sample_fleet import Posted, make_fleet, write_tables
 from tests.support.storage.unique_names import new_s3_bucket
 
 DOCUMENT = (ROOT / "docs" / "sql.md").read_text()
-
-
-VIEWS = (
-    """
-    CREATE VIEW samples AS
-    SELECT
-        date, service_name AS service, type, start, "end", labels, profiles, sample_type, unit, value,
-        function, package, stack, files, lines, mapping, sample_labels
-    FROM read_parquet(
-        '{tables}/_/samples/v1/**/*.parquet',
-        hive_types = {{'date': DATE, 'service': VARCHAR, 'type': VARCHAR}}
-    )
-    """,
-    """
-    CREATE VIEW functions AS
-    SELECT
-        date, service, type, start, "end", labels, profiles, sample_type, unit,
-        frame AS function, if(frame = samples.function, value, 0) AS self, value AS cumulative, sample_labels
-    FROM samples, unnest(list_distinct(stack)) AS frames(frame)
-    """,
-    """
-    CREATE VIEW services AS
-    SELECT date, service, type, sample_type, unit, sum(profiles) AS profiles, sum(value) AS value
-    FROM (
-        SELECT
-            date, service, type, sample_type, unit, labels, any_value(profiles) AS profiles, sum(value) AS value
-        FROM samples
-        GROUP BY date, service, type, sample_type, unit, labels
-    )
-    GROUP BY date, service, type, sample_type, unit
-    """,
-)
 
 
 def read_section(heading: str) -> str:
@@ -107,7 +76,5 @@ def clickhouse_views(bucket_url: str) -> Iterator[ClickHouse]:
 @pytest.fixture(scope="session")
 def duckdb_views(tables: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield DuckDB with the views of `profbucket sql`, over the directory."""
-    with duckdb.connect() as connection:
-        for statement in VIEWS:
-            connection.execute(statement.format(tables=tables))
+    with connect(tables) as connection:
         yield connection

@@ -1,7 +1,7 @@
 """ClickHouse and BigQuery read the files as DuckDB does: sums equal those of ``go tool pprof -top``."""
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,14 +120,25 @@ def test_sums_equal_top(
     assert to_top(engine.query(TOP.format(sample_type, condition))) == expected
 
 
-def test_services_add_up_the_profiles_of_all_series(engine: Engine, fleet: list[Posted]) -> None:
-    rows = engine.query(
-        "SELECT date, service, type, profiles FROM services GROUP BY date, service, type, profiles"
-    )
-    expected = Counter((posted.date, posted.service, str(posted.type)) for posted in fleet)
-    assert {
-        (str(date), service, profile_type): int(profiles) for date, service, profile_type, profiles in rows
-    } == expected
+def test_services_have_days_and_series(engine: Engine, fleet: list[Posted]) -> None:
+    rows = engine.query("SELECT service, type, days, series, sample_types FROM services")
+    days, series = defaultdict(set), defaultdict(set)
+    for posted in fleet:
+        days[posted.service, str(posted.type)].add(posted.date)
+        series[posted.service, str(posted.type)].add(str(posted.labels))
+    assert {row[:2]: row[2:4] for row in rows} == {key: (len(days[key]), len(series[key])) for key in days}
+    assert {row[1]: row[4] for row in rows if row[0] == "search"} == {
+        "cpu": ["cpu", "samples"],
+        "heap": ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"],
+    }
+
+
+def test_packages_of_functions_are_those_of_samples(engine: Engine) -> None:
+    """A view derives the package of a caller, which a table has only for the last function of a stack."""
+    packages: dict[str, str] = dict(engine.query("SELECT DISTINCT function, package FROM samples"))
+    rows = engine.query("SELECT DISTINCT function, package FROM functions")
+    assert {function: package for function, package in rows if function in packages} == packages
+    assert len(rows) > len(packages)
 
 
 @pytest.mark.skipif(not CORPUS.exists(), reason="needs ../shared/corpus")
