@@ -1,17 +1,13 @@
-"""Commands that show profiles: top with a base, labels, tags, flame; and the completion of a shell."""
+"""Commands that show profiles: top with a base, labels, tags, flame."""
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from profbucket.cli.commands.completion import complete
-from profbucket.cli.main import COMMANDS
-from tests.support.command_line import PROGRAM, clean_environment, profbucket
+from tests.support.command_line import profbucket
 from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA
 from tests.support.profiles import Label, Sample, encode, profile, stack
@@ -122,39 +118,3 @@ def test_no_report_controls_the_terminal(tmp_path: Path) -> None:
     for command in (["top"], ["top", "--json"], ["tags"], ["tags", "--json"], ["top", "--base", str(file)]):
         output = profbucket(*command, file).check().text
         assert not [char for char in output if not char.isprintable() and char != "\n"], command
-
-
-def test_completion_proposes_commands_options_and_values() -> None:
-    assert complete([""]) == sorted({command.split()[0] for command in COMMANDS})
-    assert complete(["fi"]) == ["find"]
-    assert complete(["key", ""]) == ["create", "hash"]
-    assert complete(["find", "--la"]) == ["--label"]
-    assert "--help" in complete(["merge", "-"])
-    assert complete(["top", "--sort", ""]) == ["cum", "flat"]
-    assert complete(["push", "--type", "c"]) == ["cpu"]
-    assert complete(["find", "--from", ""]) == complete(["push", "x"]) == complete(["nonsense", "x"]) == []
-
-
-def test_completion_proposes_services_that_are_safe_in_a_shell(place: list[str]) -> None:
-    words = profbucket("completion", "words", "--", "find", *place, "--service", "").check().text.split()
-    assert words == ["shop"]  # and not a$(b)
-    assert (
-        profbucket("completion", "words", "--", "find", "--url", "http://127.0.0.1:1", "--service", "")
-        .check()
-        .text
-        == ""
-    )
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_the_script_of_a_shell_completes_in_it(shell: str, place: list[str]) -> None:
-    script = profbucket("completion", shell).check().text
-    assert "profbucket completion words" in script
-    if shell != "bash" or not shutil.which("bash"):
-        return
-    line = ["profbucket", "find", *place, "--service", "sh"]
-    quoted = " ".join(f"'{word}'" for word in line)
-    test = f'{script}\nCOMP_WORDS=({quoted}); COMP_CWORD={len(line) - 1}; _profbucket; echo "${{COMPREPLY[@]}}"'
-    environment = clean_environment(PATH=f"{Path(PROGRAM).parent}:/usr/bin:/bin")
-    run = subprocess.run(["bash", "-c", test], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout == "shop\n"

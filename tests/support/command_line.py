@@ -61,11 +61,21 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(*args: str | Path) -> Iterator[Terminal]:
-    """Run a command with a terminal as stdin, stdout and stderr."""
+def on_terminal(
+    *args: str | Path,
+    program: str = PROGRAM,
+    environment: dict[str, str] | None = None,
+    directory: Path | None = None,
+) -> Iterator[Terminal]:
+    """Run a command with a terminal as stdin, stdout and stderr, by default in the environment of the tests."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [PROGRAM, *map(str, args)], env=clean_environment(), stdin=slave, stdout=slave, stderr=slave
+        [program, *map(str, args)],
+        env=environment or clean_environment(),
+        cwd=directory,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
     )
     os.close(slave)
     try:

@@ -1,8 +1,10 @@
 """Print a script that completes commands, options and services in a shell.
 
-For bash, add this line to ~/.bashrc; zsh and fish are alike:
+Add a line to the shell's startup file; for zsh, below the one with compinit:
 
-    eval "$(profbucket completion bash)"
+    ~/.bashrc                   eval "$(profbucket completion bash)"
+    ~/.zshrc                    eval "$(profbucket completion zsh)"
+    ~/.config/fish/config.fish  profbucket completion fish | source
 
 Services are requested from the collector, with the options on the command line.
 """
@@ -34,7 +36,11 @@ _profbucket() {
 compdef _profbucket profbucket
 """
 _FISH = """
-complete -c profbucket -a '(profbucket completion words -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+function __profbucket_complete
+  set -l replies (profbucket completion words -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)
+  if set -q replies[1]; printf '%s\\n' $replies; else; __fish_complete_path (commandline -ct); end
+end
+complete -c profbucket -f -a '(__profbucket_complete)'
 """
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 _SECONDS = 3  # that a collector has to list its services
