@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from profbucket.errors import ProfbucketError
 from profbucket.model.ids import ProfileId
-from profbucket.model.labels import Labels
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 
 
 class ProfileClient(Protocol):
     """A collector or a storage. Both implementations raise the same errors, with the same codes."""
 
-    def collect(
-        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
-    ) -> Meta:
-        """Store a profile and return its record. Storing the same profile again changes nothing."""
+    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+        """Store all of *uploads* that can be; return the record or the error of each, in order.
+
+        Storing the same profile again changes nothing.
+        """
         ...
 
     def find(self, query: Query) -> Page:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
+from profbucket.model.batch import encode_batch
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.merge_format import MergeFormat
@@ -17,6 +18,7 @@ from profbucket.model.meta import Meta, Page, Query, Total
 from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
+from profbucket.model.upload import Upload
 from profbucket.timed_http import REQUEST_ERRORS, HttpUrl, request
 from profbucket.times import SECOND
 
@@ -30,6 +32,8 @@ _ATTEMPT_SECONDS = 300.0  # for one request, with its response
 _CONNECT_SECONDS = 10.0
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
+_NO_ROUTE_STATUSES = (404, 405)  # of collectors of earlier versions, which take no batches
+_FOR_ALL_STATUSES = (401, 403, 503)  # of a batch, which each of its profiles would have, too
 # Errors of a connection that was there; all others are about making one.
 _BROKEN_CONNECTION = (ConnectionResetError, BrokenPipeError, HTTPException)
 
@@ -51,21 +55,48 @@ class HttpClient:
         if not (api_key.isascii() and api_key.isprintable()):
             raise Misconfigured("the API key has invalid characters")
         self._url = parsed.base
+        self._takes_batches = True  # as far as is known
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "profbucket"}
         if parsed.password:
             self._headers["Authorization"] = parsed.basic_auth()
         elif api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
-    def collect(
-        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
-    ) -> Meta:
-        parameters = {"service": service, "type": str(profile_type)}
-        if labels:
-            parameters["labels"] = labels.format()
-        if created_at is not None:
-            parameters["created_at"] = _format_exactly(created_at)
-        return self._parse(_read_meta, self._request_json("POST", "profiles", parameters, data))
+    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+        if len(uploads) == 1 or not self._takes_batches:
+            return [self._store(upload) for upload in uploads]
+        body, content_type = encode_batch((_upload_parameters(upload), upload.data) for upload in uploads)
+        try:
+            response = self._exchange("POST", "batch", body=body, content_type=content_type)
+        except Unavailable as error:
+            return [error] * len(uploads)
+        if outcomes := self._read_outcomes(response, len(uploads)):
+            return outcomes
+        if response.status in _FOR_ALL_STATUSES:
+            return [_build_error(self._url, response)] * len(uploads)
+        # Alone, each profile is accepted or refused by itself.
+        self._takes_batches = response.status not in _NO_ROUTE_STATUSES
+        return [self._store(upload) for upload in uploads]
+
+    def _read_outcomes(self, response: "_Response", count: int) -> list[Meta | ProfbucketError]:
+        """Return what became of each of *count* profiles, or nothing if the response does not say."""
+        try:
+            parts = json.loads(response.body)["body"]
+            return [self._read_part(part) for part in parts] if len(parts) == count else []
+        except (ValueError, TypeError, LookupError, Unavailable):
+            return []
+
+    def _store(self, upload: Upload) -> Meta | ProfbucketError:
+        try:
+            answer = self._request_json("POST", "profiles", _upload_parameters(upload), upload.data)
+            return self._parse(_read_meta, answer)
+        except ProfbucketError as error:
+            return error
+
+    def _read_part(self, part: Any) -> Meta | ProfbucketError:
+        if part["code"] == 200:
+            return self._parse(_read_meta, part)
+        return _make_error(part["code"], str(part["error"]), str(part.get("error_code", "")))
 
     def find(self, query: Query) -> Page:
         return self._parse(_read_page, self._request_json("GET", "profiles", _parameters(query)))
@@ -102,36 +133,46 @@ class HttpClient:
     def _request(
         self, method: str, path: str, parameters: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> bytes:
-        """Return the body of the response, after retries and redirects."""
+        """Return the body of the response; raise the error that the collector answers."""
+        response = self._exchange(method, path, parameters, body)
+        if response.status != 200:
+            raise _build_error(self._url, response)
+        return response.body
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        content_type: str = "application/octet-stream",
+    ) -> "_Response":
+        """Return the response, after retries and redirects; raise ``Unavailable`` if there is none."""
         url = f"{self._url}/api/0/{quote(path, safe='/+~')}"
         if parameters:
             url += f"?{urlencode(parameters)}"
+        headers = self._headers if body is None else {**self._headers, "Content-Type": content_type}
         attempt = 0
         while True:
             retry_after = None
             try:
-                response = self._send(method, url, body)
+                response = self._send(method, url, body, headers)
             except REQUEST_ERRORS as error:
                 retries = _RETRIES if isinstance(error, _BROKEN_CONNECTION) else _CONNECT_RETRIES
                 if attempt >= retries:
                     raise Unavailable(f"{self._url} cannot be reached: {_describe(error)}") from None
             else:
-                if response.status == 200:
-                    return response.body
                 if response.status < 500 or attempt >= _RETRIES:
-                    raise _build_error(self._url, response)
+                    return response
                 retry_after = response.retry_after
             time.sleep(_wait_seconds(attempt, retry_after))
             attempt += 1
 
-    def _send(self, method: str, url: str, body: bytes | None) -> "_Response":
+    def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> "_Response":
         """Send one request, follow redirects, and return the response.
 
         A redirect to another origin, such as a signed link to a bucket, gets no credentials.
         """
-        headers = dict(self._headers)
-        if body is not None:
-            headers["Content-Type"] = "application/octet-stream"
         for _ in range(_MAX_REDIRECTS + 1):
             with request(
                 method,
@@ -147,7 +188,7 @@ class HttpClient:
                     return _Response(response.status, response.reason, retry_after, response.read())
             target = urljoin(url, location)
             if _origin(target) != _origin(url):
-                headers.pop("Authorization", None)
+                headers = {name: value for name, value in headers.items() if name != "Authorization"}
             url = target
         raise HTTPException(f"more than {_MAX_REDIRECTS} redirects")
 
@@ -207,6 +248,15 @@ def _merge_parameters(options: MergeOptions) -> dict[str, str]:
     return parameters
 
 
+def _upload_parameters(upload: Upload) -> dict[str, str]:
+    parameters = {"service": upload.service, "type": str(upload.type)}
+    if upload.labels:
+        parameters["labels"] = upload.labels.format()
+    if upload.created_at is not None:
+        parameters["created_at"] = _format_exactly(upload.created_at)
+    return parameters
+
+
 def _format_exactly(nanoseconds: int) -> str:
     """Format a time as Unix seconds with all nine decimals."""
     return f"{nanoseconds // SECOND}.{nanoseconds % SECOND:09d}"
@@ -245,7 +295,11 @@ def _build_error(url: str, response: _Response) -> ProfbucketError:
         message, code = str(answer["error"]), str(answer.get("error_code", ""))
     except (ValueError, TypeError, KeyError, AttributeError):
         message, code = f"{url} answered {response.status} {response.reason}".strip(), ""
-    cls = error_class(response.status, code) or (Unavailable if response.status >= 500 else Invalid)
+    return _make_error(response.status, message, code)
+
+
+def _make_error(status: int, message: str, code: str) -> ProfbucketError:
+    cls = error_class(status, code) or (Unavailable if status >= 500 else Invalid)
     return cls(message, code=code)
 
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from profbucket.config import Config
+from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
 from profbucket.model.ids import ProfileId, check_service
-from profbucket.model.labels import Labels
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.query.services import parse_condition
 from profbucket.times import LATEST
@@ -25,10 +26,8 @@ class LocalClient:
         self._collector = Collector(storage, config.limits)
         self._querier = Querier(storage, config.limits)
 
-    def collect(
-        self, service: str, profile_type: ProfileType, labels: Labels, data: bytes, created_at: int | None = None
-    ) -> Meta:
-        return self._collector.collect(service, profile_type, labels, data, created_at)
+    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+        return self._collector.store_batch(uploads)
 
     def find(self, query: Query) -> Page:
         return self._querier.find(self._check(query))

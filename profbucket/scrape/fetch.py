@@ -52,6 +52,11 @@ class ByteBudget:
                 )
             self._bytes += size
 
+    @property
+    def is_half_used(self) -> bool:
+        """True if more than half of the memory is reserved."""
+        return 2 * self._bytes > self._limits.inflight_bytes
+
     def release(self, size: int) -> None:
         """Release *size* reserved bytes."""
         with self._lock:

@@ -8,6 +8,8 @@ import pytest
 from profbucket.cli.http_client import HttpClient
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
+from tests.support.collecting import store
 from tests.support.command_line import profbucket
 from tests.support.go_tool import GoPprof
 from tests.support.hour_of_heap import hour_of_heap
@@ -21,7 +23,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("hour")
     with served(f"file://{directory / 'profiles'}", directory / "log") as url:
         for data in hour_of_heap():
-            HttpClient(url).collect("api", ProfileType.HEAP, Labels(), data)
+            store(HttpClient(url), Upload("api", ProfileType.HEAP, Labels(), data))
         yield url
 
 

@@ -14,12 +14,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from profbucket.ingest.multipart import read_parts
+from profbucket.model.batch import BATCH_PATH, PROFILES_PATH
 from profbucket.timed_http import request
 from tests.support.command_line import PROGRAM, clean_environment, profbucket
 from tests.support.paths import DATA
 from tests.support.serving import TIMEOUT_SECONDS, running
 
 CPU = DATA / "shop-0.0.1" / "cpu-1.pb.gz"
+HEAP = DATA / "shop-0.0.1" / "heap-1.pb.gz"
 TRACE = DATA / "shop-0.0.1" / "trace-1.trace"
 PUSH = ("push", CPU, "--service", "s", "--type", "cpu")
 SOON = {"Retry-After": "0"}
@@ -70,7 +73,12 @@ def stub(*responses: tuple[int, dict[str, str]]) -> Iterator[Stub]:
             self.close_connection = status == 0
             if status == 0:
                 return
+            answer: dict[str, object]
             answer = {"code": status, "body": STORED} if status == 200 else {"code": status, "error": "the reason"}
+            if status in (200, 207) and urlsplit(self.path).path == BATCH_PATH:
+                parts = read_parts(body, self.headers["Content-Type"])
+                stored, refused = {"code": 200, "body": STORED}, {"code": 400, "error": "the reason"}
+                answer["body"] = [stored] * (len(parts) - 1) + [stored if status == 200 else refused]
             data = json.dumps(answer).encode()
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(data))}.items():
@@ -108,6 +116,45 @@ def test_retries_are_limited() -> None:
         process = profbucket(*PUSH, "--url", collector.url)
         assert (process.returncode, process.stderr) == (1, f"profbucket: {CPU}: the reason\n")
         assert len(collector.requests) == 6
+
+
+SEVERAL = ("push", CPU, HEAP, TRACE, "--service", "s", "--type", "cpu")
+
+
+@pytest.mark.parametrize("failure", [(503, SOON), (500, SOON), (0, {})])
+def test_files_are_pushed_together_and_retried_together(failure: tuple[int, dict[str, str]]) -> None:
+    with stub(failure, (200, {})) as collector:
+        assert profbucket(*SEVERAL, "--url", collector.url).check().text.split() == [STORED["id"]] * 3
+    assert len(set(collector.requests)) == 1
+    assert len(collector.requests) == 2
+    assert collector.requests[0][0] == BATCH_PATH
+
+
+def test_a_file_that_is_not_stored_is_named_the_others_are_stored() -> None:
+    with stub((207, {})) as collector:
+        process = profbucket(*SEVERAL, "--url", collector.url)
+    assert (process.returncode, process.text.split()) == (1, [STORED["id"]] * 2)
+    assert process.stderr.splitlines() == [
+        f"profbucket: {TRACE}: the reason",
+        "profbucket: 1 of 3 files were not stored",
+    ]
+
+
+@pytest.mark.parametrize("status", [404, 405, 413, 400])
+def test_files_are_pushed_one_by_one_if_a_batch_is_refused(status: int) -> None:
+    """For example by a collector of an earlier version."""
+    with stub((status, {}), (200, {})) as collector:
+        assert profbucket(*SEVERAL, "--url", collector.url).check().text.split() == [STORED["id"]] * 3
+    assert [urlsplit(path).path for path, _ in collector.requests] == [BATCH_PATH, *[PROFILES_PATH] * 3]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_refused_is_refused_once(status: int) -> None:
+    with stub((status, {})) as collector:
+        process = profbucket(*SEVERAL, "--url", collector.url)
+    assert process.returncode == 1
+    assert len(collector.requests) == 1
+    assert process.stderr.count("the reason") == 3
 
 
 def test_every_push_carries_a_time() -> None:

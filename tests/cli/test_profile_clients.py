@@ -33,8 +33,10 @@ from profbucket.model.meta import Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.refinement import Refinement
 from profbucket.model.sample_kinds import Aggregate
+from profbucket.model.upload import Upload
 from profbucket.times import LATEST
 from tests.support.canonical import canonicalize
+from tests.support.collecting import store
 from tests.support.paths import DATA
 from tests.support.profiles import Sample, encode, profile, stack
 from tests.support.serving import free_port, served
@@ -65,10 +67,10 @@ def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def fill(client: ProfileClient) -> None:
     for file in CPU:
-        client.collect("shop", ProfileType.CPU, VERSION, file.read_bytes())
+        store(client, Upload("shop", ProfileType.CPU, VERSION, file.read_bytes()))
     for file in HEAP[:2]:
-        client.collect("shop", ProfileType.HEAP, Labels(), file.read_bytes())
-    client.collect("shop", ProfileType.TRACE, Labels(), TRACE.read_bytes(), 10**18)
+        store(client, Upload("shop", ProfileType.HEAP, Labels(), file.read_bytes()))
+    store(client, Upload("shop", ProfileType.TRACE, Labels(), TRACE.read_bytes(), 10**18))
 
 
 def query(
@@ -79,7 +81,7 @@ def query(
 
 def test_a_stored_profile_has_a_record_and_is_stored_once(client: ProfileClient) -> None:
     data = CPU[0].read_bytes()
-    meta = client.collect("shop", ProfileType.CPU, VERSION, data)
+    meta = store(client, Upload("shop", ProfileType.CPU, VERSION, data))
     assert (meta.service, meta.type, meta.labels, meta.size) == ("shop", ProfileType.CPU, VERSION, len(data))
     assert [total.type for total in meta.totals] == ["samples", "cpu"]
     assert client.find(query()).profiles[0] == meta
@@ -139,20 +141,21 @@ ERRORS: list[tuple[str, Call, type[ProfbucketError], str]] = [
     ("malformed condition", lambda client: client.find(query(service="~(")), Invalid, "invalid_regex"),
     (
         "malformed profile",
-        lambda client: client.collect("shop", ProfileType.CPU, Labels(), b"nonsense"),
+        lambda client: store(client, Upload("shop", ProfileType.CPU, Labels(), b"nonsense")),
         Invalid,
         "",
     ),
     (
         "profile without samples",
-        lambda client: client.collect("shop", ProfileType.CPU, Labels(), undated(0)),
+        lambda client: store(client, Upload("shop", ProfileType.CPU, Labels(), undated(0))),
         Invalid,
         "",
     ),
     (
         "labels over a limit",
-        lambda client: client.collect(
-            "shop", ProfileType.CPU, Labels.from_pairs([("a", "b" * 200)]), CPU[0].read_bytes()
+        lambda client: store(
+            client,
+            Upload("shop", ProfileType.CPU, Labels.from_pairs([("a", "b" * 200)]), CPU[0].read_bytes()),
         ),
         Invalid,
         "max_label_bytes_exceeded",
@@ -190,7 +193,7 @@ def test_a_body_over_a_limit(tmp_path: Path) -> None:
     """Only over HTTP: the local client reads no bodies."""
     with served("memory:", tmp_path / "log", PROFBUCKET_MAX_BODY_BYTES="100") as url:
         with pytest.raises(TooLarge) as caught:
-            HttpClient(url).collect("shop", ProfileType.CPU, Labels(), CPU[0].read_bytes())
+            store(HttpClient(url), Upload("shop", ProfileType.CPU, Labels(), CPU[0].read_bytes()))
         assert caught.value.code == "max_body_bytes_exceeded"
 
 
@@ -202,7 +205,7 @@ def test_api_keys(tmp_path: Path) -> None:
         with pytest.raises(Unauthenticated):
             HttpClient(url).services()
         with pytest.raises(PermissionDenied):
-            HttpClient(url, secret).collect("shop", ProfileType.CPU, Labels(), CPU[0].read_bytes())
+            store(HttpClient(url, secret), Upload("shop", ProfileType.CPU, Labels(), CPU[0].read_bytes()))
 
 
 def test_an_unreachable_collector_and_a_malformed_url() -> None:

@@ -18,13 +18,15 @@ from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.model.labels import Matcher
-from profbucket.model.meta import Query
+from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.scrape.fetch import ByteBudget, fetch, is_guarded
 from profbucket.scrape.scraper import SPREAD_SECONDS, Outcome, _start_offset, scrape
 from profbucket.scrape.targets import PROFILE_TYPES, TARGETS_KEY, Target, parse_targets
 from profbucket.storage.open import open_storage
+from profbucket.storage.store import Storage
 from profbucket.times import LATEST
 from tests.support import scrape_targets as servers
 from tests.support.agent.programs import SCRIPTS, program
@@ -123,10 +125,12 @@ def test_a_redirect_to_the_same_host_is_followed() -> None:
     assert server.paths == ["/debug/pprof/heap", "/there"]
 
 
-def test_hanging_targets_do_not_delay_the_others() -> None:
+def test_hanging_targets_do_not_delay_other_services() -> None:
     storage = open_storage("memory:")
     with run_server(servers.hang) as hanging, run_server(servers.serve(HEAP)) as good:
-        many = [make_target(hanging.url, labels={"n": str(n)}, timeout_seconds=3) for n in range(40)]
+        many = [
+            make_target(hanging.url, service="hangs", labels={"n": str(n)}, timeout_seconds=3) for n in range(40)
+        ]
         outcomes: list[Outcome] = list(
             scrape([*many, make_target(good.url, timeout_seconds=60)], Collector(storage), spread_seconds=0)
         )
@@ -135,12 +139,84 @@ def test_hanging_targets_do_not_delay_the_others() -> None:
     assert len(outcomes) == 41
 
 
+class BatchSink(Collector):
+    """Notes the sizes of batches."""
+
+    def __init__(self, storage: Storage, limits: Limits = Limits()) -> None:
+        super().__init__(storage, limits)
+        self.sizes: list[int] = []
+
+    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+        self.sizes.append(len(uploads))
+        return super().store_batch(uploads)
+
+
+def test_the_profiles_of_a_service_are_stored_together() -> None:
+    """Even if one of its targets hangs."""
+    sink = BatchSink(open_storage("memory:"))
+    with run_server(servers.hang) as hanging, run_server(servers.serve(HEAP)) as good:
+        shop = [make_target(good.url, labels={"n": str(n)}, profiles=["heap", "block"]) for n in range(20)]
+        web = [make_target(good.url, service="web", labels={"n": str(n)}) for n in range(3)]
+        hung = make_target(hanging.url, timeout_seconds=1)
+        outcomes = list(scrape([*shop, *web, hung], sink, spread_seconds=0))
+    assert sorted(sink.sizes) == [3, 40]
+    assert sum(len(outcome.stored) for outcome in outcomes) == 43
+    assert [outcome.failed for outcome in outcomes if outcome.failed] == [{"heap": "timed out"}]
+
+
+def test_profiles_that_are_large_do_not_wait_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither if they are of one service nor if all together fill half of the memory for downloads."""
+    size = len(HEAP)
+    with run_server(servers.serve(HEAP)) as good:
+        many = [make_target(good.url, service=f"s{n // 8}", labels={"n": str(n)}) for n in range(16)]
+        for batch_bytes, limits in ((3 * size, Limits()), (4 << 20, Limits(inflight_bytes=20 * size))):
+            monkeypatch.setattr("profbucket.scrape.scraper._BATCH_BYTES", batch_bytes)
+            sink = BatchSink(open_storage("memory:"), limits)
+            outcomes = list(scrape(many, sink, limits, spread_seconds=0))
+            assert [len(outcome.stored) for outcome in outcomes] == [1] * 16
+            assert sum(sink.sizes) == 16
+            assert len(sink.sizes) > 2
+
+
+def test_what_was_fetched_is_stored_though_a_target_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    over = threading.Event()
+
+    def fetch(target: Target, *_: Any, budget: ByteBudget, **__: Any) -> bytes:
+        if dict(target.labels).get("stuck"):
+            over.wait()
+        budget.reserve(len(HEAP))
+        return HEAP
+
+    monkeypatch.setattr("profbucket.scrape.scraper._GRACE_SECONDS", 1.0)
+    monkeypatch.setattr("profbucket.scrape.scraper.fetch", fetch)
+    good = make_target("http://127.0.0.1:1", timeout_seconds=1)
+    stuck = make_target("http://127.0.0.1:1", timeout_seconds=1, labels={"stuck": "1"})
+    first, second = scrape([stuck, good], Collector(open_storage("memory:")), spread_seconds=0)
+    over.set()
+    assert (first.target, len(first.stored)) == (good, 1)
+    assert (second.target, second.failed) == (stuck, {"heap": "timed out"})
+
+
+def test_a_storage_that_fails_is_the_failure_of_each_profile(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Collector):
+        def store_batch(self, uploads: object) -> Any:
+            raise RuntimeError("broken")
+
+    with run_server(servers.serve(HEAP)) as server:
+        target = make_target(server.url)
+        [outcome] = scrape([target], Broken(open_storage("memory:")), spread_seconds=0)
+    assert outcome.failed == {"heap": "internal error; see the log"}
+    assert "RuntimeError: broken" in caplog.text
+
+
 def test_a_target_that_exceeds_its_timeout_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
     over = threading.Event()
     monkeypatch.setattr("profbucket.scrape.scraper._GRACE_SECONDS", 0.2)
-    monkeypatch.setattr("profbucket.scrape.scraper.fetch", lambda *_, **__: over.wait())
+    monkeypatch.setattr("profbucket.scrape.scraper.fetch", lambda *_, **__: bytes(over.wait() - 1))
     target = make_target("http://127.0.0.1:1", timeout_seconds=1)
     [outcome] = scrape([target], Collector(open_storage("memory:")), spread_seconds=0)
     over.set()

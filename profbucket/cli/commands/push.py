@@ -1,14 +1,15 @@
 """Store profiles and print their ids.
 
 FILE is a pprof profile, gzipped or not, or a Go execution trace; - is standard
-input. Several files are pushed in parallel, with retries. A file that is
-pushed again is stored once.
+input. Several files are pushed together, with retries. A file that is pushed
+again is stored once.
 """
 
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from profbucket.cli.options import (
     add_collector_options,
@@ -20,9 +21,17 @@ from profbucket.cli.options import (
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import describe_error, print_error, print_line, read_file, show_progress
 from profbucket.errors import ProfbucketError
+from profbucket.model.batch import split_batches
+from profbucket.model.meta import Meta
+from profbucket.model.upload import Upload
 from profbucket.times import FORMS, parse_time
 
-_PARALLEL = 8  # files that are pushed at once
+# Of the files that are pushed with one request.
+_BATCH_FILES = 100
+_BATCH_BYTES = 4 << 20
+_PARALLEL = 8  # requests at once
+
+Outcome: TypeAlias = Meta | ProfbucketError | OSError
 
 
 def add_arguments(parser: Parser) -> None:
@@ -44,16 +53,24 @@ def run(arguments: Arguments) -> int:
     labels = parse_labels(arguments.labels)
     client = connect(arguments, create=True)
 
-    def store(file: str) -> str:
-        data = read_file(file)
+    def read(file: str) -> Upload | OSError:
         # A time in every request, even if the profile contains one: a retry must store the same profile.
-        taken_at = created_at or (time.time_ns() if file == "-" else os.stat(file).st_mtime_ns)
-        return client.collect(arguments.service, arguments.profile_type, labels, data, taken_at).id
+        try:
+            data = read_file(file)
+            taken_at = created_at or (time.time_ns() if file == "-" else os.stat(file).st_mtime_ns)
+        except OSError as error:
+            return error
+        return Upload(arguments.service, arguments.profile_type, labels, data, taken_at)
+
+    def store(batch: Sequence[str]) -> list[Outcome]:
+        uploads = list(map(read, batch))
+        outcomes = iter(client.store_batch([upload for upload in uploads if isinstance(upload, Upload)]))
+        return [next(outcomes) if isinstance(upload, Upload) else upload for upload in uploads]
 
     failed = 0
     for file, outcome in _map_files(store, files):
-        if isinstance(outcome, str):
-            print_line(outcome)
+        if isinstance(outcome, Meta):
+            print_line(outcome.id)
         else:
             failed += 1
             message = outcome.strerror if isinstance(outcome, OSError) else None
@@ -64,21 +81,27 @@ def run(arguments: Arguments) -> int:
 
 
 def _map_files(
-    call: Callable[[str], str], files: Sequence[str]
-) -> Iterator[tuple[str, str | ProfbucketError | OSError]]:
-    """Call *call* with each of *files*, several at once; yield results and errors in the order of *files*."""
+    call: Callable[[Sequence[str]], Sequence[Outcome]], files: Sequence[str]
+) -> Iterator[tuple[str, Outcome]]:
+    """Call *call* with batches of *files*, several at once; yield each of *files* with its outcome, in order."""
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
     pool = ThreadPoolExecutor(_PARALLEL)
     try:
-        futures = [pool.submit(call, file) for file in files]
+        batches = list(split_batches(files, _size, max_items=_BATCH_FILES, max_bytes=_BATCH_BYTES))
+        futures = {pool.submit(call, batch): batch for batch in batches}
         if len(files) > 1 and sys.stderr.isatty():
-            for _ in show_progress(as_completed(futures), "pushing", len(files)):
+            done = (file for future in as_completed(futures) for file in futures[future])
+            for _ in show_progress(done, "pushing", len(files)):
                 pass
-        for file, future in zip(files, futures, strict=True):
-            try:
-                yield file, future.result()
-            except (ProfbucketError, OSError) as error:
-                yield file, error
+        for future, batch in futures.items():
+            yield from zip(batch, future.result(), strict=True)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except OSError:  # reading it tells why
+        return 0
