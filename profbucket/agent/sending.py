@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from profbucket.agent.native import AutoResetEvent, Event, allocate_lock, monotonic, sleep
 from profbucket.agent.settings import Settings
-from profbucket.model.batch import BATCH_PATH, PROFILES_PATH, encode_batch
+from profbucket.model.form import BATCH_PATH, PROFILES_PATH, encode_form
 from profbucket.model.numbers import parse_count
 from profbucket.model.printable import to_printable
 from profbucket.timed_http import REQUEST_ERRORS, request
@@ -177,7 +177,7 @@ class Outbox:
             path, body, content_type = f"{PROFILES_PATH}?{urlencode(parameters[0])}", profiles[0].data, _PPROF
         else:
             bodies = (profile.data for profile in profiles)
-            path, (body, content_type) = BATCH_PATH, encode_batch(zip(parameters, bodies, strict=True))
+            path, (body, content_type) = BATCH_PATH, encode_form(zip(parameters, bodies, strict=True))
         try:
             with request(
                 "POST",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from profbucket.model.batch import BATCH_PATH
+from profbucket.model.form import BATCH_PATH
 
 PROFILES = "/api/0/profiles"
 

@@ -12,7 +12,7 @@ from profbucket.auth import ApiKey, Authenticator, Scope
 from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.model.batch import split_batches
+from profbucket.model.form import split_by_size
 from profbucket.model.meta import Meta
 from profbucket.model.upload import Upload, Uploads
 from profbucket.telemetry.request import current_record
@@ -54,7 +54,7 @@ class UploadStore:
         """Store all of *uploads* that can be, as batches; return the meta or the error of each, in order."""
         outcomes: list[Meta | ProfbucketError] = []
         max_bytes = self._limits.body_bytes  # of what is in memory at once
-        for batch in split_batches(uploads, _size, max_items=self._limits.profiles, max_bytes=max_bytes):
+        for batch in split_by_size(uploads, _size, max_items=self._limits.profiles, max_bytes=max_bytes):
             outcomes += self._store_batch(api_key, batch)
         return outcomes
 

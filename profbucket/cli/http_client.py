@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
-from profbucket.model.batch import encode_batch
+from profbucket.model.form import encode_form
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.merge_format import MergeFormat
@@ -65,7 +65,7 @@ class HttpClient:
     def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
         if len(uploads) == 1 or not self._takes_batches:
             return [self._store(upload) for upload in uploads]
-        body, content_type = encode_batch((_upload_parameters(upload), upload.data) for upload in uploads)
+        body, content_type = encode_form((_upload_parameters(upload), upload.data) for upload in uploads)
         try:
             response = self._exchange("POST", "batch", body=body, content_type=content_type)
         except Unavailable as error:

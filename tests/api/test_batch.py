@@ -23,7 +23,7 @@ from profbucket.auth import ApiKeys, hash_secret
 from profbucket.errors import Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.model.batch import BATCH_PATH, encode_batch, split_batches
+from profbucket.model.form import BATCH_PATH, encode_form, split_by_size
 from profbucket.model.meta import Meta
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
@@ -55,7 +55,7 @@ def api() -> Api:
 
 
 def send(api: Api, profiles: Profiles, **headers: str) -> TestResponse:
-    data, content_type = encode_batch(profiles)
+    data, content_type = encode_form(profiles)
     return api.client.post(BATCH_PATH, data=data, headers={"Content-Type": content_type, **headers})
 
 
@@ -243,7 +243,7 @@ class TestMalformed:
         assert api.storage.index.services() == []
 
     def test_a_parameter_of_the_url_is_refused(self, api: Api) -> None:
-        data, content_type = encode_batch(GOOD)
+        data, content_type = encode_form(GOOD)
         response = api.client.post(f"{BATCH_PATH}?service=api", data=data, content_type=content_type)
         assert (response.status_code, error_code(response)) == (400, "reserved_parameter")
 
@@ -255,7 +255,7 @@ class TestMalformed:
         assert body(response)[0]["body"]["service"] == "api"
 
     def test_a_nested_form_is_not_a_profile(self, api: Api) -> None:
-        nested, content_type = encode_batch(GOOD)
+        nested, content_type = encode_form(GOOD)
         part = f"Content-Type: {content_type}".encode()
         data = form(b"--b", HEAD, part, b"", nested, b"--b--")
         response = api.client.post(BATCH_PATH, data=data, headers=FORM)
@@ -265,7 +265,7 @@ class TestMalformed:
     @settings(max_examples=30)
     def test_no_damage_makes_the_collector_fail(self, data: st.DataObject) -> None:
         api = Api(open_storage("memory:"))
-        text, content_type = encode_batch(GOOD[:2])
+        text, content_type = encode_form(GOOD[:2])
         for _ in range(data.draw(st.integers(1, 3))):
             begin = data.draw(st.integers(0, len(text)))
             end = data.draw(st.integers(begin, min(len(text), begin + 40)))
@@ -283,14 +283,14 @@ class TestLimits:
         assert (response.status_code, error_code(response)) == (413, "max_profiles_exceeded")
 
     def test_the_size_is_that_of_a_post(self) -> None:
-        data, content_type = encode_batch(GOOD)
+        data, content_type = encode_form(GOOD)
         api = Api(open_storage("memory:"), Limits(body_bytes=len(data) - 1))
         for sent, headers in ((data, {}), (gzip.compress(data), {"Content-Encoding": "gzip"})):
             response = api.client.post(BATCH_PATH, data=sent, content_type=content_type, headers=headers)
             assert (response.status_code, error_code(response)) == (413, "max_body_bytes_exceeded")
 
     def test_an_encoded_batch_is_decoded(self, api: Api) -> None:
-        data, content_type = encode_batch(GOOD)
+        data, content_type = encode_form(GOOD)
         headers = {"Content-Encoding": "gzip"}
         response = api.client.post(
             BATCH_PATH, data=gzip.compress(data), content_type=content_type, headers=headers
@@ -328,7 +328,7 @@ def environ(data: bytes, content_type: str) -> dict[str, Any]:
 def test_the_answer_is_that_of_flask(profiles: Profiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though a batch does not pass through its dispatch."""
     api = Api(open_storage("memory:"))
-    data, content_type = encode_batch(profiles)
+    data, content_type = encode_form(profiles)
     with api.app.request_context(environ(data, content_type)):
         response = api.app.full_dispatch_request()
     monkeypatch.setattr(Flask, "full_dispatch_request", None)
@@ -350,7 +350,7 @@ class TestProcesses:
     def test_batches_are_stored_and_refused(self, url: str) -> None:
         with urllib3.PoolManager(retries=False, timeout=60) as pool:
             for profiles, status in ((GOOD, 200), ([*GOOD, BAD], 207), ([BAD], 400)):
-                data, content_type = encode_batch(profiles)
+                data, content_type = encode_form(profiles)
                 response = pool.request(
                     "POST", f"{url}{BATCH_PATH}", body=data, headers={"Content-Type": content_type}
                 )
@@ -366,7 +366,7 @@ class TestProcesses:
 
     def test_a_large_batch_is_checked_before_its_body_is_received(self, url: str) -> None:
         """A larger one than the server receives without a check."""
-        data, content_type = encode_batch([(CPU, pprof(number)) for number in range(150)])
+        data, content_type = encode_form([(CPU, pprof(number)) for number in range(150)])
         for content, status in ((content_type, 200), ("text/plain", 415)):
             response = requests.post(
                 f"{url}{BATCH_PATH}", data=data, headers={"Content-Type": content}, timeout=60
@@ -392,7 +392,7 @@ class TestProcesses:
 
 @given(st.lists(st.integers(0, 5)), st.integers(1, 4), st.integers(1, 8))
 def test_batches_are_as_large_as_they_may_be(sizes: list[int], max_items: int, max_bytes: int) -> None:
-    batches = list(split_batches(sizes, int, max_items=max_items, max_bytes=max_bytes))
+    batches = list(split_by_size(sizes, int, max_items=max_items, max_bytes=max_bytes))
     assert [size for batch in batches for size in batch] == sizes
     assert all(len(batch) == 1 or (len(batch) <= max_items and sum(batch) <= max_bytes) for batch in batches)
     for batch, following in pairwise(batches):

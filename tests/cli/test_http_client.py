@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from profbucket.ingest.multipart import read_parts
-from profbucket.model.batch import BATCH_PATH, PROFILES_PATH
+from profbucket.model.form import BATCH_PATH, PROFILES_PATH
 from profbucket.timed_http import request
 from tests.support.command_line import PROGRAM, clean_environment, profbucket
 from tests.support.paths import DATA

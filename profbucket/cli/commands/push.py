@@ -21,7 +21,7 @@ from profbucket.cli.options import (
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import describe_error, print_error, print_line, read_file, show_progress
 from profbucket.errors import ProfbucketError
-from profbucket.model.batch import split_batches
+from profbucket.model.form import split_by_size
 from profbucket.model.meta import Meta
 from profbucket.model.upload import Upload
 from profbucket.times import FORMS, parse_time
@@ -88,7 +88,7 @@ def _map_files(
 
     pool = ThreadPoolExecutor(_PARALLEL)
     try:
-        batches = list(split_batches(files, _size, max_items=_BATCH_FILES, max_bytes=_BATCH_BYTES))
+        batches = list(split_by_size(files, _size, max_items=_BATCH_FILES, max_bytes=_BATCH_BYTES))
         futures = {pool.submit(call, batch): batch for batch in batches}
         if len(files) > 1 and sys.stderr.isatty():
             done = (file for future in as_completed(futures) for file in futures[future])

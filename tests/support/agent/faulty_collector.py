@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from profbucket.ingest.multipart import read_parts
-from profbucket.model.batch import BATCH_PATH
+from profbucket.model.form import BATCH_PATH
 from tests.support.serving import running
 
 

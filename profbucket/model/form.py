@@ -1,4 +1,4 @@
-"""Batches: several profiles that one request posts, as the parts of a form."""
+"""The form that posts several profiles, each as one of its parts."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ BATCH_PATH = "/api/0/batch"
 T = TypeVar("T")
 
 
-def encode_batch(profiles: Iterable[tuple[Mapping[str, str], bytes]]) -> tuple[bytes, str]:
+def encode_form(profiles: Iterable[tuple[Mapping[str, str], bytes]]) -> tuple[bytes, str]:
     """Return the body that posts *profiles*, each with its parameters, and the Content-Type of the body."""
     boundary = os.urandom(16).hex()  # is in no profile
     chunks = []
@@ -26,7 +26,7 @@ def encode_batch(profiles: Iterable[tuple[Mapping[str, str], bytes]]) -> tuple[b
     return b"".join(chunks), f"multipart/form-data; boundary={boundary}"
 
 
-def split_batches(
+def split_by_size(
     items: Iterable[T], size: Callable[[T], int], *, max_items: int, max_bytes: int
 ) -> Iterator[list[T]]:
     """Yield *items* in lists of at most *max_items*, and of *max_bytes* together unless one alone has more."""
