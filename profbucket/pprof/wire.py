@@ -29,9 +29,12 @@ def encode_delimited(tag: int, content: bytes) -> bytes:
 
 def encode_scalars(tags: Iterable[int], values: Iterable[int]) -> bytes:
     """Return the fields with these *tags* of one byte and *values*; zeros are omitted."""
-    return b"".join(
-        [b"%c%b" % (tag, encode_varint(value)) for tag, value in zip(tags, values, strict=True) if value]
-    )
+    return b"".join(map(_encode_scalar, tags, values))
+
+
+@lru_cache(1 << 13)
+def _encode_scalar(tag: int, value: int) -> bytes:
+    return b"%c%b" % (tag, encode_varint(value)) if value else b""
 
 
 def scalar_tag(field_number: int) -> int:

@@ -96,10 +96,11 @@ class Content:
             mapping, start = mappings.get(mapping_id, (0, 0))
             frames = tuple([(functions[number], line, column) for number, line, column in map(_get_line, lines)])
             locations[location_id] = self.locations[mapping, (address - start) % 2**64, is_folded, frames]
+        get_location = locations.__getitem__
         for sample in message.sample:
             values = sample.value[:]
             if any(values):
-                stack = tuple(map(locations.__getitem__, sample.location_id))
+                stack = tuple(map(get_location, sample.location_id[:]))
                 key = stack, _read_labels(sample, strings) if sample.label else ()
                 sums = self.samples.get(key)
                 self.samples[key] = list(map(add, sums, values)) if sums else values

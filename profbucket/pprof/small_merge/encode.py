@@ -34,6 +34,7 @@ class _Encoder:
             if any(value % 2**64 for value in sums)
         ]
         self._locations = _Used(content.locations, chain.from_iterable(stack for stack, *_ in self._samples))
+        self._encoded_location_ids = {number: encode_varint(i) for number, i in self._locations.ids.items()}
         lines = chain.from_iterable(lines for *_, lines in self._locations.items)
         self._functions = _Used(content.functions, (function for function, *_ in lines))
         self._mappings = self._select_mappings()
@@ -88,13 +89,11 @@ class _Encoder:
         )
 
     def _encode_sample(self, stack: Stack, labels: tuple[Label, ...], sums: list[int]) -> bytes:
-        ids = self._strings.ids
-        parts = [encode_delimited(wire.Sample.VALUE_PACKED, b"".join(map(encode_varint, sums)))]
+        ids, parts = self._strings.ids, []
         if stack:
-            location_ids = map(self._locations.ids.__getitem__, stack)
-            parts.insert(
-                0, encode_delimited(wire.Sample.LOCATION_ID_PACKED, b"".join(map(encode_varint, location_ids)))
-            )
+            location_ids = b"".join(map(self._encoded_location_ids.__getitem__, stack))
+            parts.append(encode_delimited(wire.Sample.LOCATION_ID_PACKED, location_ids))
+        parts.append(encode_delimited(wire.Sample.VALUE_PACKED, b"".join(map(encode_varint, sums))))
         for key, text, number, unit in labels:
             scalars = encode_scalars(wire.Label.SCALARS, (ids[key], ids[text], number, ids[unit]))
             parts.append(encode_delimited(wire.Sample.LABEL, scalars))
