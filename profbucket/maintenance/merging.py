@@ -17,7 +17,7 @@ from profbucket.storage.ports import ObjectRange
 from profbucket.times import SECOND
 
 if TYPE_CHECKING:
-    from profbucket.pprof.block.build import BlockContent
+    from profbucket.pprof.block.content import BlockContent
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _merge_chunk(lane: Lane, chunk: Sequence[Block], period: int, known: list[Bl
 
 def _read_blocks(lane: Lane, chunk: Sequence[Block]) -> "list[BlockContent]":
     """Return the contents of the blocks in *chunk* that still have an object."""
-    from profbucket.pprof.block.build import BlockContent
+    from profbucket.pprof.block.content import BlockContent
 
     contents = lane.bucket.get_many([ObjectRange(block.id) for block in chunk])
     return [

@@ -16,7 +16,7 @@ def read_back(block: Block, data: bytes, limits: Limits) -> None:
     How large a merge of profiles may be does not matter: that of one block is bounded when it is built.
     Raise the error that a reader would meet.
     """
-    from profbucket.pprof.block.build import BlockContent, add_rows
+    from profbucket.pprof.block.content import BlockContent, add_rows
 
     content = BlockContent(block, data, limits)
     members = content.read_members()

@@ -194,7 +194,7 @@ class AggregateAttempt:
         if read.block is None:
             self._heads.append((profile, data))
             return
-        from profbucket.pprof.block.build import BlockContent
+        from profbucket.pprof.block.content import BlockContent
 
         try:
             content = BlockContent(read.block, data, self._limits)

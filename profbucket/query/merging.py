@@ -175,7 +175,7 @@ def add_source(
     elif source.part == MERGED:
         merger.add(data, source.id, limits.of_blocks(), label)
     else:
-        from profbucket.pprof.block.build import BlockContent, add_rows
+        from profbucket.pprof.block.content import BlockContent, add_rows
 
         try:
             add_rows(merger, BlockContent(source.block, data, limits), source.part, source.rows, label)

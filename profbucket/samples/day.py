@@ -11,7 +11,8 @@ from profbucket.model.ids import ProfileId, ProfileName
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
-from profbucket.pprof.block.build import BlockBuilder, BlockContent
+from profbucket.pprof.block.build import BlockBuilder
+from profbucket.pprof.block.content import BlockContent
 from profbucket.pprof.block.series_sums import sum_series
 from profbucket.samples.table import SeriesSpan, Spans, write_table
 from profbucket.storage.damage import DamageReport

@@ -19,7 +19,7 @@ from profbucket.maintenance.repair import reindex
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
-from profbucket.pprof.block.build import BlockContent
+from profbucket.pprof.block.content import BlockContent
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage

@@ -39,7 +39,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.model.upload import Upload
 from profbucket.pprof import codec
-from profbucket.pprof.block import build
+from profbucket.pprof.block import content as block_content
 from profbucket.pprof.columnar import split
 from profbucket.pprof.compression import inflate
 from profbucket.pprof.precheck import count_entries
@@ -408,7 +408,7 @@ def check_history(history: History) -> Counter[str]:
     """Check that all answers stay the same; return how often each part of the history happened."""
     with suited_to_small_histories(), ExitStack() as patches:
         if history.are_blocks_large:
-            patches.enter_context(mock.patch.object(build, "_RESERVE_DIVISOR", 2**60))
+            patches.enter_context(mock.patch.object(block_content, "_RESERVE_DIVISOR", 2**60))
         return _check_history(history)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
-from profbucket.pprof.block.build import BlockContent
+from profbucket.pprof.block.content import BlockContent
 from profbucket.pprof.block.sparse_rows import concatenate_rows, sum_entries
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints, to_offsets

@@ -7,7 +7,7 @@ import numpy as np
 
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
-from profbucket.pprof.block.build import BlockContent, damaged_row, read_merged, read_raw, take_checked
+from profbucket.pprof.block.content import BlockContent, damaged_row, read_merged, read_raw, take_checked
 from profbucket.pprof.block.sparse_rows import SparseRows, sum_entries
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints

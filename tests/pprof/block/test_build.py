@@ -19,8 +19,9 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import deflate, inflate
-from profbucket.pprof.block.build import BlockContent, add_rows, merge_blocks
+from profbucket.pprof.block.build import merge_blocks
 from profbucket.pprof.block.container import PROFILES_FIELD, SERIES_FIELD, decode_part, encode_part
+from profbucket.pprof.block.content import BlockContent, add_rows
 from profbucket.pprof.block.sparse_rows import ProfileHeader, SparseRows, concatenate_rows, sum_entries
 from profbucket.pprof.merge import Merger
 from profbucket.query.querier import Querier
