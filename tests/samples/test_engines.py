@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import boto3
 import duckdb
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +22,7 @@ from tests.support.clickhouse import ClickHouse, Rows
 from tests.support.go_tool import GoPprof, read_top
 from tests.support.paths import CORPUS, ROOT
 from tests.support.sample_fleet import CPU, HEAP, Posted, write_tables
+from tests.support.storage.unique_names import new_s3_bucket
 
 TERRAFORM = ROOT / "terraform"
 
@@ -158,6 +160,25 @@ def test_table_functions_read_the_bucket(clickhouse_views: ClickHouse, bucket_ur
     rows = clickhouse_views.query(point_to(bucket_url, statement))
     assert len(rows) == 10
     assert rows[0][0] == "main.priceCart"
+
+
+def test_conditions_decide_which_files_are_read(clickhouse_views: ClickHouse, s3: str, tables: Path) -> None:
+    """Files of another date, service and type cannot be read, and are not."""
+    bucket = new_s3_bucket(s3)
+    client = boto3.client("s3", endpoint_url=s3, region_name="us-east-1")
+    key = "_/samples/v1/date=2026-11-17/service=shop~2Fbilling/type=cpu/samples.parquet"
+    client.upload_file(str(tables / key), bucket, key)
+    for text, other in (("2026-11-17", "2026-11-18"), ("shop~2Fbilling", "shop"), ("cpu", "wall")):
+        client.put_object(Bucket=bucket, Key=key.replace(text, other), Body=b"damaged")
+    clickhouse_views.query("CREATE DATABASE pruned")
+    clickhouse_views.query("USE pruned")
+    for statement in read_statements("## ClickHouse")[1:]:
+        clickhouse_views.query(point_to(f"{s3}/{bucket}", statement))
+    for view in ("samples", "functions"):
+        condition = "date < '2026-11-18' AND service = 'shop/billing' AND type = 'cpu'"
+        [(count,)] = clickhouse_views.query(f"SELECT count() FROM {view} WHERE {condition}")
+        assert count > 0
+    clickhouse_views.query("USE default")
 
 
 def test_a_key_that_is_missing_is_an_empty_text(clickhouse_views: ClickHouse) -> None:
