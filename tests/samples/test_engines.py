@@ -18,7 +18,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
 from profbucket.samples.schema import SCHEMA
 from tests.samples.conftest import point_to, read_section, read_statements
-from tests.support.clickhouse import ClickHouse, Rows
+from tests.support.clickhouse import ClickHouse, Rows, start_clickhouse
 from tests.support.go_tool import GoPprof, read_top
 from tests.support.paths import CORPUS, ROOT
 from tests.support.sample_fleet import CPU, HEAP, Posted, write_tables
@@ -162,7 +162,7 @@ def test_table_functions_read_the_bucket(clickhouse_views: ClickHouse, bucket_ur
     assert rows[0][0] == "main.priceCart"
 
 
-def test_conditions_decide_which_files_are_read(clickhouse_views: ClickHouse, s3: str, tables: Path) -> None:
+def test_conditions_decide_which_files_are_read(s3: str, tables: Path) -> None:
     """Files of another date, service and type cannot be read, and are not."""
     bucket = new_s3_bucket(s3)
     client = boto3.client("s3", endpoint_url=s3, region_name="us-east-1")
@@ -170,15 +170,13 @@ def test_conditions_decide_which_files_are_read(clickhouse_views: ClickHouse, s3
     client.upload_file(str(tables / key), bucket, key)
     for text, other in (("2026-11-17", "2026-11-18"), ("shop~2Fbilling", "shop"), ("cpu", "wall")):
         client.put_object(Bucket=bucket, Key=key.replace(text, other), Body=b"damaged")
-    clickhouse_views.query("CREATE DATABASE pruned")
-    clickhouse_views.query("USE pruned")
-    for statement in read_statements("## ClickHouse")[1:]:
-        clickhouse_views.query(point_to(f"{s3}/{bucket}", statement))
-    for view in ("samples", "functions"):
-        condition = "date < '2026-11-18' AND service = 'shop/billing' AND type = 'cpu'"
-        [(count,)] = clickhouse_views.query(f"SELECT count() FROM {view} WHERE {condition}")
-        assert count > 0
-    clickhouse_views.query("USE default")
+    with start_clickhouse() as clickhouse:
+        for statement in read_statements("## ClickHouse")[1:]:
+            clickhouse.query(point_to(f"{s3}/{bucket}", statement))
+        for view in ("samples", "functions"):
+            condition = "date < '2026-11-18' AND service = 'shop/billing' AND type = 'cpu'"
+            [(count,)] = clickhouse.query(f"SELECT count() FROM {view} WHERE {condition}")
+            assert count > 0
 
 
 def test_a_key_that_is_missing_is_an_empty_text(clickhouse_views: ClickHouse) -> None:
