@@ -1,14 +1,17 @@
 """Small histories of a storage, and what may happen to it at the same time."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 from unittest import mock
 
 from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.ids import ProfileId, profile_prefix
+from profbucket.pprof import decode
+from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.lookup import BlockReplaced
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -23,8 +26,9 @@ from tests.support.storage.compaction_suite import (
     list_data_points,
     post_profiles,
 )
-from tests.support.storage.interleaving import Actor, Call, SynchronousExecutor, copy_storage, interleave
+from tests.support.storage.interleaving import Actor, Graph, Node, SynchronousExecutor, copy_storage
 
+_PROFILES = 2  # of each history
 _POSTED_AGAIN = (0, 20)  # minutes since midnight: the first is in all histories, the other in none
 
 
@@ -84,6 +88,34 @@ def expire(storage: Storage) -> None:
         storage.bucket.delete(obj.key)
 
 
+def find(storage: Storage) -> None:
+    """Find each profile once, whatever changes meanwhile."""
+    ids = [meta.id for meta in Querier(storage).find(QUERIES[0]).profiles]
+    assert len(ids) == len(set(ids)), f"a profile is found twice: {ids}"
+    assert len(ids) >= _PROFILES, f"a profile is not found: {ids}"
+
+
+def merge(storage: Storage) -> None:
+    """Merge each profile once, whatever changes meanwhile."""
+    counts = _count_calls(Querier(storage).merge(QUERIES[0]).data)
+    numbers = [int(name.removeprefix("own-")) for name in counts if name.startswith("own-")]
+    assert len(numbers) >= _PROFILES, f"a profile is not merged: {numbers}"
+    wanted = {"all": len(numbers), **{f"own-{number}": number + 1 for number in numbers}}
+    assert {name: counts[name] for name in wanted} == wanted, "a profile is merged twice, or in part"
+
+
+def _count_calls(data: bytes) -> Counter[str]:
+    """Return how many samples have each function in their stacks."""
+    message = decode(data).message
+    names = {function.id: message.string_table[function.name].decode() for function in message.function}
+    functions = {location.id: names[location.line[0].function_id] for location in message.location}
+    counts: Counter[str] = Counter()
+    for sample in message.sample:
+        for location in sample.location_id:
+            counts[functions[location]] += sample.value[0]
+    return counts
+
+
 ACTORS: dict[str, Actor] = {
     "hours": compaction(5),
     "day": compaction(30),
@@ -94,7 +126,11 @@ ACTORS: dict[str, Actor] = {
     "posts": post_again,
     "hours, posts": compact_and_post_again,
     "expiry": expire,
+    "find": find,
+    "merge": merge,
 }
+READERS = ("find", "merge")
+WRITERS = tuple(name for name in ACTORS if name not in READERS)
 
 HISTORIES: dict[str, Callable[[Storage], None]] = {
     "head": lambda _: None,
@@ -112,16 +148,25 @@ _MINUTES = {
 
 PAIRS = [
     (first, second)
-    for first in ACTORS
-    for second in ACTORS
+    for first in WRITERS
+    for second in WRITERS
     if (first in ("hours", "day", "reindex") and second != "fsck") or (first, second) == ("fsck", "day")
 ]
 
 Case = tuple[str, tuple[str, ...]]  # a history and actors
 
-# A profile that expires in the head is gone.
+
+def is_possible(history: str, actors: Sequence[str]) -> bool:
+    """Return whether no profile is gone when *actors* begin: one that expires in the head is, and a lost index."""
+    impossible = {"head": ["expiry"], "lost index": READERS}.get(history, ())
+    return not set(impossible) & set(actors)
+
+
 CASES: list[Case] = [
-    (history, pair) for history in HISTORIES for pair in PAIRS if history != "head" or "expiry" not in pair
+    (history, actors)
+    for history in HISTORIES
+    for actors in (*PAIRS, *((reader, writer) for reader in READERS for writer in WRITERS))
+    if is_possible(history, actors)
 ]
 
 
@@ -132,37 +177,56 @@ def in_one_thread_each() -> Iterator[None]:
         yield
 
 
+class Count(NamedTuple):
+    """The number of interleavings, and that of the states that they lead to."""
+
+    states: int
+    interleavings: int
+
+
 class Trial:
-    """The interleavings of *actors* in a storage with a *history*."""
+    """The interleavings of *actors* in a storage with a *history*. Each state of the storage is checked once."""
 
     def __init__(self, history: str, actors: Sequence[str]) -> None:
         self._name = f"{history}, {actors}"
-        self._actors = [ACTORS[name] for name in actors]
-        self._initial = new_storage()
-        post_profiles(self._initial, _MINUTES[history])
-        self._wanted = {point[0] for point in list_data_points(self._initial, QUERIES[0])}
-        HISTORIES[history](self._initial)
+        initial = new_storage()
+        post_profiles(initial, _MINUTES[history])
+        self._wanted = {point[0] for point in list_data_points(initial, QUERIES[0])}
+        HISTORIES[history](initial)
+        self._graph = Graph(initial, [ACTORS[name] for name in actors])
         self._is_index_lost = history == "lost index"
         self._restores_index = any("reindex" in name for name in actors)
         self._may_be_late = any("posts" in name for name in actors)
-        self._final_states: set[object] = set()
+        self._checked: set[object] = set()
 
-    def run(self, schedule: Sequence[int]) -> list[Call]:
-        """Run the actors in the order of *schedule*; check each state after it, and the repaired last state."""
-        storage = copy_storage(self._initial)
-        where = f"{self._name}, {list(schedule)}"
+    def explore(self, max_states: int | None = None) -> Count | None:
+        """Check the states of all interleavings; return their numbers, or ``None`` if there are more states."""
+        states = interleavings = 0
+        for node in self._graph.explore():
+            self._check_node(node)
+            states += 1
+            if states == max_states:
+                return None
+            interleavings += node.interleavings if node.is_final else 0
+        return Count(states, interleavings)
 
-        def check(number: int, call: Call) -> None:
-            if number >= len(schedule) and call.is_write:
-                self._check(storage, f"{where}, call {number}")
+    def run(self, schedule: Sequence[int]) -> None:
+        """Check the states of an interleaving that starts in the order of *schedule*."""
+        for node in self._graph.walk(schedule):
+            self._check_node(node)
 
-        calls = interleave(storage, self._actors, schedule, check)
-        self._check(storage, where, is_final=self._restores_index)
-        state = _describe(storage)
-        if state not in self._final_states:
-            self._final_states.add(state)
-            self._check_final(storage, where)
-        return calls
+    def _check_node(self, node: Node) -> None:
+        content = _describe(node.snapshot.storage), node.is_final
+        errors = [process.error for process in node.processes if process.error]
+        if content in self._checked and not errors:
+            return
+        self._checked.add(content)
+        where = f"{self._name}, {node.schedule}"
+        if errors:
+            raise AssertionError(f"an error: {where}") from errors[0]
+        self._check(node.snapshot.storage, where, is_final=node.is_final and self._restores_index)
+        if node.is_final:
+            self._check_final(copy_storage(node.snapshot.storage), where)
 
     def _check(self, storage: Storage, where: str, *, is_final: bool = False) -> None:
         try:

@@ -1,43 +1,27 @@
-"""Interleave actors on one storage in memory, call by call, and check after each change what a reader finds."""
+"""All interleavings of actors on one storage in memory, as a graph of the states that they lead to.
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+An actor is deterministic: its next call depends only on the results of its calls before. So these results are its
+state, and it is continued by running it again with them. Interleavings that lead to the same results and the same
+storage meet in one node of the graph, from which each continuation is tried once.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from copy import copy
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 
 Actor = Callable[[Storage], None]
 
-_WRITES = {"put", "delete", "add", "commit", "remove", "add_series", "add_task", "replace_task", "replace_damaged"}
-_OF_TASKS = {"add_task", "due_tasks", "replace_task"}
-
-
-class Call(NamedTuple):
-    """A call of an actor to one of the parts of a storage, which change independently."""
-
-    actor: int
-    part: str  # "bucket", "index" or "tasks"
-    is_write: bool
-    keys: frozenset[str] | None  # of the objects that are read or written; None for any
-
-    def commutes(self, other: "Call") -> bool:
-        """Return whether no actor and no reader can tell which of both calls came first. Readers need no tasks."""
-        if self.part != other.part:
-            return not (self.is_write and other.is_write) or "tasks" in (self.part, other.part)
-        if not (self.is_write or other.is_write):
-            return True
-        is_same_object = self.keys is None or other.keys is None or not self.keys.isdisjoint(other.keys)
-        return not (self.is_write and other.is_write) and not is_same_object
-
-
-def _object_keys(name: str, arguments: Sequence[Any]) -> frozenset[str] | None:
-    if name in ("put", "delete", "get", "stat"):
-        return frozenset([arguments[0]])
-    if name == "get_many":
-        return frozenset(object_range.key for object_range in arguments[0])
-    return None
+_READS = {
+    *("get", "get_many", "stat", "list", "sign_url"),
+    *("find", "snapshot", "snapshot_columns", "blocks", "series", "label_values", "services", "profile_types"),
+    "due_tasks",
+}  # any other method may write
+_CONSTANTS = {"max_members"}
 
 
 class SynchronousExecutor:
@@ -67,116 +51,248 @@ class SynchronousExecutor:
 def copy_storage(storage: Storage) -> Storage:
     """Return a copy of a storage in memory."""
     bucket, index = MemoryBucket(), MemoryIndex()
-    for copy, original in ((bucket, storage.bucket), (index, storage.index)):
+    for target, original in ((bucket, storage.bucket), (index, storage.index)):
         for name, value in vars(original).items():
             if name != "_lock":
-                setattr(copy, name, value.copy())
+                setattr(target, name, value.copy())
     return Storage(bucket, index)
 
 
-class _Turns:
-    """Threads that take turns as *schedule* says: each number is the actor that makes the next call."""
+class _Items(tuple[Any, ...]):
+    """The items of an iterator."""
 
-    def __init__(self, count: int, schedule: Sequence[int], after_call: Callable[[int, Call], None]) -> None:
-        self._condition = threading.Condition()
-        self._running = set(range(count))
-        self._schedule = iter(schedule)
-        self._after_call = after_call
-        self.calls: list[Call] = []
-        with self._condition:
-            self._pass_on()
+    __slots__ = ()
 
-    def call(self, call: Call, method: Callable[[], Any]) -> Any:
-        """Wait for the turn of the actor, call *method*, and pass the turn on."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._turn == call.actor)
-            try:
-                result = method()
-                return iter(list(result)) if isinstance(result, Iterator) else result
-            finally:
-                self.calls.append(call)
-                self._after_call(len(self.calls), call)
-                self._pass_on()
 
-    def end(self, actor: int) -> None:
-        with self._condition:
-            self._running.discard(actor)
-            if self._turn == actor:
-                self._pass_on()
+def _collect(value: Any) -> Any:
+    """Return *value* with its iterators replaced by their items."""
+    if isinstance(value, Iterator):
+        return _Items(value)
+    return tuple(map(_collect, value)) if type(value) is tuple else value
 
-    def _pass_on(self) -> None:
-        rest = min(self._running, default=-1)
-        self._turn = next((actor for actor in self._schedule if actor in self._running), rest)
-        self._condition.notify_all()
+
+def _iterate(value: Any) -> Any:
+    """Return a copy of a collected *value*, with iterators."""
+    if isinstance(value, _Items):
+        return iter(value)
+    if type(value) is tuple:
+        return tuple(map(_iterate, value))
+    return copy(value)
+
+
+def _freeze(value: Any) -> Hashable:
+    """Return a key that equal values, and no others, have in common."""
+    if isinstance(value, Mapping):
+        return dict, tuple((key, _freeze(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_freeze, value))
+    if isinstance(value, Set):
+        return frozenset(value)
+    if isinstance(value, Exception):
+        return type(value), str(value)
+    if is_dataclass(value):
+        return type(value), tuple(_freeze(getattr(value, field.name)) for field in fields(value))
+    assert isinstance(value, Hashable)
+    return value
+
+
+class Call:
+    """A call of an actor to the bucket or the index."""
+
+    def __init__(self, port: str, method: str, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
+        self.port, self.method = port, method
+        # A generator argument can be read once, and a call is made in several states.
+        self._arguments = [list(item) if isinstance(item, Iterator) else item for item in arguments]
+        self._options = options
+        self.key = port, method, _freeze(self._arguments), _freeze(options)
+
+    @property
+    def is_write(self) -> bool:
+        return self.method not in _READS
+
+    def perform(self, storage: Storage) -> "Result":
+        method = getattr(getattr(storage, self.port), self.method)
+        try:
+            return Result(_collect(method(*self._arguments, **self._options)))
+        except Exception as error:  # noqa: BLE001 - the actor gets it
+            return Result(error)
+
+
+class Result:
+    """The value that a call returned, or the error that it raised."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self.key = _freeze(value)
+
+    def get(self) -> Any:
+        if isinstance(self._value, Exception):
+            raise copy(self._value)
+        return _iterate(self._value)
+
+
+class Snapshot:
+    """A storage that is never changed. Equal storages that share *known* have one snapshot."""
+
+    def __init__(self, storage: Storage, known: "dict[Hashable, Snapshot]") -> None:
+        self.storage = storage
+        self._known = known
+
+    @classmethod
+    def take(cls, storage: Storage, known: "dict[Hashable, Snapshot]") -> "Snapshot":
+        """Return the snapshot of *storage*, which is sorted: its order would show which call came first."""
+        key = []
+        for port in (storage.bucket, storage.index):
+            for name, value in list(vars(port).items()):
+                if name != "_lock":
+                    setattr(port, name, _sort(value))
+                    key.append(_freeze(getattr(port, name)))
+        return known.setdefault(tuple(key), cls(storage, known))
+
+    def perform(self, call: Call) -> "tuple[Result, Snapshot]":
+        """Return the result of *call*, and the storage after it."""
+        if not call.is_write:
+            return call.perform(self.storage), self
+        storage = copy_storage(self.storage)
+        return call.perform(storage), Snapshot.take(storage, self._known)
+
+
+def _sort(value: Any) -> Any:
+    return dict(sorted(value.items())) if isinstance(value, dict) else set(sorted(value, key=repr))  # noqa: C414
+
+
+class NotDeterministic(BaseException):
+    """An actor made another call although all results were the same."""
+
+
+class Process:
+    """An actor after some calls, before its next one or at its end, which may be an *error*."""
+
+    def __init__(self, actor: Actor, history: tuple[tuple[Call, Result], ...] = ()) -> None:
+        self._actor, self._history = actor, history
+        self.call: Call | None = None
+        self.error: Exception | None = None
+        self._following: dict[Hashable, Process] = {}
+
+    def start(self, snapshot: Snapshot) -> "Process":
+        """Find the next call. Run the actor on to its end, alone in *snapshot*, as it has to be run anyway."""
+        run = _Run(self, self._history, snapshot)
+        try:
+            self._actor(Storage(_Port("bucket", run), _Port("index", run)))
+        except Exception as error:  # noqa: BLE001 - an error ends the actor
+            run.process.error = error
+        return self
+
+    def step(self, snapshot: Snapshot) -> "tuple[Process, Snapshot]":
+        """Return the actor and the storage after the next call."""
+        assert self.call
+        result, changed = snapshot.perform(self.call)
+        return self._following.get(result.key) or self.follow(self.call, result).start(changed), changed
+
+    def follow(self, call: Call, result: Result) -> "Process":
+        """Add and return the actor after the next *call* with this *result*."""
+        self.call = call
+        self._following[result.key] = Process(self._actor, (*self._history, (call, result)))
+        return self._following[result.key]
+
+
+class _Run:
+    """A run of an actor: its first calls have known results, all others change *snapshot*."""
+
+    def __init__(self, process: Process, history: Iterable[tuple[Call, Result]], snapshot: Snapshot) -> None:
+        self.process = process
+        self._history = iter(history)
+        self._snapshot = snapshot
+
+    def perform(self, call: Call) -> Any:
+        known, result = next(self._history, (call, None))
+        if call.key != known.key:
+            raise NotDeterministic(f"{call.key} instead of {known.key}")
+        if result is None:
+            result, self._snapshot = self._snapshot.perform(call)
+            self.process = self.process.follow(call, result)
+        return result.get()
 
 
 class _Port:
-    """A port of the storage, whose calls wait for the turn of *actor*."""
+    """The bucket or the index that an actor calls."""
 
-    def __init__(self, port: Any, part: str, turns: _Turns, actor: int) -> None:
-        self._port, self._part, self._turns, self._actor = port, part, turns, actor
+    def __init__(self, name: str, run: _Run) -> None:
+        self._name, self._run = name, run
 
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._port, name)
-        if not callable(method):
-            return method
-        part = "tasks" if name in _OF_TASKS else self._part
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            record = Call(self._actor, part, name in _WRITES, _object_keys(name, arguments))
-            return self._turns.call(record, lambda: method(*arguments, **options))
-
-        return call
+    def __getattr__(self, method: str) -> Any:
+        if method in _CONSTANTS:
+            return getattr(MemoryIndex, method)
+        return lambda *arguments, **options: self._run.perform(Call(self._name, method, arguments, options))
 
 
-def interleave(
-    storage: Storage, actors: Sequence[Actor], schedule: Sequence[int], after_call: Callable[[int, Call], None]
-) -> list[Call]:
-    """Run the calls of *actors* in the order of *schedule*, then what is left of each, one after the other.
+class Node:
+    """A storage and its actors after calls in the order of *schedule*, or in one of *interleavings* others."""
 
-    Call *after_call* after each call, with the number of calls so far; raise the first error of an actor. Return
-    all calls.
-    """
-    turns = _Turns(len(actors), schedule, after_call)
-    errors: list[BaseException] = []
+    def __init__(
+        self, snapshot: Snapshot, processes: tuple[Process, ...], previous: "tuple[Node, int] | None" = None
+    ) -> None:
+        self.snapshot, self.processes = snapshot, processes
+        self._previous = previous
+        self.interleavings = 0 if previous else 1
 
-    def act(number: int, actor: Actor) -> None:
-        try:
-            bucket = _Port(storage.bucket, "bucket", turns, number)
-            actor(Storage(bucket, _Port(storage.index, "index", turns, number)))
-        except BaseException as error:  # noqa: BLE001 - raised below
-            errors.append(error)
-        finally:
-            turns.end(number)
+    @property
+    def schedule(self) -> list[int]:
+        """The numbers of the actors that made the calls."""
+        if self._previous is None:
+            return []
+        node, actor = self._previous
+        return [*node.schedule, actor]
 
-    threads = [threading.Thread(target=act, args=item) for item in enumerate(actors)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return turns.calls
+    @property
+    def is_final(self) -> bool:
+        return all(process.call is None for process in self.processes)
 
 
-def explore(run: Callable[[Sequence[int]], list[Call]]) -> int:
-    """Call *run* with schedules of two actors that cover all interleavings; return their number.
+class Graph:
+    """The states that *actors* lead to, which start with a *storage* in memory."""
 
-    Of interleavings that differ only in the order of calls that commute, one is enough: that in which actor 0 is
-    first. So a call of actor 1 is never followed by one of actor 0 that commutes with it.
-    """
-    number = 0
-    schedules: list[tuple[int, ...]] = [()]
-    while schedules:
-        schedule = schedules.pop()
-        calls = run(schedule)
-        number += 1
-        end = len(schedule)
-        is_equivalent = 0 < end < len(calls) and calls[end].actor == 0 and calls[end - 1].commutes(calls[end])
-        if calls[-1].actor == 1:  # before the last calls of actor 0, both have calls to make
-            schedules += (
-                (*(call.actor for call in calls[:position]), 1)
-                for position in range(end, end + 1 if is_equivalent else len(calls))
-                if calls[position].actor == 0
-            )
-    return number
+    def __init__(self, storage: Storage, actors: Sequence[Actor]) -> None:
+        snapshot = Snapshot.take(copy_storage(storage), {})
+        self.initial = Node(snapshot, tuple(Process(actor).start(snapshot) for actor in actors))
+        self._steps: dict[tuple[Process, Snapshot], tuple[Process, Snapshot]] = {}
+
+    def explore(self) -> Iterator[Node]:
+        """Yield each node once, those after fewer calls first."""
+        states = [self.initial]
+        while states:
+            yield from states
+            following: dict[object, Node] = {}
+            for node in states:
+                for actor, process in enumerate(node.processes):
+                    if process.call:
+                        processes, snapshot = self._step(node, actor)
+                        reached = following.get((processes, snapshot))
+                        if reached is None:
+                            reached = following[processes, snapshot] = Node(snapshot, processes, (node, actor))
+                        reached.interleavings += node.interleavings
+            states = list(following.values())
+
+    def walk(self, schedule: Iterable[int]) -> Iterator[Node]:
+        """Yield the states of *schedule*, and of what is left of each actor, one after the other."""
+        node = self.initial
+        yield node
+        for actor in schedule:
+            if node.processes[actor].call:
+                node = self._follow(node, actor)
+                yield node
+        for actor in range(len(node.processes)):
+            while node.processes[actor].call:
+                node = self._follow(node, actor)
+                yield node
+
+    def _follow(self, node: Node, actor: int) -> Node:
+        processes, snapshot = self._step(node, actor)
+        return Node(snapshot, processes, (node, actor))
+
+    def _step(self, node: Node, actor: int) -> tuple[tuple[Process, ...], Snapshot]:
+        step = node.processes[actor], node.snapshot
+        if step not in self._steps:
+            self._steps[step] = step[0].step(step[1])
+        process, snapshot = self._steps[step]
+        return (*node.processes[:actor], process, *node.processes[actor + 1 :]), snapshot
