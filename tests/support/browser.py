@@ -18,7 +18,27 @@ SCREENSHOTS = ROOT / "tests" / "ui" / "screenshots"
 AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 SIZE: ViewportSize = {"width": 1440, "height": 900}
 
+WIDTHS = (1440, 1024, 390)  # pixels: a desktop, a small laptop, a phone
+
 _TIMEOUT_MILLISECONDS = 20_000
+
+# A field in a label is reached by clicking the label. Links in running text may be as small as the text.
+_FIND_LAYOUT_FAULTS = """async () => {
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame); // the chart follows the window's width
+    const faults = [];
+    const { scrollWidth, clientWidth } = document.documentElement;
+    if (scrollWidth > clientWidth) faults.push(`the page is ${scrollWidth} pixels wide instead of ${clientWidth}`);
+    for (const element of document.querySelectorAll("a, button, input, select, summary")) {
+        const target = element.closest("label") ?? element;
+        const { width, height } = target.getBoundingClientRect();
+        if (!width || (element.tagName === "A" && element.closest("p"))) continue;
+        if (width < 23.9 || height < 23.9) {
+            const name = element.getAttribute("aria-label") ?? element.textContent;
+            faults.push(`${element.tagName} ${name.slice(0, 40)}: ${width.toFixed(1)} x ${height.toFixed(1)}`);
+        }
+    }
+    return faults;
+}"""
 
 # Console messages about error answers, whose message the page shows, and about a missing GPU.
 _EXPECTED = re.compile(
@@ -74,6 +94,11 @@ class WatchedPage:
             for violation in results["violations"]
             if violation["impact"] in ("serious", "critical")
         ]
+
+    def layout_faults(self) -> list[str]:
+        """Return the faults of the layout: a page that scrolls sideways, targets of less than 24 pixels."""
+        faults: list[str] = self.page.evaluate(_FIND_LAYOUT_FAULTS)
+        return faults
 
     def screenshot(self, name: str) -> None:
         """Write a screenshot for people to look at, if the environment variable SCREENSHOTS is set."""

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import WatchedPage, press, wait_until_drawn
+from tests.support.browser import WIDTHS, WatchedPage, press, wait_until_drawn
 from tests.ui.conftest import SLOW_FUNCTION, OpenPage
 from tests.ui.table import first_rows, shop_report
 from tests.ui.test_graph import zoom_to
@@ -60,7 +60,7 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     expect(page.get_by_label("Group by", exact=True)).to_have_value("")
 
 
-@pytest.mark.parametrize("width", [1440, 1024, 390])
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_table_has_room_for_names_in_every_window(shop_page: WatchedPage, width: int) -> None:
     page = shop_page.page
     page.set_viewport_size({"width": width, "height": 800})

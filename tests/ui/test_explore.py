@@ -1,13 +1,39 @@
 """Finding profiles with the page: service, type, labels, time range."""
 
 import re
+from collections.abc import Iterator
 
+import pytest
 from playwright.sync_api import Route, expect
 
-from profbucket.times import parse_time
-from tests.support.browser import WatchedPage, wait_until_drawn
+from profbucket.ingest.collector import Collector
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.open import open_storage
+from profbucket.times import SECOND, parse_time
+from tests.support.api import pprof
+from tests.support.browser import WIDTHS, WatchedPage, wait_until_drawn
+from tests.support.serving import served
 from tests.ui.conftest import HOUR_PATH, OpenPage, shop_path
 from tests.ui.table import shop_report
+
+GROUPS_NOON = parse_time("2026-11-23T12:00:00", 0)
+GROUPS_RANGE = "&from=2026-11-23T11:30:00&to=2026-11-23T12:30:00"
+
+
+@pytest.fixture(scope="module")
+def groups_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the URL of a collector with a service of 40 pods with long names; the largest has no name."""
+    directory = tmp_path_factory.mktemp("groups")
+    storage = f"file://{directory}/profiles"
+    collector = Collector(open_storage(storage))
+    for number in range(40):
+        at = GROUPS_NOON + number % 5 * 60 * SECOND
+        pods = {} if number == 39 else {"pod": f"production-{'very-long-' * 20}pod-של-{number:02}"}
+        profile = pprof((number + 1) * SECOND, at=at)
+        collector.collect("api", ProfileType.CPU, Labels.from_pairs(pods.items()), profile, at)
+    with served(storage, directory / "log") as url:
+        yield url
 
 
 def test_a_service_has_a_timeline_and_a_flame_graph(open_page: OpenPage, shop_url: str) -> None:
@@ -110,6 +136,38 @@ def test_memory_in_use_is_an_average(open_page: OpenPage, hour_url: str) -> None
     wait_until_drawn(page)
     expect(page.locator(".totals")).to_have_text("4.98 MB, increase over 51 min")
     expect(page.locator(".plot .caption")).to_have_text("increase per step")
+
+
+def test_each_step_of_the_timeline_has_a_profile_or_a_gap(open_page: OpenPage, hour_url: str) -> None:
+    """With a profile a minute no step is shorter; the minutes without a profile have no column."""
+    page = open_page(hour_url, HOUR_PATH + "&sample=inuse_space").page
+    wait_until_drawn(page)
+    columns = page.locator(".timeline rect.column")
+    expect(columns).to_have_count(52)
+    heights: list[float] = columns.evaluate_all("columns => columns.map(column => column.height.baseVal.value)")
+    assert min(heights) > max(heights) / 2
+
+
+def test_many_groups_with_long_names_leave_room(open_page: OpenPage, groups_url: str) -> None:
+    """The largest groups have lines, all others share one; the legend stays small."""
+    watched = open_page(groups_url, f"/?service=api&type=cpu{GROUPS_RANGE}&group=pod")
+    page = watched.page
+    wait_until_drawn(page)
+    items = page.get_by_role("list", name="Groups").get_by_role("listitem")
+    expect(items).to_have_count(8)
+    expect(items.last).to_have_text("33 others")
+    expect(items.filter(has_text="(none)")).to_have_count(1)
+    expect(items.filter(has_text="production-")).to_have_text([re.compile(f"….*-{n}$") for n in range(33, 39)])
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert watched.layout_faults() == []
+        legend = page.get_by_role("list", name="Groups").bounding_box()
+        assert legend
+        assert legend["height"] <= 200
+        watched.screenshot(f"many-groups-{width}")
+    page.locator(".plot").hover(position={"x": 120, "y": 40})
+    watched.screenshot("many-groups-tooltip")
+    assert watched.layout_faults() == []
 
 
 def test_values_become_one_as_chosen(open_page: OpenPage, hour_url: str) -> None:

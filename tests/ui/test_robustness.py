@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from profbucket.times import SECOND, parse_time
 from tests.support.api import pprof
-from tests.support.browser import post, press, wait_until_drawn
+from tests.support.browser import WIDTHS, post, press, wait_until_drawn
 from tests.support.serving import served
 from tests.ui.conftest import OpenPage, shop_path
 
@@ -72,8 +72,14 @@ def test_hostile_names_are_text(open_page: OpenPage, hostile_url: str) -> None:
         page.get_by_role("button", name="Show the whole graph").click()
         page.get_by_role("application", name="Flame graph").wait_for()
         wait_until_drawn(page)
-    assert watched.accessibility_violations() == []
-    watched.screenshot("hostile")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            expect(page.locator("html")).to_have_attribute("data-theme", scheme)
+            assert watched.accessibility_violations() == []
+            assert watched.layout_faults() == []
+            watched.screenshot(f"hostile-{width}-{scheme}")
     page.get_by_role("button", name="Compare").click()
     page.get_by_role("application", name="Diff flame graph").wait_for()
     assert page.evaluate(INJECTED) == 0

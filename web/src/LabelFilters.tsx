@@ -1,7 +1,7 @@
 import { useId, useState } from "preact/hooks";
 import type { ServiceDetails } from "./api";
 import { displayMatcher, OPERATORS, type Matcher, type Operator } from "./labels";
-import { sanitize } from "./names";
+import { sanitize, shortenValue } from "./names";
 
 interface Props {
   title: string;
@@ -23,7 +23,7 @@ export function LabelFilters({ title, matchers, details, onChange }: Props) {
     <div class="filters" role="group" aria-label={title}>
       <span class="caption">{title}</span>
       {matchers.map((matcher, i) => {
-        const name = sanitize(displayMatcher(matcher)).slice(0, MAX_NAME_LENGTH);
+        const name = shortenValue(sanitize(displayMatcher(matcher)), MAX_NAME_LENGTH);
         if (edited === i && details) {
           return (
             <MatcherEditor

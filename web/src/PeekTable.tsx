@@ -70,7 +70,7 @@ export function PeekTable({ peek, functionName, context, onPeek }: Props) {
   const section = (title: string, rows: Row[]) => (
     <tbody>
       <tr>
-        <th scope="rowgroup" colSpan={diff ? 4 : 3} class="section">
+        <th scope="rowgroup" colSpan={2} class="section">
           {title}
         </th>
       </tr>
@@ -84,7 +84,7 @@ export function PeekTable({ peek, functionName, context, onPeek }: Props) {
       ))}
       {!rows.length && (
         <tr>
-          <td colSpan={diff ? 4 : 3} class="none">
+          <td colSpan={2} class="none">
             none
           </td>
         </tr>
@@ -109,7 +109,7 @@ export function PeekTable({ peek, functionName, context, onPeek }: Props) {
         {section("Callers", rowsOf(peek.callers))}
         <tbody>
           <tr>
-            <th scope="rowgroup" colSpan={diff ? 4 : 3} class="section">
+            <th scope="rowgroup" colSpan={2} class="section">
               Function
             </th>
           </tr>

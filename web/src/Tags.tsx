@@ -1,6 +1,6 @@
 import { fetchTags } from "./api";
 import { latestValue, useFetched } from "./hooks";
-import { sanitize } from "./names";
+import { sanitize, shortenValue } from "./names";
 import { refine, refineByTag } from "./refinements";
 import type { State, UpdateState } from "./state";
 import { formatPercent, formatValue, fraction } from "./units";
@@ -47,7 +47,7 @@ export function Tags({ state, update }: Props) {
               onClick={() => change(refineByTag(refinements, "tagfocus", key, tag))}
             >
               <span class="group-name" dir="auto">
-                {sanitize(tag.value) || '""'}
+                {shortenValue(sanitize(tag.value)) || '""'}
               </span>
               <span class="percent">{formatPercent(fraction(tag.total, tags.total))}</span>
             </button>

@@ -1,6 +1,7 @@
 import { useContext, useRef, useState } from "preact/hooks";
 import type { Series } from "./api";
 import { useSize } from "./hooks";
+import { shortenValue } from "./names";
 import type { TimeRange } from "./state";
 import { linesOf, TimelineChart, type Line, type Marker } from "./timelineChart";
 import { formatSecond, formatTick } from "./times";
@@ -10,6 +11,7 @@ import { formatClock, ZoneContext, zoneName, zoneOffset, type Zone } from "./zon
 const LINE_COLORS = ["#2f6fde", "#c2571a", "#23855b", "#a23fb0", "#b08a00", "#0f8aa0", "#c43b5e", "#6b6f78"];
 const TICK_TEXT_WIDTH = 36; // pixels, of most texts
 const MAX_MARKER_LENGTH = 16; // characters
+const TOOLTIP_DISTANCE = 8; // pixels
 const MAX_LINES = LINE_COLORS.length;
 
 interface Band {
@@ -117,21 +119,14 @@ export function Timeline({ series, sampleType, bands, markers, onDrag }: Props) 
           </svg>
         )}
         {hovered !== null && hovered < chart.steps && (
-          <div
-            class="tooltip"
-            style={
-              chart.x(hovered) < width / 2
-                ? { left: `${chart.x(hovered + 1) + 8}px` }
-                : { right: `${width - chart.x(hovered) + 8}px` }
-            }
-          >
+          <div class="tooltip" style={placeTooltip(hovered, chart)}>
             <div class="source">{formatStep(hovered, chart, zone)}</div>
             {lines.map((line, i) => (
               <div key={i} class="numbers">
                 {lines.length > 1 && <Dot line={i} />}
                 {line.name && (
                   <span class="group-name" dir="auto">
-                    {line.name}
+                    {shortenValue(line.name)}
                   </span>
                 )}
                 <b>{describeValue(line.values[hovered]!, unit, countsProfiles)}</b>
@@ -146,7 +141,7 @@ export function Timeline({ series, sampleType, bands, markers, onDrag }: Props) 
             <li key={i}>
               <Dot line={i} />
               <span class="group-name" dir="auto" title={line.name}>
-                {line.name}
+                {shortenValue(line.name)}
               </span>
             </li>
           ))}
@@ -244,6 +239,13 @@ function Lines({ lines, chart }: { lines: Line[]; chart: TimelineChart }) {
       ))}
     </>
   );
+}
+
+// Returns the place of the tooltip of a step: on the side that has more room, and no wider than that.
+function placeTooltip(step: number, chart: TimelineChart): Record<string, string> {
+  const [before, after] = [chart.x(step) - TOOLTIP_DISTANCE, chart.x(step + 1) + TOOLTIP_DISTANCE];
+  if (after < chart.width / 2) return { left: `${after}px`, maxWidth: `min(560px, ${chart.width - after}px)` };
+  return { right: `${chart.width - before}px`, maxWidth: `min(560px, ${before}px)` };
 }
 
 function describeValue(value: number | null, unit: string, countsProfiles: boolean): string {

@@ -11,6 +11,14 @@ export function sanitize(name: string): string {
   return name.replace(UNSAFE, "\ufffd");
 }
 
+// Shortens a label's value in the middle: long ones, as of pods, often differ at their ends.
+export function shortenValue(value: string, maxCharacters = 32): string {
+  const characters = [...value];
+  if (characters.length <= maxCharacters) return value;
+  const kept = (maxCharacters - 1) >> 1;
+  return `${characters.slice(0, kept).join("")}…${characters.slice(-kept).join("")}`;
+}
+
 const readableNames = new Map<string, string>();
 const MAX_READABLE_NAMES = 100_000;
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { packageOf, sanitize, shortNames } from "../src/names";
+import { packageOf, sanitize, shortenValue, shortNames } from "../src/names";
 
 test("control, invisible and bidirectional characters are replaced", () => {
   const unsafe = [
@@ -14,6 +14,13 @@ test("control, invisible and bidirectional characters are replaced", () => {
 test("other text stays as it is", () => {
   for (const text of ["main.(*T).F", "<b>&amp;", "שלום", "größe 日本 😀", " ~\u00a0", ""])
     assert.equal(sanitize(text), text);
+});
+
+test("a long value is shortened in the middle", () => {
+  assert.equal(shortenValue("a".repeat(32)), "a".repeat(32));
+  assert.equal(shortenValue(`${"a".repeat(32)}b`), `${"a".repeat(15)}…${"a".repeat(14)}b`);
+  assert.equal(shortenValue("😀".repeat(9), 6), "😀😀…😀😀");
+  assert.equal(shortenValue(""), "");
 });
 
 test("the package of a function", () => {
