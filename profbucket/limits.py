@@ -54,6 +54,7 @@ class Limits:
     steps: int = 2000  # time steps in one response of the timeline
     groups: int = 100  # groups in one response of the timeline; the smallest ones beyond it are combined
     timeline_numbers: int = 5_000_000  # groups x steps x sample types in one response of the timeline
+    timeline_values: int = 2_000_000  # of averages and counters that a timeline keeps; each takes 150 to 300 bytes
     flame_nodes: int = 50_000  # frames of one flame graph
     frames: int = 10_000_000  # in all stacks of a report, with inlined functions; each takes 40 bytes or more
     export_bytes: int = 64 << 20  # of a merge in another format than pprof

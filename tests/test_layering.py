@@ -114,7 +114,7 @@ TABLE: Mapping[str, Sequence[str]] = {
     "profbucket.samples": (*BASE, "model", "pprof", "storage"),
     "profbucket.ingest": (*BASE, "model", "pprof", "storage"),
     "profbucket.query": (*BASE, "model", "pprof", "storage"),
-    "profbucket.grafana": (*BASE, "model", "pprof", "query", "storage.ports", "telemetry"),
+    "profbucket.grafana": (*BASE, "model", "pprof", "query", "storage.ports", "storage.retry", "telemetry"),
     "profbucket.maintenance": (*BASE, "model", "pprof", "samples", "storage"),
     "profbucket.scrape": (*BASE, "model", "timed_http"),
     "profbucket.telemetry": ("model",),

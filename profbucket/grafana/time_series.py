@@ -9,8 +9,10 @@ from profbucket.grafana.selectors import SERVICE, Selector
 from profbucket.limits import Limits
 from profbucket.query.points import Group, Measure, Points, PointsBuilder, Steps
 from profbucket.query.querier import Querier
+from profbucket.storage.retry import retry_on_compaction
 
 
+@retry_on_compaction
 def select_points(
     querier: Querier, request: pb.SelectSeriesRequest, limits: Limits, may_access: MayAccess
 ) -> Mapping[Group, Points]:
@@ -18,7 +20,7 @@ def select_points(
 
     Raises:
         Invalid: the id, the selector, the range or the step is malformed.
-        TooMany: there are too many points or services, or the request timed out.
+        TooMany: there are too many points, values or services, or the request timed out.
         ProfbucketError: the query failed; see :meth:`Querier.totals`.
     """
     type_id = ProfileTypeId.parse(request.profile_typeID)
@@ -30,8 +32,8 @@ def select_points(
     query = SeriesQuery((selector,), max(steps.first, 0), steps.last, may_access)
     for selection in select_profiles(querier, type_id, query, limits):
         measure = Measure(selection.sample_type, type_id.sample_unit, selection.kind)
-        for totals_of_service in querier.totals(selection.query):
-            builder.add(totals_of_service, measure, type_id.labels())
+        for totals in querier.totals(selection.query):
+            builder.add(totals, measure, type_id.labels())
     points = builder.build()
     if request.limit > 0:
         largest = sorted(points, key=lambda group: -sum(points[group].values()))[: request.limit]

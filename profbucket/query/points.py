@@ -5,7 +5,7 @@ profile is opened: the numbers are the totals in the index and in blocks.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.sample_kinds import Kind
 from profbucket.pprof.units import find_factor
 from profbucket.query.increases import find_increases
+from profbucket.query.step_values import too_many_values
 from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND
 
@@ -24,6 +25,7 @@ _MAX_SECONDS = 10**9
 
 Group = tuple[tuple[str, str], ...]  # the labels of a group that its series have
 Points = Mapping[int, float]  # the value of each step, by its number
+_SeriesKey = tuple[Group, Labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,13 @@ class Measure(NamedTuple):
     kind: Kind
 
 
+class _Cells(NamedTuple):
+    """The sum and the number of values in each step."""
+
+    sums: Counter[int]
+    counts: Counter[int]
+
+
 class PointsBuilder:
     """A builder of points from totals, for each group of series whose labels *group_by* are equal.
 
@@ -94,58 +103,88 @@ class PointsBuilder:
         self._average = average
         self._sums: defaultdict[Group, Counter[int]] = defaultdict(Counter)
         self._counts: defaultdict[Group, Counter[int]] = defaultdict(Counter)
+        # Of the service and the measure that are being added: what is not just added up, by series.
+        self._source: tuple[str, Measure] | None = None
+        self._instants: defaultdict[_SeriesKey, _Cells] = defaultdict(lambda: _Cells(Counter(), Counter()))
+        self._counters: defaultdict[_SeriesKey, list[tuple[int, int]]] = defaultdict(list)  # times and values
 
-    def add(self, totals: Iterable[Totals], measure: Measure, shared_labels: Mapping[str, str]) -> None:
-        """Add all profiles of one service; *shared_labels* are labels that its series have in addition."""
-        rows: defaultdict[tuple[Group, Labels], list[tuple[int, int]]] = defaultdict(list)  # times and values
-        for part in totals:
-            fixed = {self._service_label: part.service, **shared_labels}
-            columns = [_find_column(measure, sample_types) for sample_types in part.types]
-            targets = [rows[self._find_group(fixed, labels), labels] for labels in part.labels]
-            for time, series, measured, values in zip(
-                part.created_at, part.series, part.measured, part.values, strict=True
-            ):
-                if found := columns[measured]:
-                    column, factor = found
-                    value = values[column]
-                    targets[series].append((time, value if factor == 1 else round(value * factor)))
-        for (group, _), own_rows in rows.items():
-            self._add_series(group, own_rows, measure.kind)
+    def add(self, part: Totals, measure: Measure, shared_labels: Mapping[str, str]) -> None:
+        """Add profiles of one service; *shared_labels* are labels that their series have in addition.
+
+        Those of a service and *measure* come one after the other. Raise ``TooMany`` for too many points, or for
+        too many values that are kept until the last one of a service is known.
+        """
+        if (part.service, measure) != self._source:
+            self._finish_source()
+            self._source = part.service, measure
+        fixed = {self._service_label: part.service, **shared_labels}
+        groups = [self._find_group(fixed, labels) for labels in part.labels]
+        rows = _select_rows(part, measure)
+        if self._average or measure.kind is Kind.SUM:
+            self._add_up(rows, [_Cells(self._sums[group], self._counts[group]) for group in groups])
+        elif measure.kind is Kind.INSTANT:
+            self._add_up(rows, [self._instants[key] for key in zip(groups, part.labels, strict=True)])
+        else:
+            targets = [self._counters[key] for key in zip(groups, part.labels, strict=True)]
+            for time, series, value in rows:
+                targets[series].append((time, value))
+        self._check_size()
 
     def build(self) -> dict[Group, Points]:
-        """Return the points of each group, sorted; raise ``TooMany`` for too many points."""
-        count = sum(map(len, self._sums.values()))
-        if count > self._limits.timeline_numbers:
-            raise self._limits.too_many(
-                "timeline_numbers", f"the graph has {count} points; choose a longer step, or fewer groups"
-            )
-        return {group: self._to_points(group) for group in sorted(self._sums)}
+        """Return the points of each group that has any, sorted; raise ``TooMany`` for too many points."""
+        self._finish_source()
+        self._check_size()
+        return {group: self._to_points(group) for group in sorted(self._sums) if self._sums[group]}
 
     def _find_group(self, fixed: Mapping[str, str], labels: Labels) -> Group:
         pairs = ((name, fixed.get(name) or labels.get(name)) for name in self._group_by)
         return tuple((name, value) for name, value in pairs if value)
 
-    def _add_series(self, group: Group, rows: list[tuple[int, int]], kind: Kind) -> None:
-        if not self._average and kind is Kind.CUMULATIVE:
-            rows.sort()
-            increases = find_increases([(value,) for _, value in rows])
-            rows = [(time, value) for (time, _), (value,) in zip(rows, increases, strict=True)]
-        sums: Counter[int] = Counter()
-        counts: Counter[int] = Counter()
-        for time, value in rows:
-            step = self._steps.find(time)
+    def _add_up(self, rows: Iterable[tuple[int, int, int]], targets: Sequence["_Cells"]) -> None:
+        find_step = self._steps.find
+        for time, series, value in rows:
+            sums, counts = targets[series]
+            step = find_step(time)
             sums[step] += value
             counts[step] += 1
-        if self._average:
-            self._counts[group].update(counts)
-        elif kind is Kind.INSTANT:
-            sums = Counter({step: round(value / counts[step]) for step, value in sums.items()})
-        if sums:
-            self._sums[group].update(sums)
+
+    def _finish_source(self) -> None:
+        """Add what was kept of the last source, and forget it."""
+        for (group, _), (sums, counts) in self._instants.items():
+            self._sums[group].update({step: round(value / counts[step]) for step, value in sums.items()})
+        for (group, _), rows in self._counters.items():
+            rows.sort()
+            increases = find_increases([(value,) for _, value in rows])
+            for (time, _), (value,) in zip(rows, increases, strict=True):
+                self._sums[group][self._steps.find(time)] += value
+        self._instants.clear()
+        self._counters.clear()
+
+    def _check_size(self) -> None:
+        points = sum(map(len, self._sums.values()))
+        if points > self._limits.timeline_numbers:
+            raise self._limits.too_many(
+                "timeline_numbers", f"the graph has {points} points; choose a longer step, or fewer groups"
+            )
+        kept = sum(len(cells.sums) for cells in self._instants.values()) + sum(map(len, self._counters.values()))
+        if kept > self._limits.timeline_values:
+            raise too_many_values(self._limits, kept)
 
     def _to_points(self, group: Group) -> Points:
         sums, counts = self._sums[group], self._counts[group]
         return {step: sums[step] / counts[step] if self._average else float(sums[step]) for step in sorted(sums)}
+
+
+def _select_rows(part: Totals, measure: Measure) -> Iterator[tuple[int, int, int]]:
+    """Yield the time, the number of the series and the value of the profiles that have the sample type."""
+    columns = [_find_column(measure, sample_types) for sample_types in part.types]
+    for time, series, measured, values in zip(
+        part.created_at, part.series, part.measured, part.values, strict=True
+    ):
+        if found := columns[measured]:
+            column, factor = found
+            value = values[column]
+            yield time, series, value if factor == 1 else round(value * factor)
 
 
 def _find_column(measure: Measure, sample_types: Sequence[tuple[str, str]]) -> tuple[int, float] | None:

@@ -182,21 +182,14 @@ class Querier:
             return chain.from_iterable(self._lookup.read_totals(own, damage) for own in queries)
         return chain.from_iterable(ask_each(queries, lambda own: list(self._lookup.read_totals(own, damage))))
 
-    def totals(self, query: Query) -> Iterator[list[Totals]]:
-        """Yield the totals of the profiles of each service that match *query*. No profile is opened.
+    def totals(self, query: Query) -> Iterator[Totals]:
+        """Yield the totals of the profiles that match *query*, service by service. No profile is opened.
 
-        Raise ``TooMany`` after the deadline.
+        Raise ``TooMany`` after the deadline, and ``BlockReplaced``: then all is to be read again.
         """
-        damage = DamageReport()
-
-        @retry_on_compaction
-        def list_totals(own: Query) -> list[Totals]:
-            return list(self._lookup.read_totals(own, damage))
-
-        queries, is_empty = self._each_service(query), True
-        is_long = query.end - query.start > _CONCURRENT_SPAN
-        for totals in map(list_totals, queries) if is_long else ask_each(queries, list_totals):
-            is_empty = is_empty and not totals
+        damage, is_empty = DamageReport(), True
+        for totals in self._stream_totals(query, query.end - query.start, damage):
+            is_empty = False
             yield totals
         if is_empty and damage.ids:
             raise damage.error()

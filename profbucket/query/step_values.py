@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
 
+from profbucket.errors import TooMany
+from profbucket.limits import Limits
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.increases import find_increases
 
@@ -18,6 +20,7 @@ class StepValues:
         self._latest: defaultdict[_Cell, dict[Hashable, tuple[int, int]]] = defaultdict(dict)  # time and value
         self._counters: defaultdict[tuple[Hashable, tuple[int, ...]], list[tuple[int, tuple[int, ...]]]]
         self._counters = defaultdict(list)  # times and values, by series and sample types
+        self.kept = 0  # values in memory
 
     def add(
         self,
@@ -31,14 +34,18 @@ class StepValues:
         counters: list[tuple[int, int]] = []
         for (number, action), value in zip(actions, values, strict=True):
             if action is Aggregate.AVERAGE:
-                total, count = self._averages[number, step].get(series, (0, 0))
-                self._averages[number, step][series] = total + value, count + 1
+                averages = self._averages[number, step]
+                self.kept += series not in averages
+                total, count = averages.get(series, (0, 0))
+                averages[series] = total + value, count + 1
             elif action is Aggregate.LATEST:
                 latest = self._latest[number, step]
+                self.kept += series not in latest
                 latest[series] = max(latest.get(series, (time, value)), (time, value))
             elif action is Aggregate.DELTA:
                 counters.append((number, value))
         if counters:
+            self.kept += len(counters)
             numbers = tuple(number for number, _ in counters)
             self._counters[series, numbers].append((time, tuple(value for _, value in counters)))
 
@@ -57,3 +64,11 @@ class StepValues:
             for (time, _), increase in zip(profiles, increases, strict=True):
                 for number, value in zip(numbers, increase, strict=True):
                     sums[number][time // step_nanos] += value
+
+
+def too_many_values(limits: Limits, kept: int) -> TooMany:
+    """Return the error for averages and counters of which *kept* values would be in memory."""
+    return limits.too_many(
+        "timeline_values",
+        f"the graph keeps {kept} values of averages and counters; choose a shorter range, or fewer series",
+    )

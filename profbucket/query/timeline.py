@@ -16,7 +16,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import SampleType
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
-from profbucket.query.step_values import StepValues
+from profbucket.query.step_values import StepValues, too_many_values
 from profbucket.storage.lookup import Totals
 from profbucket.times import SECOND, format_time
 
@@ -159,6 +159,9 @@ def _add_up_totals(
                 for number, column in value_columns:
                     group.sums[number][step] += sum(column[begin:end])
                 begin = end
+        kept = sum(group.step_values.kept for group in groups.values())
+        if kept > actions.limits.timeline_values:
+            raise too_many_values(actions.limits, kept)
     for group in groups.values():
         group.step_values.finish(group.sums, step_nanos)
     ordered = sorted(columns, key=lambda sample_type: (firsts[sample_type], sample_type))
@@ -187,7 +190,7 @@ class _Actions:
 
     def __init__(self, aggregate: Aggregate, limits: Limits) -> None:
         self._aggregate = aggregate
-        self._limits = limits
+        self.limits = limits
         self._known: dict[tuple[ProfileType, SampleType], Aggregate] = {}
 
     def choose(self, profile_type: ProfileType, sample_type: SampleType) -> Aggregate:
@@ -196,7 +199,7 @@ class _Actions:
         if key not in self._known:
             name, unit, kind = sample_type
             declared = Kind(kind) if kind else None
-            kind = find_kind(self._limits.sample_kinds, profile_type, name, unit, declared)
+            kind = find_kind(self.limits.sample_kinds, profile_type, name, unit, declared)
             self._known[key] = choose_aggregate(self._aggregate, kind)
         return self._known[key]
 

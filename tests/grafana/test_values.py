@@ -99,6 +99,24 @@ class TestKinds:
         assert points(grafana, ALLOC, step=60) == [0, 10 * MB, 10 * MB, 5 * MB, 10 * MB]
         assert total(grafana, ALLOC) == 35 * MB
 
+    @pytest.mark.parametrize(
+        ("profile_type_id", "values", "is_refused"),
+        [(INUSE, 3, True), (INUSE, 4, False), (ALLOC, 51, True), (ALLOC, 52, False)],
+    )
+    def test_the_values_that_are_kept_are_limited(
+        self, hour: Grafana, profile_type_id: str, values: int, is_refused: bool
+    ) -> None:
+        """An average for each of four steps, or each of 52 counters."""
+        grafana = Grafana(Api(hour.api.storage, Limits(timeline_values=values)))
+        fields = {**HOUR, "profileTypeID": profile_type_id, "step": 900}
+        if is_refused:
+            answer = grafana.error("SelectSeries", **fields)
+            assert answer == (422, "invalid_argument", "max_timeline_values_exceeded")
+        else:
+            assert grafana.json("SelectSeries", **fields) == hour.json("SelectSeries", **fields)
+        average = {**fields, "aggregation": "TIME_SERIES_AGGREGATION_TYPE_AVERAGE"}
+        assert grafana.json("SelectSeries", **average) == hour.json("SelectSeries", **average)
+
     def test_time_adds_up(self) -> None:
         grafana = Grafana(Api(Storage(MemoryBucket(), MemoryIndex())))
         for number in range(4):

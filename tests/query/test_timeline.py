@@ -4,6 +4,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from profbucket.errors import Invalid, TooMany
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.timeline import build_timeline, parse_step
 from profbucket.storage.lookup import DataPoint, Totals
 from profbucket.times import SECOND, parse_time
@@ -187,3 +189,22 @@ def test_many_sample_types_are_limited_before_the_lists_are_made() -> None:
         tracemalloc.stop()
     assert caught.value.code == "max_timeline_numbers_exceeded"
     assert memory < 40 << 20
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "kept"),
+    [(Aggregate.SUM, 0), (Aggregate.AVERAGE, 8), (Aggregate.LATEST, 8), (Aggregate.DELTA, 24)],
+)
+def test_the_values_that_are_kept_are_limited(aggregate: Aggregate, kept: int) -> None:
+    """Two series of two sample types in two steps: an average for each, or all values of counters."""
+    points = [make_point(number, f"v={number % 2}", 1, 2) for number in range(12)]
+
+    def build(values: int) -> dict[str, Any]:
+        limits = Limits(timeline_values=values, sample_kinds=(("*", "*", "*", "cumulative"),))
+        return build_timeline(to_totals(points), 0, 11 * SECOND, (), 6, limits=limits, aggregate=aggregate)
+
+    assert build(kept) == build(1000)
+    if kept:
+        with pytest.raises(TooMany) as caught:
+            build(kept - 1)
+        assert caught.value.code == "max_timeline_values_exceeded"
