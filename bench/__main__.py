@@ -23,6 +23,7 @@ _MODULES = (
     "bench.http",
     "bench.week",
     "bench.fleet",
+    "bench.samples",
     "bench.year",
     "bench.lookups",
     "bench.grafana",

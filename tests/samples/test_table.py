@@ -96,6 +96,14 @@ def test_heap_equals_top(go_pprof: GoPprof, tmp_path: Path, sample_type: str) ->
     assert top_of_table(table, f"sample_type = '{sample_type}'") == expected
 
 
+def test_heap_of_a_sample_label_equals_top(go_pprof: GoPprof, tmp_path: Path) -> None:
+    files = sorted(DATA.glob("shop-*/heap-[0-9].pb.gz"))
+    table = export_files(files, HEAP, tmp_path / "heap.parquet")
+    expected = read_top(go_pprof, files, "-unit=B", "-sample_index=alloc_space", "-tagfocus=64B:64B")
+    assert expected
+    assert top_of_table(table, "sample_type = 'alloc_space' AND sample_labels['bytes'] = '64'") == expected
+
+
 @pytest.mark.skipif(not CORPUS.exists(), reason="needs ../shared/corpus")
 def test_corpus_equals_top(go_pprof: GoPprof, tmp_path: Path) -> None:
     files = [file for file in sorted(CORPUS.glob("*.pb.gz"))[::40] if decode(file.read_bytes()).has_samples]
