@@ -105,11 +105,12 @@ def read_profile(body: bytes, limits: Limits, created_at: int | None) -> tuple[s
     except (binascii.Error, ValueError):
         raise _invalid("profileBytes", "a pprof in base64") from None
     profile_type = PROFILE_TYPES[name]
-    renamed = rename_sample_types(data, _NAMES.get(profile_type, {}), limits)
+    renamed, content = rename_sample_types(data, _NAMES.get(profile_type, {}), limits)
     if not renamed:
         return name, deployment, None
     kinds = COUNTED_PER_PROFILE  # agents send what happened during the profile
-    return name, deployment, Upload(deployment.service, profile_type, labels, renamed, created_at, kinds=kinds)
+    upload = Upload(deployment.service, profile_type, labels, renamed, created_at, kinds=kinds, content=content)
+    return name, deployment, upload
 
 
 def make_id(granted_at: int) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.ingest import gotrace
-from profbucket.ingest.upload import decode_large_alone
+from profbucket.ingest.upload import read_content
 from profbucket.limits import Limits
 from profbucket.model import ids
 from profbucket.model.labels import Labels
-from profbucket.model.meta import Meta, Total
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind
-from profbucket.model.upload import Upload
+from profbucket.model.upload import Content, Upload
 from profbucket.storage.store import Writer
 from profbucket.times import LATEST, read_clock
 
@@ -85,7 +85,8 @@ class Collector:
         check_names(service, labels, self._limits)
         if len(data) > self._limits.body_bytes:
             raise self._limits.too_large("body_bytes", f"the body has {len(data)} bytes")
-        own_time, totals = self._check_pprof(data) if profile_type.is_pprof else self._check_trace(data)
+        content = upload.content if profile_type.is_pprof else Content(gotrace.started_at(data), ())
+        own_time, totals = content or read_content(data, self._limits)
         taken_at = own_time or upload.created_at or self._clock()
         if not 0 <= taken_at <= LATEST:
             raise Invalid(f"the time of the profile, {taken_at} ns, is not from 1970 to 2262", code="invalid_time")
@@ -100,15 +101,6 @@ class Collector:
             size=len(data),
             totals=tuple(total._replace(kind=kinds.get(total.type)) for total in totals) if kinds else totals,
         )
-
-    def _check_pprof(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        with decode_large_alone(data, self._limits) as profile:
-            if not profile.has_samples:
-                raise Invalid("the profile is empty: it has no samples", code="empty_profile")
-            return profile.time_nanos, profile.totals
-
-    def _check_trace(self, data: bytes) -> tuple[int, tuple[Total, ...]]:
-        return gotrace.started_at(data), ()
 
 
 def check_names(service: str, labels: Labels, limits: Limits) -> None:

@@ -106,11 +106,13 @@ def _read_profiles(parts: Sequence[Part], event: _Event, limits: Limits) -> Uplo
         except ProfbucketError as error:
             yield error.about(filename[:80])
             continue
-        for profile_type, profile in profiles.items():
+        for profile_type, (profile, content) in profiles.items():
             # What was compressed for the transfer only is compressed as a profile.
             stored = deflate_reproducibly(profile) if profile is data and data[:2] != b"\x1f\x8b" else profile
             source, kinds = filename[:80], COUNTED_PER_PROFILE if filename.startswith(_DELTA) else {}
-            yield Upload(event.service, profile_type, event.labels, stored, event.started_at, source, kinds)
+            yield Upload(
+                event.service, profile_type, event.labels, stored, event.started_at, source, kinds, content
+            )
 
 
 def choose_types(part: str, sample_types: Sequence[str]) -> list[ProfileType | None]:

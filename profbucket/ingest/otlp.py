@@ -127,9 +127,17 @@ def _split_payloads(results: Sequence[Upload | _Payload | ProfbucketError], limi
         except ProfbucketError as error:
             yield error.about(result.source)
             continue
-        for profile_type, data in profiles.items():
+        for profile_type, (data, content) in profiles.items():
             subject = result.subject
-            yield Upload(subject.service, profile_type, subject.labels, data, result.created_at, result.source)
+            yield Upload(
+                subject.service,
+                profile_type,
+                subject.labels,
+                data,
+                result.created_at,
+                result.source,
+                content=content,
+            )
 
 
 def _read_all(request: ExportRequest, tables: Tables) -> Iterator[Upload | _Payload | ProfbucketError]:

@@ -117,12 +117,18 @@ def read_ingest(parameters: IngestParameters, body: bytes, limits: Limits) -> Up
     profiles = split_by_type(
         body, limits, lambda sample_types: pyroscope.choose_types([names.get(name, name) for name in sample_types])
     )
-    for profile_type, data in profiles.items():
+    for profile_type, (data, content) in profiles.items():
         if deltas:
-            data = rename_sample_types(data, deltas, limits)  # noqa: PLW2901 - the same profile
+            data, content = rename_sample_types(data, deltas, limits)  # noqa: PLW2901 - the same profile
         own_kinds = {deltas.get(name, name): kind for name, kind in kinds.items()}
         yield Upload(
-            parameters.service, profile_type, parameters.labels, data, parameters.started_at, kinds=own_kinds
+            parameters.service,
+            profile_type,
+            parameters.labels,
+            data,
+            parameters.started_at,
+            kinds=own_kinds,
+            content=content,
         )
 
 

@@ -56,8 +56,8 @@ def _read_series(series: RawProfileSeries, source: str, limits: Limits) -> Uploa
         except ProfbucketError as error:
             yield error.about(source)
             continue
-        for profile_type, data in profiles.items():
-            yield Upload(service, profile_type, labels, data, source=source)
+        for profile_type, (data, content) in profiles.items():
+            yield Upload(service, profile_type, labels, data, source=source, content=content)
 
 
 def _parse(body: bytes, limits: Limits) -> PushRequest:

@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 
+from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Kind
+from profbucket.model.upload import Content
 from profbucket.pprof.codec import Profile, decode_inflated
 from profbucket.pprof.compression import inflate
 
@@ -21,13 +24,21 @@ _JSON_VALUES_PER_PROFILE = 200
 COUNTED_PER_PROFILE = {"contentions": Kind.SUM, "delay": Kind.SUM}
 
 
+class Piece(NamedTuple):
+    """A pprof, and its content if that is known."""
+
+    data: bytes
+    content: Content | None = None
+
+
 def split_by_type(
     data: bytes, limits: Limits, choose_types: Callable[[Sequence[str]], Sequence[ProfileType | None]]
-) -> dict[ProfileType, bytes]:
+) -> dict[ProfileType, Piece]:
     """Return the pprof *data* as one pprof for each profile type.
 
     *choose_types* returns the profile type of each sample type, given their names; ``None`` leaves one out. If all
-    have the same, the result is *data* unchanged. It is empty if there are no samples, as when a program is idle.
+    have the same, the result is *data* unchanged, with its content. It is empty if there are no samples, as when a
+    program is idle.
 
     Raises:
         Invalid: *data* is not a valid pprof.
@@ -41,21 +52,31 @@ def split_by_type(
         profile_types = choose_types([total.type for total in profile.totals])
         first = profile_types[0]
         if first is not None and len(set(profile_types)) == 1:
-            return {first: data}
-        return split_profile(profile, profile_types)
+            return {first: Piece(data, Content(profile.time_nanos, profile.totals))}
+        return {own: Piece(part) for own, part in split_profile(profile, profile_types).items()}
 
 
-def rename_sample_types(data: bytes, names: Mapping[str, str], limits: Limits) -> bytes:
+def rename_sample_types(data: bytes, names: Mapping[str, str], limits: Limits) -> Piece:
     """Return the pprof *data* with sample types renamed by *names*: unchanged if it has none of them.
 
-    The result is empty if there are no samples. Raise ``Invalid`` or ``TooLarge`` as :func:`split_by_type`.
+    If unchanged, it has its content. Its data are empty if there are no samples. Raise ``Invalid`` or ``TooLarge``
+    as :func:`split_by_type`.
     """
     from profbucket.pprof.rename import rename
 
     with decode_large_alone(data, limits) as profile:
         if not profile.has_samples:
-            return b""
-        return rename(profile, names) or data
+            return Piece(b"")
+        renamed = rename(profile, names)
+        return Piece(renamed) if renamed else Piece(data, Content(profile.time_nanos, profile.totals))
+
+
+def read_content(data: bytes, limits: Limits) -> Content:
+    """Return the content of the pprof *data*; raise the errors of ``decode``, and ``Invalid`` without samples."""
+    with decode_large_alone(data, limits) as profile:
+        if not profile.has_samples:
+            raise Invalid("the profile is empty: it has no samples", code="empty_profile")
+        return Content(profile.time_nanos, profile.totals)
 
 
 @contextmanager
