@@ -1,6 +1,7 @@
 """Merges of a few small files, which have the bytes of the engine's."""
 
 import random
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,7 +160,17 @@ def test_profiles_that_may_exceed_a_limit_are_left_to_the_engine(limits: Limits)
 def test_large_files_are_left_to_the_engine(tmp_path: Path) -> None:
     raw = encode(LABELLED, Style(gzip=False)) + b"\x32\x00" * 600_000
     assert merge_small_files(write_files(tmp_path, deflate(raw)), Limits()) is None
-    assert merge_small_files(write_files(tmp_path, *[raw[:100_000]] * 2), Limits()) is None
+    assert merge_small_files(write_files(tmp_path, *[raw[:200_000]] * 2), Limits()) is None
+
+
+def test_a_bomb_takes_little_memory() -> None:
+    bomb = deflate(bytes(100 << 20))
+    tracemalloc.start()
+    try:
+        assert merge_small([bomb]) is None
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_pipes_and_missing_files_are_left_to_the_engine(tmp_path: Path) -> None:
