@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,20 +11,18 @@ import boto3
 import duckdb
 import pyarrow.parquet as pq
 import pytest
-import sqlglot
 
 from profbucket.model.ids import parse_samples_key
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
 from profbucket.samples.schema import SCHEMA
 from tests.samples.conftest import point_to, read_section, read_statements
+from tests.support.bigquery import connect_bigquery, find_empty_file, translate
 from tests.support.clickhouse import ClickHouse, Rows, start_clickhouse
 from tests.support.go_tool import GoPprof, read_top
-from tests.support.paths import CORPUS, ROOT
+from tests.support.paths import CORPUS
 from tests.support.sample_fleet import CPU, HEAP, Posted, write_tables
 from tests.support.storage.unique_names import new_s3_bucket
-
-TERRAFORM = ROOT / "terraform"
 
 TOP = """
     SELECT function, sum(self), sum(cumulative) FROM functions WHERE sample_type = '{}' AND {}
@@ -44,27 +42,9 @@ def to_top(rows: Rows) -> Top:
 
 
 @pytest.fixture(scope="session")
-def bigquery_views(tables: Path) -> duckdb.DuckDBPyConnection:
-    """Return DuckDB with terraform's views, translated; maps are what BigQuery makes of those of Parquet."""
-    connection = duckdb.connect()
-    connection.execute(f"""
-        CREATE VIEW files AS
-        SELECT * REPLACE (
-            {{'key_value': map_entries(labels)}} AS labels,
-            {{'key_value': map_entries(sample_labels)}} AS sample_labels
-        )
-        FROM read_parquet('{tables}/_/samples/v1/**/*.parquet', hive_partitioning = true)
-    """)
-    for path in sorted(TERRAFORM.glob("sql/*.sql")):
-        query = translate(path.read_text().replace("${dataset}.", ""))
-        connection.execute(f"CREATE VIEW {path.stem} AS {query}")
-    return connection
-
-
-def translate(query: str) -> str:
-    """Return a *query* of BigQuery as one of DuckDB."""
-    [translated] = sqlglot.transpile(query, read="bigquery", write="duckdb")
-    return translated
+def bigquery_views(tables: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect_bigquery(tables) as connection:
+        yield connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,18 +173,17 @@ def test_the_document_declares_the_columns_of_the_schema(clickhouse_views: Click
 
 def test_the_query_for_bigquery_is_valid(bigquery_views: duckdb.DuckDBPyConnection, fleet: list[Posted]) -> None:
     [query] = read_statements("## BigQuery")
-    rows = bigquery_views.sql(translate(query.replace("profbucket.", ""))).fetchall()
+    rows = bigquery_views.sql(translate(query)).fetchall()
     assert {version for version, _ in rows} == {None, "0.0.1", "0.0.2"}
 
 
 def test_the_file_without_rows_has_the_schema_of_the_others(tables: Path) -> None:
     """BigQuery takes the schema of all files from it."""
-    empty = pq.ParquetFile(TERRAFORM / "sql" / "empty.parquet")
+    path, object_key = find_empty_file()
+    empty = pq.ParquetFile(path)
     assert empty.metadata.num_rows == 0
     assert all(pq.ParquetFile(path).schema.equals(empty.schema) for path in tables.rglob("*.parquet"))
-    [object_key] = re.findall(r'"(_/samples/.*\.parquet)"', (TERRAFORM / "sql.tf").read_text())
-    service, profile_type, begin = parse_samples_key(object_key)
-    assert (service, profile_type, begin) == ("none", ProfileType.OTHER, 0)
+    assert parse_samples_key(object_key) == ("none", ProfileType.OTHER, 0)
 
 
 def test_views_have_the_same_columns_in_all_engines(

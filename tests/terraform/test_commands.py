@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.bigquery import connect_bigquery, find_empty_file, translate
 from tests.support.go_tool import Go, Run, run
 from tests.support.paths import ROOT
 from tests.support.serving import SCRIPTS, served
@@ -88,3 +89,15 @@ def test_the_data_source_of_grafana_is_that_of_the_document(applied: State, depl
     [source] = yaml.safe_load(outputs["grafana"])["datasources"]
     assert "KEY" not in outputs["grafana"]
     assert source["url"].rpartition(":")[2] in outputs["commands"]["page"]
+
+
+def test_the_first_query_runs_before_the_first_export(applied: State, tmp_path: Path) -> None:
+    """The bucket has only the file without rows, from which the views are made."""
+    file, object_key = find_empty_file()
+    target = tmp_path / object_key
+    target.parent.mkdir(parents=True)
+    target.write_bytes(file.read_bytes())
+    query = shlex.split(applied.outputs["commands"]["sql"])[-1]
+    with connect_bigquery(tmp_path) as connection:
+        result = connection.sql(translate(query))
+        assert (result.columns, result.fetchall()) == (["function", "nanoseconds"], [])
