@@ -163,6 +163,13 @@ class Calls:
         with suppress(grpc.RpcError):  # it has ended already, or cannot be reached
             self._rollback(request, timeout=WRITE_TIMEOUT_SECONDS, metadata=self._commit_metadata)
 
+    def query_in_transaction(self, request: Any, transaction: bytes) -> list[Any]:
+        """Return all documents that *request* selects, and lock them: for the condition of a commit of a block."""
+        request.parent = self.documents
+        request.transaction = transaction
+        answers = list(self._query(request, timeout=QUERY_TIMEOUT_SECONDS, metadata=self._query_metadata))
+        return [answer.document for answer in answers if answer.HasField("document")]
+
     def query(self, request: Any) -> list[Any]:
         """Return all documents that *request* selects; it must bound their number itself."""
         return self.query_with_read_time(request)[0]

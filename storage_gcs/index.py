@@ -1,10 +1,11 @@
 """A Firestore database as an index.
 
-It has four collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
+It has five collections. Document ids are hashes, because Firestore splits its load by ranges of ids::
 
     series/{hash}               a record: service, type, labels, sample_types, first_seen, last_seen, is_new
     series/{hash}               many records of a service: service, packed
-    entries/{hash of Meta.id}   id, service, type, series, labels, created_at, size, totals, stored_at
+    entries/{hash of Meta.id}   id, service, type, series, labels, created_at, size, totals, part, stored_at
+    batches/{hash of content}   many entries of a batch and type: service, type, first, members, stored_at
     blocks/{hash of Block.id}   all fields of Block, and stored_at
     tasks/{Task.id}             the task as JSON, and due
 
@@ -20,7 +21,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from heapq import merge
-from itertools import chain, count, islice, zip_longest
+from itertools import chain, count, groupby, islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from profbucket.errors import Damaged, Unavailable
@@ -41,6 +42,7 @@ from profbucket.storage.ports import (
     to_columns,
 )
 from profbucket.times import SECOND
+from storage_gcs.batches import IdRange, find_members, group_entries, write_removals
 from storage_gcs.series import (
     DAY,
     PackedSeries,
@@ -110,8 +112,32 @@ class FirestoreIndex:
         return self._create(ENTRIES, document_id(meta.id), lambda fields: write_entry(fields, meta, stored_at))
 
     def add_batch(self, members: Sequence[Meta]) -> None:
-        for meta in members:
-            self.add(meta)
+        from storage_gcs.firestore import CommitRequest, DocumentExists
+        from storage_gcs.queries import ENTRIES, GROUPS, write_entry, write_group
+
+        records = dict.fromkeys(round_to_day(Series.of(meta)) for meta in members)
+        with ThreadPoolExecutor(min(_CONCURRENT_QUERIES, len(records)), "records") as threads:
+            list(threads.map(self._create_record, records))
+        alone, groups = group_entries(members)
+        stored_at = int(time.time())
+        documents: list[tuple[str, str, Callable[[Any], None]]] = []
+        for group in groups:
+            fill_group = partial(write_group, group=group, stored_at=stored_at)
+            documents.append((GROUPS, group.document_id, fill_group))
+        for meta in alone:
+            fill_entry = partial(write_entry, meta=meta, stored_at=stored_at)
+            documents.append((ENTRIES, document_id(meta.id), fill_entry))
+        calls, request = self._calls.get(), CommitRequest()
+        for collection, document, fill in documents:
+            write = request.writes.add()
+            write.update.name = f"{calls.documents}/{collection}/{document}"
+            write.current_document.exists = False
+            fill(write.update.fields)
+        try:
+            calls.commit(request, "write entries", _CREATE_ROLE)
+        except DocumentExists:  # some, or all if an earlier attempt succeeded and its answer was lost
+            for item in documents:
+                self._create(*item)
 
     def find(self, selection: Selection) -> Iterator[Meta]:
         return self._find(selection, None)
@@ -143,27 +169,40 @@ class FirestoreIndex:
             write.update.name = f"{calls.documents}/{BLOCKS}/{document_id(block.id)}"
             write.current_document.exists = block.id in replaced
             write_block(write.update.fields, block, int(time.time()))
-        overwritten = {block.id} if block else set()
-        for name in self._document_names({*members, *replaced} - overwritten):
-            write = request.writes.add()
-            write.delete = name
-            write.current_document.exists = True
+        self._write_deletions(request, set(replaced) - ({block.id} if block else set()))
+        count, ranges = len(request.writes), IdRange.of(members)
+
+        def prepare(documents: Iterable[Any]) -> bool:
+            """Return whether the blocks are as expected, and add the removal of the members."""
+            if expected and expected.ids != {
+                other.id for other in self._parse_blocks(documents, expected.start, expected.end)
+            }:
+                return False
+            del request.writes[count:]  # of an earlier attempt
+            in_groups: set[str] = set()
+            for id_range in ranges:
+                groups = calls.query_in_transaction(id_range.select(), request.transaction)
+                in_groups |= write_removals(request, groups, members)
+            self._write_deletions(request, set(members) - in_groups)
+            return True
+
+        query = ranges[0].select() if ranges else None  # begins the transaction
+        if expected:
+            query = select_blocks(expected.service, expected.type, expected.start, expected.end)
         try:
-            if expected is None:
-                return calls.commit_block(None, lambda _: True, request, "commit a block", _REMOVE_ROLE)
-            service, profile_type, start, end, ids = expected
-
-            def is_expected(documents: Iterable[Any]) -> bool:
-                return {other.id for other in self._parse_blocks(documents, start, end)} == ids
-
-            query = select_blocks(service, profile_type, start, end)
-            return calls.commit_block(query, is_expected, request, "commit a block", _REMOVE_ROLE)
+            return calls.commit_block(query, prepare, request, "commit a block", _REMOVE_ROLE)
         except (DocumentExists, DocumentMissing):
             return False
         except TransactionTooLarge as error:
             if not members:
                 raise Unavailable(f"Firestore failed to commit a block: {error}") from error
             raise CommitTooLarge(str(error)) from error
+
+    def _write_deletions(self, request: Any, ids: Iterable[str]) -> None:
+        for name in self._document_names(ids):
+            write = request.writes.add()
+            write.delete = name
+            write.current_document.exists = True
 
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         from storage_gcs.queries import select_blocks
@@ -321,27 +360,44 @@ class FirestoreIndex:
             return False
 
     def services(self) -> list[str]:
-        from storage_gcs.queries import BLOCKS, ENTRIES
+        from storage_gcs.queries import BLOCKS, ENTRIES, GROUPS
 
-        with ThreadPoolExecutor(2, "services") as threads:
-            return sorted(set().union(*threads.map(self._services_in, (ENTRIES, BLOCKS))))
+        with ThreadPoolExecutor(3, "services") as threads:
+            return sorted(set().union(*threads.map(self._services_in, (ENTRIES, BLOCKS, GROUPS))))
 
     def profile_types(self, service: str) -> list[ProfileType]:
-        from storage_gcs.queries import BLOCKS, ENTRIES
+        from storage_gcs.queries import BLOCKS, ENTRIES, GROUPS
 
-        with ThreadPoolExecutor(2, "types") as threads:
+        with ThreadPoolExecutor(3, "types") as threads:
             types_in = partial(self._types_in, service)
-            return sorted(set().union(*threads.map(types_in, (ENTRIES, BLOCKS))))
+            return sorted(set().union(*threads.map(types_in, (ENTRIES, BLOCKS, GROUPS))))
 
     def remove(self, ids: Iterable[str]) -> None:
         from storage_gcs.firestore import CommitRequest
 
-        names = self._document_names(ids)
+        all_ids = set(ids)
+        for id_range in IdRange.of(all_ids):
+            self._remove_from_groups(id_range, all_ids)
+        names = self._document_names(all_ids)
         for begin in range(0, len(names), _COMMIT_DOCUMENTS):
             request = CommitRequest()
             for name in names[begin : begin + _COMMIT_DOCUMENTS]:
                 request.writes.add().delete = name
             self._calls.get().commit(request, "remove entries", _REMOVE_ROLE)
+
+    def _remove_from_groups(self, id_range: IdRange, ids: Collection[str]) -> None:
+        from storage_gcs.firestore import CommitRequest, TransactionTooLarge
+
+        calls, request = self._calls.get(), CommitRequest()
+
+        def prepare(documents: Iterable[Any]) -> bool:
+            del request.writes[:]
+            return bool(write_removals(request, documents, ids))
+
+        try:
+            calls.commit_block(id_range.select(), prepare, request, "remove entries", _REMOVE_ROLE)
+        except TransactionTooLarge as error:
+            raise Unavailable(f"Firestore failed to remove {len(request.writes)} groups: {error}") from error
 
     def add_task(self, task: Task) -> bool:
         from storage_gcs.queries import TASKS, write_task
@@ -427,7 +483,10 @@ class FirestoreIndex:
             entries = self._read_pages(selection, None, page_entries, read_time)
         else:
             entries = self._find_in_series(selection, sorted(set(selection.series)), read_time)
-        yield from islice(entries, selection.limit)
+        oldest = time.time() - self._retention if self._retention else 0
+        in_groups = find_members(self._calls.get(), selection, read_time, oldest)
+        profiles = groupby(_merge_streams([entries, in_groups]), lambda meta: meta.id)
+        yield from islice((next(copies) for _, copies in profiles), selection.limit)
 
     def _create(self, collection: str, document: str, fill: Callable[[Any], None]) -> bool:
         """Create a document and return ``True``; return ``False`` and change nothing if it exists."""
@@ -468,13 +527,7 @@ class FirestoreIndex:
             share = min(selection.limit or _MAX_FIRST_ENTRIES, _MAX_FIRST_ENTRIES) // len(chunks)
             page_entries = min(_PAGE_ENTRIES, max(2 * share, _MIN_PAGE_ENTRIES))
             streams = [self._read_pages(selection, chunk, page_entries, read_time) for chunk in chunks]
-            with ThreadPoolExecutor(min(_CONCURRENT_QUERIES, len(chunks)), "find") as threads:
-                # Fetch all first pages concurrently; most streams have no second page.
-                firsts = list(threads.map(lambda stream: next(stream, None), streams))
-            yield from merge(
-                *(chain([first], rest) for first, rest in zip(firsts, streams, strict=True) if first),
-                key=lambda meta: meta.position,
-            )
+            yield from _merge_streams(streams)
 
     def _read_pages(
         self, selection: Selection, series: Sequence[str] | None, page_entries: int, read_time: Any
@@ -508,6 +561,17 @@ class FirestoreIndex:
                     skipped += 1
             if len(page) < size:
                 return
+
+
+def _merge_streams(streams: Sequence[Iterator[Meta]]) -> Iterator[Meta]:
+    """Yield the entries of all *streams*, each of which is ordered by position, in order."""
+    with ThreadPoolExecutor(min(_CONCURRENT_QUERIES, len(streams)), "find") as threads:
+        # Fetch all first pages concurrently; most streams have no second page.
+        firsts = list(threads.map(lambda stream: next(stream, None), streams))
+    yield from merge(
+        *(chain([first], rest) for first, rest in zip(firsts, streams, strict=True) if first),
+        key=lambda meta: meta.position,
+    )
 
 
 def _open_calls(project: str | None, database: str) -> "Calls":

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from profbucket.errors import Damaged, Invalid
+from profbucket.model.batches import load_members
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import BatchPart, Meta, SampleType, Total, series_id
@@ -15,6 +16,7 @@ from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
 from profbucket.times import LATEST
+from storage_gcs.batches import EntryGroup
 from storage_gcs.firestore import RunQueryRequest
 from storage_gcs.series import PackedSeries, unpack
 
@@ -24,9 +26,10 @@ ENTRIES = "entries"
 SERIES = "series"
 BLOCKS = "blocks"
 TASKS = "tasks"
+GROUPS = "batches"
 
 # The order of the documents of one service and type; the Firestore index of such a query ends with these fields.
-_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("last",)}
+_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("last",), GROUPS: ("first",)}
 
 _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
@@ -101,6 +104,34 @@ def select_blocks(service: str, profile_type: ProfileType | None, start: int, en
     return request
 
 
+def select_groups(  # noqa: PLR0917
+    service: str,
+    profile_type: ProfileType | None,
+    start: int,
+    end: int,
+    after: Any = None,
+    limit: int | None = None,
+) -> Any:
+    """Select the groups of entries of which the first was created from *start* to *end*, ordered by that time.
+
+    With *limit*, only so many of them; with *after*, a document, those that come after that.
+    """
+    filters = [
+        *_filters(service, profile_type),
+        ("first", _GREATER_OR_EQUAL, max(start, 0)),
+        ("first", _LESS_OR_EQUAL, end),
+    ]
+    request = _select(GROUPS, ("service", "type", "first", "members", "stored_at"), filters)
+    query = request.structured_query
+    _order_by(query, "first", "__name__")
+    if after is not None:
+        query.start_at.values.add().integer_value = after.fields["first"].integer_value
+        query.start_at.values.add().reference_value = after.name
+    if limit is not None:
+        query.limit.value = limit
+    return request
+
+
 def select_due_tasks(until: int, limit: int) -> Any:
     """Select the first *limit* tasks that are due at *until*."""
     request = _select(TASKS, ("task",), [("due", _LESS_OR_EQUAL, until)])
@@ -172,6 +203,21 @@ def read_entry(document: Any) -> Meta:
         totals=tuple(Total(*total) for total in json.loads(fields["totals"].string_value)),
         part=BatchPart.load(fields["part"].string_value) if "part" in fields else None,
     )
+
+
+def write_group(fields: Any, group: EntryGroup, stored_at: int) -> None:
+    """Set *fields* of a document to those of a group of entries."""
+    first = group.members[0]
+    fields["service"].string_value = first.service
+    fields["type"].string_value = first.type
+    fields["first"].integer_value = first.created_at
+    fields["members"].bytes_value = group.content
+    fields["stored_at"].timestamp_value.seconds = stored_at
+
+
+def read_group(document: Any) -> list[Meta]:
+    """Return the entries of the group that :func:`write_group` wrote, ordered by position."""
+    return load_members(document.fields["members"].bytes_value)
 
 
 def write_block(fields: Any, block: Block, stored_at: int) -> None:

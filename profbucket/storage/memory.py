@@ -107,7 +107,7 @@ class MemoryIndex:
     def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
         with self._lock:
             blocks = self._overlapping(selection.service, selection.type, selection.start, selection.end)
-            entries = [meta for meta in self._entries.values() if _is_selected(selection, meta)]
+            entries = list(filter(selection.selects, self._entries.values()))
         entries.sort(key=lambda meta: meta.position)
         return blocks, iter(entries[: selection.limit])
 
@@ -228,16 +228,6 @@ class MemoryQueue:
     def take(self) -> Task | None:
         """Remove and return the oldest task; ``None`` if there is none."""
         return self._tasks.popleft() if self._tasks else None
-
-
-def _is_selected(selection: Selection, meta: Meta) -> bool:
-    return (
-        meta.service == selection.service
-        and selection.type in (None, meta.type)
-        and selection.start <= meta.created_at <= selection.end
-        and (selection.series is None or meta.series in selection.series)
-        and (selection.after is None or meta.position > selection.after)
-    )
 
 
 def open_url(url: str) -> tuple[MemoryBucket, MemoryIndex]:  # noqa: ARG001 - memory: has no options

@@ -172,6 +172,16 @@ class Selection:
     after: tuple[int, str] | None = None
     limit: int | None = None
 
+    def selects(self, meta: Meta) -> bool:
+        """Return whether the entry of *meta* is selected, apart from the limit."""
+        return (
+            meta.service == self.service
+            and self.type in (None, meta.type)
+            and self.start <= meta.created_at <= self.end
+            and (self.series is None or meta.series in self.series)
+            and (self.after is None or meta.position > self.after)
+        )
+
 
 class ExpectedBlocks(NamedTuple):
     """A precondition: of the blocks of *service* and *type*, exactly those with *ids* overlap *start* to *end*."""

@@ -213,7 +213,7 @@ def draw_post(draw: Callable[..., Any], times: st.SearchStrategy[int]) -> Post:
         comments=tuple(draw(st.lists(st.sampled_from([b"one", b"two"]), max_size=2, unique=True))),
         doc_url=draw(st.sampled_from([b"", b"https://example.com"])),
     )
-    data, batch = encode(content, draw(_STYLES)), draw(st.sampled_from([0, 0, 1, 1, 2]))
+    data, batch = encode(content, draw(_STYLES)), draw(st.sampled_from([0, 1, 1, 1, 2]))
     return Post(profile_type, draw(_LABELS), data, taken_at, batch)
 
 
@@ -221,7 +221,8 @@ def draw_post(draw: Callable[..., Any], times: st.SearchStrategy[int]) -> Post:
 def draw_round(draw: Callable[..., Any]) -> Sequence[Post]:
     """Return posts of which some are of one or two minutes, so that they fit one batch."""
     minute = draw(_TIMES)
-    times = st.sampled_from([minute, minute, minute + MINUTE]) | _TIMES | _TIMES | _RARE_TIMES
+    near = st.sampled_from([minute, minute, minute + MINUTE])
+    times = st.one_of(near, near, near, _TIMES, _RARE_TIMES)
     posts: Sequence[Post] = draw(st.lists(draw_post(times), min_size=1, max_size=4))
     return posts
 

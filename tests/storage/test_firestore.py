@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import grpc
@@ -12,14 +13,17 @@ import pytest
 
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.repair import State, fsck, reindex
-from profbucket.model.labels import parse_matchers
-from profbucket.model.meta import Query
+from profbucket.model.ids import batch_name
+from profbucket.model.labels import Labels, parse_matchers
+from profbucket.model.meta import BatchPart, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.storage.memory import MemoryBucket
-from profbucket.storage.ports import Selection, Series, SeriesSelection
+from profbucket.storage.ports import ExpectedBlocks, Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
+from storage_gcs.batches import group_entries
+from storage_gcs.series import round_to_day
 from tests.storage.conftest import CountedIndex
 from tests.support.go_tool import run
 from tests.support.paths import ROOT
@@ -69,6 +73,8 @@ def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -
     index = counted.index
     index.add(make_meta(labels="v=1"))
     index.commit(make_block([make_meta()]), [], [])
+    batch = [*(make_meta(NOW + number, labels="v=1") for number in range(3)), make_meta(type=ProfileType.HEAP)]
+    index.add_batch([replace(meta, part=BatchPart(batch_name([], NOW), 0)) for meta in batch])
     counted.traffic.reset()
     selection = Selection("api", ProfileType.CPU, *ALL_TIME)
     for profile_type in (ProfileType.CPU, None):
@@ -111,7 +117,7 @@ def list_fields(counted: CountedIndex) -> set[tuple[str, str]]:
     from storage_gcs.firestore import Calls, RunQueryRequest
 
     calls, fields = Calls(counted.project, "(default)"), set()
-    for collection in ("blocks", "entries", "series", "tasks"):
+    for collection in ("batches", "blocks", "entries", "series", "tasks"):
         request = RunQueryRequest()
         request.structured_query.from_.add().collection_id = collection
         for document in calls.query(request):
@@ -139,7 +145,7 @@ def test_a_find_in_many_series_reads_each_match_once(counted: CountedIndex) -> N
     counted.traffic.reset()
     assert list(counted.index.find(Selection("api", None, NOW + 50, *ALL_TIME[1:], series))) == metas[50:]
     assert counted.traffic.documents == 160
-    assert len(counted.traffic.requests) == 3
+    assert len(counted.traffic.requests) == 3 + 1  # and one for the entries of batches
 
 
 def test_the_ttl_counts_from_the_time_of_the_write(counted: CountedIndex) -> None:
@@ -147,7 +153,8 @@ def test_the_ttl_counts_from_the_time_of_the_write(counted: CountedIndex) -> Non
     counted.index.add(make_meta())
     counted.index.commit(make_block([make_meta()]), [], [])
     counted.index.tidy_series(all_services=False)
-    assert ttl == [("entries", "stored_at"), ("blocks", "stored_at"), ("series", "stored_at")]
+    counted.index.add_batch([make_meta(NOW + number) for number in range(2)])
+    assert ttl == [(name, "stored_at") for name in ("entries", "batches", "blocks", "series")]
     assert set(ttl) <= list_fields(counted)
 
 
@@ -168,13 +175,49 @@ def test_a_block_costs_one_commit_and_one_query_of_a_find(counted: CountedIndex)
     metas = [make_meta(NOW + number) for number in range(40)]
     load_entries(counted.project, metas)
     counted.traffic.reset()
-    assert counted.index.commit(make_block(metas), [meta.id for meta in metas], [])
-    assert len(counted.traffic.requests) == 1
+    expected = ExpectedBlocks("api", ProfileType.CPU, NOW, NOW + 39, frozenset())
+    assert counted.index.commit(make_block(metas), [meta.id for meta in metas], [], expected)
+    assert len(counted.traffic.requests) == 1 + 2  # queries of the blocks, and of the entries of batches
     counted.traffic.reset()
     blocks, entries = counted.index.snapshot(Selection("api", ProfileType.CPU, *ALL_TIME))
     assert (blocks, list(entries)) == ([make_block(metas)], [])
-    assert len(counted.traffic.requests) == 2
+    assert len(counted.traffic.requests) == 3
     assert counted.traffic.documents == 1
+
+
+def test_a_batch_costs_a_document_for_each_profile_type(counted: CountedIndex) -> None:
+    """That is written in one commit, read twice by compaction, and deleted."""
+    cpu = [make_meta(NOW + number, labels="pod=1") for number in range(100)]
+    heap = [make_meta(NOW + number, type=ProfileType.HEAP, labels="pod=1") for number in range(100)]
+    wall = make_meta(type=ProfileType("wall"), labels="pod=1")
+    for meta in (cpu[0], heap[0], wall):
+        counted.index._create_record(round_to_day(Series.of(meta)))
+    counted.traffic.reset()
+    counted.index.add_batch([*cpu, *heap, wall])
+    assert len(counted.traffic.requests) == 1
+    assert counted.traffic.document_writes == 3
+    counted.traffic.reset()
+    assert list(counted.index.find(Selection("api", ProfileType.CPU, *ALL_TIME))) == cpu
+    assert counted.traffic.documents == 1
+    counted.traffic.reset()
+    expected = ExpectedBlocks("api", ProfileType.CPU, NOW, NOW + 99, frozenset())
+    assert counted.index.commit(make_block(cpu), [meta.id for meta in cpu], [], expected)
+    assert (counted.traffic.documents, counted.traffic.document_writes) == (1, 1)
+    assert counted.traffic.document_deletes == 1
+    assert list(counted.index.find(Selection("api", None, *ALL_TIME))) == sorted(
+        [*heap, wall], key=lambda meta: meta.position
+    )
+
+
+def test_the_entries_of_a_batch_that_exceed_a_document_get_several(counted: CountedIndex) -> None:
+    """Firestore allows a mebibyte for each."""
+    texts = [Random(number).randbytes(4000).hex() for number in range(400)]
+    metas = [make_meta(NOW + number, labels=Labels.from_pairs([("x", text)])) for number, text in enumerate(texts)]
+    counted.index.add_batch(metas)
+    assert list(counted.index.find(Selection("api", None, *ALL_TIME))) == metas
+    sizes = [len(group.content) for group in group_entries(metas)[1]]
+    assert len(sizes) > 1
+    assert max(sizes) < 2**20
 
 
 def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: CountedIndex, gcs: str) -> None:
@@ -218,7 +261,7 @@ def test_expired_entries_are_skipped_by_the_page(counted: CountedIndex) -> None:
     expired = FirestoreIndex(counted.project, retention=-3600)
     counted.traffic.reset()
     assert list(expired.find(Selection("api", ProfileType.CPU, *ALL_TIME, limit=1))) == []
-    assert len(counted.traffic.requests) == 9  # of 1, 2, 4, … entries
+    assert len(counted.traffic.requests) == 9 + 1  # of 1, 2, 4, … entries, and of those of batches
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.storage.batches import is_batch_key, read_tables
+from profbucket.storage.damage import content_metadata
 from profbucket.storage.lookup import range_of_profile
+from profbucket.storage.metadata import to_metadata
 from profbucket.storage.ports import ObjectRange, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
@@ -268,8 +270,12 @@ class BatchSuite:
     def test_a_read_of_a_member_finds_its_object_while_its_batch_is_split(self, storage: Storage) -> None:
         metas = store(storage, UPLOADS)
         [key] = keys(storage)
-        for item in UPLOADS:
-            Collector(storage).collect(item.service, item.type, item.labels, item.data)
+        data = storage.bucket.get(key)
+        for meta in metas:
+            assert meta.part
+            content = data[meta.part.begin : meta.part.begin + meta.size]
+            own_key = ProfileId.parse(meta.id).object_key
+            storage.bucket.put(own_key, content, to_metadata(meta) | content_metadata(content))
         storage.bucket.delete(key)
         assert [meta.part for meta in find(storage)] != [None] * len(metas)
         assert Querier(storage).merge(Query("api", CPU, *ALL_TIME)).merged == 3

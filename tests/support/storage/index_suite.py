@@ -52,6 +52,18 @@ def add_all(index: Index, metas: Iterable[Meta]) -> None:
         assert all(threads.map(index.add, metas))
 
 
+def add_mixed(index: Index, metas: Sequence[Meta]) -> None:
+    """Add *metas* alone and in batches of one service, some in both ways."""
+    for number, meta in enumerate(metas):
+        if number % 7 == 0:
+            index.add(meta)
+    for service in {meta.service for meta in metas}:
+        own = [meta for meta in metas if meta.service == service]
+        for begin in range(0, len(own), 5):
+            index.add_batch(own[begin : begin + 7])
+            index.add_batch(own[begin : begin + 7])
+
+
 def select_all(service: str = "api") -> Selection:
     return Selection(service, None, *ALL_TIME)
 
@@ -300,6 +312,47 @@ class IndexSuite:
         assert len({column.type for column in columns}) == len(columns)
         metas = sorted((meta for column in columns for meta in column.metas()), key=lambda meta: meta.position)
         assert metas == select_expected(selection, MIXED)
+
+    @settings(
+        max_examples=30,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+    )
+    @given(selection=SELECTIONS)
+    def test_entries_of_batches_are_found_as_others(self, index: Index, selection: Selection) -> None:
+        if not index.services():
+            add_mixed(index, MIXED)
+        assert list(index.find(selection)) == select_expected(selection, MIXED)
+
+    def test_entries_of_batches_are_committed_and_removed_as_others(self, index: Index) -> None:
+        batch = [make_meta(NOW + number, type=CPU, labels=f"v={number % 2}") for number in range(6)]
+        heap = [make_meta(NOW + number, type=HEAP) for number in range(2)]
+        alone = make_meta(NOW + 9)
+        index.add(alone)
+        index.add_batch(batch + heap)
+        first = make_block([*batch[1:4], alone])
+        expected = ExpectedBlocks("api", CPU, NOW, NOW + 9, frozenset())
+        missing = make_meta(NOW + 4, labels="missing=1")
+        assert not index.commit(first, [batch[1].id, missing.id], (), expected)
+        assert not index.commit(first, [batch[1].id], (), expected._replace(ids=frozenset({first.id})))
+        assert list(index.find(select_all())) == sorted([*batch, *heap, alone], key=lambda meta: meta.position)
+        assert index.commit(first, [meta.id for meta in (*batch[1:4], alone)], (), expected)
+        left = sorted([batch[0], *batch[4:], *heap], key=lambda meta: meta.position)
+        blocks, entries = index.snapshot(select_all())
+        assert (blocks, list(entries)) == ([first], left)
+        assert not index.commit(make_block(batch, name="again"), [batch[0].id, batch[1].id], ())
+        assert index.commit(None, [batch[0].id], ())
+        index.remove([batch[4].id, heap[0].id, missing.id])
+        assert list(index.find(select_all())) == [heap[1], batch[5]]
+        assert index.commit(None, [batch[5].id], ())
+        assert list(index.find(select_all())) == [heap[1]]
+        assert index.profile_types("api") == [CPU, HEAP]
+        index.add_batch(batch)  # posted again
+        assert batch[5] in list(index.find(select_all()))
+        index.remove([meta.id for meta in (*batch, *heap)])
+        assert index.profile_types("api") == [CPU]
+        index.remove([first.id])
+        assert index.services() == []
 
     def test_series_are_those_of_a_service_and_one_profile_type_or_any(self, index: Index) -> None:
         add_all(index, MIXED)

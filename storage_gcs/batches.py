@@ -1,0 +1,139 @@
+"""Documents with the entries of profiles that were stored in one batch: one for each profile type.
+
+A document holds up to 900 KB of entries, compressed. A single entry has a document of its own, as that of a
+profile that was posted alone. So compaction, which takes all entries of a type and hour, deletes whole documents,
+and rewrites one only where a batch reaches from one hour into the next.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from profbucket.errors import Invalid
+from profbucket.model.batches import MAX_NANOS, dump_members
+from profbucket.model.ids import ProfileId
+from profbucket.model.meta import Meta
+from profbucket.model.profile_type import ProfileType
+from profbucket.storage.ports import Selection
+from profbucket.times import LATEST
+
+if TYPE_CHECKING:
+    from storage_gcs.firestore import Calls
+
+_MAX_BYTES = 900_000  # Firestore's limit is a mebibyte for each document
+_FIRST_PAGE, _LARGEST_PAGE = 4, 100  # documents in one answer
+
+
+class EntryGroup(NamedTuple):
+    """The entries in one document, ordered by position, and their compressed form."""
+
+    members: Sequence[Meta]
+    content: bytes
+
+    @property
+    def document_id(self) -> str:
+        """32 hex digits: equal if the same batch is stored again."""
+        return sha256("".join(f"{meta.id} {meta.part}\n" for meta in self.members).encode()).hexdigest()[:32]
+
+
+def group_entries(members: Iterable[Meta]) -> tuple[list[Meta], list[EntryGroup]]:
+    """Return those of *members*, of one batch, that are entries of their own, and the others as groups."""
+    by_type: dict[ProfileType, list[Meta]] = {}
+    for meta in members:
+        by_type.setdefault(meta.type, []).append(meta)
+    alone: list[Meta] = []
+    groups: list[EntryGroup] = []
+    pending = list(by_type.values())
+    while pending:
+        entries = pending.pop()
+        if len(entries) == 1:
+            alone += entries
+        elif len(content := dump_members(entries)) <= _MAX_BYTES:
+            groups.append(EntryGroup(entries, content))
+        else:
+            pending += [entries[: len(entries) // 2], entries[len(entries) // 2 :]]
+    return alone, groups
+
+
+def find_members(calls: "Calls", selection: Selection, read_time: Any, oldest: float) -> Iterator[Meta]:
+    """Yield the selected entries in groups, ordered by position, as of *read_time* if given.
+
+    An entry that is in several groups comes several times. Groups stored before *oldest* have expired.
+    """
+    from storage_gcs.queries import read_document, read_group, select_groups
+
+    start = max(selection.start, selection.after[0] if selection.after else 0)
+    waiting: list[tuple[int, str, int, Meta]] = []
+    numbers, size, last = count(), _FIRST_PAGE, None
+    while True:
+        request = select_groups(selection.service, selection.type, start - MAX_NANOS, selection.end, last, size)
+        if read_time is not None:
+            request.read_time.CopyFrom(read_time)
+        documents = calls.query(request)
+        for document in documents:
+            yield from _pop_before(waiting, document.fields["first"].integer_value)
+            if document.fields["stored_at"].timestamp_value.seconds >= oldest:
+                for meta in filter(selection.selects, read_document(document, read_group)):
+                    heappush(waiting, (*meta.position, next(numbers), meta))
+        if len(documents) < size:
+            yield from _pop_before(waiting, LATEST + 1)
+            return
+        size, last = min(4 * size, _LARGEST_PAGE), documents[-1]
+
+
+def _pop_before(waiting: list[tuple[int, str, int, Meta]], time: int) -> Iterator[Meta]:
+    while waiting and waiting[0][0] < time:
+        yield heappop(waiting)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class IdRange:
+    """A service, profile type and range of time that have profiles with some ids."""
+
+    service: str
+    type: ProfileType
+    start: int
+    end: int
+
+    @classmethod
+    def of(cls, ids: Iterable[str]) -> "list[IdRange]":
+        """Return the ranges of those of *ids* that are ids of profiles."""
+        times: dict[tuple[str, ProfileType], list[int]] = {}
+        for text in ids:
+            try:
+                profile_id = ProfileId.parse(text)
+            except Invalid:
+                continue  # the id of a block
+            times.setdefault((profile_id.service, profile_id.type), []).append(profile_id.created_at)
+        return [cls(*lane, min(of_lane), max(of_lane)) for lane, of_lane in times.items()]
+
+    def select(self) -> Any:
+        """Return the query for the groups that may have entries in the range."""
+        from storage_gcs.queries import select_groups
+
+        return select_groups(self.service, self.type, self.start - MAX_NANOS, self.end)
+
+
+def write_removals(request: Any, documents: Iterable[Any], ids: Collection[str]) -> set[str]:
+    """Add to *request*, a commit, what removes the entries with *ids* from groups; return the ids found there."""
+    from storage_gcs.queries import read_document, read_group, write_group
+
+    removed: set[str] = set()
+    for document in documents:
+        members = read_document(document, read_group)
+        kept = [meta for meta in members if meta.id not in ids]
+        if len(kept) == len(members):
+            continue
+        removed |= {meta.id for meta in members} & set(ids)
+        write = request.writes.add()
+        write.current_document.exists = True
+        if kept:
+            write.update.name = document.name
+            group = EntryGroup(kept, dump_members(kept))
+            write_group(write.update.fields, group, document.fields["stored_at"].timestamp_value.seconds)
+        else:
+            write.delete = document.name
+    return removed
