@@ -76,6 +76,8 @@ _COMMIT_DOCUMENTS = 300  # removed in one commit
 _SERIES_CACHE_SECONDS = 600.0
 _SERIES_CACHE_SIZE = 20_000
 
+_ENTERED_TWICE_SIZE = 20_000
+
 _CREATE_ROLE = "a role with datastore.entities.create"
 _REMOVE_ROLE = "roles/datastore.user"
 
@@ -102,6 +104,9 @@ class FirestoreIndex:
         self._retention = retention
         self._block_retention = block_retention
         self._records_seen_at: dict[str, float] = {}
+        # Ids of entries that are in batches twice, or alone, too. A commit removes both; otherwise, the other would be
+        # that of a profile that was posted again, which the next visit removes.
+        self._entered_twice: set[str] = set()
 
     def add(self, meta: Meta) -> bool:
         from storage_gcs.queries import ENTRIES, write_entry
@@ -184,6 +189,8 @@ class FirestoreIndex:
                 groups = calls.query_in_transaction(id_range.select(), request.transaction)
                 in_groups |= write_removals(request, groups, members)
             self._write_deletions(request, set(members) - in_groups)
+            for name in self._document_names(in_groups & self._entered_twice):
+                request.writes.add().delete = name
             return True
 
         query = ranges[0].select() if ranges else None  # begins the transaction
@@ -486,7 +493,16 @@ class FirestoreIndex:
         oldest = time.time() - self._retention if self._retention else 0
         in_groups = find_members(self._calls.get(), selection, read_time, oldest)
         profiles = groupby(_merge_streams([entries, in_groups]), lambda meta: meta.id)
-        yield from islice((next(copies) for _, copies in profiles), selection.limit)
+        yield from islice((self._take_first(copies) for _, copies in profiles), selection.limit)
+
+    def _take_first(self, copies: Iterable[Meta]) -> Meta:
+        """Return the first of equal entries; note that there are several."""
+        first, *others = copies
+        if others:
+            if len(self._entered_twice) >= _ENTERED_TWICE_SIZE:
+                self._entered_twice.clear()
+            self._entered_twice.add(first.id)
+        return first
 
     def _create(self, collection: str, document: str, fill: Callable[[Any], None]) -> bool:
         """Create a document and return ``True``; return ``False`` and change nothing if it exists."""
