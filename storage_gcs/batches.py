@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from profbucket.errors import Invalid
-from profbucket.model.batches import MAX_NANOS, dump_members
+from profbucket.model.batches import MAX_NANOS, dump_members, load_members
 from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
@@ -58,12 +58,27 @@ def group_entries(members: Iterable[Meta]) -> tuple[list[Meta], list[EntryGroup]
     return alone, groups
 
 
+def write_group(fields: Any, group: EntryGroup, stored_at: int) -> None:
+    """Set *fields* of a document to those of a group of entries."""
+    first = group.members[0]
+    fields["service"].string_value = first.service
+    fields["type"].string_value = first.type
+    fields["first"].integer_value = first.created_at
+    fields["members"].bytes_value = group.content
+    fields["stored_at"].timestamp_value.seconds = stored_at
+
+
+def read_group(document: Any) -> list[Meta]:
+    """Return the entries of the group that :func:`write_group` wrote, ordered by position."""
+    return load_members(document.fields["members"].bytes_value)
+
+
 def find_members(calls: "Calls", selection: Selection, read_time: Any, oldest: float) -> Iterator[Meta]:
     """Yield the selected entries in groups, ordered by position, as of *read_time* if given.
 
     An entry that is in several groups comes several times. Groups stored before *oldest* have expired.
     """
-    from storage_gcs.queries import read_document, read_group, select_groups
+    from storage_gcs.queries import read_document, select_groups
 
     start = max(selection.start, selection.after[0] if selection.after else 0)
     waiting: list[tuple[int, str, int, Meta]] = []
@@ -119,7 +134,7 @@ class IdRange:
 
 def write_removals(request: Any, documents: Iterable[Any], ids: Collection[str]) -> set[str]:
     """Add to *request*, a commit, what removes the entries with *ids* from groups; return the ids found there."""
-    from storage_gcs.queries import read_document, read_group, write_group
+    from storage_gcs.queries import read_document
 
     removed: set[str] = set()
     for document in documents:

@@ -42,7 +42,7 @@ from profbucket.storage.ports import (
     to_columns,
 )
 from profbucket.times import SECOND
-from storage_gcs.batches import IdRange, find_members, group_entries, write_removals
+from storage_gcs.batches import IdRange, find_members, group_entries, write_group, write_removals
 from storage_gcs.series import (
     DAY,
     PackedSeries,
@@ -104,8 +104,8 @@ class FirestoreIndex:
         self._retention = retention
         self._block_retention = block_retention
         self._records_seen_at: dict[str, float] = {}
-        # Ids of entries that are in batches twice, or alone, too. A commit removes both; otherwise, the other would be
-        # that of a profile that was posted again, which the next visit removes.
+        # Ids of entries that are in batches twice, or alone, too. A commit removes both; otherwise, the other
+        # would be that of a profile that was posted again, which the next visit removes.
         self._entered_twice: set[str] = set()
 
     def add(self, meta: Meta) -> bool:
@@ -118,7 +118,7 @@ class FirestoreIndex:
 
     def add_batch(self, members: Sequence[Meta]) -> None:
         from storage_gcs.firestore import CommitRequest, DocumentExists
-        from storage_gcs.queries import ENTRIES, GROUPS, write_entry, write_group
+        from storage_gcs.queries import ENTRIES, GROUPS, write_entry
 
         records = dict.fromkeys(round_to_day(Series.of(meta)) for meta in members)
         with ThreadPoolExecutor(min(_CONCURRENT_QUERIES, len(records)), "records") as threads:

@@ -7,7 +7,6 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from profbucket.errors import Damaged, Invalid
-from profbucket.model.batches import load_members
 from profbucket.model.blocks import Block
 from profbucket.model.labels import Labels
 from profbucket.model.meta import BatchPart, Meta, SampleType, Total, series_id
@@ -16,7 +15,6 @@ from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import MAX_BLOCK_NANOS, Selection, Series
 from profbucket.times import LATEST
-from storage_gcs.batches import EntryGroup
 from storage_gcs.firestore import RunQueryRequest
 from storage_gcs.series import PackedSeries, unpack
 
@@ -114,7 +112,7 @@ def select_groups(  # noqa: PLR0917
 ) -> Any:
     """Select the groups of entries of which the first was created from *start* to *end*, ordered by that time.
 
-    With *limit*, only so many of them; with *after*, a document, those that come after that.
+    With *after*, a document, those that come after it; with *limit*, the first of them.
     """
     filters = [
         *_filters(service, profile_type),
@@ -203,21 +201,6 @@ def read_entry(document: Any) -> Meta:
         totals=tuple(Total(*total) for total in json.loads(fields["totals"].string_value)),
         part=BatchPart.load(fields["part"].string_value) if "part" in fields else None,
     )
-
-
-def write_group(fields: Any, group: EntryGroup, stored_at: int) -> None:
-    """Set *fields* of a document to those of a group of entries."""
-    first = group.members[0]
-    fields["service"].string_value = first.service
-    fields["type"].string_value = first.type
-    fields["first"].integer_value = first.created_at
-    fields["members"].bytes_value = group.content
-    fields["stored_at"].timestamp_value.seconds = stored_at
-
-
-def read_group(document: Any) -> list[Meta]:
-    """Return the entries of the group that :func:`write_group` wrote, ordered by position."""
-    return load_members(document.fields["members"].bytes_value)
 
 
 def write_block(fields: Any, block: Block, stored_at: int) -> None:
