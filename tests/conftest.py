@@ -40,7 +40,7 @@ def go() -> Go:
 @pytest.fixture(scope="session")
 def go_pprof(go: Go, tmp_path_factory: pytest.TempPathFactory) -> GoPprof:
     """``go tool pprof``: call it with arguments; it returns the output and the exit code."""
-    return GoPprof(go, tmp_path_factory.mktemp("pprof"))
+    return GoPprof(go, tmp_path_factory.mktemp("pprof"), go.find_tool("pprof"))
 
 
 @pytest.fixture(scope="session")

@@ -45,18 +45,27 @@ class Go:
         """Run ``go`` with *args*; *environment* is added to the command's own."""
         return run(str(self.path), *args, cwd=cwd, environment={**self.environment, **environment})
 
+    def find_tool(self, name: str) -> str:
+        """Build a tool of the toolchain unless Go's cache has it, and return its path."""
+        return self.run("tool", "-n", name).check().text.strip()
+
 
 @dataclass(frozen=True, slots=True)
 class GoPprof:
-    """``go tool pprof``, which saves the profiles that it fetches in *directory* and never prompts."""
+    """``go tool pprof``, which saves the profiles that it fetches in *directory* and never prompts.
+
+    Its *binary* is called without ``go tool``, which takes 0.2 s to find it each time.
+    """
 
     go: Go
     directory: Path
+    binary: str
 
     def __call__(self, *args: str | Path) -> Run:
         # pprof looks for binaries to symbolize with in PPROF_BINARY_PATH, by default below HOME.
         directory = str(self.directory)
-        return self.go.run("tool", "pprof", *map(str, args), PPROF_TMPDIR=directory, PPROF_BINARY_PATH=directory)
+        environment = {**self.go.environment, "PPROF_TMPDIR": directory, "PPROF_BINARY_PATH": directory}
+        return run(self.binary, *map(str, args), environment=environment)
 
 
 def read_top(go_pprof: GoPprof, files: Sequence[Path], *flags: str) -> dict[str, tuple[int, int]]:
