@@ -1,7 +1,7 @@
 """Read the parts of a block, and add some of its rows to a merge."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -92,10 +92,9 @@ def add_rows(
         np.add.at(values[:, i], rows.sample, rows.values[:, i])
     order = np.argsort(rows.row)
     header, timing = merge_headers((rows.headers[i] for i in rows.header[order].tolist()), rows.timing)
-    batch = replace(
-        batch,
+    batch = batch._replace(
         header=_replace_header(batch.header, selection.accumulator, header, timing),
-        samples=replace(batch.samples, values=values),
+        samples=batch.samples._replace(values=values),
     )
     selection.add_batch(batch, content.block.id)
     if not is_small:
@@ -143,8 +142,7 @@ def _replace_header(
     intern = accumulator.strings.intern
     drop_frames, keep_frames, default_sample_type, doc_url = (np.array([intern(text)]) for text in header.strings)
     time_nanos, duration_nanos, period = (np.array([number]) for number in timing)
-    return replace(
-        columns,
+    return columns._replace(
         drop_frames=drop_frames,
         keep_frames=keep_frames,
         default_sample_type=default_sample_type,

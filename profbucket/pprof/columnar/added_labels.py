@@ -1,7 +1,6 @@
 """Labels that are added to all samples of a profile."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -17,8 +16,7 @@ def add_labels(samples: SampleColumns, profiles: Sequence[PendingProfile]) -> Sa
     key, text = np.array([profile.added_label or (0, 0) for profile in profiles], np.int64).T
     kept = flatnonzero(samples.label_key != key[samples.profile[samples.label_sample]])
     added = flatnonzero(key[samples.profile] > 0)
-    return replace(
-        samples,
+    return samples._replace(
         label_sample=np.concatenate((samples.label_sample[kept], added)),
         label_key=np.concatenate((samples.label_key[kept], key[samples.profile[added]])),
         label_text=np.concatenate((samples.label_text[kept], text[samples.profile[added]])),

@@ -4,8 +4,7 @@ Strings are indexes in the merge's string table. A batch has P profiles, M mappi
 lines, S samples and B labels.
 """
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,8 +17,7 @@ Signature: TypeAlias = tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]
 FrameRules: TypeAlias = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderColumns:
+class HeaderColumns(NamedTuple):
     """The fields of the profiles themselves."""
 
     drop_frames: Ints  # strings, (P,)
@@ -60,8 +58,7 @@ class HeaderColumns:
         return list(zip(self.drop_frames.tolist(), self.keep_frames.tolist(), strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class MappingColumns:
+class MappingColumns(NamedTuple):
     """The mappings, those of each profile in their order."""
 
     profile: Ints  # (M,)
@@ -73,8 +70,7 @@ class MappingColumns:
     flags: Bools  # has_functions, has_filenames, has_line_numbers, has_inline_frames, (M, 4)
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionColumns:
+class FunctionColumns(NamedTuple):
     """The functions."""
 
     name: Ints  # strings, (F,)
@@ -83,8 +79,7 @@ class FunctionColumns:
     start_line: Words  # (F,)
 
 
-@dataclass(frozen=True, slots=True)
-class LocationColumns:
+class LocationColumns(NamedTuple):
     """The locations and their lines, those of all locations end to end."""
 
     mapping: Ints  # rows of mappings, -1 for none, (L,)
@@ -96,8 +91,7 @@ class LocationColumns:
     line_column: Words  # (N,)
 
 
-@dataclass(frozen=True, slots=True)
-class SampleColumns:
+class SampleColumns(NamedTuple):
     """The samples, with their stacks and labels.
 
     The stack of sample i is the ``stack_count[i]`` elements of ``stack_location`` from ``stack_first[i]`` on. The
@@ -116,8 +110,7 @@ class SampleColumns:
     label_unit: Ints  # strings, (B,)
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """Some profiles as columns; they have passed all checks of ``validate`` but the limits of sample types."""
 
     header: HeaderColumns

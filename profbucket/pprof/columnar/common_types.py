@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class CommonTypes:
             rows = index[samples.profile] == i
             values[rows] = projection.apply(samples.values[rows])
             period[index == i] = list(map(projection.scale_period, header.period[index == i].tolist()))
-        return replace(batch, header=replace(header, period=period), samples=replace(samples, values=values))
+        return batch._replace(header=header._replace(period=period), samples=samples._replace(values=values))
 
     def _select(self, signature: Signature) -> Signature:
         if self._sample_type is None:

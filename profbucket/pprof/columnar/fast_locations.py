@@ -8,7 +8,7 @@ what a parser would have found.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ _LOCATION, _FUNCTION = wire.Profile.LOCATION, wire.Profile.FUNCTION
 _LOCATION_OR_FUNCTION_MASK = 0xFF ^ _LOCATION ^ _FUNCTION
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedLocations:
+class EncodedLocations(NamedTuple):
     """The L locations, N lines and F functions of a batch as encoded: references are ids, strings are indexes.
 
     ``location_profile``, ``line_profile`` and ``function_profile`` are the profile that each is from.
