@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import urllib3
 
+from profbucket.api.routes import PROFILES
+from profbucket.model.form import BATCH_PATH, encode_form
 from profbucket.model.meta import Meta, Query
 from profbucket.pprof import decode, encode
 from profbucket.storage.open import open_storage
@@ -41,9 +44,12 @@ class Outcome:
     faults: dict[str, int] = field(default_factory=dict)
 
 
-def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, delay: float = 10.0) -> Outcome:
+def post_through_faults(
+    gcs: str, firestore: str, directory: Path, posts: int, delay: float = 10.0, *, batch: int = 1
+) -> Outcome:
     """Post that many different profiles, with an agent's retries, while proxies inject faults.
 
+    Several make up a *batch*; the first of each fifth batch is posted alone, too.
     Of the requests to the storage, 5 % are answered with 503, 1 % are reset, 1 % lose their answer and 0.5 % are
     delayed by *delay* seconds. Connections to Firestore are reset, too.
     """
@@ -62,19 +68,23 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
         lock = threading.Lock()
         pool = urllib3.PoolManager(maxsize=CLIENTS, retries=False, timeout=REQUEST_TIMEOUT_SECONDS)
 
-        def post(number: int) -> None:
-            data = make_pprof(number)
-            target = (
-                f"{collector}/api/0/profiles?service=api-{number % 3}&type=threadcreate&labels=pod%3D{number % 7}"
-            )
+        def post(numbers: range) -> None:
+            first = numbers[0]
+            fields = {"service": f"api-{first % 3}", "type": "threadcreate", "labels": f"pod={first % 7}"}
+            body, path, headers = make_pprof(first), f"{PROFILES}?{urlencode(fields)}", {}
+            if len(numbers) > 1:
+                form, content_type = encode_form([(fields, make_pprof(number)) for number in numbers])
+                body, path, headers = form, BATCH_PATH, {"Content-Type": content_type}
             for attempt in range(ATTEMPTS):
                 started = time.monotonic()
-                answer = pool.request("POST", target, body=data)
+                answer = pool.request("POST", f"{collector}{path}", body=body, headers=headers)
                 with lock:
                     outcome.slowest = max(outcome.slowest, time.monotonic() - started)
                     outcome.answers[answer.status] += 1
                     if answer.status == 200:
-                        outcome.accepted.append(answer.json()["body"]["id"])
+                        content = answer.json()
+                        items = [content] if len(numbers) == 1 else content["body"]
+                        outcome.accepted += [item["body"]["id"] for item in items]
                         return
                     if answer.status != 503 or not answer.headers.get("Retry-After"):
                         outcome.failures.append(f"{answer.status} {answer.data!r}")
@@ -83,7 +93,9 @@ def post_through_faults(gcs: str, firestore: str, directory: Path, posts: int, d
                 outcome.given_up += 1
 
         with ThreadPoolExecutor(CLIENTS) as threads:
-            list(threads.map(post, range(posts)))
+            batches = [range(begin, begin + batch) for begin in range(0, posts, batch)]
+            alone = [numbers[:1] for numbers in batches[::5]] if batch > 1 else []
+            list(threads.map(post, [*batches, *alone]))
         outcome.faults = faults.injected
     outcome.storage = open_storage(url)  # without proxies
     for service in outcome.storage.index.services():
