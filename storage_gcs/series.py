@@ -8,11 +8,12 @@ again on that day.
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from profbucket.model.labels import Labels
-from profbucket.model.meta import SampleType, series_id
+from profbucket.model.meta import formatted_series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.storage.ports import Series
@@ -135,14 +136,15 @@ def pack(part: Iterable[PackedSeries]) -> bytes:
 
 def unpack(service: str, content: bytes) -> Iterator[PackedSeries]:
     """Yield the series in one of the contents that :func:`pack` returned."""
-    parsed: dict[str, tuple[tuple[SampleType, ...], bool]] = {}
+    parse_type, parse_labels = lru_cache(None)(ProfileType), lru_cache(None)(Labels.parse)
+    last_types: Any = ()  # differs from any list
+    own_types, has_more = sample_types_from_json(last_types)
     for type_name, text, sample_types, first_seen, last_seen, recorded_at in json.loads(zlib.decompress(content)):
-        profile_type, labels = ProfileType(type_name), Labels.parse(text)
-        key = str(sample_types)
-        if key not in parsed:  # most series have those of another
-            parsed[key] = sample_types_from_json(sample_types)
-        own_types, has_more = parsed[key]
-        id_ = series_id(service, profile_type, labels)
+        profile_type, labels = parse_type(type_name), parse_labels(text)
+        if sample_types != last_types:  # most series have those of the previous one
+            own_types, has_more = sample_types_from_json(sample_types)
+            last_types = sample_types
+        id_ = formatted_series_id(service, profile_type, text)
         series = Series(id_, service, profile_type, labels, own_types, first_seen, last_seen, has_more)
         yield PackedSeries(series, recorded_at)
 

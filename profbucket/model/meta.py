@@ -12,9 +12,14 @@ from profbucket.times import format_time
 
 def series_id(service: str, profile_type: ProfileType, labels: Labels) -> str:
     """Return the id of a series: 32 hex digits of a hash over service, type and labels."""
+    return formatted_series_id(service, profile_type, labels.format())
+
+
+def formatted_series_id(service: str, profile_type: ProfileType, labels: str) -> str:
+    """Return the id of a series whose labels :meth:`Labels.format` has formatted."""
     from hashlib import sha256
 
-    return sha256("\0".join((service, profile_type, labels.format())).encode()).hexdigest()[:32]
+    return sha256("\0".join((service, profile_type, labels)).encode()).hexdigest()[:32]
 
 
 class Total(NamedTuple):
