@@ -10,7 +10,7 @@ from profbucket.limits import Limits
 # Of all files together; numpy merges more in less time, its import included.
 _MAX_INFLATED_BYTES = 768 << 10
 _MAX_STORED_BYTES = 384 << 10  # what is larger is not worth inflating
-# The engine estimates less for that; for an interned string of two bytes it is 152.
+# More than the engine's estimate of what is in memory then: for a string of two bytes that is 152.
 _MAX_MEMORY_BYTES = 100 * _MAX_INFLATED_BYTES
 
 
