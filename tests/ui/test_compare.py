@@ -58,6 +58,7 @@ def test_a_comparison_of_two_versions_shows_the_slower_function_first(shop_page:
     expect(page.get_by_label("Diff flame graph")).to_have_count(0)
     expect(page.locator(".totals")).to_contain_text("in 6 profiles")
     expect(page.get_by_label("Group by", exact=True)).to_have_value("")
+    assert "labels=" not in page.url
 
 
 @pytest.mark.parametrize("width", WIDTHS)

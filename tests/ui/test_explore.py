@@ -17,6 +17,7 @@ from tests.support.serving import served
 from tests.ui.conftest import HOUR_PATH, OpenPage, shop_path
 from tests.ui.table import shop_report
 
+MIXED_PATH = "/?service=mixed&type=cpu&from=1970-01-02T00:00:00&to=2100-01-01T00:00:00"
 GROUPS_NOON = parse_time("2026-11-23T12:00:00", 0)
 GROUPS_RANGE = "&from=2026-11-23T11:30:00&to=2026-11-23T12:30:00"
 
@@ -71,7 +72,7 @@ def test_lists_offer_what_exists(shop_page: WatchedPage) -> None:
 
 def test_a_service_whose_agents_measure_different_things_is_shown(open_page: OpenPage, mixed_url: str) -> None:
     """One agent sends CPU time alone, the other samples, CPU time and wall time."""
-    watched = open_page(mixed_url, "/?service=mixed&type=cpu&from=1970-01-02T00:00:00&to=2100-01-01T00:00:00")
+    watched = open_page(mixed_url, MIXED_PATH)
     page = watched.page
     wait_until_drawn(page)
     assert page.get_by_label("Sample", exact=True).locator("option").all_inner_texts() == ["samples", "cpu"]
@@ -225,6 +226,29 @@ def test_labels_select_profiles(shop_page: WatchedPage) -> None:
     assert "version%3D0.0.1" in page.url
     page.get_by_role("button", name="Remove version=0.0.1").click()
     expect(page.locator(".totals")).to_contain_text("in 6 profiles")
+
+
+def test_a_condition_on_a_label_with_an_invalid_pattern_is_reported(open_page: OpenPage, shop_url: str) -> None:
+    page = open_page(shop_url, shop_path("cpu") + "&labels=version%3D~(").page
+    alert = page.get_by_role("alert")
+    expect(alert).to_have_count(1)
+    expect(alert).to_contain_text("nvalid regular expression")
+    page.get_by_role("button", name="version=~(", exact=True).click()
+    page.get_by_label("Value", exact=True).fill("0.*2")
+    page.get_by_role("button", name="Apply").click()
+    wait_until_drawn(page)
+    expect(page.locator(".totals")).to_contain_text("in 3 profiles")
+
+
+def test_a_label_may_be_missing(open_page: OpenPage, mixed_url: str) -> None:
+    page = open_page(mixed_url, MIXED_PATH).page
+    wait_until_drawn(page)
+    page.get_by_role("button", name="+ label: Labels").click()
+    page.get_by_label("Label", exact=True).fill("version")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_role("button", name='version=""', exact=True)).to_be_visible()
+    wait_until_drawn(page)
+    expect(page.locator(".totals")).to_contain_text("in 2 profiles")
 
 
 def test_each_group_is_a_line(shop_page: WatchedPage) -> None:
