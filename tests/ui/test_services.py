@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from playwright.sync_api import expect
@@ -26,9 +27,14 @@ def fleet_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     storage = f"file://{directory}/profiles"
     collector = Collector(open_storage(storage))
     now = time.time_ns()
-    for number, service in enumerate([MARKUP, HEBREW, *(f"shop-{number:04}" for number in range(1199))]):
+
+    def collect(number: int, service: str) -> None:
         at = now - (2 * 86_400 if service == "shop-0001" else 300) * SECOND
         collector.collect(service, ProfileType.CPU, Labels(), pprof((number + 1) * SECOND, at=at), at)
+
+    services = [MARKUP, HEBREW, *(f"shop-{number:04}" for number in range(1199))]
+    with ThreadPoolExecutor(16) as executor:  # writes wait for the disk
+        list(executor.map(collect, range(len(services)), services))
     collector.collect("shop-0002", ProfileType.HEAP, Labels(), pprof(1, at=now), now)
     with served(storage, directory / "log") as url:
         yield url
@@ -52,6 +58,7 @@ def test_few_requests_show_the_services(open_page: OpenPage, fleet_url: str) -> 
     watched = open_page(fleet_url)
     page = watched.page
     expect(page.get_by_text("1201 services")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="shop-0000")).to_contain_text("3 s")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.reload()

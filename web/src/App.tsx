@@ -116,6 +116,10 @@ export function App() {
   const sampleTypes = (isCurrent ? data?.sample_types : timeline?.sample_types) ?? [];
   const defaultSampleType = isCurrent ? data?.sample_type : timeline?.sample_types.at(-1);
   const sampleType = state.sampleType || defaultSampleType?.type || "";
+  const usualAggregate =
+    state.aggregate === "auto"
+      ? timeline?.aggregates[timeline.sample_types.findIndex(({ type }) => type === sampleType)]
+      : undefined;
   const mergedRange = state.selection ?? state.range;
   return (
     <ZoneContext.Provider value={zone}>
@@ -132,11 +136,7 @@ export function App() {
           profileTypes={profileTypes}
           sampleTypes={sampleTypes}
           sampleType={sampleType}
-          usualAggregate={
-            (state.aggregate === "auto" &&
-              timeline?.aggregates[sampleTypes.findIndex(({ type }) => type === sampleType)]) ||
-            ""
-          }
+          usualAggregate={usualAggregate ?? ""}
         />
         <span class="spacer" />
         {ready && !needsKey && <Share state={{ ...state, sampleType }} onError={setErrorMessage} />}

@@ -18,7 +18,9 @@ interface Row {
   values: number[]; // by side
 }
 
-// Their classes and titles.
+const MAX_ROWS = 200; // of callers, and of callees
+
+// Classes and titles of columns.
 const COLUMNS = {
   value: [
     ["calls", "Calls"],
@@ -74,7 +76,7 @@ export function PeekTable({ peek, functionName, context, onPeek }: Props) {
           {title}
         </th>
       </tr>
-      {rows.map(({ name, title, values }, i) => (
+      {rows.slice(0, MAX_ROWS).map(({ name, title, values }, i) => (
         <tr key={i}>
           {cells(values, total)}
           <td class="name" title={title}>
@@ -82,10 +84,10 @@ export function PeekTable({ peek, functionName, context, onPeek }: Props) {
           </td>
         </tr>
       ))}
-      {!rows.length && (
+      {(!rows.length || rows.length > MAX_ROWS) && (
         <tr>
           <td colSpan={2} class="none">
-            none
+            {rows.length ? `and ${rows.length - MAX_ROWS} more` : "none"}
           </td>
         </tr>
       )}

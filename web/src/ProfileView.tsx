@@ -1,20 +1,20 @@
 import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
 import type { FlameGraphData } from "./api";
-import { colorByChange, colorByPackage, colorPlain } from "./colors";
-import type { FrameStyle } from "./draw";
 import { describeSelection } from "./captions";
+import { copyText } from "./clipboard";
+import { colorByChange, colorByPackage, colorPlain } from "./colors";
 import { saveBlob, savePng } from "./download";
-import type { Graph } from "./graphs";
-import { toSvg } from "./image";
-import { PeekTable } from "./PeekTable";
-import { SelectedFrame } from "./SelectedFrame";
+import type { FrameStyle } from "./draw";
 import { FlameGraph } from "./FlameGraph";
+import { FrameMenu, type FrameAction } from "./FrameMenu";
 import { describeFrame, relativeChange, type ValueContext } from "./frames";
 import { GraphControls } from "./GraphControls";
-import { copyText } from "./clipboard";
-import { FrameMenu, type FrameAction } from "./FrameMenu";
+import type { Graph } from "./graphs";
+import { toSvg } from "./image";
 import { displayName } from "./names";
+import { PeekTable } from "./PeekTable";
 import { refineByFunction } from "./refinements";
+import { SelectedFrame } from "./SelectedFrame";
 import type { State, UpdateState } from "./state";
 import { TopTable } from "./TopTable";
 import { matchFunctions, Tree } from "./tree";
@@ -144,7 +144,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
     const refineBy = (option: "focus" | "ignore" | "hide" | "show_from") => () =>
       update({ refinements: refineByFunction(state.refinements, option, name), zoom: "" });
     return [
-      { label: "Callers and callees", hint: "As peek of pprof", run: () => focus(name) },
+      { label: "Callers and callees", hint: "As pprof's peek", run: () => focus(name) },
       { label: "Search", hint: "Highlight the function", run: () => update({ search: displayName(name) }) },
       { label: "Focus", hint: "Only samples with this function", run: refineBy("focus") },
       { label: "Ignore", hint: "Only samples without this function", run: refineBy("ignore") },
