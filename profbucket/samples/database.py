@@ -61,12 +61,12 @@ def collect_tables(  # noqa: PLR0917
     Exported tables are linked or copied; those of days that are not over at *now*, and of days that were not
     exported, are made.
     """
-    exported = set(_list_exported(storage.bucket, start, end, now, service, profile_type))
-    _copy_objects(storage.bucket, sorted(exported), directory)
+    exported = list(_list_exported(storage.bucket, start, end, now, service, profile_type))
+    copied = set(_copy_objects(storage.bucket, exported, directory))
     for lane in list_lanes(storage, start, end, service, profile_type):
         for begin in list_days(storage, *lane, start, end):
             key = samples_key(*lane, begin)
-            if key not in exported:
+            if key not in copied:
                 with _create(directory / key).open("w+b") as sink:
                     write_day(storage, *lane, begin, sink)
     # The views need a file.
@@ -127,29 +127,31 @@ def _list_exported(  # noqa: PLR0917
             yield obj.key
 
 
-def _copy_objects(bucket: Bucket, keys: list[str], directory: Path) -> None:
+def _copy_objects(bucket: Bucket, keys: list[str], directory: Path) -> Iterator[str]:
+    """Copy the objects to *directory*, and yield the keys of those that exist: one may just be replaced."""
     remote = []
     for key in keys:
         if (path := bucket.local_path(key)) is None:
             remote.append(key)
-        else:
-            _link(path, _create(directory / key))
+        elif _link(path, _create(directory / key)):
+            yield key
     for begin in range(0, len(remote), _READ_AT_ONCE):
         chunk = remote[begin : begin + _READ_AT_ONCE]
         for key, data in zip(chunk, bucket.get_many(list(map(ObjectRange, chunk))), strict=True):
-            if data is not None:  # else it has expired, or is being replaced
+            if data is not None:
                 _create(directory / key).write_bytes(data)
+                yield key
 
 
-def _link(path: Path, copy: Path) -> None:
-    """Make *copy* a hard link to *path*, or a copy if that is on another file system."""
-    with suppress(FileNotFoundError):  # it is being replaced
-        try:
-            copy.hardlink_to(path)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            shutil.copyfile(path, copy)
+def _link(path: Path, copy: Path) -> bool:
+    """Make *copy* a hard link to *path*, or a copy if that is on another file system; return whether it exists."""
+    with suppress(OSError):
+        copy.hardlink_to(path)
+        return True
+    with suppress(FileNotFoundError):
+        shutil.copyfile(path, copy)
+        return True
+    return False
 
 
 def _create(path: Path) -> Path:

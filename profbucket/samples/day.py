@@ -1,7 +1,7 @@
 """Read what a service's profiles of one type measured on one day, from blocks and from the head."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -50,10 +50,18 @@ class Day:
         times = members.created_at
         return range(bisect_left(times, self.begin), bisect_left(times, self.begin + DAY))
 
+    def remove_head(self, ids: Iterable[str]) -> None:
+        """Remove the profiles with these *ids* from the head."""
+        removed = set(ids)
+        self.head = [meta for meta in self.head if meta.id not in removed]
+
     def names(self) -> list[ProfileName]:
         """Return the names of all profiles, in order."""
-        in_blocks = (members.names()[row] for _, members in self.blocks for row in self.rows_of(members))
-        return sorted([*in_blocks, *(ProfileId.parse(meta.id).name for meta in self.head)])
+        names = [ProfileId.parse(meta.id).name for meta in self.head]
+        for _, members in self.blocks:
+            rows = self.rows_of(members)
+            names += members.names()[rows.start : rows.stop]
+        return sorted(names)
 
 
 def read_day(storage: Storage, service: str, profile_type: ProfileType, begin: int) -> Day:
@@ -66,8 +74,7 @@ def read_day(storage: Storage, service: str, profile_type: ProfileType, begin: i
             day.damage.add(block.id, members, block.count)
         elif members is not None:
             day.blocks.append((block, members))
-            compacted_ids = set(members.member_ids(day.head))
-            day.head = [meta for meta in day.head if meta.id not in compacted_ids]
+            day.remove_head(members.member_ids(day.head))
     return day
 
 
@@ -104,7 +111,8 @@ def write_day(storage: Storage, service: str, profile_type: ProfileType, begin: 
 class DaySums:
     """The samples of each series of *day*. Profiles of the head are made into blocks first, in memory.
 
-    Blocks and profiles that turn out to be damaged are removed from *day*, and added to its report.
+    Blocks and profiles that turn out to be damaged are removed from *day*, and added to its report; so are
+    profiles that have expired, which are no damage.
     Every call raises ``BlockReplaced`` if compaction replaces a block meanwhile.
     """
 
@@ -161,12 +169,12 @@ class DaySums:
         """Yield blocks of the head with their members and bytes."""
         remaining: Sequence[Meta] = self._day.head
         while remaining:
-            builder, left_out = BlockBuilder(self._limits), set[str]()
+            builder, lost = BlockBuilder(self._limits), set[str]()
             for meta, data in zip(remaining, self._storage.lookup.read_profiles(remaining), strict=True):
                 if isinstance(data, bytes):
                     builder.add(meta, data)
                 else:
-                    left_out.add(meta.id)
+                    lost.add(meta.id)
                     if data is not None:  # else it has expired
                         self._day.damage.add(meta.id, data)
                 if builder.is_full:
@@ -174,13 +182,15 @@ class DaySums:
             built = builder.build()
             for meta, error in builder.invalid:
                 self._day.damage.add(meta.id, error)
-                left_out.add(meta.id)
+                lost.add(meta.id)
+            self._day.remove_head(lost)
+            done = lost
             if built:
-                left_out.update(meta.id for meta in built.members.metas())
+                done |= {meta.id for meta in built.members.metas()}
                 yield built.to_block(_DAY_SECONDS, 0), built.members, built.data
-            elif not left_out:
+            elif not lost:
                 return
-            remaining = [meta for meta in remaining if meta.id not in left_out]
+            remaining = [meta for meta in remaining if meta.id not in done]
 
 
 def _group_by_measures(block: Block) -> tuple[str, tuple[int, str]]:

@@ -48,6 +48,7 @@ class Exporter:
         self._storage = storage
         self._bucket = storage.bucket if bucket is None else bucket
 
+    @retry_on_compaction
     def export_day(self, service: str, profile_type: ProfileType, begin: int) -> Export:
         """Export the profiles of the day that begins at *begin*, unless its file has them all.
 
@@ -59,10 +60,6 @@ class Exporter:
             Unavailable: compaction kept replacing the blocks that are read, or the storage failed.
             StoragePermissionError: the storage denies access.
         """
-        return self._export(service, profile_type, begin)
-
-    @retry_on_compaction
-    def _export(self, service: str, profile_type: ProfileType, begin: int) -> Export:
         day = read_day(self._storage, service, profile_type, begin)
         object_key = samples_key(day.service, day.type, day.begin)
         names = day.names()

@@ -8,15 +8,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from profbucket.errors import NotFound, Unavailable
+from profbucket.errors import Damaged, NotFound, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Action, Compactor, Step
-from profbucket.model.ids import samples_key
+from profbucket.model.ids import ProfileId, samples_key
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.samples.day import list_days
 from profbucket.samples.export import Exporter, Outcome
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
+from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.profiles import Sample, encode, profile, stack
@@ -135,6 +136,48 @@ def test_sums_of_different_sample_types_are_rows_of_one_table(storage: Storage) 
     rows = pq.read_table(io.BytesIO(storage.bucket.get(KEY))).to_pylist()
     assert [(row["value"], row["profiles"]) for row in rows if row["sample_type"] == "goroutine"] == [(3, 1)]
     assert read_sums(storage) == expect_sums(NUMBERS)
+
+
+@pytest.mark.parametrize("part", [0, 1, 2])
+def test_a_damaged_block_is_left_out_until_it_is_repaired(
+    storage: Storage, part: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    list(Compactor(storage, clock=lambda: MIDNIGHT + 2 * HOUR).run())
+    [block, *_] = storage.index.blocks("api", CPU, MIDNIGHT, MIDNIGHT + DAY)
+    intact = storage.bucket.get(block.id)
+    begin = (0, *block.ends)[part] + 20
+    replace_object(storage, block.id, intact[:begin] + bytes(20) + intact[begin + 20 :])
+    exporter = Exporter(storage)
+    assert exporter.export_day("api", CPU, MIDNIGHT).profiles == len(NUMBERS) - block.count
+    assert f"left out {block.id}, which is damaged" in caplog.text
+    assert read_sums(storage) == expect_sums(NUMBERS[block.count :])
+    replace_object(storage, block.id, intact)
+    assert Exporter(Storage(storage.bucket, storage.index)).export_day("api", CPU, MIDNIGHT).profiles == len(
+        NUMBERS
+    )
+    assert read_sums(storage) == expect_sums(NUMBERS)
+
+
+def test_a_damaged_profile_is_left_out(storage: Storage) -> None:
+    [first, *_] = storage.index.find(Selection("api", CPU, MIDNIGHT, MIDNIGHT + DAY))
+    replace_object(storage, ProfileId.parse(first.id).object_key, b"damage")
+    assert Exporter(storage).export_day("api", CPU, MIDNIGHT).profiles == len(NUMBERS) - 1
+    assert read_sums(storage) == expect_sums(NUMBERS[1:])
+
+
+def test_damage_only_is_an_error(storage: Storage) -> None:
+    for meta in storage.index.find(Selection("api", CPU, MIDNIGHT, MIDNIGHT + DAY)):
+        replace_object(storage, ProfileId.parse(meta.id).object_key, b"damage")
+    with pytest.raises(Damaged):
+        Exporter(storage).export_day("api", CPU, MIDNIGHT)
+    assert read_sums(storage) == Counter()
+
+
+def replace_object(storage: Storage, object_key: str, data: bytes) -> None:
+    """Give an object other content, as damage does, and keep its metadata."""
+    metadata = storage.bucket.stat(object_key).metadata or {}
+    storage.bucket.delete(object_key)
+    storage.bucket.put(object_key, data, metadata)
 
 
 class Killed(BaseException):
