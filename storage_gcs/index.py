@@ -21,10 +21,10 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from heapq import merge
-from itertools import chain, count, groupby, islice, zip_longest
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
-from profbucket.errors import Damaged, Unavailable
+from profbucket.errors import Unavailable
 from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
@@ -43,18 +43,7 @@ from profbucket.storage.ports import (
 )
 from profbucket.times import SECOND
 from storage_gcs.batches import IdRange, find_members, group_entries, write_group, write_removals
-from storage_gcs.series import (
-    DAY,
-    PackedSeries,
-    Parts,
-    add_records,
-    arrange,
-    drop_expired,
-    pack,
-    packed_id,
-    round_to_day,
-    series_record_id,
-)
+from storage_gcs.series import DAY, round_to_day, series_record_id
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
@@ -273,98 +262,20 @@ class FirestoreIndex:
         return list_label_values(self.series(SeriesSelection(service)), limit)
 
     def tidy_series(self, *, all_services: bool) -> None:
-        from storage_gcs.queries import is_packed, read_document, read_packed, select_new_records
+        from storage_gcs.packing import SeriesPacker
+        from storage_gcs.queries import select_new_records
 
-        documents = (
-            self._read_series(SeriesSelection())
-            if all_services
-            else self._calls.get().query(select_new_records(_MAX_NEW_RECORDS))
-        )
-        records: dict[str, list[Any]] = {}
-        with_expired: set[str] = set()
-        oldest = self._oldest_record()
-        error: Damaged | None = None
-        for document in documents:
-            service = document.fields["service"].string_value
-            try:
-                if not is_packed(document):
-                    records.setdefault(service, []).append(document)
-                elif [part := read_document(document, read_packed)] != drop_expired([part], oldest):
-                    with_expired.add(service)
-            except Damaged as damage:
-                error = damage
-        for service in sorted({*records, *with_expired}):
-            of_service = records.get(service, [])
-            try:
-                for begin in range(0, len(of_service), _COMMIT_DOCUMENTS):
-                    self._pack(service, of_service[begin : begin + _COMMIT_DOCUMENTS])
-                while all_services and self._rewrite(service, lambda parts: drop_expired(parts, oldest)):
-                    pass  # until nothing has expired
-            except Damaged as damage:  # keeps only its own service from being packed
-                error = damage
-        if error:
-            raise error
-
-    def _oldest_record(self) -> int:
-        """Return the time since which a series was recorded if profiles of it may be stored, in seconds."""
-        if not (self._retention and self._block_retention):
-            return 0
-        # A block of 30 days is kept for the retention after its last profile; Firestore deletes up to a day late.
-        kept_seconds = max(self._retention, self._block_retention + MAX_BLOCK_NANOS // SECOND) + 2 * DAY // SECOND
-        return int(time.time()) - kept_seconds
-
-    def _pack(self, service: str, records: Sequence[Any]) -> None:
-        """Add *records*, documents, to the packed ones of *service*; if they are too many at once, in halves."""
-        from storage_gcs.firestore import TransactionTooLarge
-        from storage_gcs.queries import read_document, read_series
-
-        new, now = [read_document(document, read_series) for document in records], int(time.time())
-        try:
-            self._rewrite(service, lambda parts: add_records(parts, new, now), records)
-        except TransactionTooLarge as error:
-            if len(records) == 1:
-                raise Unavailable(f"Firestore failed to pack the series of {service}: {error}") from error
-            half = len(records) // 2
-            self._pack(service, records[:half])
-            self._pack(service, records[half:])
-
-    def _rewrite(
-        self, service: str, rewrite: Callable[[Parts], list[list[PackedSeries]]], records: Sequence[Any] = ()
-    ) -> bool:
-        """Replace the packed series of *service* by what *rewrite* makes of them, and *records* by empty ones.
-
-        Both are one transaction, which writes the documents that change. Return whether any does.
-        """
-        from storage_gcs.firestore import CommitRequest, DocumentMissing
-        from storage_gcs.queries import SERIES, read_document, read_packed, select_packed, write_packed
-
-        calls, request, now = self._calls.get(), CommitRequest(), int(time.time())
-
-        def prepare(documents: Sequence[Any]) -> bool:
-            del request.writes[:]
-            known = [read_document(document, read_packed) for document in documents]
-            parts = arrange(rewrite(known), known)
-            names = [document.name for document in documents]
-            candidates = (f"{calls.documents}/{SERIES}/{packed_id(service, number)}" for number in count())
-            names += islice((name for name in candidates if name not in names), len(parts) - len(names))
-            for name, part, before in zip_longest(names, parts, known):
-                if part and part != before:
-                    write = request.writes.add()
-                    write.update.name = name
-                    write_packed(write.update.fields, service, pack(part))
-                elif not part:
-                    request.writes.add().delete = name
-            for document in records:
-                write = request.writes.add()
-                write.update.name = document.name
-                write.update.fields["stored_at"].timestamp_value.seconds = now
-                write.current_document.exists = True
-            return bool(request.writes)
-
-        try:
-            return calls.commit_block(select_packed(service), prepare, request, "pack series", _REMOVE_ROLE)
-        except DocumentMissing:  # a concurrent run has packed it, and it has expired
-            return False
+        calls = self._calls.get()
+        if all_services:
+            documents: Iterable[Any] = self._read_series(SeriesSelection())
+        else:
+            documents = calls.query(select_new_records(_MAX_NEW_RECORDS))
+        oldest = 0
+        if self._retention and self._block_retention:
+            # A block of 30 days is kept for the retention after its last profile. Deletions are up to a day late.
+            kept = max(self._retention, self._block_retention + MAX_BLOCK_NANOS // SECOND) + 2 * DAY // SECOND
+            oldest = int(time.time()) - kept
+        SeriesPacker(calls, oldest).pack(documents, forget=all_services)
 
     def services(self) -> list[str]:
         from storage_gcs.queries import BLOCKS, ENTRIES, GROUPS
