@@ -29,7 +29,9 @@ from tests.support.storage.compaction_suite import (
 from tests.support.storage.interleaving import Actor, Graph, Node, SynchronousExecutor, copy_storage
 
 _PROFILES = 2  # of each history
-_POSTED_AGAIN = (0, 20)  # minutes since midnight: the first is in all histories, the other in none
+# Minutes since midnight: the first is in all histories, the other in none.
+_POSTED_AGAIN = (0, 20)
+_BATCH = (0, 1)
 
 
 def new_storage() -> Storage:
@@ -77,6 +79,13 @@ def post_again(storage: Storage) -> None:
         storage.write(meta, collected.read(ProfileId.parse(meta.id)))
 
 
+def post_batch(storage: Storage) -> None:
+    """Post a batch: a profile again that may have been compacted, and one for the first time that is late."""
+    collected = new_storage()
+    metas = post_profiles(collected, _BATCH)
+    storage.write_batch([(meta, collected.read(ProfileId.parse(meta.id))) for meta in metas])
+
+
 def compact_and_post_again(storage: Storage) -> None:
     compaction(6)(storage)
     post_again(storage)
@@ -84,7 +93,7 @@ def compact_and_post_again(storage: Storage) -> None:
 
 def expire(storage: Storage) -> None:
     """Delete the objects of profiles, as the bucket's lifecycle rule does long after they were compacted."""
-    for obj in list(list_prefix(storage.bucket, profile_prefix("api", CPU))):
+    for obj in list(list_prefix(storage.bucket, profile_prefix("api"))):
         storage.bucket.delete(obj.key)
 
 
@@ -125,6 +134,7 @@ ACTORS: dict[str, Actor] = {
     "fsck": run_fsck,
     "posts": post_again,
     "hours, posts": compact_and_post_again,
+    "batch": post_batch,
     "expiry": expire,
     "find": find,
     "merge": merge,
@@ -195,7 +205,7 @@ class Trial:
         HISTORIES[history](initial)
         self._graph = Graph(initial, [ACTORS[name] for name in actors])
         self._is_index_lost = history == "lost index"
-        self._may_be_late = any("posts" in name for name in actors)
+        self._may_be_late = any("posts" in name for name in actors) + ("batch" in actors)
         # A profile that is posted again and expires at the same time is restored by another reindex.
         self._restores_index = any("reindex" in name for name in actors) and not (
             "expiry" in actors and self._may_be_late
