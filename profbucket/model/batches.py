@@ -63,7 +63,7 @@ def split_into_batches(profiles: Sequence[tuple[Meta, bytes]]) -> Iterator[Seque
         yield pending
 
 
-def encode_form(profiles: Sequence[tuple[Meta, bytes]]) -> tuple[Sequence[Meta], bytes]:
+def encode_batch(profiles: Sequence[tuple[Meta, bytes]]) -> tuple[Sequence[Meta], bytes]:
     """Return the metas of *profiles*, which :func:`split_into_batches` returned, as members, and their batch."""
     name = batch_name([meta.id for meta, _ in profiles], profiles[0][0].created_at)
     members, begin = [], 0

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from profbucket.errors import Damaged, Invalid, NotFound, StoragePermissionError
 from profbucket.limits import Limits
-from profbucket.model.batches import encode_form, split_into_batches
+from profbucket.model.batches import encode_batch, split_into_batches
 from profbucket.model.ids import RESERVED, ProfileId
 from profbucket.model.meta import Meta
 from profbucket.model.tasks import Task, period_task
@@ -73,7 +73,7 @@ class Storage(Writer):
             if len(batch) == 1:
                 self.write(*batch[0])
                 continue
-            members, data = encode_form(batch)
+            members, data = encode_batch(batch)
             self.bucket.put(range_of_profile(members[0]).key, data, {})
             self.index.add_batch(members)
             for meta in members:

@@ -20,8 +20,10 @@ from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
 from profbucket.model.ids import ProfileId
+from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
-from profbucket.model.profile_type import COMMON_TYPES
+from profbucket.model.profile_type import COMMON_TYPES, ProfileType
+from profbucket.model.upload import Upload
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
@@ -536,6 +538,19 @@ class TestLimits:
         response = api.get(f"{PROFILES}/{profile_id}")
         assert response.status_code == 302
         assert response.headers["Location"].startswith(f"https://bucket.example/{profile_id}.pb.gz?")
+
+    def test_a_large_profile_in_a_batch_is_answered_with_a_redirect_to_a_copy(self) -> None:
+        bucket = LinkedBucket()
+        storage = Storage(bucket, MemoryIndex())
+        uploads = [Upload("api", ProfileType.CPU, Labels(), pprof(number, at=NOW)) for number in (8, 9)]
+        _, meta = Collector(storage).store_batch(uploads)
+        assert isinstance(meta, Meta)
+        response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES}/{meta.id}")
+        assert response.status_code == 302
+        key = response.headers["Location"].removeprefix("https://bucket.example/").partition("?")[0]
+        assert key.startswith("_/results/")
+        assert bucket.get(key) == uploads[1].data
+        assert "filename=api-cpu.pb.gz" in response.headers["Location"]
 
     def test_a_large_expired_profile_is_rebuilt_and_answered_with_a_redirect(self) -> None:
         bucket = LinkedBucket()
