@@ -1,4 +1,4 @@
-"""Count the billed operations of calls, posts and compaction on the emulators, and price them.
+"""Count the billed operations of calls, posts, batches and compaction on the emulators, and price them.
 
 ``make bench ARGS=cost`` prints the tables of docs/operations.md; ``ARGS='cost --write'`` also writes them there,
 and the CPU seconds that it measures to docs/prices.toml.
@@ -13,9 +13,10 @@ import urllib3
 
 from bench.profiles import OUTPUT, PROFBUCKET
 from bench.storage import make_profiles, measure_cpu_seconds, run_emulators
+from profbucket.model.form import BATCH_PATH, encode_form
 from tests.support.costs.bill import read_prices
 from tests.support.costs.counting import POSTS, count_all
-from tests.support.costs.tables import format_bills, format_calls
+from tests.support.costs.tables import format_batches, format_bills, format_calls
 from tests.support.paths import ROOT
 from tests.support.serving import served
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
@@ -23,6 +24,8 @@ from tests.support.tables import replace_tables
 
 _DOCUMENT = ROOT / "docs" / "operations.md"
 _PRICES = ROOT / "docs" / "prices.toml"
+_POSTS = 1000
+_BATCH = 5
 
 
 def print_costs(*, write: bool) -> None:
@@ -34,7 +37,7 @@ def print_costs(*, write: bool) -> None:
     prices["seconds"] |= seconds
     for name, value in seconds.items():
         print(f"{name} = {value} s")
-    tables = [format_calls(calls, prices), format_bills(counts, prices)]
+    tables = [format_calls(calls, prices), format_bills(counts[POSTS], prices), format_batches(counts, prices)]
     for table in tables:
         print("\n".join(table), end="\n\n")
     if write:
@@ -47,8 +50,8 @@ def print_costs(*, write: bool) -> None:
 
 
 def _measure_cpu(storage_url: str) -> Mapping[str, float]:
-    """Return the CPU seconds of the function for a post, and those of compaction for a profile."""
-    profiles = make_profiles(POSTS)
+    """Return the CPU seconds of a profile: of the function for a post and in a batch, and of compaction."""
+    profiles = make_profiles(_POSTS)
     with (
         served(storage_url, OUTPUT / "collector.log", PROFBUCKET_ANONYMOUS="1") as collector,
         urllib3.PoolManager(retries=False, timeout=60) as pool,
@@ -58,9 +61,22 @@ def _measure_cpu(storage_url: str) -> Mapping[str, float]:
         before = measure_cpu_seconds(collector)
         for data in profiles[1:]:
             assert pool.request("POST", target, body=data).status == 200
-        post_cpu = (measure_cpu_seconds(collector) - before) / (POSTS - 1)
+        post_cpu = (measure_cpu_seconds(collector) - before) / (_POSTS - 1)
+        before = measure_cpu_seconds(collector)
+        for begin in range(0, _POSTS, _BATCH):
+            batch = profiles[begin : begin + _BATCH]
+            parts = [({"service": "batched", "type": "cpu", "version": "1"}, data) for data in batch]
+            body, content_type = encode_form(parts)
+            headers = {"Content-Type": content_type}
+            assert pool.request("POST", f"{collector}{BATCH_PATH}", body=body, headers=headers).status == 200
+        batch_cpu = (measure_cpu_seconds(collector) - before) / _POSTS
     busy, idle = _measure_compaction(storage_url), _measure_compaction(storage_url)
-    return {"post_cpu": round(post_cpu, 4), "compaction_cpu": round((busy - idle) / POSTS, 4)}
+    compaction_cpu = (busy - idle) / (2 * _POSTS)
+    return {
+        "post_cpu": round(post_cpu, 4),
+        "batch_cpu": round(batch_cpu, 4),
+        "compaction_cpu": round(compaction_cpu, 4),
+    }
 
 
 def _measure_compaction(storage_url: str) -> float:

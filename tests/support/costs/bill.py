@@ -25,13 +25,17 @@ def read_prices() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Instances of one service that post each profile type once a minute, kept as terraform does by default.
+    """Instances of one service with one profile of each type a minute, kept as terraform does by default.
 
-    ``block_bytes`` is the size of a profile in a block.
+    ``batch`` is the number of profiles that are stored with one call. Those of a scraper are not posted: each
+    minute, a function runs for ``scrape_seconds`` until it has fetched them. ``block_bytes`` is the size of a
+    profile in a block.
     """
 
     instances: int
     types: int = 5
+    batch: int = 1
+    scrape_seconds: float = 0.0
     profile_bytes: int = 20_000
     block_bytes: int = 1_000
     entry_bytes: int = 800
@@ -53,6 +57,10 @@ class Counts:
     compaction_profile: Operations
 
 
+# The targets of a scraper with the default profiles: the ten seconds of "profile", the spread of the targets.
+SCRAPED = Load(100, types=4, batch=400, scrape_seconds=16.0)
+
+
 def price(operations: Operations, prices: Prices) -> float:
     """Return the price of *operations* in dollars, without what is free."""
     storage, firestore = prices["storage"], prices["firestore"]
@@ -69,13 +77,17 @@ def make_bill(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
     """Return the dollars of a month, by line."""
     storage, firestore, functions = prices["storage"], prices["firestore"], prices["functions"]
     seconds = prices["seconds"]
-    post_seconds = seconds["post_cpu"] + _CALLS_OF_POST * seconds["call"]
+    post_cpu = seconds["post_cpu"] if load.batch == 1 else load.batch * seconds["batch_cpu"]
+    post_seconds = load.scrape_seconds + post_cpu + _CALLS_OF_POST * seconds["call"]
     profiles = load.profiles
+    requests = profiles / load.batch
     posts, compacted = counts.post * profiles, counts.compaction_profile * profiles
     fixed = counts.compaction_day * (load.types * _DAYS)
     documents = posts + compacted
-    # An instance that serves several posts at once costs the same as one that serves one: posts arrive at random.
-    busy_seconds = _SECONDS * (1 - math.exp(-post_seconds * profiles / _SECONDS))
+    busy_seconds = requests * post_seconds
+    if not load.scrape_seconds:
+        # An instance that serves several posts at once costs the same as one that serves one: they come at random.
+        busy_seconds = _SECONDS * (1 - math.exp(-busy_seconds / _SECONDS))
     cpu_seconds = busy_seconds + seconds["compaction_cpu"] * profiles
     # Entries are kept for two hours at most, until they are in a block.
     entry_gib = profiles * load.entry_bytes / _GIB * 2 / (_DAYS * 24)
@@ -91,9 +103,14 @@ def make_bill(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
         + _above(entry_gib, firestore["free_gib"]) * firestore["gib_month"],
         "store profiles and blocks": profiles * stored_bytes / _DAYS / 1e9 * storage["gb_month"],
         "read each profile once, to compact it": compacted.class_b * storage["class_b"],
-        "requests": _above(profiles, functions["free_requests"]) * functions["request"],
+        "requests": _above(requests, functions["free_requests"]) * functions["request"],
         "other operations of compaction": price(fixed, prices),
     }
+
+
+def per_million(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
+    """Return the dollars of a million profiles of *load*, by line."""
+    return {name: value / load.profiles * 1e6 for name, value in make_bill(load, counts, prices).items()}
 
 
 def _above(amount: float, free: float) -> float:

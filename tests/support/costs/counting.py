@@ -1,11 +1,13 @@
 """Calls of a collector over the emulators, and the billed operations that each of them makes."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
+from typing import NamedTuple
 from unittest import mock
 
 import pytest
@@ -13,26 +15,44 @@ import pytest
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
 from profbucket.model.labels import Labels
+from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.scrape.targets import TARGETS_KEY
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.api import Api, body, pprof
-from tests.support.costs.bill import Counts
+from tests.support.costs.bill import SCRAPED, Counts, Load
 from tests.support.costs.operations import Operations
 from tests.support.proxies import TrafficCounter, firestore_proxy, gcs_proxy
-from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, post_profiles
+from tests.support.storage.compaction_suite import HOUR, MIDNIGHT
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _MINUTE = 60 * SECOND
 _COMPACTION_DELAY = 11 * _MINUTE  # after the end of a period
 
-_INSTANCES = 4
 _TYPES = ("cpu", "heap", "wall", "mutex", "goroutine")
-_POST_MINUTES = 50
-POSTS = _INSTANCES * len(_TYPES) * _POST_MINUTES
+_DAY_MINUTES = 24 * 60
+
+
+class Plan(NamedTuple):
+    """What is counted for a bill: posts in *minutes*, and the compaction of two days that differ in minutes."""
+
+    posted: Load
+    minutes: int
+    compacted: Load
+    days: tuple[Sequence[int], Sequence[int]]
+
+
+POSTS, BATCHES, SCRAPER = "posts", "batches", "scraper"
+_HOURLY = (range(0, _DAY_MINUTES, 20), range(0, _DAY_MINUTES, 10))
+PLANS: Mapping[str, Plan] = {
+    POSTS: Plan(Load(4), 50, Load(1, types=1), _HOURLY),
+    BATCHES: Plan(Load(4, batch=5), 50, Load(1, batch=5), _HOURLY),
+    SCRAPER: Plan(SCRAPED, 10, SCRAPED, ((0, 30), (0, 15, 30, 45))),
+}
 
 
 @dataclass
@@ -140,38 +160,54 @@ def count_calls(counted: CountedStorage) -> Mapping[str, Operations]:
 def _scrape(storage: Storage, hour: int) -> None:
     """Do to the storage what the function scrape does."""
     storage.bucket.get(TARGETS_KEY)
-    for number in range(2):
-        Collector(storage).collect("scraped", ProfileType.CPU, Labels(), pprof(number + 1, at=hour + number))
+    profiles = (pprof(number + 1, at=hour + number) for number in range(2))
+    _store(Collector(storage), [Upload("scraped", ProfileType.CPU, Labels(), data) for data in profiles])
 
 
-def count_day(counted: CountedStorage, profiles_per_hour: int) -> Operations:
-    """Return the operations of all runs of a day for one service and type with *profiles_per_hour* of 3 series."""
+def count_day(counted: CountedStorage, load: Load, minutes: Sequence[int]) -> Operations:
+    """Return the operations of all runs of compaction on a day, with the profiles of *load* in *minutes* of it."""
     storage, total = counted.storage, Operations()
     with mock.patch("profbucket.storage.store.time.time_ns", return_value=MIDNIGHT):  # no profile is late
-        post_profiles(storage, range(0, 24 * 60, 60 // profiles_per_hour))
+        for minute in minutes:
+            for batch in make_batches(load, minute):
+                _store(Collector(storage), batch)
     for number in range(1, 27):
         now = MIDNIGHT + number * HOUR + _COMPACTION_DELAY
         total += counted.count(lambda now=now: list(Compactor(storage, clock=lambda: now).run_due()))  # type: ignore[misc]
     return total
 
 
-def count_posts(counted: CountedStorage) -> Operations:
-    """Return the average operations of :data:`POSTS` posts: of four instances with five types, one a minute each.
+def make_batches(load: Load, minute: int) -> list[list[Upload]]:
+    """Return the profiles of a minute, as the calls that store them."""
+    uploads = [
+        Upload(
+            "shop",
+            ProfileType(name),
+            Labels.from_pairs([("pod", str(instance))]),
+            pprof(instance + 1, at=MIDNIGHT + minute * _MINUTE),
+        )
+        for instance in range(load.instances)
+        for name in _TYPES[: load.types]
+    ]
+    return [uploads[begin : begin + load.batch] for begin in range(0, len(uploads), load.batch)]
+
+
+def _store(collector: Collector, batch: Sequence[Upload]) -> None:
+    assert all(isinstance(outcome, Meta) for outcome in collector.store_batch(batch))
+
+
+def count_posts(counted: CountedStorage, load: Load, minutes: int) -> Operations:
+    """Return the operations of storing a profile, on average over all of *load* in *minutes* from midnight.
 
     One process stores them, which writes each series every ten minutes, and a task for each type.
     """
     collector, minute = Collector(counted.storage), 0
 
-    def post(name: str) -> None:
-        for instance in range(_INSTANCES):
-            data = pprof(instance + 1, at=MIDNIGHT + minute * _MINUTE)
-            collector.collect("shop", ProfileType(name), Labels.from_pairs([("pod", str(instance))]), data)
-
     def post_all() -> None:
         nonlocal minute
         with ThreadPoolExecutor(len(_TYPES)) as threads:
-            while minute < _POST_MINUTES:
-                list(threads.map(post, _TYPES))
+            while minute < minutes:
+                list(threads.map(partial(_store, collector), make_batches(load, minute)))
                 minute += 1
 
     index_clock = SimpleNamespace(time=time.time, monotonic=lambda: 60.0 * minute)
@@ -180,18 +216,24 @@ def count_posts(counted: CountedStorage) -> Operations:
         mock.patch("storage_gcs.index.time", index_clock),
         mock.patch("profbucket.storage.store.time", task_clock),
     ):
-        return counted.count(post_all) * (1 / POSTS)
+        return counted.count(post_all) * (1 / (minutes * load.instances * load.types))
 
 
-def count_all(gcs: str, firestore: str) -> tuple[Mapping[str, Operations], Counts]:
-    """Return the operations of each call, and those from which a bill is made."""
+def count_load(gcs: str, firestore: str, plan: Plan) -> Counts:
+    """Return the operations from which the bill of *plan* is made."""
+    with counted_storage(gcs, firestore) as counted:
+        posts = count_posts(counted, plan.posted, plan.minutes)
+    days, profiles = [], []
+    for minutes in plan.days:
+        with counted_storage(gcs, firestore) as counted:
+            days.append(count_day(counted, plan.compacted, minutes))
+        profiles.append(len(minutes) * plan.compacted.instances * plan.compacted.types)
+    per_profile = (days[1] - days[0]) * (1 / (profiles[1] - profiles[0]))
+    return Counts(posts, (days[0] - per_profile * profiles[0]) * (1 / plan.compacted.types), per_profile)
+
+
+def count_all(gcs: str, firestore: str) -> tuple[Mapping[str, Operations], Mapping[str, Counts]]:
+    """Return the operations of each call, and those from which the bills of :data:`PLANS` are made."""
     with counted_storage(gcs, firestore) as counted:
         calls = count_calls(counted)
-    with counted_storage(gcs, firestore) as counted:
-        posts = count_posts(counted)
-    with counted_storage(gcs, firestore) as counted:
-        small = count_day(counted, 3)
-    with counted_storage(gcs, firestore) as counted:
-        large = count_day(counted, 6)
-    per_profile = (large - small) * (1 / 72)
-    return calls, Counts(posts, small - per_profile * 72, per_profile)
+    return calls, {name: count_load(gcs, firestore, plan) for name, plan in PLANS.items()}
