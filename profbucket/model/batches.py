@@ -1,6 +1,6 @@
 """Batches: one object holds several profiles of one service, of any types, each with the bytes that were posted.
 
-    profiles    the bytes of the first, of the second, and so on
+    profiles    the bytes of the first, of the second, and so on, by type and position
     table       the list of members, for each profile type that of a block, compressed
     checks      a part of the table's SHA-256, the length of the table, and a magic number
 
@@ -66,6 +66,8 @@ def split_into_batches(profiles: Sequence[tuple[Meta, bytes]]) -> Iterator[Seque
 def encode_batch(profiles: Sequence[tuple[Meta, bytes]]) -> tuple[Sequence[Meta], bytes]:
     """Return the metas of *profiles*, which :func:`split_into_batches` returned, as members, and their batch."""
     name = batch_name([meta.id for meta, _ in profiles], profiles[0][0].created_at)
+    # Those of a type adjoin each other: one read gets them all.
+    profiles = sorted(profiles, key=lambda item: (item[0].type, item[0].position))
     members, begin = [], 0
     for meta, _ in profiles:
         members.append(replace(meta, part=BatchPart(name, begin)))

@@ -24,6 +24,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.damage import DamageReport, check_profile
+from profbucket.storage.joined_ranges import get_joined
 from profbucket.storage.member_lists import MemberLists
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection, SeriesSelection, to_columns
 
@@ -304,7 +305,7 @@ class Lookup:
 
         A parser raises ``Damaged``: then the range is read again, and if that does not help, the error is yielded.
         """
-        for object_range, parse, data in zip(ranges, parsers, self._bucket.get_many(ranges), strict=True):
+        for object_range, parse, data in zip(ranges, parsers, get_joined(self._bucket, ranges), strict=True):
             parsed = _parse(parse, data)
             if isinstance(parsed, Damaged):
                 [data_again] = self._bucket.get_many([object_range])

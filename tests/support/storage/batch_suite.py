@@ -106,7 +106,10 @@ class BatchSuite:
         counted = Storage(bucket, storage.index)
         merge = Querier(counted).merge(Query("api", HEAP, *ALL_TIME))
         assert merge.merged == 3
-        assert bucket.ranges == [range_of_profile(meta) for meta in metas if meta.type == HEAP]
+        assert sum((end or 0) - begin for _, begin, end in bucket.ranges) == sum(
+            meta.size for meta in metas if meta.type == HEAP
+        )
+        assert len(bucket.ranges) == len({range_of_profile(meta).key for meta in metas if meta.type == HEAP})
         assert sum((item.end or 0) - item.begin for item in bucket.ranges) == sum(
             meta.size for meta in metas if meta.type == HEAP
         )
