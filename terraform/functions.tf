@@ -64,7 +64,7 @@ locals {
       may             = ["read targets", "write profiles", "write entries"]
       network         = var.scrape_network
       memory          = "1Gi"
-      cpu             = "1"
+      cpu             = "0.5" # it mostly waits
       concurrency     = 1
       timeout_seconds = 360 # the longest timeout of a target, plus the seconds over which their starts are spread
       min_instances   = 0

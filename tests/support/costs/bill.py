@@ -27,15 +27,16 @@ def read_prices() -> Any:
 class Load:
     """Instances of one service with one profile of each type a minute, kept as terraform does by default.
 
-    ``batch`` is the number of profiles that are stored with one call. Those of a scraper are not posted: each
-    minute, a function runs for ``scrape_seconds`` until it has fetched them. ``block_bytes`` is the size of a
-    profile in a block.
+    ``batch`` is the number of profiles that are stored with one call, by a function with ``cpus``. Those of a
+    scraper are not posted: each minute, a function runs for ``scrape_seconds`` until it has fetched them.
+    ``block_bytes`` is the size of a profile in a block.
     """
 
     instances: int
     types: int = 5
     batch: int = 1
     scrape_seconds: float = 0.0
+    cpus: float = 1.0
     profile_bytes: int = 20_000
     block_bytes: int = 1_000
     entry_bytes: int = 800
@@ -58,7 +59,7 @@ class Counts:
 
 
 # The targets of a scraper with the default profiles: the ten seconds of "profile", the spread of the targets.
-SCRAPED = Load(100, types=4, batch=400, scrape_seconds=16.0)
+SCRAPED = Load(100, types=4, batch=400, scrape_seconds=16.0, cpus=0.5)
 
 
 def price(operations: Operations, prices: Prices) -> float:
@@ -78,7 +79,7 @@ def make_bill(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
     storage, firestore, functions = prices["storage"], prices["firestore"], prices["functions"]
     seconds = prices["seconds"]
     post_cpu = seconds["post_cpu"] if load.batch == 1 else load.batch * seconds["batch_cpu"]
-    post_seconds = load.scrape_seconds + post_cpu + _CALLS_OF_POST * seconds["call"]
+    post_seconds = load.scrape_seconds + post_cpu / load.cpus + _CALLS_OF_POST * seconds["call"]
     profiles = load.profiles
     requests = profiles / load.batch
     posts, compacted = counts.post * profiles, counts.compaction_profile * profiles
@@ -88,14 +89,15 @@ def make_bill(load: Load, counts: Counts, prices: Prices) -> dict[str, float]:
     if not load.scrape_seconds:
         # An instance that serves several posts at once costs the same as one that serves one: they come at random.
         busy_seconds = _SECONDS * (1 - math.exp(-busy_seconds / _SECONDS))
-    cpu_seconds = busy_seconds + seconds["compaction_cpu"] * profiles
+    compaction_seconds = seconds["compaction_cpu"] * profiles
+    cpu_seconds, gib_seconds = busy_seconds * load.cpus + compaction_seconds, busy_seconds + compaction_seconds
     # Entries are kept for two hours at most, until they are in a block.
     entry_gib = profiles * load.entry_bytes / _GIB * 2 / (_DAYS * 24)
     stored_bytes = load.profile_bytes * load.raw_days + load.block_bytes * load.block_days
     return {
         "put the profiles": posts.class_a * storage["class_a"],
         "CPU and memory (1 GiB)": _above(cpu_seconds, functions["free_cpu_seconds"]) * functions["cpu_second"]
-        + _above(cpu_seconds, functions["free_gib_seconds"]) * functions["gib_second"],
+        + _above(gib_seconds, functions["free_gib_seconds"]) * functions["gib_second"],
         "Firestore": sum(
             _above(getattr(documents, kind), firestore[f"free_{kind}"] * _DAYS) * firestore[kind.removesuffix("s")]
             for kind in ("reads", "writes", "deletes")
