@@ -38,7 +38,7 @@ _DAY_MINUTES = 24 * 60
 
 
 class Plan(NamedTuple):
-    """What is counted for a bill: posts in *minutes*, and the compaction of two days that differ in minutes."""
+    """Counts for a bill: of posts in *minutes*, and of the compaction of two days that differ in minutes."""
 
     posted: Load
     minutes: int
