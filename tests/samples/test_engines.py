@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -71,35 +71,40 @@ class Case(NamedTuple):
     label: tuple[str, str] | None = None
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        Case("shop", CPU, "cpu"),
-        Case("shop", CPU, "cpu", ("pool", "payments")),
-        Case("shop", HEAP, "inuse_space"),
-        Case("shop", HEAP, "alloc_objects"),
-        Case("shop/billing", HEAP, "alloc_space", ("endpoint", "/cart")),
-    ],
-    ids=lambda case: f"{case.sample_type}-{case.label and case.label[0]}",
-)
-def test_sums_equal_top(
-    engine: Engine, fleet: list[Posted], go_pprof: GoPprof, tmp_path: Path, case: Case
-) -> None:
-    service, profile_type, sample_type, label = case
-    files: list[Path] = []
-    for posted in fleet:
-        if (posted.service, posted.type) == (service, profile_type):
-            files.append(tmp_path / f"{len(files)}.pb")
-            files[-1].write_bytes(encode(posted.message()))
-    flags = [f"-sample_index={sample_type}", "-unit=ns" if profile_type == CPU else "-unit=B"]
-    condition = f"service = '{service}'"
-    if label:
-        key, value = label
-        flags.append(f"-tagfocus={key}={value}")
+CASES = [
+    Case("shop", CPU, "cpu"),
+    Case("shop", CPU, "cpu", ("pool", "payments")),
+    Case("shop", HEAP, "inuse_space"),
+    Case("shop", HEAP, "alloc_objects"),
+    Case("shop/billing", HEAP, "alloc_space", ("endpoint", "/cart")),
+]
+
+
+@pytest.fixture(scope="module")
+def tops(fleet: list[Posted], go_pprof: GoPprof, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Case, Top]:
+    """Return what ``go tool pprof -top`` shows of each case."""
+    tops = {}
+    for case in CASES:
+        directory, files = tmp_path_factory.mktemp("profiles"), list[Path]()
+        for number, posted in enumerate(fleet):
+            if (posted.service, posted.type) == (case.service, case.profile_type):
+                files.append(directory / f"{number}.pb")
+                files[-1].write_bytes(encode(posted.message()))
+        flags = [f"-sample_index={case.sample_type}", "-unit=ns" if case.profile_type == CPU else "-unit=B"]
+        if case.label:
+            flags.append(f"-tagfocus={'='.join(case.label)}")
+        tops[case] = read_top(go_pprof, files, *flags)
+        assert len(tops[case]) > 10
+    return tops
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.sample_type}-{case.label and case.label[0]}")
+def test_sums_equal_top(engine: Engine, tops: Mapping[Case, Top], case: Case) -> None:
+    condition = f"service = '{case.service}'"
+    if case.label:
+        key, value = case.label
         condition += f" AND {engine.label.format(key)} = '{value}'"
-    expected = read_top(go_pprof, files, *flags)
-    assert len(expected) > 10
-    assert to_top(engine.query(TOP.format(sample_type, condition))) == expected
+    assert to_top(engine.query(TOP.format(case.sample_type, condition))) == tops[case]
 
 
 def test_services_have_days_and_series(engine: Engine, fleet: list[Posted]) -> None:
