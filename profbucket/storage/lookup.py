@@ -189,10 +189,12 @@ class Lookup:
         ):
             if data is None and source.block:
                 self._require_expired(source.block)
-            if data is None and source.meta and source.meta.part:
-                yield from self.read_profiles([replace(source.meta, part=None)])  # repair may have split the batch
-            else:
+            if isinstance(data, bytes) or not source.meta or not source.meta.part:
                 yield data
+                continue
+            # Repair may have split the batch, or the profile was posted again, alone.
+            [own] = self.read_profiles([replace(source.meta, part=None)])
+            yield data if own is None else own
 
     def read_profiles(self, metas: Sequence[Meta]) -> Iterator[bytes | Damaged | None]:
         """Yield the bytes of each profile as posted, in order; ``None`` for one that has no object any more."""

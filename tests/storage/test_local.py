@@ -20,8 +20,8 @@ import pytest
 
 from profbucket.errors import Damaged, Misconfigured, NotFound, StoragePermissionError, Unavailable
 from profbucket.maintenance.repair import State, fsck, reindex
-from profbucket.model.ids import ProfileId
-from profbucket.model.meta import Query, Total
+from profbucket.model.ids import ProfileId, batch_name
+from profbucket.model.meta import BatchPart, Query, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.query.querier import Querier
@@ -354,7 +354,7 @@ def downgrade(path: Path, version: int) -> None:
         rows = connection.execute(
             "SELECT entries.id, names, totals FROM entries JOIN sample_types ON sample_types.id = sample_types"
         ).fetchall()
-        for profile_id, names, values in rows:
+        for profile_id, names, values in rows if version < 5 else ():
             totals = [[*name, value] for name, value in zip(json.loads(names), json.loads(values), strict=True)]
             connection.execute("UPDATE entries SET totals = ? WHERE id = ?", (json.dumps(totals), profile_id))
         for schema, removal in additions.items():
@@ -448,6 +448,17 @@ class TestErrors:
         assert indexes[0].commit(make_block([meta]), [meta.id], [])
         assert indexes[0].add_task(Task("api", None, 0, 0, 0)) is True
         assert make_block([meta]) in indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0]
+
+    def test_an_index_without_batches_is_upgraded(self, tmp_path: Path) -> None:
+        path = tmp_path / ".index.sqlite"
+        meta, part = make_meta(), BatchPart(batch_name([], NOW), 7)
+        LocalIndex(path).add(meta)
+        downgrade(path, 5)
+        index = LocalIndex(path)
+        index.add_batch([replace(meta, part=part), replace(make_meta(NOW + 1), part=part)])
+        found = list(index.find(Selection("api", None, *ALL_TIME)))
+        assert found == [meta, make_meta(NOW + 1)]
+        assert [each.part for each in found] == [None, part]
 
     def test_a_process_of_an_older_version_writes_no_entries_after_the_upgrade(self, tmp_path: Path) -> None:
         path = tmp_path / ".index.sqlite"

@@ -239,12 +239,14 @@ class BatchSuite:
         merge = Querier(storage).merge(Query("api", damaged.type, *ALL_TIME))
         assert (merge.merged, merge.damaged) == (2, 1)
         intact = [meta for meta in metas if meta != damaged]
+        damaged_batch = storage.bucket.get(key)
         assert None not in read_each(storage, [meta.id for meta in intact])
         assert set(states(fsck(storage))) == {State.OK}
         assert states(fsck(storage, deep=True))[State.DAMAGED] == [ProfileId.parse(damaged.id).object_key]
         found = states(quarantine(storage))
         assert found[State.QUARANTINED] == [ProfileId.parse(damaged.id).object_key]
         assert f"{QUARANTINE}{key}" in keys(storage)
+        assert storage.bucket.get(f"{QUARANTINE}{key}") == damaged_batch
         assert key not in keys(storage)
         assert find(storage) == intact
         assert sorted(filter(None, read_each(storage, [meta.id for meta in intact]))) == sorted(
@@ -254,6 +256,16 @@ class BatchSuite:
         store(storage, UPLOADS)  # the damaged one is stored again
         assert find(storage) == metas
         assert sorted(filter(None, read_each(storage, [meta.id for meta in metas]))) == contents(UPLOADS)
+
+    def test_a_damaged_member_that_is_posted_again_is_read(self, storage: Storage) -> None:
+        metas = store(storage, UPLOADS[:2])
+        [key] = keys(storage)
+        overwrite(storage, key, bytes(metas[0].size + metas[1].size))
+        assert Querier(storage).find(Query("api", CPU, *ALL_TIME)).profiles
+        Collector(storage).collect("api", CPU, UPLOADS[0].labels, UPLOADS[0].data)
+        merge = Querier(storage).merge(Query("api", CPU, *ALL_TIME))
+        assert (merge.merged, merge.damaged) == (1, 0)
+        assert read_each(storage, [meta.id for meta in metas if meta.type == CPU]) == [UPLOADS[0].data]
 
     def test_members_are_read_from_a_batch_whose_table_is_damaged(self, storage: Storage) -> None:
         metas = store(storage, UPLOADS)
