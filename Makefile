@@ -59,24 +59,31 @@ test-web: web/node_modules ## test the page's sources: unit tests, eslint, prett
 test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page and Grafana's flame graph in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
-# All tests run with the functions' version, where it is installed; the smaller set with the oldest one.
 image: $(VENV)/.dev $(CHROMIUM) ## make docs/page.png, the screenshot in README.md
 	SCREENSHOTS=1 CHROMIUM=$(CHROMIUM) $(PYTEST) -n 0 tests/ui/test_compare.py -k shows_the_slower_function_first
 	cp tests/ui/screenshots/comparison.png docs/page.png
 
-check: lint types test test-python-$(firstword $(PYTHONS)) test-web test-ui ## run everything that CI runs: lint, types, tests
+# All tests run with the functions' version, where it is installed; the smaller set with the oldest one.
+# Two parts at a time, in this order, as tests wait for processes and for the disk. GNU make keeps the output of each
+# together from version 4.0 on.
+PARTS := lint types test test-ui test-python-$(firstword $(PYTHONS)) test-web
+
+check: $(VENV)/.dev web/node_modules ## run everything that CI runs: lint, types, tests
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=recurse) $(PARTS)
 
 SOAK_SECONDS ?= 600
 SOAK_KILLS ?= 300
 SOAK_EXAMPLES ?= 2000
+SOAK_FACTOR ?= 20
 
-soak: $(VENV)/.dev ## fuzz for ten minutes, compact 2,000 histories, kill processes 1,200 times, interleave calls: three hours; SOAK_SECONDS=… SOAK_EXAMPLES=… SOAK_KILLS=…
+soak: $(VENV)/.dev ## fuzz for ten minutes, compact 2,000 histories, kill processes 1,200 times, interleave calls: two hours; SOAK_SECONDS=… SOAK_EXAMPLES=… SOAK_FACTOR=… SOAK_KILLS=…
 	$(BIN)/python -m tests.soak.fuzz --seconds $(SOAK_SECONDS)
 	$(BIN)/python -m tests.soak.before_and_after --examples $(SOAK_EXAMPLES)
 	for storage in file gcs file gcs; do \
 	  $(BIN)/python -m tests.soak.kill_storm --kills $(SOAK_KILLS) --storage $$storage || exit 1; \
 	done
 	$(BIN)/python -m tests.soak.interleavings
+	EXAMPLES_FACTOR=$(SOAK_FACTOR) $(PYTEST) -m hypothesis $$(grep -rl tests.support.property_tests tests --include='test_*.py')
 	[ ! -d ../shared/cases ] || $(BIN)/python -m tests.soak.run_cases ../shared/cases
 
 lint: $(VENV)/.dev ## run ruff: style, imports, likely bugs

@@ -6,7 +6,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
@@ -24,6 +24,7 @@ from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.profiles import Label, Location, Mapping, Profile, Sample, Style, encode, stack
+from tests.support.property_tests import examples
 from tests.support.storage.compaction_suite import MIDNIGHT, list_data_points, merge_canonically
 
 CPU, HEAP = ProfileType.CPU, ProfileType.HEAP
@@ -177,7 +178,7 @@ def answer_all(storage: Storage, query: Query) -> list[Any]:
     return [profiles, pages, merge, list_data_points(storage, query)]
 
 
-@settings(max_examples=150)
+@examples(40)
 @given(EVENTS, st.lists(QUERIES, min_size=3, max_size=6))
 def test_all_answers_equal_those_of_a_storage_that_was_never_compacted(
     events: list[Post | Compact | Expire | Rebuild], queries: list[Query]

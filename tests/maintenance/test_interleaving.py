@@ -9,10 +9,11 @@ from functools import cache
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.storage.store import Storage
+from tests.support.property_tests import examples
 from tests.support.storage.histories import (
     CASES,
     HISTORIES,
@@ -52,7 +53,7 @@ def make_trial(case: Case) -> Trial:
     ),
     _SCHEDULES,
 )
-@settings(max_examples=150)
+@examples(60)
 def test_each_profile_counts_once_whatever_three_do(case: Case, schedule: list[int]) -> None:
     make_trial(case).run(schedule)
 

@@ -20,6 +20,7 @@ from tests.support.canonical import canonicalize
 from tests.support.go_tool import GoPprof
 from tests.support.plain_merge import merge as plain_merge
 from tests.support.profiles import Line, Location, Profile, Sample, encode, function, profile, stack
+from tests.support.property_tests import examples
 from tests.support.storage.examples import make_meta
 
 NAMES = ("main", "serve", "alloc", "alloc_slow(int)", ".trace", "(anonymous namespace)::x(y)", "")
@@ -45,7 +46,7 @@ def profiles_with_rules(draw: Callable[..., Any]) -> list[Profile]:
     return contents
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(50)
 @given(profiles_with_rules(), st.sampled_from([1, 300, 1 << 20]))
 def test_merges_are_those_of_a_plain_merge(contents: list[Profile], batch_bytes: int) -> None:
     profiles = [encode(content) for content in contents]

@@ -38,6 +38,7 @@ from tests.support.profiles import (
     stack,
     styles,
 )
+from tests.support.property_tests import examples
 
 GoMerge = Callable[[list[Path]], bytes]
 
@@ -174,7 +175,7 @@ class TestAgainstGo:
 class TestAgainstThePlainMerge:
     """Merges equal those of ``plain_merge``, which uses dictionaries keyed by content."""
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(75)
     @given(profile_sets(), st.data())
     def test_profiles_of_any_encoder_merge_alike(self, contents: list[Profile], data: st.DataObject) -> None:
         profiles = [encode(content, data.draw(styles)) for content in contents]
@@ -192,7 +193,7 @@ class TestAgainstThePlainMerge:
         else:
             assert mappings.items() <= expected.items()
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(30)
     @given(mixed_profile_sets(), st.data())
     def test_profiles_whose_sample_types_differ_merge_alike(
         self, contents: list[Profile], data: st.DataObject

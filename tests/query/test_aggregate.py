@@ -20,6 +20,7 @@ from profbucket.pprof import decode, encode
 from profbucket.pprof.aggregate.weighted_sum import divide_and_round
 from profbucket.times import LATEST, SECOND
 from tests.query.test_delta import ALWAYS, StoredProfiles, T, Values, heap, read
+from tests.support.property_tests import examples
 
 GAUGES = (b"inuse_space",)
 AUTO = MergeOptions(aggregate=Aggregate.AUTO)
@@ -324,7 +325,7 @@ _COUNTERS = st.dictionaries(
 )
 
 
-@settings(max_examples=20)
+@examples(8)
 @given(
     st.lists(st.tuples(_COUNTERS, st.sampled_from("ab"), st.integers(0, 9000)), min_size=2, max_size=9),
     st.integers(1, 3),

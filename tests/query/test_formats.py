@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.api.routes import PROFILES
@@ -17,6 +17,7 @@ from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.api import NOW, Api, LinkedBucket, comments, error_code, pprof
 from tests.support.profiles import Profile, encode, profile_sets
+from tests.support.property_tests import examples
 
 OTHERS = [one for one in MergeFormat if one is not MergeFormat.PPROF]
 SHOWN = (MergeFormat.SVG, MergeFormat.HTML)
@@ -109,7 +110,7 @@ _TEXTS = st.text(max_size=8) | st.sampled_from(
 )
 
 
-@settings(max_examples=60)
+@examples(30)
 @given(
     profile_sets(),
     st.dictionaries(st.sampled_from(Refinement.names()), _TEXTS, max_size=4),
