@@ -16,12 +16,12 @@ from profbucket.samples.database import collect_tables, connect, run_query
 from profbucket.samples.export import Exporter
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import Bucket, Index
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.command_line import profbucket
 from tests.support.profiles import Sample, encode, profile, stack
 from tests.support.storage.compaction_suite import MIDNIGHT, post_profiles
+from tests.support.storage.unique_names import new_s3_bucket
 
 CPU = ProfileType.CPU
 DAY = 86_400 * SECOND
@@ -29,11 +29,18 @@ NOW = MIDNIGHT + DAY + 12 * 3600 * SECOND  # on the second day
 TOTAL = "SELECT date::VARCHAR, sum(value) FROM samples WHERE sample_type = 'cpu' GROUP BY 1 ORDER BY 1"
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "directory", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """A storage with profiles of three days, and of a service whose name needs escapes."""
-    ports: tuple[Bucket, Index] = (MemoryBucket(), MemoryIndex())
-    storage = Storage(*ports) if request.param == "memory" else open_storage(f"file://{tmp_path}/storage")
+    match request.param:
+        case "directory":
+            storage = open_storage(f"file://{tmp_path}/storage")
+        case "s3":
+            endpoint = request.getfixturevalue("s3")
+            url = f"s3://{new_s3_bucket(endpoint)}?endpoint={endpoint}&region=us-east-1"
+            storage = open_storage(f"{url}&index=sqlite://{tmp_path}/index.sqlite")
+        case _:
+            storage = Storage(MemoryBucket(), MemoryIndex())
     post_profiles(storage, [-60, 0, 60, 1440, 1500])
     post_profiles(storage, [60], service="shop/cart's")
     return storage
