@@ -20,7 +20,7 @@ from profbucket.storage.listing import list_prefix
 from profbucket.storage.metadata import to_metadata
 from profbucket.storage.ports import Bucket, Object, Selection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST
+from profbucket.times import LATEST, parse_stamp
 
 Copy = Object | Meta  # an object, or the meta of a member of a batch
 
@@ -69,7 +69,7 @@ def _list_members_of(storage: Storage, object_key: str, data: bytes) -> list[Met
     with suppress(Damaged, IncompleteTable):
         return decode_table(object_key, data)
     service, name = parse_batch_key(object_key)
-    first = ProfileId.parse(object_key.removesuffix(".batch")).created_at
+    first = parse_stamp(name.partition("-")[0])
     entries = storage.index.find(Selection(service, None, first, min(first + MAX_NANOS, LATEST)))
     return [meta for meta in entries if meta.part and meta.part.name == name]
 
