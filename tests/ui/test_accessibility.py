@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import WIDTHS, press, wait_until_drawn
+from tests.support.browser import SIZE, WIDTHS, press, wait_until_drawn
 from tests.ui.conftest import SLOW_FUNCTION, OpenPage, shop_path
 
 VERSIONS = "&labels=version%3D0.0.2&base_labels=version%3D0.0.1"
@@ -43,6 +43,7 @@ def test_each_state_is_usable_in_every_window(open_page: OpenPage, shop_url: str
         assert watched.accessibility_violations() == []
         assert watched.layout_faults() == []
         watched.screenshot(f"{state}-{width}")
+    watched.page.set_viewport_size(SIZE)
     watched.page.emulate_media(color_scheme="dark")
     expect(watched.page.locator("html")).to_have_attribute("data-theme", "dark")
     assert watched.accessibility_violations(*COLOR_RULES) == []
