@@ -102,13 +102,21 @@ def run_query(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str
             raise Invalid("the query must be one SELECT statement")
         result = connection.execute(statements[0])
     except duckdb.Error as error:
-        raise Invalid(" ".join(str(error).split("\n\n")[0].split())) from None
+        raise _translate(error) from None
     return [column[0] for column in result.description or ()], _fetch(result)
 
 
 def _fetch(result: duckdb.DuckDBPyConnection) -> Iterator[tuple[object, ...]]:
-    while rows := result.fetchmany(1000):
-        yield from rows
+    try:
+        while rows := result.fetchmany(1000):
+            yield from rows
+    except duckdb.Error as error:
+        raise _translate(error) from None
+
+
+def _translate(error: duckdb.Error) -> Invalid:
+    """Return the error with the first paragraph of DuckDB's message, in one line."""
+    return Invalid(" ".join(str(error).split("\n\n")[0].split()))
 
 
 def _list_exported(  # noqa: PLR0917

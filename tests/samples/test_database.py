@@ -130,6 +130,7 @@ def test_functions_count_recursion_once(tmp_path: Path) -> None:
         "",
         "SELCT",
         "SELECT missing FROM samples",
+        "SELECT CASE WHEN i = 99999 THEN error('late') ELSE 'row' END FROM range(100000) t(i)",
     ],
 )
 def test_other_statements_are_refused(tmp_path: Path, sql: str) -> None:

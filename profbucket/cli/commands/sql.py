@@ -25,6 +25,7 @@ from profbucket.cli.commands.export import add_lane_options, parse_range
 from profbucket.cli.options import add_storage_option, read_config
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_line
+from profbucket.model.printable import to_printable
 
 
 def add_arguments(parser: Parser) -> None:
@@ -70,10 +71,11 @@ def _print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> No
 
 
 def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    clean = to_printable if sys.stdout.isatty() else str  # a file gets texts as they are
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow(map(clean, columns))
     for row in rows:
-        writer.writerow(["" if value is None else _format(value) for value in row])
+        writer.writerow(["" if value is None else clean(_format(value)) for value in row])
 
 
 def _print_json(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
