@@ -225,9 +225,9 @@ def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: Counte
     post_profiles(storage, range(0, 240, 4))
     counted.traffic.reset()
     assert len(compact(storage, MIDNIGHT + 20 * HOUR)) == 4
-    # New series, the service, its type, all entries, the first of each hour, and all blocks at the end, before and
-    # after their objects are listed: no block ends after the hour that is compacted.
-    assert counted.traffic.documents == 4 + 1 + 1 + 60 + 4 + 2 * 4
+    # New series, the packed ones, the service, its type, all entries, the first of each hour, and all blocks at
+    # the end, before and after their objects are listed: no block ends after the hour that is compacted.
+    assert counted.traffic.documents == 4 + 1 + 1 + 1 + 60 + 4 + 2 * 4
 
 
 def test_a_due_task_costs_itself_and_what_it_compacts(
