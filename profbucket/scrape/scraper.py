@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -74,7 +74,8 @@ def scrape(
             break
         pending.remove(outcome.target)
         yield outcome
-    for outcome in _flush_all(batches.values(), done):
+    late = {target.service for target in pending}
+    for outcome in _flush_all([batches[service] for service in late], done):
         pending.remove(outcome.target)
         yield outcome
     for target in pending:  # name resolution, for example, cannot be interrupted
@@ -107,7 +108,7 @@ def report(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {**counts, "results": results}
 
 
-def _flush_all(batches: Iterable["_ServiceBatch"], done: "queue.SimpleQueue[Outcome]") -> Iterator[Outcome]:
+def _flush_all(batches: Sequence["_ServiceBatch"], done: "queue.SimpleQueue[Outcome]") -> Iterator[Outcome]:
     """Store what *batches* hold, and yield what is then in *done*."""
     threads = [threading.Thread(target=batch.flush, name="scrape", daemon=True) for batch in batches]
     for thread in threads:
