@@ -14,7 +14,7 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.ports import ObjectRange
 from storage_local import LocalBucket
 from storage_local.trailer import make_trailer, read_trailer
-from tests.support.go_tool import Go
+from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA
 from tests.support.storage.examples import NOW, make_meta
 from tests.support.storage.index_suite import select_all
@@ -106,13 +106,15 @@ def test_a_copied_file_brings_its_metadata(bucket: LocalBucket, file: Path, tmp_
     assert LocalBucket(tmp_path / "other").stat(KEY).metadata == METADATA
 
 
-def test_a_file_is_a_profile_for_every_tool(bucket: LocalBucket, file: Path, go: Go, tmp_path: Path) -> None:
+def test_a_file_is_a_profile_for_every_tool(
+    bucket: LocalBucket, file: Path, go_pprof: GoPprof, tmp_path: Path
+) -> None:
     bucket.put(KEY, CPU, METADATA)
     assert gzip.decompress(file.read_bytes()) == gzip.decompress(CPU) == inflate(file.read_bytes())
     subprocess.run(["gzip", "--test", file], check=True)
     original = tmp_path / "cpu.pb.gz"
     original.write_bytes(CPU)
-    ours, theirs = (go.run("tool", "pprof", "-raw", str(path)).check().text for path in (file, original))
+    ours, theirs = (go_pprof("-raw", path).check().text for path in (file, original))
     assert ours == theirs
 
 
