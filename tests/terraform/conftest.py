@@ -17,6 +17,9 @@ from tests.support.terraform.terraform import (
     stub_environment,
 )
 
+# Variables with which samples are written, and read with SQL.
+SAMPLES = {"samples_days": 400, "sql": True, "readers": ["group:developers@example.com"]}
+
 
 @pytest.fixture(scope="session")
 def stub() -> Iterator[Mapping[str, str]]:
@@ -58,6 +61,4 @@ def applied(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -
     """Return the state after an apply with the stub, of a deployment with access "public" and a dataset."""
     root = tmp_path_factory.mktemp("applied")
     copy_deployed(root)
-    return Terraform(find_terraform(), root, stub).apply(
-        access="public", keys=KEYS, samples_days=400, sql=True, readers=["group:developers@example.com"]
-    )
+    return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS, **SAMPLES)

@@ -8,7 +8,7 @@ import pytest
 from profbucket.scrape.scraper import SPREAD_SECONDS
 from profbucket.scrape.targets import TARGETS_KEY, parse_targets
 from tests.support.terraform.terraform import DATA, State, Terraform, copy_deployed, find_terraform
-from tests.terraform.conftest import KEYS
+from tests.terraform.conftest import KEYS, SAMPLES
 from tests.terraform.test_apply import DATABASE, GRANTS, OBJECTS, grants
 
 TARGETS = [{"url": "http://10.0.0.5:6060", "service": "api", "labels": {"version": "1"}, "seconds": 5}]
@@ -18,7 +18,7 @@ TARGETS = [{"url": "http://10.0.0.5:6060", "service": "api", "labels": {"version
 def scraping(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> State:
     root: Path = tmp_path_factory.mktemp("scraping")
     copy_deployed(root, DATA)
-    return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS, targets=TARGETS)
+    return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS, targets=TARGETS, **SAMPLES)
 
 
 def test_scrape_may_only_write_profiles_and_read_its_targets(scraping: State) -> None:
