@@ -227,7 +227,7 @@ class _Port:
 
 
 class Node:
-    """A storage and its actors after calls in the order of *schedule*, or in one of *interleavings* others."""
+    """A storage and its actors after some calls. *interleavings* lead to it, one of them is *schedule*."""
 
     def __init__(
         self, snapshot: Snapshot, processes: tuple[Process, ...], previous: "tuple[Node, int] | None" = None
@@ -250,7 +250,7 @@ class Node:
 
 
 class Graph:
-    """The states that *actors* lead to, which start with a *storage* in memory."""
+    """The nodes that *actors* reach from a *storage* in memory."""
 
     def __init__(self, storage: Storage, actors: Sequence[Actor]) -> None:
         snapshot = Snapshot.take(copy_storage(storage), {})
@@ -259,11 +259,11 @@ class Graph:
 
     def explore(self) -> Iterator[Node]:
         """Yield each node once, those after fewer calls first."""
-        states = [self.initial]
-        while states:
-            yield from states
+        nodes = [self.initial]
+        while nodes:
+            yield from nodes
             following: dict[object, Node] = {}
-            for node in states:
+            for node in nodes:
                 for actor, process in enumerate(node.processes):
                     if process.call:
                         processes, snapshot = self._step(node, actor)
@@ -271,10 +271,10 @@ class Graph:
                         if reached is None:
                             reached = following[processes, snapshot] = Node(snapshot, processes, (node, actor))
                         reached.interleavings += node.interleavings
-            states = list(following.values())
+            nodes = list(following.values())
 
     def walk(self, schedule: Iterable[int]) -> Iterator[Node]:
-        """Yield the states of *schedule*, and of what is left of each actor, one after the other."""
+        """Yield the nodes of *schedule*, and of what is left of each actor, one after the other."""
         node = self.initial
         yield node
         for actor in schedule:
