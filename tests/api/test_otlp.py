@@ -445,15 +445,16 @@ class TestErrors:
         assert status_of(send(api, request)) == (413, 8, "max_profiles_exceeded")
 
     def test_an_unavailable_storage_is_503_although_others_are_stored(self) -> None:
+        """The profiles of each service are stored with a write of their own."""
         api = Api(Storage(FailingBucket(), MemoryIndex()))
         request = cpu_request(CPU)
         sample = Sample(stack_index=1, values=[1])
-        request.profile(request.message.resource_profiles[0], HEAP[0], [sample])
+        request.profile(request.resource(service__name="web"), HEAP[0], [sample])
         response = send(api, request)
         assert status_of(response) == (503, 14, "unavailable")
         assert response.headers["Retry-After"]
         assert send(api, request).data == b""
-        assert len(stored(api)) == 2
+        assert [len(stored(api, service)) for service in ("shop", "web")] == [1, 1]
 
     def test_a_key_is_required_and_valid_for_its_services(self) -> None:
         entries = [{"name": "a", "sha256": hash_secret("s").hex(), "scopes": ["write"], "services": ["shop"]}]
