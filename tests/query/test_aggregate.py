@@ -192,6 +192,21 @@ def test_the_header_is_the_same_wherever_profiles_are(stored: StoredProfiles, ag
     } == {names}
 
 
+def test_the_period_of_an_increase_is_that_of_the_profiles_compared(stored: StoredProfiles) -> None:
+    """The only profile of another series, in the same block, has a longer period."""
+    for at, instance, period in ((0, "a", 10), (20, "a", 30), (10, "b", 50)):
+        message = decode(heap({b"f": (at + 1,)}, at, (b"alloc_space",))).message
+        message.period = period
+        stored.collector.collect(
+            "api", ProfileType.HEAP, Labels.from_pairs([("instance", instance)]), encode(message)
+        )
+    options = MergeOptions(aggregate=Aggregate.DELTA)
+    before = decode(stored.querier.merge(ALWAYS, options).data).message.period
+    compact(stored)
+    after = decode(stored.querier.merge(ALWAYS, options).data).message.period
+    assert (before, after) == (30, 30)
+
+
 def test_the_comments_of_profiles_are_left_out(stored: StoredProfiles) -> None:
     # Which of them are read depends on what has been compacted.
     for at in (0, 10, 20):

@@ -11,7 +11,7 @@ import numpy as np
 
 from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
-from profbucket.pprof.block.content import BlockContent
+from profbucket.pprof.block.content import BlockContent, narrow_header
 from profbucket.pprof.block.sparse_rows import concatenate_rows, sum_entries
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints, to_offsets
@@ -168,6 +168,8 @@ class CounterReader:
         batch, _ = read_batch([profile], self._first.strings, limits, errors)
         if batch is None:
             raise errors[0]
+        if len(rows):
+            batch = batch._replace(header=narrow_header(batch.header, self._first.strings, rows))
         space = self._find_space(_find_keys(batch)[0])
         index = space.content.add(batch, keep_zeros=True)
         width = len(space.sample_types)

@@ -1,6 +1,6 @@
 """Read the parts of a block, and add some of its rows to a merge."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +9,14 @@ from profbucket.errors import Invalid, ProfbucketError
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
 from profbucket.pprof.block.container import PROFILES_FIELD, SERIES_FIELD, decode_members
-from profbucket.pprof.block.sparse_rows import ProfileHeader, SparseRows, concatenate_rows, merge_headers
-from profbucket.pprof.columnar.accumulator import Accumulator
+from profbucket.pprof.block.sparse_rows import SparseRows, concatenate_rows, merge_headers
 from profbucket.pprof.columnar.arrays import Ints
 from profbucket.pprof.columnar.batch import Batch, HeaderColumns
 from profbucket.pprof.columnar.encode import encode_merge
 from profbucket.pprof.columnar.pending_profile import PendingProfile
 from profbucket.pprof.columnar.read_batch import read_batch
 from profbucket.pprof.columnar.split import split_profile
+from profbucket.pprof.columnar.string_table import StringTable
 from profbucket.pprof.compression import inflate
 from profbucket.pprof.merge import Merger
 
@@ -90,10 +90,8 @@ def add_rows(
         raise damaged_row(content)
     for i in range(values.shape[1]):
         np.add.at(values[:, i], rows.sample, rows.values[:, i])
-    order = np.argsort(rows.row)
-    header, timing = merge_headers((rows.headers[i] for i in rows.header[order].tolist()), rows.timing)
     batch = batch._replace(
-        header=_replace_header(batch.header, selection.accumulator, header, timing),
+        header=narrow_header(batch.header, selection.accumulator.strings, rows),
         samples=batch.samples._replace(values=values),
     )
     selection.add_batch(batch, content.block.id)
@@ -135,11 +133,11 @@ def read_raw(merger: Merger, content: BlockContent, raw: bytes, label: tuple[str
     return batch
 
 
-def _replace_header(
-    columns: HeaderColumns, accumulator: Accumulator, header: ProfileHeader, timing: Sequence[int]
-) -> HeaderColumns:
-    """Return the *columns* of a batch of one profile with these strings, comments, time, duration and period."""
-    intern = accumulator.strings.intern
+def narrow_header(columns: HeaderColumns, strings: StringTable, rows: SparseRows) -> HeaderColumns:
+    """Return the header of the merge of *rows* instead of that of their whole block, which *columns* hold."""
+    order = np.argsort(rows.row)
+    header, timing = merge_headers((rows.headers[i] for i in rows.header[order].tolist()), rows.timing)
+    intern = strings.intern
     drop_frames, keep_frames, default_sample_type, doc_url = (np.array([intern(text)]) for text in header.strings)
     time_nanos, duration_nanos, period = (np.array([number]) for number in timing)
     return columns._replace(
