@@ -17,6 +17,7 @@ from profbucket.auth import ApiKeys, Authenticator, Scope, generate_secret, hash
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from profbucket.ingest.collector import Collector
+from profbucket.model.form import BATCH_PATH, encode_form
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from tests.support.agents import push
@@ -69,6 +70,7 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
     query = f"service={SERVICE}&type=cpu&from=0"
     return {
         "post": ("POST", f"{PROFILES}?service={SERVICE}&type=cpu"),
+        "batch": ("POST", BATCH_PATH),
         "ingest": ("POST", f"/ingest?name={SERVICE}&format=pprof"),
         "push": ("POST", "/push.v1.PusherService/Push"),
         "datadog": ("POST", "/profiling/v1/input"),
@@ -110,6 +112,7 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
 # The scope that each route requires, and the status that a key of another team gets.
 ROUTES: dict[str, tuple[Scope | None, int]] = {
     "post": (Scope.WRITE, 403),
+    "batch": (Scope.WRITE, 403),
     "ingest": (Scope.WRITE, 403),
     "push": (Scope.WRITE, 403),
     "datadog": (Scope.WRITE, 403),
@@ -139,7 +142,7 @@ ROUTES: dict[str, tuple[Scope | None, int]] = {
 OPEN = ["healthz", "health", "openapi", "discovery", "datadog info", "page", "page file"]  # these require no key
 
 
-WITH_CONTENT_TYPE = ("push", "datadog", "otlp", "grafana", "grafana settings")
+WITH_CONTENT_TYPE = ("batch", "push", "datadog", "otlp", "grafana", "grafana settings")
 
 
 def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, str]) -> TestResponse:
@@ -162,6 +165,8 @@ def send(client: FlaskClient, route: str, profile_id: str, headers: dict[str, st
     data = bodies.get(route, pprof() if method == "POST" else b"")
     event = json.dumps({"start": "2026-11-22T22:25:33Z", "tags_profiler": f"service:{SERVICE}"}).encode()
     content_type = "application/json" if route == "otlp" else "application/proto"
+    if route == "batch":
+        data, content_type = encode_form([({"service": SERVICE, "type": "cpu"}, pprof())])
     if route == "datadog":
         data, content_type = encode_multipart_formdata(
             {"event": ("event.json", event), "cpu.pprof": ("cpu.pprof", pprof())}
