@@ -1,4 +1,6 @@
-"""Run all benchmarks, or those named, and print a table; with ``--write`` also write it to bench/RESULTS.md.
+"""Run all benchmarks, or those named, and print a table.
+
+With ``--write``, the table also replaces that of the same benchmarks in bench/RESULTS.md.
 
 The arguments ``cost`` and ``agents`` print the tables of :mod:`bench.cost` and :mod:`bench.agents` instead.
 """
@@ -7,6 +9,7 @@ import compileall
 import datetime
 import os
 import platform
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -57,7 +60,16 @@ def main() -> None:
     for name in names:
         lines.extend(map(_print_row, BENCHES[name]()))
     if "--write" in arguments:
-        _RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        results = _replace_table(_RESULTS.read_text(encoding="utf-8"), names, "\n".join(lines))
+        _RESULTS.write_text(results, encoding="utf-8")
+
+
+def _replace_table(results: str, names: list[str], table: str) -> str:
+    """Return *results* with *table*, and what is said about it, as that of the benchmarks *names*."""
+    command = re.escape(" ".join(names))
+    known = re.compile(rf"^`make bench ARGS='?{command}'?`.*?^\|.*?(?=\n\n|\n\Z)", re.MULTILINE | re.DOTALL)
+    replaced, count = known.subn(lambda _: table, results)
+    return replaced if count else f"{results.rstrip()}\n\n{table}\n"
 
 
 def _print_row(row: Row) -> str:
@@ -70,9 +82,7 @@ def _format_head(names: list[str]) -> list[str]:
     now = datetime.datetime.now(datetime.UTC)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return [
-        "# Measurements",
-        "",
-        f"`make bench ARGS='{' '.join(names)} --write'`, {now:%Y-%m-%d %H:%M} UTC, load before {load}. "
+        f"`make bench ARGS='{' '.join(names)}'`, {now:%Y-%m-%d %H:%M} UTC, load before {load}. "
         f"Medians of {ROUNDS} rounds that alternate between profbucket and its peer; a ratio above 1 means that "
         f"profbucket is faster.",
         "",
