@@ -7,9 +7,11 @@ committed ones and others that are in no block and not in the head, is live in t
 some of its profiles were posted and compacted again.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
+from itertools import takewhile
 
 from profbucket.errors import Damaged, Invalid, NotFound
+from profbucket.maintenance.copies import list_copies
 from profbucket.model.blocks import Block, Members, from_metadata
 from profbucket.model.ids import ProfileId, ProfileName, block_prefix, parse_block_key
 from profbucket.model.meta import series_id
@@ -83,7 +85,7 @@ def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[B
             sharing = [other for other, taken in chosen.items() if not taken.isdisjoint(names)]
             if not names or any(not chosen[other] < names for other in sharing):
                 continue
-            if sharing and names <= set().union(*(chosen[other] for other in sharing), _read_head(storage, block)):
+            if sharing and _is_in_head(storage, block, names.difference(*(chosen[other] for other in sharing))):
                 continue
             chosen = {other: taken for other, taken in chosen.items() if other not in sharing} | {block: names}
         live += chosen
@@ -93,13 +95,21 @@ def select_live(storage: Storage, blocks: Sequence[Block], committed: Sequence[B
 def _is_uncommitted(storage: Storage, block: Block) -> bool:
     """Return whether *block*, not in the index, was never committed: all its members are in the head."""
     [members] = storage.lookup.read_members([block])
-    return isinstance(members, Members) and _read_head(storage, block).issuperset(members.names())
+    return isinstance(members, Members) and _is_in_head(storage, block, set(members.names()))
 
 
-def _read_head(storage: Storage, block: Block) -> set[ProfileName]:
-    """Return the profiles that have an entry, as far as they may be members of *block*."""
+def _is_in_head(storage: Storage, block: Block, names: Set[ProfileName]) -> bool:
+    """Return whether all of *names*, members of *block*, are in the head: each has an entry and an object.
+
+    An entry whose object has expired is about to be removed, so the profile must count in the block.
+    """
     entries = storage.index.find(Selection(block.service, block.type, block.first, block.last))
-    return {ProfileId.parse(meta.id).name for meta in entries}
+    if not names <= {ProfileId.parse(meta.id).name for meta in entries}:
+        return False
+    own_keys = {ProfileId(block.service, block.type, *name).object_key for name in names}
+    last_key = max(own_keys, default="")
+    copies = list_copies(storage.bucket, block.service, block.type, block.first)
+    return own_keys.issubset(key for key, _ in takewhile(lambda copy: copy[0] <= last_key, copies))
 
 
 def _group_overlapping(blocks: Sequence[Block]) -> Iterator[list[Block]]:

@@ -15,7 +15,7 @@ from profbucket.limits import Limits
 from profbucket.maintenance import head, merging
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.read_back import read_back
-from profbucket.maintenance.repair import reindex
+from profbucket.maintenance.repair import State, fsck, reindex
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
@@ -37,6 +37,7 @@ from tests.support.storage.compaction_suite import (
     merge_canonically,
     post_profiles,
 )
+from tests.support.storage.interleaving import copy_storage
 
 TOMORROW = MIDNIGHT + 30 * HOUR
 
@@ -243,6 +244,32 @@ def test_a_profile_posted_and_compacted_again_does_not_hide_the_block_that_it_wa
     list(reindex(lost))
     assert_same_answers(lost, uncompacted)
     assert [block.count for block in lost.index.blocks("api", CPU, *ALL_TIME)] == [6]
+
+
+def test_an_entry_without_object_does_not_hide_the_block_that_has_the_profile(storage: Storage) -> None:
+    """The index was lost, and a profile was posted again and expired, before reindex runs."""
+    post_profiles(storage, range(0, 60, 30))
+    uncompacted = copy_uncompacted(storage)
+    compact(storage, MIDNIGHT + 2 * HOUR)
+    lost = Storage(storage.bucket, MemoryIndex())
+    post_profiles(lost, range(0, 60, 30))
+    expire_profiles(storage)
+    list(reindex(lost))
+    assert_same_answers(lost, uncompacted)
+    assert {finding.state for finding in fsck(lost)} == {State.OK}
+
+
+def test_a_block_that_was_not_committed_stays_out_of_the_index_while_its_members_are_in_a_batch(
+    storage: Storage,
+) -> None:
+    collected = Storage(MemoryBucket(), MemoryIndex())
+    metas = post_profiles(collected, (0, 1))
+    storage.write_batch([(meta, collected.read(ProfileId.parse(meta.id))) for meta in metas])
+    elsewhere = Storage(storage.bucket, copy_storage(storage).index)
+    compact(elsewhere, MIDNIGHT + 2 * HOUR)
+    list(reindex(storage))
+    assert storage.index.blocks("api", CPU, *ALL_TIME) == []
+    assert_same_answers(storage, copy_uncompacted(collected))
 
 
 class InterruptedIndex:

@@ -206,10 +206,7 @@ class Trial:
         self._graph = Graph(initial, [ACTORS[name] for name in actors])
         self._is_index_lost = history == "lost index"
         self._may_be_late = any("posts" in name for name in actors) + ("batch" in actors)
-        # An entry without an object keeps a block with the same profile out of the index. One reindex removes the
-        # entry, another adds the block.
-        self._needs_two_reindexes = self._may_be_late and "expiry" in actors
-        self._restores_index = any("reindex" in name for name in actors) and not self._needs_two_reindexes
+        self._restores_index = any("reindex" in name for name in actors)
         self._checked: set[object] = set()
 
     def explore(self, max_states: int | None = None) -> Count | None:
@@ -256,8 +253,6 @@ class Trial:
 
     def _check_final(self, storage: Storage, where: str) -> None:
         run_reindex(storage)
-        if self._needs_two_reindexes:
-            run_reindex(storage)
         self._check(storage, f"{where}, reindex", is_final=True)
         assert {finding.state for finding in fsck(storage)} == {State.OK}, where
         compaction(60)(storage)
