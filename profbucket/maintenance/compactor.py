@@ -238,6 +238,8 @@ class Compactor:
         if task and task.period:
             if task.period <= self._policy.short or task.period < self._policy.long:
                 yield compact_head(lane, task.begin, task.last)
+                # Also if nothing was compacted now: an earlier run may have committed blocks and then been killed.
+                lane.add_merge(self._policy.short, task.begin)
             else:
                 yield merge_blocks(lane, [task.period], task.begin, task.last)
                 lane.add_merge(task.period, task.begin)

@@ -112,7 +112,6 @@ def _build_blocks(lane: Lane, entries: Sequence[Meta], known: list[Block]) -> It
         yield Step(Action.COMPACTED if committed else Action.CONFLICT, block.id, block.count)
         if not committed:
             return
-        lane.add_merge(block.period, block.first)
         known.append(block)
 
 

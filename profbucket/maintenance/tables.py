@@ -39,7 +39,7 @@ def export_days(lane: Lane, start: int, end: int) -> Iterator[Step]:
 def export_recent_days(lane: Lane, start: int) -> Iterator[Step]:
     """Export likewise the days from *start* on of which blocks were written recently.
 
-    Their task may have been lost: a run that commits a block of late profiles may be killed before it adds one.
+    Their task may have been lost: a collector may be killed between a profile's entry and its task.
     """
     recent = lane.clock() - _RECENT_SECONDS * SECOND
     blocks = [

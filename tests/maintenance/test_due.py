@@ -187,11 +187,12 @@ def test_concurrent_runs_do_each_task_once(storage: Storage) -> None:
     assert all(Action.CONFLICT not in run for run in runs)
 
 
+class Killed(BaseException):
+    """The end of a process, which nothing handles."""
+
+
 def test_a_run_that_ends_without_a_trace_is_repeated_after_a_while(storage: Storage) -> None:
     post_profiles(storage, range(0, 60, 20))
-
-    class Killed(BaseException):
-        pass
 
     class KillingIndex(CountingPort):
         def commit(self, *_: Any) -> bool:
@@ -202,6 +203,46 @@ def test_a_run_that_ends_without_a_trace_is_repeated_after_a_while(storage: Stor
         run_due(killed, MIDNIGHT + 2 * HOUR)
     assert actions(storage, MIDNIGHT + 2 * HOUR + 60 * SECOND) == {}
     assert actions(storage, MIDNIGHT + 3 * HOUR) == {Action.COMPACTED: 1}
+
+
+def post_late(storage: Storage, set_clock: Callable[[int], None]) -> int:
+    """Post a profile after its day was merged, and return the time."""
+    post_profiles(storage, range(0, 1440, 60))
+    for hours in (26, 28):
+        run_due(storage, MIDNIGHT + hours * HOUR)
+    set_clock(now := MIDNIGHT + 30 * HOUR)
+    post_profiles(storage, [7])
+    assert storage.index.blocks("api", CPU, *ALL_TIME)[0].count == 24
+    return now
+
+
+def test_a_late_block_is_merged_though_its_run_was_killed_after_the_commit(
+    storage: Storage, set_clock: Callable[[int], None]
+) -> None:
+    now = post_late(storage, set_clock)
+
+    class KillingIndex(CountingPort):
+        def commit(self, *arguments: Any) -> bool:
+            assert self._port.commit(*arguments)
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_due(Storage(storage.bucket, KillingIndex(storage.index, [])), now)
+    assert len(storage.index.blocks("api", CPU, *ALL_TIME)) == 2
+    assert actions(storage, now + HOUR) == {Action.MERGED: 1}
+
+
+def test_a_late_block_is_merged_though_its_run_was_out_of_time_after_the_commit(
+    storage: Storage, set_clock: Callable[[int], None]
+) -> None:
+    now = post_late(storage, set_clock)
+    seconds = 0
+    compactor = Compactor(storage, clock=lambda: now, timer=lambda: seconds)
+    for step in compactor.run_due(60):
+        assert step.action is Action.COMPACTED
+        seconds = 60
+    assert not compactor.complete
+    assert actions(storage, now) == {Action.MERGED: 1}
 
 
 def test_a_failure_that_may_pass_is_tried_again_and_reported(
