@@ -35,8 +35,8 @@ class Merger:
     the first profile that sets them. Values are added in 64 bits and wrap, as in Go. If all profiles have the same
     ``drop_frames`` and ``keep_frames``, so has the result; otherwise those of each profile are applied to it.
 
-    The order of profiles decides these two strings, the order of comments and that of sample types, and nothing
-    else.
+    The order of profiles decides these two strings, the order of comments, that of sample types and the spelling
+    of units, such as ``ns`` or ``nanoseconds``, and nothing else.
 
     With *sample_type*, its values alone are merged, of the profiles that have it. Labels of samples whose keys are
     *dropped_labels* are left out; samples that become equal are added up. *observer* is called after each
@@ -123,7 +123,7 @@ class Merger:
         if self._find_mismatches(batch, profiles, is_strict=keep_zeros):
             self._raise_error()
             return batch.samples.profile[:0]
-        self._count_types(batch, profiles)
+        self._add_types(batch, profiles)
         accumulator = self.accumulator if keep_zeros else self._select_group(batch.header.frame_rules()[0])
         indexes = accumulator.add(batch, keep_zeros=keep_zeros)
         self._check_memory()
@@ -132,13 +132,13 @@ class Merger:
     def sample_types(self) -> list[str]:
         """Return the names of the sample types merged so far, such as ``alloc_space``."""
         self.flush()
-        signature = self._find_common_types()
+        signature = self.accumulator.signature
         return self._list_names(signature) if signature else []
 
     def value_types(self) -> list[tuple[str, str]]:
         """Return the names and units of the sample types merged so far."""
         self.flush()
-        signature = self._find_common_types()
+        signature = self.accumulator.signature
         units = (
             [self.accumulator.string(unit).decode(errors="replace") for _, unit in signature[0]]
             if signature
@@ -172,7 +172,7 @@ class Merger:
         """
         self.flush()
         self._raise_error()
-        if self._find_common_types() is None:
+        if self.accumulator.signature is None:
             if self._sample_type is not None and (names := self._type_sets.sample_types()):
                 raise unknown_sample_type(self._sample_type, names)
             raise Invalid("nothing to merge: no profile was added", code="nothing_to_merge")
@@ -187,7 +187,7 @@ class Merger:
             profiles = [profile for i, profile in enumerate(profiles) if i not in mismatches]
             batch, profiles = read_batch(profiles, self.accumulator.strings, self._limits, self._errors)
         if batch:
-            self._count_types(batch, profiles)
+            self._add_types(batch, profiles)
             self._accumulate(batch, profiles)
             self._check_memory()
 
@@ -217,24 +217,18 @@ class Merger:
 
     def _unite_groups(self) -> Accumulator:
         """Return the whole content; if there are several groups, without the frames that each asks to drop."""
-        if len(self._groups) < 2:
+        common = self.accumulator.signature
+        if common is None or len(self._groups) < 2:
             return self.accumulator
         from profbucket.pprof.report.prune import drop_frames
 
         whole = Merger(self._limits.of_blocks())  # the content is within the limits of this merge
         for accumulator in self._groups.values():
+            accumulator.project(common)
             whole.add(drop_frames(encode_merge(accumulator, [])))
         whole.flush()
         whole._raise_error()
-        whole.accumulator.names_differ |= any(group.names_differ for group in self._groups.values())
         return whole.accumulator
-
-    def _find_common_types(self) -> Signature | None:
-        common = None
-        for accumulator in self._groups.values() or [self.accumulator]:
-            if accumulator.signature is not None:
-                common = accumulator.types.narrow(common, accumulator.signature)
-        return common
 
     def take_errors(self) -> list[ProfbucketError]:
         """Merge what is pending; return, instead of raising, the errors of the profiles that were left out."""
@@ -269,7 +263,7 @@ class Merger:
         """
         accumulator = self.accumulator
         signatures, index = batch.header.signatures()
-        common, accepted = self._find_common_types(), None
+        common, accepted = accumulator.signature, None
         rules = next(iter(self._groups), None)
         mismatches = set()
         for i, (number, own_rules) in enumerate(zip(index.tolist(), batch.header.frame_rules(), strict=True)):
@@ -303,9 +297,14 @@ class Merger:
 
             split_validated(profile, self.accumulator.strings, profile.limits or self._limits)
 
-    def _count_types(self, batch: Batch, profiles: Sequence[PendingProfile]) -> None:
-        """Count the *profiles* of *batch* by their sample types."""
+    def _add_types(self, batch: Batch, profiles: Sequence[PendingProfile]) -> None:
+        """Count the *profiles* of *batch* by their sample types, and narrow those of the merge to them.
+
+        The first group has the sample types of the whole merge: the order of all profiles decides how units are
+        spelled, not that of the groups.
+        """
         signatures, index = batch.header.signatures()
+        self.accumulator.narrow(signatures)
         for number, signature in enumerate(signatures):
             rows = (index == number).nonzero()[0]
             self._type_sets.add(self._list_names(signature), profiles[rows[0]].name, len(rows))

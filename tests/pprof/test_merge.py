@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, ProfbucketError, TooLarge
@@ -41,6 +42,7 @@ from tests.support.profiles import (
 from tests.support.property_tests import examples
 
 GoMerge = Callable[[list[Path]], bytes]
+MixedSet = list[tuple[Profile, Style]]
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +63,30 @@ def corpus() -> list[Path]:
     if not files:
         pytest.skip("the corpus of Go CPU profiles is missing: see tests/support/paths.py")
     return files
+
+
+# Two groups by the frames to drop: the order of all profiles decides how units are spelled.
+EQUAL_UNITS = [
+    profile(
+        Sample(stack("a"), (1,)),
+        sample_types=((b"t0", unit),),
+        period_type=(b"cpu", period_unit),
+        drop_frames=drop_frames,
+    )
+    for unit, period_unit, drop_frames in (
+        (b"kB", b"s", b""),
+        (b"B", b"ns", b"g"),
+        (b"bytes", b"nanoseconds", b""),
+    )
+]
+
+
+@st.composite
+def mixed_sets(draw: Callable[..., Any]) -> MixedSet:
+    """Generate profiles with different sample types and period types, and the encoder of each."""
+    periods = st.sampled_from([(b"cpu", b"ns"), (b"cpu", b"s"), (b"wall", b"ns"), (b"", b"")])
+    contents = draw(mixed_profile_sets())
+    return [(replace(content, period_type=draw(periods)), draw(styles)) for content in contents]
 
 
 def write_files(directory: Path, profiles: list[bytes]) -> list[Path]:
@@ -161,6 +187,7 @@ class TestAgainstGo:
             database=None,
         )
         @given(mixed_profile_sets(headers=False).filter(lambda contents: len(contents) > 1))
+        @example(EQUAL_UNITS)
         def check(contents: list[Profile]) -> None:
             profiles = [encode(content) for content in contents]
             ours, theirs = merge(profiles), go_merge(write_files(tmp_path, profiles))
@@ -194,15 +221,13 @@ class TestAgainstThePlainMerge:
             assert mappings.items() <= expected.items()
 
     @examples(30)
-    @given(mixed_profile_sets(), st.data())
-    def test_profiles_whose_sample_types_differ_merge_alike(
-        self, contents: list[Profile], data: st.DataObject
-    ) -> None:
-        periods = st.sampled_from([(b"cpu", b"ns"), (b"cpu", b"s"), (b"wall", b"ns"), (b"", b"")])
-        contents = [replace(content, period_type=data.draw(periods)) for content in contents]
-        profiles = [encode(content, data.draw(styles)) for content in contents]
+    @given(mixed_sets(), st.sampled_from([1, 600, 1 << 20]))
+    @example([(content, Style()) for content in EQUAL_UNITS], 1)
+    @example([(content, Style()) for content in EQUAL_UNITS], 1 << 20)
+    def test_profiles_whose_sample_types_differ_merge_alike(self, mixed: MixedSet, batch_bytes: int) -> None:
+        profiles = [encode(content, style) for content, style in mixed]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(merging, "_BATCH_BYTES", data.draw(st.sampled_from([1, 600, 1 << 20])))
+            patch.setattr(merging, "_BATCH_BYTES", batch_bytes)
             merged = merge(profiles)
         assert_same(canonicalize(merged), canonicalize(plain_merge(profiles)))
 

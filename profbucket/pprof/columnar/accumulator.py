@@ -120,6 +120,29 @@ class Accumulator:
         """Return the string with this index."""
         return self.strings.find_text(index)
 
+    def narrow(self, signatures: Sequence[Signature]) -> Signature:
+        """Reduce the content to what all profiles so far and *signatures* have in common, and return that."""
+        common = self.signature
+        for signature in signatures:
+            common = self.types.narrow(common, signature)
+        if common is None:
+            raise ValueError("the batch has no sample type in common with the profiles before it")
+        self.names_differ |= any(
+            _names(signature) != _names(common) for signature in (*signatures, self.signature or common)
+        )
+        self.project(common)
+        return common
+
+    def project(self, common: Signature) -> None:
+        """Reduce the content to *common*, which has been narrowed to the signature of the content."""
+        if self.signature is None:
+            self.values = np.empty((0, len(common[0])), np.int64)
+        elif self.signature != common:
+            projection = self.types.project(self.signature, common)
+            self.values = projection.apply(self.values)
+            self.period = projection.scale_period(self.period)
+        self.signature = common
+
     def order_sample_types(self, names: Sequence[str]) -> None:
         """Put the sample types into the order of *names*, and those that are not among them behind."""
         if self.signature is None:
@@ -152,21 +175,7 @@ class Accumulator:
     def _unify(self, batch: Batch) -> Batch:
         """Return *batch* with the sample types of all profiles so far, to which the content is reduced as well."""
         signatures, index = batch.header.signatures()
-        common = self.signature
-        for signature in signatures:
-            common = self.types.narrow(common, signature)
-        if common is None:
-            raise ValueError("the batch has no sample type in common with the profiles before it")
-        if self.signature is None:
-            self.values = np.empty((0, len(common[0])), np.int64)
-        elif self.signature != common:
-            projection = self.types.project(self.signature, common)
-            self.values = projection.apply(self.values)
-            self.period = projection.scale_period(self.period)
-        self.names_differ |= any(
-            _names(signature) != _names(common) for signature in (*signatures, self.signature or common)
-        )
-        self.signature = common
+        common = self.narrow(signatures)
         return batch if signatures == [common] else self.types.project_batch(batch, signatures, index, common)
 
     def _add_header(self, header: HeaderColumns) -> None:

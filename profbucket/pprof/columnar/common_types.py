@@ -40,9 +40,9 @@ class CommonTypes:
     """Narrows signatures to what they have in common; *string* returns the string with an index.
 
     A sample type is common if all profiles have its name, and units that can be converted; the result has the
-    finest unit. One that a profile has twice is common only to profiles with equal types, as values could be mixed
-    up. The order is that of the first profile. With *sample_type*, all others are ignored. Period types
-    that differ are dropped.
+    finest unit, the first of equal ones. One that a profile has twice is common only to profiles with equal types,
+    as values could be mixed up. The order is that of the first profile. With *sample_type*, all others are
+    ignored. Period types that differ are dropped.
     """
 
     def __init__(self, string: Callable[[int], bytes], sample_type: bytes | None = None) -> None:
