@@ -12,13 +12,14 @@ from itertools import count, groupby
 from profbucket.errors import Damaged
 from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table
 from profbucket.model.ids import QUARANTINE, ProfileId, parse_batch_key, profile_prefix
-from profbucket.model.meta import Meta
+from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.batches import is_batch_key, list_members
 from profbucket.storage.damage import check_profile, content_metadata
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.metadata import to_metadata
-from profbucket.storage.ports import Bucket, Object, Selection
+from profbucket.storage.ports import Bucket, Object
+from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, parse_stamp
 
@@ -49,8 +50,8 @@ def part_of_copy(copy: Copy) -> object:
 def split_batch(storage: Storage, object_key: str) -> None:
     """Copy a batch aside, give those of its members that are intact objects of their own, and delete it.
 
-    If its table is damaged, its members are those that the index knows. Their entries are left to reindex; until
-    then, a read of a member finds its object. Raise ``NotFound`` if the batch does not exist.
+    If its table is damaged, its members are those that entries and blocks know. The entries are left to reindex;
+    until then, a read of a member finds its object. Raise ``NotFound`` if the batch does not exist.
     """
     bucket = storage.bucket
     data = bucket.get(object_key)
@@ -65,13 +66,14 @@ def split_batch(storage: Storage, object_key: str) -> None:
     bucket.delete(object_key)
 
 
+@retry_on_compaction
 def _list_members_of(storage: Storage, object_key: str, data: bytes) -> list[Meta]:
     with suppress(Damaged, IncompleteTable):
         return decode_table(object_key, data)
     service, name = parse_batch_key(object_key)
     first = parse_stamp(name.partition("-")[0])
-    entries = storage.index.find(Selection(service, None, first, min(first + MAX_NANOS, LATEST)))
-    return [meta for meta in entries if meta.part and meta.part.name == name]
+    metas = storage.lookup.find(Query(service, None, first, min(first + MAX_NANOS, LATEST)))  # in blocks, too
+    return [meta for meta in metas if meta.part and meta.part.name == name]
 
 
 def copy_aside(bucket: Bucket, object_key: str, data: bytes, metadata: dict[str, str]) -> None:

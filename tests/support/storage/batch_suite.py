@@ -282,6 +282,17 @@ class BatchSuite:
         assert find(storage) == metas
         assert sorted(filter(None, read_each(storage, [meta.id for meta in metas]))) == contents(UPLOADS)
 
+    def test_compacted_members_are_read_as_they_were_posted_after_their_damaged_table_was_moved_aside(
+        self, storage: Storage
+    ) -> None:
+        metas = store(storage, UPLOADS)
+        [key] = keys(storage)
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        overwrite(storage, key, storage.bucket.get(key)[:-1])
+        assert states(quarantine(storage))[State.QUARANTINED] == [key]
+        assert sorted(filter(None, read_each(storage, [meta.id for meta in metas]))) == contents(UPLOADS)
+        assert find(storage) == metas
+
     def test_a_read_of_a_member_finds_its_object_while_its_batch_is_split(self, storage: Storage) -> None:
         metas = store(storage, UPLOADS)
         [key] = keys(storage)
