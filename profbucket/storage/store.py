@@ -76,8 +76,7 @@ class Storage(Writer):
             members, data = encode_batch(batch)
             self.bucket.put(range_of_profile(members[0]).key, data, {})
             self.index.add_batch(members)
-            for meta in members:
-                self._add_task_of(meta)
+            self._add_tasks_of(members)
 
     def add_entry(self, meta: Meta) -> bool:
         """Add the entry of a profile that has an object, and the task that will compact it.
@@ -85,12 +84,18 @@ class Storage(Writer):
         Return whether the entry is new.
         """
         is_new = self.index.add(meta)
-        self._add_task_of(meta)
+        self._add_tasks_of([meta])
         return is_new
 
-    def _add_task_of(self, meta: Meta) -> None:
-        if meta.type.is_pprof:
-            self._add_task(period_task(self._policy, meta.service, meta.type, self._policy.short, meta.created_at))
+    def _add_tasks_of(self, metas: Sequence[Meta]) -> None:
+        """Add the tasks that will compact *metas*, each once."""
+        tasks = (
+            period_task(self._policy, meta.service, meta.type, self._policy.short, meta.created_at)
+            for meta in metas
+            if meta.type.is_pprof
+        )
+        for task in dict.fromkeys(tasks):
+            self._add_task(task)
 
     def _add_task(self, task: Task) -> None:
         now, short = time.time_ns(), self._policy.short * SECOND

@@ -160,6 +160,16 @@ def test_a_post_adds_a_task_once(storage: Storage, set_clock: Callable[[int], No
     assert calls.count("add_task") == 10
 
 
+def test_a_late_batch_adds_each_task_once(storage: Storage, set_clock: Callable[[int], None]) -> None:
+    elsewhere = Storage(MemoryBucket(), MemoryIndex())
+    metas = post_profiles(elsewhere, (59, 60, 61))
+    counted, calls = count_calls(storage)
+    set_clock(MIDNIGHT + 5 * HOUR)
+    counted.write_batch([(meta, elsewhere.read(ProfileId.parse(meta.id))) for meta in metas])
+    assert len(keys := list(storage.bucket.list("", "~"))) == 1, keys
+    assert calls.count("add_task") == 2  # of two hours
+
+
 def test_traces_are_not_compacted_and_have_no_task(storage: Storage) -> None:
     storage.add_entry(make_meta(MIDNIGHT, type=ProfileType.TRACE))
     assert storage.index.due_tasks(LATEST - 1, 10) == []
