@@ -71,6 +71,9 @@ _CREATE_ROLE = "a role with datastore.entities.create"
 _REMOVE_ROLE = "roles/datastore.user"
 
 
+_Document = tuple[str, str, Callable[[Any], None]]  # collection, id, and what sets the fields
+
+
 class FirestoreIndex:
     """The entries in *database* of *project*; without *project*, the library's default.
 
@@ -103,10 +106,9 @@ class FirestoreIndex:
         # The series first: without it, a find by labels would miss the entry.
         self._create_record(round_to_day(Series.of(meta)))
         stored_at = int(time.time())
-        return self._create(ENTRIES, document_id(meta.id), lambda fields: write_entry(fields, meta, stored_at))
+        return self._create((ENTRIES, document_id(meta.id), partial(write_entry, meta=meta, stored_at=stored_at)))
 
     def add_batch(self, members: Sequence[Meta]) -> None:
-        from storage_gcs.firestore import CommitRequest, DocumentExists
         from storage_gcs.queries import ENTRIES, GROUPS, write_entry
 
         records = dict.fromkeys(round_to_day(Series.of(meta)) for meta in members)
@@ -114,24 +116,16 @@ class FirestoreIndex:
             list(threads.map(self._create_record, records))
         alone, groups = group_entries(members)
         stored_at = int(time.time())
-        documents: list[tuple[str, str, Callable[[Any], None]]] = []
+        documents: list[_Document] = []
         for group in groups:
             fill_group = partial(write_group, group=group, stored_at=stored_at)
             documents.append((GROUPS, group.document_id, fill_group))
         for meta in alone:
             fill_entry = partial(write_entry, meta=meta, stored_at=stored_at)
             documents.append((ENTRIES, document_id(meta.id), fill_entry))
-        calls, request = self._calls.get(), CommitRequest()
-        for collection, document, fill in documents:
-            write = request.writes.add()
-            write.update.name = f"{calls.documents}/{collection}/{document}"
-            write.current_document.exists = False
-            fill(write.update.fields)
-        try:
-            calls.commit(request, "write entries", _CREATE_ROLE)
-        except DocumentExists:  # some, or all if an earlier attempt succeeded and its answer was lost
-            for item in documents:
-                self._create(*item)
+        if not self._create(*documents):  # some exist, or all if an earlier attempt succeeded
+            for document in documents:
+                self._create(document)
 
     def find(self, selection: Selection) -> Iterator[Meta]:
         return self._find(selection, None)
@@ -224,7 +218,7 @@ class FirestoreIndex:
 
         now, record_id = time.monotonic(), series_record_id(series)
         if self._records_seen_at.get(record_id, -_SERIES_CACHE_SECONDS) <= now - _SERIES_CACHE_SECONDS:
-            self._create(SERIES, record_id, lambda fields: write_series(fields, series))
+            self._create((SERIES, record_id, partial(write_series, series=series)))
             if len(self._records_seen_at) >= _SERIES_CACHE_SIZE:
                 self._records_seen_at.clear()  # costs one write a series, and needs no eviction order
             self._records_seen_at[record_id] = now
@@ -320,7 +314,7 @@ class FirestoreIndex:
     def add_task(self, task: Task) -> bool:
         from storage_gcs.queries import TASKS, write_task
 
-        return self._create(TASKS, task.id, lambda fields: write_task(fields, task))
+        return self._create((TASKS, task.id, partial(write_task, task=task)))
 
     def due_tasks(self, until: int, limit: int) -> list[Task]:
         from storage_gcs.queries import select_due_tasks
@@ -415,15 +409,16 @@ class FirestoreIndex:
             self._entered_twice.add(first.id)
         return first
 
-    def _create(self, collection: str, document: str, fill: Callable[[Any], None]) -> bool:
-        """Create a document and return ``True``; return ``False`` and change nothing if it exists."""
+    def _create(self, *documents: _Document) -> bool:
+        """Create *documents* and return ``True``; return ``False`` and change nothing if one of them exists."""
         from storage_gcs.firestore import CommitRequest, DocumentExists
 
         calls, request = self._calls.get(), CommitRequest()
-        write = request.writes.add()
-        write.update.name = f"{calls.documents}/{collection}/{document}"
-        write.current_document.exists = False
-        fill(write.update.fields)
+        for collection, document, fill in documents:
+            write = request.writes.add()
+            write.update.name = f"{calls.documents}/{collection}/{document}"
+            write.current_document.exists = False
+            fill(write.update.fields)
         try:
             calls.commit(request, "write an entry", _CREATE_ROLE)
         except DocumentExists:

@@ -177,7 +177,7 @@ def test_damage_keeps_only_its_own_service_from_being_packed(firestore: str) -> 
         write_series(fields, Series.of(make_meta(service="damaged")))
         fields["sample_types"].string_value = "[["
 
-    index._create("series", "damaged", write)
+    index._create(("series", "damaged", write))
     with pytest.raises(Damaged, match="series/damaged is damaged"):
         index.tidy_series(all_services=False)
     documents = index._calls.get().query(select_series("sound"))
