@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import FrameType
 
 from profbucket.maintenance.compactor import Compactor
@@ -80,102 +80,82 @@ def crash() -> None:
 
     Prints "killed", or "written" if there are fewer steps.
     """
+
+    def write(url: str, number: int, profiler: KillBeforeStep) -> None:
+        meta, data = make_numbered_profile(number)
+        sys.setprofile(profiler)
+        open_storage(url).write(meta, data)
+
+    _crash_in_children(write)
+
+
+def crash_in_batch() -> None:
+    """Do as :func:`crash` for each line ``URL FIRST STEP``, with a batch."""
+
+    def write(url: str, first: int, profiler: KillBeforeStep) -> None:
+        batch = make_numbered_batch(first)
+        sys.setprofile(profiler)
+        open_storage(url).write_batch(batch)
+
+    _crash_in_children(write)
+
+
+def crash_together() -> None:
+    """Do as :func:`crash` for each line ``URL FIRST STEP``, with four profiles at once.
+
+    Prints also, first, the number of each profile that was written.
+    """
+
+    def write(url: str, first: int, profiler: KillBeforeStep) -> None:
+        storage = open_storage(url)
+        numbers = range(first, first + 4)
+        start = threading.Barrier(len(numbers))
+
+        def write_one(number: int) -> None:
+            meta, data = make_numbered_profile(number)
+            start.wait()
+            sys.setprofile(profiler)
+            storage.write(meta, data)
+            sys.setprofile(None)
+            os.write(1, b"%d\n" % number)
+
+        threads = [threading.Thread(target=write_one, args=[number]) for number in numbers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    _crash_in_children(write)
+
+
+def crash_compacting() -> None:
+    """Do as :func:`crash` for each line ``URL NOW STEP``, and compact."""
+    storage = open_storage("memory:")  # imports modules here rather than in each child
+    post_profiles(storage, range(0, 180, 15))
+    compact(storage, MIDNIGHT + 30 * HOUR)
+
+    def run(url: str, now: int, profiler: KillBeforeStep) -> None:
+        compactor = Compactor(open_storage(url), clock=lambda: now)
+        sys.setprofile(profiler)
+        list(compactor.run())
+
+    _crash_in_children(run)
+
+
+def _crash_in_children(run: "Callable[[str, int, KillBeforeStep], None]") -> None:
+    """Call *run* in a child process for each line of a URL, a number and the step before which to kill it."""
     print_line("ready")
     for line in sys.stdin:
         url, number, step = line.split()
         child = os.fork()
         if not child:
-            meta, data = make_numbered_profile(int(number))
             gc.disable()
-            sys.setprofile(KillBeforeStep(int(step)))
-            open_storage(url).write(meta, data)
+            run(url, int(number), KillBeforeStep(int(step)))
             sys.setprofile(None)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
         print_line("killed" if status else "written")
-
-
-def crash_in_batch() -> None:
-    """For each line ``URL FIRST STEP``, write a batch in a child process that is killed before that step.
-
-    Prints "killed", or "written" if there are fewer steps.
-    """
-    print_line("ready")
-    for line in sys.stdin:
-        url, first, step = line.split()
-        child = os.fork()
-        if not child:
-            batch = make_numbered_batch(int(first))
-            gc.disable()
-            sys.setprofile(KillBeforeStep(int(step)))
-            open_storage(url).write_batch(batch)
-            sys.setprofile(None)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status in (0, signal.SIGKILL), status
-        print_line("killed" if status else "written")
-
-
-def crash_together() -> None:
-    """For each line ``URL FIRST STEP``, write four profiles at once in a child process, killed before that step.
-
-    Prints the number of each profile that was written, and then "killed", or "written" if there are fewer steps.
-    """
-    print_line("ready")
-    for line in sys.stdin:
-        url, first, step = line.split()
-        child = os.fork()
-        if not child:
-            _write_together(url, range(int(first), int(first) + 4), KillBeforeStep(int(step)))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status in (0, signal.SIGKILL), status
-        print_line("killed" if status else "written")
-
-
-def _write_together(url: str, numbers: range, profile: "KillBeforeStep") -> None:
-    storage = open_storage(url)
-    start = threading.Barrier(len(numbers))
-
-    def write(number: int) -> None:
-        meta, data = make_numbered_profile(number)
-        start.wait()
-        sys.setprofile(profile)
-        storage.write(meta, data)
-        sys.setprofile(None)
-        os.write(1, b"%d\n" % number)
-
-    gc.disable()
-    threads = [threading.Thread(target=write, args=[number]) for number in numbers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-
-def crash_compacting() -> None:
-    """For each line ``URL NOW STEP``, compact in a child process that is killed before that step.
-
-    Prints "killed", or "done" if there are fewer steps.
-    """
-    storage = open_storage("memory:")  # imports modules here rather than in each child
-    post_profiles(storage, range(0, 180, 15))
-    compact(storage, MIDNIGHT + 30 * HOUR)
-    print_line("ready")
-    for line in sys.stdin:
-        url, now, step = line.split()
-        child = os.fork()
-        if not child:
-            compactor = Compactor(open_storage(url), clock=lambda now=int(now): now)  # type: ignore[misc]
-            gc.disable()
-            sys.setprofile(KillBeforeStep(int(step)))
-            list(compactor.run())
-            sys.setprofile(None)
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        assert status in (0, signal.SIGKILL), status
-        print_line("killed" if status else "done")
 
 
 class KillBeforeStep:
