@@ -8,17 +8,14 @@ and rewrites one only where a batch reaches from one hour into the next.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from heapq import heappop, heappush
-from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from profbucket.errors import Invalid
-from profbucket.model.batches import MAX_NANOS, dump_members, load_members
+from profbucket.model.batches import MAX_NANOS, dump_members, load_members, merge_members
 from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Selection
-from profbucket.times import LATEST
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
@@ -78,30 +75,29 @@ def find_members(calls: "Calls", selection: Selection, read_time: Any, oldest: f
 
     An entry that is in several groups comes several times. Groups stored before *oldest* have expired.
     """
+    return merge_members(_find_groups(calls, selection, read_time, oldest))
+
+
+def _find_groups(
+    calls: "Calls", selection: Selection, read_time: Any, oldest: float
+) -> Iterator[tuple[int, Iterator[Meta]]]:
+    """Yield the time of the first entry of each group, in order, and those entries that are selected."""
     from storage_gcs.queries import read_document, select_groups
 
     start = max(selection.start, selection.after[0] if selection.after else 0)
-    waiting: list[tuple[int, str, int, Meta]] = []
-    numbers, size, last = count(), _FIRST_PAGE, None
+    size, last = _FIRST_PAGE, None
     while True:
         request = select_groups(selection.service, selection.type, start - MAX_NANOS, selection.end, last, size)
         if read_time is not None:
             request.read_time.CopyFrom(read_time)
         documents = calls.query(request)
         for document in documents:
-            yield from _pop_before(waiting, document.fields["first"].integer_value)
             if document.fields["stored_at"].timestamp_value.seconds >= oldest:
-                for meta in filter(selection.selects, read_document(document, read_group)):
-                    heappush(waiting, (*meta.position, next(numbers), meta))
+                members = filter(selection.selects, read_document(document, read_group))
+                yield document.fields["first"].integer_value, members
         if len(documents) < size:
-            yield from _pop_before(waiting, LATEST + 1)
             return
         size, last = min(4 * size, _LARGEST_PAGE), documents[-1]
-
-
-def _pop_before(waiting: list[tuple[int, str, int, Meta]], time: int) -> Iterator[Meta]:
-    while waiting and waiting[0][0] < time:
-        yield heappop(waiting)[-1]
 
 
 @dataclass(frozen=True, slots=True)

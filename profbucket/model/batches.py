@@ -12,10 +12,11 @@ other, because each is checked by its own digest.
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from itertools import groupby
+from heapq import heappop, heappush
+from itertools import count, groupby
 
 from profbucket.errors import Damaged, Invalid
 from profbucket.model.blocks import Members
@@ -120,3 +121,19 @@ def load_members(data: bytes) -> list[Meta]:
     columns = json.loads(inflater.decompress(data, _MAX_TABLE_BYTES))
     metas = [meta for text in columns for meta in Members.load(text).metas()]
     return sorted(metas, key=lambda meta: meta.position)
+
+
+def merge_members(batches: Iterable[tuple[int, Iterable[Meta]]]) -> Iterator[Meta]:
+    """Yield the members of all *batches*, ordered by position: one that is in several, several times.
+
+    Each batch has a time before which no member of it, or of those that follow, was created.
+    """
+    waiting: list[tuple[int, str, int, Meta]] = []
+    numbers = count()  # of equal members, the first comes first
+    for first, members in batches:
+        while waiting and waiting[0][0] < first:
+            yield heappop(waiting)[-1]
+        for meta in members:
+            heappush(waiting, (*meta.position, next(numbers), meta))
+    while waiting:
+        yield heappop(waiting)[-1]

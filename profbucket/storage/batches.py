@@ -1,11 +1,10 @@
 """The batches of a service in the bucket, and the profiles in them."""
 
 from collections.abc import Iterator
-from heapq import heappop, heappush
 from itertools import islice
 
 from profbucket.errors import Damaged, Invalid
-from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table
+from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table, merge_members
 from profbucket.model.ids import batch_prefix, parse_batch_key
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
@@ -43,20 +42,11 @@ def list_members(bucket: Bucket, service: str, profile_type: ProfileType, since:
 
     Batches whose tables are damaged are left out.
     """
-    waiting: list[tuple[tuple[int, str], str, Meta]] = []
-    for obj, table in read_tables(bucket, service, since):
-        if isinstance(table, Damaged):
-            continue
-        yield from _pop_before(waiting, table[0].created_at)
-        for meta in table:
-            if meta.type == profile_type and meta.created_at >= since:
-                heappush(waiting, (meta.position, obj.key, meta))
-    yield from _pop_before(waiting, None)
-
-
-def _pop_before(waiting: list[tuple[tuple[int, str], str, Meta]], time: int | None) -> Iterator[Meta]:
-    while waiting and (time is None or waiting[0][0][0] < time):
-        yield heappop(waiting)[-1]
+    tables = (table for _, table in read_tables(bucket, service, since) if not isinstance(table, Damaged))
+    return merge_members(
+        (table[0].created_at, [meta for meta in table if meta.type == profile_type and meta.created_at >= since])
+        for table in tables
+    )
 
 
 def _decode(bucket: Bucket, obj: Object, end: bytes) -> Table | None:
