@@ -340,6 +340,22 @@ INVALID = [
 ]
 
 
+def test_values_wrap_when_they_are_scaled_by_more_than_64_bits() -> None:
+    """Some units that pprof knows differ by a factor of 10**24; a period is saturated instead."""
+    profiles = [
+        encode(
+            profile(
+                Sample(stack("a"), (value,)), sample_types=((b"t0", unit),), period_type=(b"p", unit), period=value
+            )
+        )
+        for value, unit in ((2**40 + 1, b"petagcu"), (3, b"nanogcu"))
+    ]
+    for ordered in permutations(profiles):
+        merged = canonicalize(merge(ordered))
+        assert_same(merged, canonicalize(plain_merge(ordered)))
+        assert merged.header.period == 2**63 - 1
+
+
 class TestErrors:
     OTHER = profile(
         Sample(stack("a"), (1,)), sample_types=((b"inuse_space", b"bytes"),), period_type=(b"space", b"bytes")

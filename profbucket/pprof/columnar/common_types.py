@@ -8,7 +8,7 @@ import numpy as np
 
 from profbucket.pprof.columnar.arrays import Ints
 from profbucket.pprof.columnar.batch import Batch, Signature
-from profbucket.pprof.numbers import MAX_INT64
+from profbucket.pprof.numbers import MAX_INT64, wrap_int64
 from profbucket.pprof.units import find_factor
 
 _Pair = tuple[int, ...]  # name and unit, as strings of the merge's table
@@ -24,9 +24,14 @@ class Projection:
     period_factor: int
 
     def apply(self, values: Ints) -> Ints:
-        """Return *values*, of shape (samples, sample types), in the columns and units of the other signature."""
+        """Return *values*, of shape (samples, sample types), in the columns and units of the other signature.
+
+        They wrap at 64 bits, and so do factors: petagcu are 10**24 nanogcu.
+        """
         projected = values[:, list(self.columns)]
-        return projected if set(self.factors) == {1} else projected * np.array(self.factors, np.int64)
+        if set(self.factors) == {1}:
+            return projected
+        return projected * np.array([wrap_int64(factor) for factor in self.factors], np.int64)
 
     def scale_period(self, period: int) -> int:
         """Return *period* in the unit of the other signature, saturated: a merge has the largest period.
