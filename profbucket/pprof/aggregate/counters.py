@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from profbucket.errors import Invalid, ProfbucketError
+from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
-from profbucket.pprof.block.content import BlockContent, narrow_header
-from profbucket.pprof.block.sparse_rows import concatenate_rows, sum_entries
+from profbucket.pprof.block.content import BlockContent, damaged_row, narrow_header, read_merged, select_rows
+from profbucket.pprof.block.sparse_rows import sum_entries
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints, to_offsets
 from profbucket.pprof.columnar.batch import Batch, FrameRules
@@ -154,27 +154,15 @@ class CounterReader:
 
         Raise ``Invalid`` if the block is damaged.
         """
-        is_wanted = np.zeros(content.block.count, bool)
-        is_wanted[list(wanted)] = True
-        chunks = list(content.read_profiles())
-        if any(len(rows) and int(rows.row.max()) >= len(is_wanted) for rows in chunks):
-            raise _damaged(content)
-        rows = concatenate_rows([rows.select(is_wanted) for rows in chunks])
-        limits = self._limits.of_blocks()
-        raw = inflate(content.read_merged(), limits)
-        profile = PendingProfile(content.block.id, raw, added_label=self._first.intern_label(label))
-        split_profile(profile, self._first.strings, limits)
-        errors: list[ProfbucketError] = []
-        batch, _ = read_batch([profile], self._first.strings, limits, errors)
-        if batch is None:
-            raise errors[0]
+        rows = select_rows(content, content.read_profiles(), wanted)
+        batch = read_merged(self._first, content, label)
         if len(rows):
             batch = batch._replace(header=narrow_header(batch.header, self._first.strings, rows))
         space = self._find_space(_find_keys(batch)[0])
         index = space.content.add(batch, keep_zeros=True)
         width = len(space.sample_types)
         if len(rows.sample) and (int(rows.sample.max()) >= len(index) or rows.values.shape[1] != width):
-            raise _damaged(content)
+            raise damaged_row(content)
         row = np.repeat(np.arange(len(rows)), rows.count)
         counts, sample, values = sum_entries(row, index[rows.sample], rows.values, len(rows))
         offsets = to_offsets(counts)
@@ -202,10 +190,3 @@ def _make_counters(space: Space, sample: Ints, values: Ints) -> Counters:
     values = np.maximum(values[:, space.counters], 0)
     kept = np.flatnonzero(values.any(axis=1))
     return Counters(space, sample[kept], values[kept])
-
-
-def _damaged(content: BlockContent) -> Invalid:
-    return Invalid(
-        f"block {content.block.id} is damaged: a row has a number or a sample that is out of range",
-        code="damaged_block",
-    )

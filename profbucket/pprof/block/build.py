@@ -116,7 +116,7 @@ def merge_blocks(contents: Sequence[BlockContent], limits: Limits = Limits()) ->
     series_numbers = {labels: number for number, labels in enumerate(members.labels)}
     merger, matrices = Merger(limits.of_blocks()), _MatrixBuilder()
     for content, block_members, numbers in zip(contents, lists, member_numbers, strict=True):
-        indexes = merger.add_batch(read_merged(merger, content), content.block.id, keep_zeros=True)
+        indexes = merger.add_batch(read_merged(merger.accumulator, content), content.block.id, keep_zeros=True)
         estimate = merger.accumulator.estimate_bytes()
         if estimate > limits.block_memory_bytes:
             problem = f"the distinct stacks and strings of {len(contents)} blocks take {estimate} bytes"

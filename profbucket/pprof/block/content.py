@@ -1,6 +1,6 @@
 """Read the parts of a block, and add some of its rows to a merge."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
 from profbucket.pprof.block.container import PROFILES_FIELD, SERIES_FIELD, decode_members
 from profbucket.pprof.block.sparse_rows import SparseRows, concatenate_rows, merge_headers
+from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints
 from profbucket.pprof.columnar.batch import Batch, HeaderColumns
 from profbucket.pprof.columnar.encode import encode_merge
@@ -73,18 +74,13 @@ def add_rows(
     Of a large block, only what these rows use is added: they may take no more memory than their profiles would.
     Raise ``Invalid`` if the block is damaged, and as :meth:`Merger.add` does.
     """
-    is_wanted = np.zeros(content.block.count, bool)  # there are not more series than members
-    is_wanted[list(wanted)] = True
-    chunks = [content.read_series()] if part == SERIES else list(content.read_profiles())
-    if any(len(rows) and int(rows.row.max()) >= len(is_wanted) for rows in chunks):
-        raise damaged_row(content)
-    rows = concatenate_rows([rows.select(is_wanted) for rows in chunks])
+    rows = select_rows(content, [content.read_series()] if part == SERIES else content.read_profiles(), wanted)
     limits = content.limits.of_blocks()
     raw = inflate(content.read_merged(), limits)
     reserve = content.limits.merge_memory_bytes // _RESERVE_DIVISOR
     is_small = merger.accumulator.estimate_bytes() + _MEMORY_PER_RAW_BYTE * len(raw) <= reserve
     selection = merger if is_small else Merger(limits)
-    batch = read_raw(selection, content, raw, label)
+    batch = read_raw(selection.accumulator, content, raw, label)
     values = np.zeros((len(batch.samples.profile), batch.header.sample_type_count[0]), np.int64)
     if len(rows.sample) and (int(rows.sample.max()) >= len(values) or rows.values.shape[1] != values.shape[1]):
         raise damaged_row(content)
@@ -97,6 +93,19 @@ def add_rows(
     selection.add_batch(batch, content.block.id)
     if not is_small:
         merger.add(encode_merge(selection.accumulator, []), content.block.id, limits)
+
+
+def select_rows(content: BlockContent, chunks: Iterable[SparseRows], wanted: Collection[int]) -> SparseRows:
+    """Return those of the *wanted* series or members; *chunks* are all that *content* has.
+
+    Raise ``Invalid`` if the block is damaged.
+    """
+    is_wanted = np.zeros(content.block.count, bool)  # there are not more series than members
+    is_wanted[list(wanted)] = True
+    chunks = list(chunks)
+    if any(len(rows) and int(rows.row.max()) >= len(is_wanted) for rows in chunks):
+        raise damaged_row(content)
+    return concatenate_rows([rows.select(is_wanted) for rows in chunks])
 
 
 def damaged_row(content: BlockContent) -> Invalid:
@@ -114,20 +123,20 @@ def take_checked(array: Ints, indexes: Ints, content: BlockContent) -> Ints:
     return array[indexes]
 
 
-def read_merged(merger: Merger, content: BlockContent) -> Batch:
-    """Return the merge of a block as a batch with the strings of *merger*."""
-    return read_raw(merger, content, inflate(content.read_merged(), content.limits.of_blocks()))
+def read_merged(accumulator: Accumulator, content: BlockContent, label: tuple[str, str] | None = None) -> Batch:
+    """Return the merge of a block as a batch with the strings of *accumulator*; all samples get the *label*."""
+    return read_raw(accumulator, content, inflate(content.read_merged(), content.limits.of_blocks()), label)
 
 
-def read_raw(merger: Merger, content: BlockContent, raw: bytes, label: tuple[str, str] | None = None) -> Batch:
-    """Return *raw*, the inflated merge of a block, as a batch with the strings of *merger*."""
-    merger.flush()
-    strings = merger.accumulator.strings
+def read_raw(
+    accumulator: Accumulator, content: BlockContent, raw: bytes, label: tuple[str, str] | None = None
+) -> Batch:
+    """Return *raw*, the inflated merge of a block, as :func:`read_merged` does."""
     limits = content.limits.of_blocks()
-    profile = PendingProfile(content.block.id, raw, added_label=merger.accumulator.intern_label(label))
-    split_profile(profile, strings, limits)
+    profile = PendingProfile(content.block.id, raw, added_label=accumulator.intern_label(label))
+    split_profile(profile, accumulator.strings, limits)
     errors: list[ProfbucketError] = []
-    batch, _ = read_batch([profile], strings, limits, errors)
+    batch, _ = read_batch([profile], accumulator.strings, limits, errors)
     if batch is None:
         raise errors[0]
     return batch

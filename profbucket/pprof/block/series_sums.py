@@ -78,7 +78,8 @@ class _Group:
         members = content.read_members()
         is_wanted = np.array([start <= time <= end for time in members.created_at])
         numbers = np.array([self._numbers.setdefault(own, len(self._numbers)) for own in members.labels], np.int64)
-        indexes = self._merger.add_batch(read_merged(self._merger, content), content.block.id, keep_zeros=True)
+        batch = read_merged(self._merger.accumulator, content)
+        indexes = self._merger.add_batch(batch, content.block.id, keep_zeros=True)
         if is_wanted.all():
             self._add_rows(content, content.read_series(), numbers, indexes)
             return
@@ -116,6 +117,6 @@ class _Group:
         assert self._content is not None  # noqa: S101
         raw = drop_frames(encode_merge(accumulator, [], keep_zeros=True))
         merger = Merger(self._limits)
-        batch = read_raw(merger, self._content, raw)
+        batch = read_raw(merger.accumulator, self._content, raw)
         indexes = merger.add_batch(batch, self._content.block.id, keep_zeros=True)
         return merger.accumulator, indexes
