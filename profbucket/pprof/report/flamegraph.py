@@ -15,7 +15,7 @@ from profbucket.limits import Limits
 from profbucket.pprof import profile_pb2
 from profbucket.pprof.codec import parse_valid
 from profbucket.pprof.columnar.arrays import Bools, Ints, expand_ranges, to_offsets
-from profbucket.pprof.report.peek import Calls, list_callees, list_callers
+from profbucket.pprof.report.peek import Calls, list_calls
 from profbucket.pprof.report.stacks import Functions, Stacks, collect_stacks, concatenate_stacks
 from profbucket.pprof.report.top import find_sample_type, sample_types_to_json
 from profbucket.pprof.units import find_factor, find_finest
@@ -96,10 +96,8 @@ def build_from_messages(
         if not numbers:
             raise Invalid(f"no function {function[:80]!r} is in these profiles", code="unknown_function")
         tree_stacks = _split_at(stacks, values, numbers)
-        calls = {
-            "callers": list_callers(stacks, values, numbers, max_nodes),
-            "callees": list_callees(stacks, values, numbers, max_nodes),
-        }
+        callers, callees = list_calls(stacks, values, numbers, max_nodes)
+        calls = {"callers": callers, "callees": callees}
     trees = {name: fold_tree(build_tree(*part), max_nodes) for name, part in tree_stacks.items()}
     in_trees = [tree.function[tree.function >= 0] for tree in trees.values()]
     in_calls = [neighbors.functions for neighbors in calls.values()]
