@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from bench.profiles import (
     OUTPUT,
     PROFBUCKET,
     PYTHON,
-    find_go_pprof,
     list_corpus,
     list_service_profiles,
     list_sets,
@@ -24,7 +23,8 @@ from profbucket.pprof import deflate, inflate
 from profbucket.pprof.merge import merge
 from tests.support.paths import ROOT
 
-_PROTO_OPTIONS = ("-proto", "-symbolize=none")
+# Of go tool pprof -proto; the go command itself takes 0.2 s to find the binary.
+_PEER = "peer: the pprof binary without the go command"
 _MEMORY_ROUNDS = 5
 
 
@@ -45,57 +45,32 @@ def library() -> Iterator[Row]:
 @bench("marginal")
 def marginal() -> Iterator[Row]:
     """Measure the marginal cost: the difference between merges of 2N and of N files, in one process each."""
-    files, pprof, out = list_corpus(), find_go_pprof(), str(OUTPUT / "merged.pb.gz")
-    if files:
-        runs = []
-        for times in (1, 2):
-            runs.append(partial(run_process, [PROFBUCKET, "merge", *files * times, "-o", out]))
-            runs.append(partial(run_process, [pprof, *_PROTO_OPTIONS, f"-output={out}", *files * times]))
-        measure, peer, measure_2n, peer_2n = alternate(*runs)
+    if files := list_corpus():
+        measure, peer, measure_2n, peer_2n = _merge_with_both(files, files * 2)
         yield Row(
             f"each further {len(files)} x Go compiler CPU",
             _subtract(measure_2n, measure),
             _subtract(peer_2n, peer),
-            "2N files less N files, one process each; peer: go tool pprof -proto",
+            f"2N files less N files, one process each; {_PEER}",
         )
 
 
 @bench("process")
 def whole_process() -> Iterator[Row]:
     """Measure from the start of a process to its end."""
-    toolchain, pprof, out = prepare_go(), find_go_pprof(), str(OUTPUT / "merged.pb.gz")
-    command = [str(toolchain.path), "tool", "pprof"]
     for name, files in list_sets().items():
-        measure, peer, binary = alternate(
-            partial(run_process, [PROFBUCKET, "merge", *files, "-o", out]),
-            partial(run_process, [*command, *_PROTO_OPTIONS, f"-output={out}", *files], toolchain.environment),
-            partial(run_process, [pprof, *_PROTO_OPTIONS, f"-output={out}", *files]),
-        )
-        yield Row(
-            f"profbucket merge, {len(files)} x {name}", measure, peer, "whole process; peer: go tool pprof -proto"
-        )
-        yield Row(
-            f"the same, {len(files)} x {name}", measure, binary, "peer: the pprof binary without the go command"
-        )
+        measure, peer = _merge_with_both(files)
+        yield Row(f"profbucket merge, {len(files)} x {name}", measure, peer, f"whole process; {_PEER}")
 
 
 @bench("few")
 def few_files() -> Iterator[Row]:
     """Merge 2 and 60 profiles of a service, from the start of a process to its end."""
-    pprof, out = find_go_pprof(), str(OUTPUT / "merged.pb.gz")
     for name, files in list_service_profiles().items():
         for count in (2, 60):
-            measure, peer = alternate(
-                partial(run_process, [PROFBUCKET, "merge", *files[:count], "-o", out]),
-                partial(run_process, [pprof, *_PROTO_OPTIONS, f"-output={out}", *files[:count]]),
-            )
+            measure, peer = _merge_with_both(files[:count])
             ratio = (peer.cpu_seconds or 0) / (measure.cpu_seconds or 1)
-            yield Row(
-                f"profbucket merge, {count} x {name}",
-                measure,
-                peer,
-                f"peer: the pprof binary without the go command; ratio by CPU: {ratio:.2f}",
-            )
+            yield Row(f"profbucket merge, {count} x {name}", measure, peer, f"{_PEER}; ratio by CPU: {ratio:.2f}")
 
 
 @bench("gzip")
@@ -108,6 +83,16 @@ def gzip_levels() -> Iterator[Row]:
         measure, peer = alternate(partial(_time_gzip, level, raw), partial(_time_gzip, None, raw))
         size = f"{len(compressed):,} of {len(raw):,} B; peer: the level in use, {len(current):,} B"
         yield Row(f"gzip, level {level}", measure, peer, size)
+
+
+def _merge_with_both(*sets: Sequence[str]) -> list[Measure]:
+    """Return the times of profbucket and of pprof for each of *sets* of files, in a process each."""
+    pprof, out = prepare_go().find_tool("pprof"), str(OUTPUT / "merged.pb.gz")
+    runs = []
+    for files in sets:
+        runs.append(partial(run_process, [PROFBUCKET, "merge", *files, "-o", out]))
+        runs.append(partial(run_process, [pprof, "-proto", "-symbolize=none", f"-output={out}", *files]))
+    return alternate(*runs)
 
 
 def _subtract(more: Measure, less: Measure) -> Measure:

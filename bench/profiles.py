@@ -53,8 +53,3 @@ def _mean_size(files: Sequence[str]) -> float:
 def prepare_go() -> Go:
     OUTPUT.mkdir(exist_ok=True)
     return find_go()
-
-
-def find_go_pprof() -> str:
-    """Return the path of the binary that ``go tool pprof`` runs."""
-    return prepare_go().run("tool", "-n", "pprof").check().text.strip()
