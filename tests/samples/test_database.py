@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from profbucket.cli.commands.sql import PRINTERS
 from profbucket.errors import Invalid
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
@@ -139,6 +140,37 @@ def test_other_statements_are_refused(tmp_path: Path, sql: str) -> None:
     assert not Path("x.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("expression", "text", "json_value"),
+    [
+        ("MAP {DATE '2026-11-23': 1}", '{"2026-11-23": 1}', {"2026-11-23": 1}),
+        ("MAP {[1]: 'é'}", '{"key": [[1]], "value": ["é"]}', {"key": [[1]], "value": ["é"]}),
+        (
+            "{'a': [TIMESTAMP '2026-11-23 01:02:03', NULL]}",
+            '{"a": ["2026-11-23T01:02:03", null]}',
+            {"a": ["2026-11-23T01:02:03", None]},
+        ),
+        ("[1, 2]::INTEGER[2]", "[1, 2]", [1, 2]),
+        ("'nan'::DOUBLE", "nan", None),
+        ("['inf'::DOUBLE, 0.5::DOUBLE]", "[null, 0.5]", [None, 0.5]),
+        ("1.50::DECIMAL(4, 2)", "1.50", "1.50"),
+        ("'290000-01-01'::DATE", "290000-01-01", "290000-01-01"),
+    ],
+)
+def test_values_of_all_types_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], expression: str, text: str, json_value: object
+) -> None:
+    collect_tables(Storage(MemoryBucket(), MemoryIndex()), tmp_path, 0, DAY, NOW)
+    printed = {}
+    with connect(tmp_path) as connection:
+        for name, print_rows in PRINTERS.items():
+            print_rows(*run_query(connection, f"SELECT {expression} AS x"))
+            printed[name] = capsys.readouterr().out
+    assert printed["table"].lstrip() == f"x\n{text}\n"
+    assert list(csv.reader(io.StringIO(printed["csv"]))) == [["x"], [text]]
+    assert json.loads(printed["json"], parse_constant=pytest.fail) == {"x": json_value}
+
+
 def test_a_directory_is_exported_and_queried_from_the_command_line(tmp_path: Path) -> None:
     storage_url = f"file://{tmp_path}/storage"
     post_profiles(open_storage(storage_url), [0, 1440])
@@ -161,6 +193,10 @@ def test_a_directory_is_exported_and_queried_from_the_command_line(tmp_path: Pat
     assert list(csv.reader(io.StringIO(text))) == [["a", "b", "c", "d"], ["a,b", "", "[1]", '{"k": "v"}']]
     text = run_sql("SELECT min(start) AS t, sum(profiles) AS n FROM samples", "--format=json")
     assert json.loads(text) == {"t": "2026-11-23T00:00:00Z", "n": 12}
-    failed = profbucket("sql", *options, "SELECT missing FROM samples")
-    assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
-    assert 'Referenced column "missing" not found' in failed.stderr
+    for sql, message in (
+        ("SELECT missing FROM samples", 'Referenced column "missing" not found'),
+        ("SELECT date, date FROM samples", "2 columns are called 'date'"),
+    ):
+        failed = profbucket("sql", *options, sql, "--format=json")
+        assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+        assert message in failed.stderr

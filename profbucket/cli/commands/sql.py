@@ -16,8 +16,10 @@ import csv
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +27,7 @@ from profbucket.cli.commands.export import add_lane_options, parse_range
 from profbucket.cli.options import add_storage_option, read_config
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_line
+from profbucket.errors import Invalid
 from profbucket.model.printable import to_printable
 
 
@@ -51,7 +54,7 @@ def run(arguments: Arguments) -> None:
         collect_tables(storage, path, start, end, time.time_ns(), arguments.service, arguments.profile_type)
         with connect(path) as connection:
             columns, rows = run_query(connection, arguments.query)
-            _PRINTERS[arguments.format](columns, rows)
+            PRINTERS[arguments.format](columns, rows)
 
 
 def _print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -79,17 +82,33 @@ def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
 
 
 def _print_json(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    for name, count in Counter(columns).items():
+        if count > 1:
+            raise Invalid(
+                f"{count} columns are called {name!r}, and a JSON object can have one; rename them with AS"
+            )
     for row in rows:
-        print_line(json.dumps(dict(zip(columns, row, strict=True)), default=_format))
+        print_line(json.dumps(_to_json(dict(zip(columns, row, strict=True)))))
 
 
-_PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}
+PRINTERS = {"table": _print_table, "csv": _print_csv, "json": _print_json}
 
 
 def _format(value: object) -> str:
     """Return *value* as text: lists and maps as JSON, times in RFC 3339."""
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=_format, ensure_ascii=False)
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(_to_json(value), ensure_ascii=False)
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return "NULL" if value is None else str(value)
+
+
+def _to_json(value: object) -> object:
+    """Return *value* as JSON has it: keys and values of other types as texts, NaN and infinity as null."""
+    if isinstance(value, dict):
+        return {_format(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return list(map(_to_json, value))
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else _format(value)
