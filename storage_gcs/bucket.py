@@ -63,32 +63,29 @@ class GcsBucket:
         self._signing_credentials = PerProcess(self._open_signing_credentials)
 
     def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
-        from storage_gcs.http import Refused, checksum
+        from storage_gcs.http import Refused
 
-        resource = {
-            "name": object_key,
-            "contentType": _CONTENT_TYPE,  # without contentEncoding, so that downloads return the same bytes
-            "metadata": dict(metadata),
-            "crc32c": checksum(data),  # Cloud Storage rejects other bytes
-        }
-        boundary = os.urandom(16).hex()
-        head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(resource)}\r\n"
-        head += f"--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n"
-        body = b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
-        path = f"/upload/storage/v1/b/{self._name}/o?uploadType=multipart&ifGenerationMatch=0"
         operation = f"write {object_key!r}"
         with self._translate_errors(operation, _CREATE_ROLE):
             try:
-                self._client.get().http.post(path, body, f"multipart/related; boundary={boundary}")
+                self._upload(object_key, data, metadata, "&ifGenerationMatch=0")
             except Refused as error:
                 if error.status == 412:
                     return False  # it existed before, or was created by an attempt whose answer was lost
                 if error.status == 403 and _OVERWRITE_PERMISSION in error.text:
                     return False  # the same, if permissions are checked before preconditions
-                if error.status == 404:
-                    raise self._missing_bucket() from error
                 raise self._translate_refused(error, operation, _CREATE_ROLE) from error
         return True
+
+    def replace(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        from storage_gcs.http import Refused
+
+        operation = f"write {object_key!r}"
+        with self._translate_errors(operation, _DELETE_ROLE):
+            try:
+                self._upload(object_key, data, metadata)
+            except Refused as error:
+                raise self._translate_refused(error, operation, _DELETE_ROLE) from error
 
     def get(self, object_key: str) -> bytes:
         data = self._fetch(ObjectRange(object_key), lambda _: None)
@@ -177,6 +174,28 @@ class GcsBucket:
                 if error.status == 416:
                     return b""  # the object ends before the range
                 raise self._translate_refused(error, operation, _VIEW_ROLE) from error
+
+    def _upload(self, object_key: str, data: bytes, metadata: Mapping[str, str], precondition: str = "") -> None:
+        """Send an object; raise ``Refused`` for a permanent error."""
+        from storage_gcs.http import Refused, checksum
+
+        resource = {
+            "name": object_key,
+            "contentType": _CONTENT_TYPE,  # without contentEncoding, so that downloads return the same bytes
+            "metadata": dict(metadata),
+            "crc32c": checksum(data),  # Cloud Storage rejects other bytes
+        }
+        boundary = os.urandom(16).hex()
+        head = f"--{boundary}\r\nContent-Type: application/json\r\n\r\n{json.dumps(resource)}\r\n"
+        head += f"--{boundary}\r\nContent-Type: {_CONTENT_TYPE}\r\n\r\n"
+        body = b"".join((head.encode(), data, f"\r\n--{boundary}--\r\n".encode()))
+        path = f"/upload/storage/v1/b/{self._name}/o?uploadType=multipart{precondition}"
+        try:
+            self._client.get().http.post(path, body, f"multipart/related; boundary={boundary}")
+        except Refused as error:
+            if error.status == 404:
+                raise self._missing_bucket() from error
+            raise
 
     def _open_signing_credentials(self) -> Any:
         from storage_gcs.signing import signing_credentials

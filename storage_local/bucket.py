@@ -56,6 +56,11 @@ class _Put:
             self.content.rename(self.path)
             self.content, self.is_new = None, True
 
+    def remove_drafts(self) -> None:
+        for draft in (self.content, self.metadata):
+            if draft is not None:
+                draft.unlink(missing_ok=True)
+
 
 class LocalBucket:
     """The files below *directory*, which is created if it does not exist, once.
@@ -75,7 +80,7 @@ class LocalBucket:
         path = self._path(object_key)
         with translate_errors(f"write the object {object_key!r}"):
             self._root.check()
-            is_new = self._put(path, data, json.dumps(dict(metadata)).encode() if metadata else b"")
+            is_new = self._put(path, data, _format_metadata(metadata))
             self._root.check()  # the volume may have been unmounted in the meantime
         return is_new
 
@@ -83,15 +88,27 @@ class LocalBucket:
         put = _Put(path)
         try:
             if _file_size(path) is None:
-                trailer = make_trailer(path.name, data, metadata) if metadata else b""
-                put.content = self._drafts.write(data, trailer)
-                put.metadata = self._drafts.write(metadata) if metadata and not trailer else None
+                self._write_drafts(put, data, metadata)
             exists = self._names.call(path.parent, put, _add_names)
         finally:
-            for draft in (put.content, put.metadata):
-                if draft is not None:
-                    draft.unlink(missing_ok=True)
+            put.remove_drafts()
         return put.is_new if exists else self._put(path, data, metadata)  # it was deleted in the meantime
+
+    def _write_drafts(self, put: _Put, data: bytes, metadata: bytes) -> None:
+        trailer = make_trailer(put.path.name, data, metadata) if metadata else b""
+        put.content = self._drafts.write(data, trailer)
+        put.metadata = self._drafts.write(metadata) if metadata and not trailer else None
+
+    def replace(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        put = _Put(self._path(object_key))
+        with translate_errors(f"write the object {object_key!r}"):
+            self._root.check()
+            try:
+                self._write_drafts(put, data, _format_metadata(metadata))
+                _replace_names(put)
+            finally:
+                put.remove_drafts()
+            self._root.check()
 
     def get(self, object_key: str) -> bytes:
         return self._read(ObjectRange(object_key))
@@ -218,6 +235,19 @@ def _add_names(folder: Path, puts: Sequence[_Put]) -> list[bool]:
     return [put.path in existing or put.path in new for put in puts]
 
 
+def _replace_names(put: _Put) -> None:
+    """Name the drafts of *put*; each step is synced, so that a crash leaves no metadata of other bytes."""
+    with lock_folder(put.path.parent) as descriptor:
+        with suppress(FileNotFoundError):
+            _metadata_path(put.path).unlink()
+            os.fsync(descriptor)
+        put.name_content()
+        os.fsync(descriptor)
+        if put.metadata is not None:
+            put.name_metadata()
+            os.fsync(descriptor)
+
+
 class _File(NamedTuple):
     """The file of an object, whose own ``size`` is without the trailer."""
 
@@ -246,6 +276,10 @@ def _inspect(path: Path) -> _File | None:
 
 def _metadata_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.json")
+
+
+def _format_metadata(metadata: Mapping[str, str]) -> bytes:
+    return json.dumps(dict(metadata)).encode() if metadata else b""
 
 
 def _parse_metadata(object_key: str, text: bytes) -> dict[str, str]:

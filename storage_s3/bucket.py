@@ -49,6 +49,10 @@ class S3Bucket:
                 )
         return not code
 
+    def replace(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        with self._translate_errors(f"write {object_key!r}", "s3:PutObject"):
+            self._upload(object_key, data, metadata)
+
     def get(self, object_key: str) -> bytes:
         data = self._fetch(ObjectRange(object_key), lambda _: None)
         if data is None:
@@ -106,14 +110,7 @@ class S3Bucket:
     def _put_if_absent(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> str:
         """Try once: return ``""`` if the object is new, else the code of the error."""
         try:
-            self._client.get().put_object(
-                Bucket=self._name,
-                Key=object_key,
-                Body=data,
-                Metadata=dict(metadata),
-                ContentType="application/octet-stream",  # no encoding, so that downloads return the same bytes
-                IfNoneMatch="*",
-            )
+            self._upload(object_key, data, metadata, IfNoneMatch="*")
         except _client_error_class() as error:
             code = _error_code(error)
             if code in ("PreconditionFailed", "412"):
@@ -122,6 +119,16 @@ class S3Bucket:
                 return "ConditionalRequestConflict"
             raise
         return ""
+
+    def _upload(self, object_key: str, data: bytes, metadata: Mapping[str, str], **precondition: str) -> None:
+        self._client.get().put_object(
+            Bucket=self._name,
+            Key=object_key,
+            Body=data,
+            Metadata=dict(metadata),
+            ContentType="application/octet-stream",  # no encoding, so that downloads return the same bytes
+            **precondition,
+        )
 
     def _fetch(self, object_range: ObjectRange, reserve: Callable[[int], None]) -> bytes | None:
         object_key, begin, end = object_range

@@ -149,8 +149,7 @@ def _move_aside(storage: Storage, finding: Finding) -> Finding:
     if isinstance(entry, Meta):
         with suppress(Damaged):
             check_profile(entry, data)
-            bucket.delete(object_key)
-            bucket.put(object_key, data, to_metadata(entry) | content_metadata(data))
+            bucket.replace(object_key, data, to_metadata(entry) | content_metadata(data))
             return replace(finding, state=State.RESTORED)
     if entry:
         storage.index.remove([entry.id])

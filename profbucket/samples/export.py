@@ -1,7 +1,7 @@
 """Export samples as tables: a Parquet file for each service, profile type and day that has profiles.
 
-A file's metadata name the profiles that it was made from. A file made from fewer is replaced: it is deleted, and
-the new one is put under the same key. So a reader of all files finds each profile once, whatever is interrupted.
+A file's metadata name the profiles that it was made from. A file made from fewer is replaced by one under the same
+key. So a reader of all files finds each profile once, whatever is interrupted.
 """
 
 import json
@@ -74,11 +74,8 @@ class Exporter:
             raise day.damage.error()
         data = sink.getvalue()
         metadata = {"made-from": _hash(names), "profiles": str(len(names)), "rows": str(rows)}
-        if known is not None:
-            self._bucket.delete(object_key)
-        is_new = self._bucket.put(object_key, data, metadata | content_metadata(data))
-        outcome = Outcome.EXPORTED if is_new else Outcome.UNCHANGED  # a concurrent run was faster
-        return Export(outcome, object_key, len(names), rows, len(data))
+        self._bucket.replace(object_key, data, metadata | content_metadata(data))
+        return Export(Outcome.EXPORTED, object_key, len(names), rows, len(data))
 
     def _read_metadata(self, object_key: str) -> Mapping[str, str] | None:
         """Return the metadata of a file, without any if they are damaged; ``None`` if there is no file."""

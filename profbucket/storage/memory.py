@@ -37,6 +37,10 @@ class MemoryBucket:
             self._objects[object_key] = bytes(data), dict(metadata)
             return True
 
+    def replace(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        with self._lock:
+            self._objects[object_key] = bytes(data), dict(metadata)
+
     def get(self, object_key: str) -> bytes:
         with self._lock:
             if object_key not in self._objects:

@@ -73,12 +73,20 @@ class Bucket(Protocol):
     segment at most 248; no segment begins with a dot. Metadata are ASCII texts under lower-case names, 2 KB in
     all.
 
-    Callers rely on two properties: an object exists completely or not at all, and once :meth:`put` has returned,
-    the object is durable and visible to every later call.
+    Callers rely on two properties: an object exists completely or not at all, and once :meth:`put` or
+    :meth:`replace` has returned, the object is durable and visible to every later call.
     """
 
     def put(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> bool:
         """Create an object and return ``True``; return ``False`` and change nothing if the key exists."""
+        ...
+
+    def replace(self, object_key: str, data: bytes, metadata: Mapping[str, str]) -> None:
+        """Put an object in the place of the one with this key, if there is one.
+
+        Readers find the old bytes or the new ones. For a moment, or after a kill, these may have no metadata, but
+        not those of the other.
+        """
         ...
 
     def get(self, object_key: str) -> bytes:

@@ -1,6 +1,8 @@
 """The acceptance suites on a directory and a SQLite file, and tests of that backend."""
 
 import errno
+import gzip
+import itertools
 import json
 import multiprocessing
 import os
@@ -8,13 +10,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import pytest
 
@@ -261,6 +264,21 @@ class TestFiles:
             (tmp_path / "away").rename(tmp_path / "storage")
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def kill_at(step: int, steps: Iterator[int], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return *function*, but let the call with this number, and those after it, end the process."""
+
+    def call(*args: Any, **options: Any) -> Any:
+        if next(steps) >= step:
+            raise Killed
+        return function(*args, **options)
+
+    return call
+
+
 class TestDurability:
     def test_a_put_syncs_data_and_metadata_before_the_rename_and_the_folder_after_it(
         self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -296,6 +314,32 @@ class TestDurability:
         steps.clear()
         bucket.delete("api/cpu/1")
         assert steps == [names]
+
+    @pytest.mark.parametrize("metadata", [{}, {"a": "new"}], ids=["bare", "with metadata"])
+    @pytest.mark.parametrize("key", ["api/cpu/1", "api/cpu/1.pb.gz"])
+    def test_a_replace_killed_at_any_step_leaves_an_object_without_metadata_of_another(
+        self, bucket: LocalBucket, monkeypatch: pytest.MonkeyPatch, key: str, metadata: dict[str, str]
+    ) -> None:
+        old, new = (b"old", {"a": "old"}), (gzip.compress(b"new"), metadata)
+        seen = []
+        for step in itertools.count():
+            bucket.replace(key, *old)
+            steps = itertools.count()
+            with monkeypatch.context() as patched:
+                for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "unlink")):
+                    patched.setattr(owner, name, kill_at(step, steps, getattr(owner, name)))
+                try:
+                    bucket.replace(key, *new)
+                except Killed:
+                    seen.append((bucket.get(key), bucket.stat(key).metadata))
+                else:
+                    break
+        assert bucket.get(key) == new[0]
+        assert bucket.stat(key).metadata == new[1]
+        order: list[tuple[bytes, Mapping[str, str] | None]] = [old, (old[0], {}), (new[0], {}), new]
+        assert [order.index(state) for state in seen] == sorted(order.index(state) for state in seen)
+        assert old in seen
+        assert len(seen) >= 4
 
     def test_a_put_syncs_the_parents_of_new_folders(
         self, bucket: LocalBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -21,6 +21,7 @@ _XML = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>{0}</Message></Erro
 
 CALLS: dict[str, Callable[[Bucket], Any]] = {
     "put": lambda bucket: bucket.put("api/cpu/1", b"data", {}),
+    "replace": lambda bucket: bucket.replace("api/cpu/1", b"data", {}),
     "get": lambda bucket: bucket.get("api/cpu/1"),
     "get_many": lambda bucket: list(bucket.get_many([ObjectRange("api/cpu/1"), ObjectRange("api/cpu/2")])),
     "stat": lambda bucket: bucket.stat("api/cpu/1"),
@@ -83,7 +84,7 @@ def open_gcs(url: str, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 def test_a_permission_error_of_cloud_storage_names_the_missing_role(
     monkeypatch: pytest.MonkeyPatch, call: str, status: int
 ) -> None:
-    roles = {"put": "objectCreator", "delete": "objectUser"}
+    roles = {"put": "objectCreator", "replace": "objectUser", "delete": "objectUser"}
     with run_server((status, b'{"error": {"message": "not you"}}', {"Content-Type": "application/json"})) as url:
         with pytest.raises(StoragePermissionError) as error:
             CALLS[call](open_gcs(url, monkeypatch))
@@ -94,7 +95,7 @@ def test_a_permission_error_of_cloud_storage_names_the_missing_role(
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.usefixtures("credentials")
 def test_a_permission_error_of_s3_names_the_missing_action(call: str) -> None:
-    actions = {"put": "s3:PutObject", "delete": "s3:DeleteObject", "list": "s3:"}
+    actions = {"put": "s3:PutObject", "replace": "s3:PutObject", "delete": "s3:DeleteObject", "list": "s3:"}
     with run_server((403, _XML.format("AccessDenied").encode(), {})) as url:
         with pytest.raises(StoragePermissionError) as error:
             CALLS[call](S3Bucket("bucket", url))
@@ -121,7 +122,7 @@ def test_a_writer_without_permission_to_overwrite_finds_that_the_object_exists(
 
 def test_a_missing_bucket_is_a_configuration_error(gcs: str, s3: str) -> None:
     for bucket in (GcsBucket("no-such-bucket"), S3Bucket("no-such-bucket", s3)):
-        for call in ("put", "list"):
+        for call in ("put", "replace", "list"):
             with pytest.raises(Misconfigured, match=r"has no bucket 'no-such-bucket'"):
                 CALLS[call](bucket)
 

@@ -1,5 +1,6 @@
 """Acceptance suite of every bucket. Subclasses define the fixture ``bucket``, an empty one."""
 
+import gzip
 import string
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -80,6 +81,37 @@ class BucketSuite:
         assert bucket.get("api/cpu/1") == b"first"
         assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
         assert list_keys(bucket, "api/", "api0") == ["api/cpu/1"]
+
+    @pytest.mark.parametrize("key", ["api/cpu/1", "api/cpu/1.pb.gz"])
+    def test_a_replaced_object_has_the_new_bytes_and_metadata_only(self, bucket: Bucket, key: str) -> None:
+        gzipped = gzip.compress(b"new")
+        bucket.put(key, b"old", {"labels": "a=1", "more": "x"})
+        for data, metadata in ((gzipped, {"labels": "a=2"}), (b"newer", {"labels": "a=3"}), (b"", {})):
+            bucket.replace(key, data, metadata)
+            assert bucket.get(key) == data
+            obj = bucket.stat(key)
+            assert (obj.size, obj.metadata) == (len(data), metadata)
+        assert list_keys(bucket, "api/", "api0") == [key]
+        assert bucket.put(key, b"second", {}) is False
+
+    def test_an_object_that_does_not_exist_is_put_by_a_replace(self, bucket: Bucket) -> None:
+        bucket.replace("api/cpu/1", b"data", {"labels": "a=1"})
+        assert bucket.get("api/cpu/1") == b"data"
+        assert bucket.stat("api/cpu/1").metadata == {"labels": "a=1"}
+
+    def test_an_object_exists_while_it_is_replaced(self, bucket: Bucket) -> None:
+        """A concurrent reader sees all bytes of the old object, or of the new one, and metadata only of that."""
+        contents = [str(number).encode() * 300_000 for number in range(10)]
+        bucket.put("api/cpu/1", contents[0], {"labels": "0"})
+        with ThreadPoolExecutor(1) as threads:
+            for number, data in enumerate(contents[1:], 1):
+                replaced = threads.submit(bucket.replace, "api/cpu/1", data, {"labels": str(number)})
+                while not replaced.done():
+                    assert bucket.get("api/cpu/1") in contents[number - 1 : number + 1]
+                    labels = (bucket.stat("api/cpu/1").metadata or {}).get("labels")
+                    assert labels in (str(number - 1), str(number), None)
+                replaced.result()
+                assert bucket.stat("api/cpu/1").metadata == {"labels": str(number)}
 
     def test_a_key_may_contain_every_character_of_the_alphabet(self, bucket: Bucket) -> None:
         keys = [f"x{c}y/{c if c != '.' else 'x.'}" for c in string.ascii_letters + string.digits + ".-_~="]
