@@ -75,8 +75,10 @@ def build_flame_levels(
         already = sum(len(stacks.frames) for stacks, _ in parts)
         stacks, column_values = collect_stacks(message, column, functions, limits, already=already)
         factor = find_factor(sample_types_to_json(message)[column]["unit"], side.unit) or 1
-        if factor != 1:
+        if factor < 1:
             column_values = np.rint(column_values * factor).astype(np.int64)
+        elif factor > 1:  # and whole
+            column_values = column_values * wrap_int64(round(factor))
         parts.append((stacks, column_values))
     stacks, values = concatenate_stacks(parts)
     if call_site:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
-from profbucket.pprof import encode, profile_pb2
+from profbucket.pprof import decode, encode, profile_pb2
 from profbucket.pprof.report.flame_levels import FlameLevels, Side, build_flame_levels
 
 
@@ -97,6 +97,16 @@ def test_values_are_in_the_unit_that_is_asked_for() -> None:
     assert graph.totals == [5]
     with pytest.raises(Invalid):
         build_flame_levels([Side(collapsed("a 1"), "wall", "nanoseconds")], 8192)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [(2**55 + 1, "ns", 2**55 + 1), (2**53 - 1, "us", (2**53 - 1) * 1000), (2**61 + 1, "us", 1000)],
+)
+def test_large_values_are_scaled_exactly_and_wrap(value: int, unit: str, expected: int) -> None:
+    message = decode(collapsed(f"a {value}")).message
+    message.string_table[2] = unit.encode()
+    assert build_flame_levels([Side(encode(message), "cpu", "nanoseconds")], 100).totals == [expected]
 
 
 def test_values_wrap_at_64_bits() -> None:
