@@ -1,9 +1,10 @@
 """Compaction: profiles of the head become blocks, blocks become larger blocks, replaced objects are deleted.
 
-The index has tasks: each names a lane (a service and profile type) and a period, and is added with the first
-profile or block of that period. A run does the tasks that are due, and looks at nothing else. Once a day it visits
-each service as a whole, in case a task was lost. A task is claimed before it is done, so that of concurrent runs
-one does it, and so that a profile that arrives meanwhile adds it again.
+The index has tasks: each names a lane (a service and profile type) and a period. That of a short period is added
+with its first profile, that of a longer one when the task of a shorter period in it is done. A run does the tasks
+that are due, and looks at nothing else. Once a day it visits each service as a whole, in case a task was lost. A
+task is claimed before it is done, so that of concurrent runs one does it, and so that a profile that arrives
+meanwhile adds it again.
 
 An error ends only the work on its own lane; it is logged, and the run goes on with the next.
 """
