@@ -1,7 +1,9 @@
 """Errors raised on purpose, one class for each reaction of a caller, and their stable codes."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
+
+_E = TypeVar("_E", bound=BaseException)
 
 # All codes with their meanings. The code of a limit is not listed: it is max_<name>_exceeded, with <name> a
 # field of limits.Limits.
@@ -114,6 +116,7 @@ class ProfbucketError(Exception):
 
     def about(self, name: str) -> Self:
         """Return the same error with *name*, one of several inputs, in front of its message."""
+        detach(self)
         return type(self)(f"{name}: {self}", code=self.code)
 
 
@@ -225,6 +228,20 @@ class Damaged(ProfbucketError):
 
     default_code = "damaged"
     status = 500
+
+
+def detach(error: _E) -> _E:
+    """Return *error*, and free what the calls held that failed with it. Call this for errors that are kept.
+
+    Tracebacks refer to the frames of those calls, with the bodies and profiles in their variables. A frame with a
+    variable for the exception that it raised even refers to itself. Only the garbage collector would free it, and
+    that counts objects, not their bytes: repeated requests would take hundreds of megabytes first.
+    """
+    current: BaseException | None = error
+    while current is not None:
+        current.__traceback__ = None
+        current = current.__context__
+    return error
 
 
 def error_class(status: int, code: str) -> type[ProfbucketError] | None:

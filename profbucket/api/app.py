@@ -6,7 +6,6 @@ The API is that of profefe (github.com/profefe/profefe), with additions; docs/ap
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from traceback import clear_frames
 from typing import TypeVar
 
 from flask import Flask, Response, request
@@ -36,7 +35,7 @@ from profbucket.api.uploads import UploadStore
 from profbucket.api.write import WriteRoutes
 from profbucket.auth import Authenticator
 from profbucket.config import Config
-from profbucket.errors import ProfbucketError, TooMany, Unavailable
+from profbucket.errors import ProfbucketError, TooMany, Unavailable, detach
 from profbucket.ingest.cloud_schedule import Schedule
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
@@ -139,7 +138,7 @@ def error_response(error: Exception) -> Response:
         _log.error("%s %s failed", request.method, request.path[:_SHOWN_CHARACTERS], exc_info=error)
         status, code, message = 500, ProfbucketError.default_code, "internal error; see the collector's log"
     current_record().error = type(error).__name__
-    _clear_frames(error)
+    detach(error)
     if status == 401:
         headers["WWW-Authenticate"] = 'Basic realm="profbucket", charset="UTF-8"'
     if status == 405:
@@ -155,17 +154,6 @@ def error_response(error: Exception) -> Response:
         response.content_type = 'application/json; profile="text/plain"'
     response.headers.update(headers)
     return response
-
-
-def _clear_frames(error: BaseException | None) -> None:
-    """Free what the failed calls held.
-
-    A frame with a variable for the exception that it raised refers to itself. Only the garbage collector would
-    free it, and that counts objects, not their bytes: repeated requests would take hundreds of megabytes first.
-    """
-    while error is not None:
-        clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 class _AnyPath(PathConverter):

@@ -9,7 +9,7 @@ from werkzeug.wrappers import Request
 from profbucket.api.authentication import authenticate_request
 from profbucket.api.body import BodyReader
 from profbucket.auth import ApiKey, Authenticator, Scope
-from profbucket.errors import ProfbucketError
+from profbucket.errors import ProfbucketError, detach
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.model.form import split_by_size
@@ -81,7 +81,7 @@ def _check_key(api_key: ApiKey, item: Upload | ProfbucketError) -> Upload | Prof
     try:
         api_key.require(Scope.WRITE, item.service)
     except ProfbucketError as error:
-        return error
+        return detach(error)
     current_record().set_subject(item.service, item.type)
     return item
 

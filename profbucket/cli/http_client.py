@@ -8,7 +8,7 @@ from http.client import HTTPException
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
-from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, error_class
+from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, detach, error_class
 from profbucket.model.form import encode_form
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
@@ -69,7 +69,7 @@ class HttpClient:
         try:
             response = self._exchange("POST", "batch", body=body, content_type=content_type)
         except Unavailable as error:
-            return [error] * len(uploads)
+            return [detach(error)] * len(uploads)
         if outcomes := self._read_outcomes(response, len(uploads)):
             return outcomes
         if response.status in _FOR_ALL_STATUSES:
@@ -91,7 +91,7 @@ class HttpClient:
             answer = self._request_json("POST", "profiles", _upload_parameters(upload), upload.data)
             return self._parse(_read_meta, answer)
         except ProfbucketError as error:
-            return error
+            return detach(error)
 
     def _read_part(self, part: Any) -> Meta | ProfbucketError:
         if part["code"] == 200:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from profbucket.errors import Invalid, ProfbucketError
+from profbucket.errors import Invalid, ProfbucketError, detach
 from profbucket.ingest import gotrace
 from profbucket.ingest.upload import read_content
 from profbucket.limits import Limits
@@ -67,6 +67,7 @@ class Collector:
             try:
                 self._storage.write_batch(profiles)
             except ProfbucketError as error:
+                detach(error)
                 outcomes = [
                     error if isinstance(outcome, Meta) and outcome.service == service else outcome
                     for outcome in outcomes
@@ -77,7 +78,7 @@ class Collector:
         try:
             return self._check(upload)
         except ProfbucketError as error:
-            return error
+            return detach(error)
 
     def _check(self, upload: Upload) -> Meta:
         """Return the meta of a valid profile; raise ``Invalid`` or ``TooLarge`` as :meth:`collect` does."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from profbucket.errors import Misconfigured, ProfbucketError, StoragePermissionError, Unavailable
+from profbucket.errors import Misconfigured, ProfbucketError, StoragePermissionError, Unavailable, detach
 from profbucket.limits import Limits
 from profbucket.maintenance.unneeded import find_unneeded
 from profbucket.model import blocks
@@ -107,7 +107,7 @@ class Lane:
             error,
             exc_info=None if known else error,
         )
-        self.errors.append(error.with_traceback(None))  # which would hold what was being compacted
+        self.errors.append(detach(error))  # which would hold what was being compacted
 
     def fail_export(self, error: Exception, subject: str) -> None:
         """Log an error of the export of *subject*, which is tried again later."""
@@ -125,7 +125,7 @@ class Lane:
     def log_error(self, error: Exception, message: str, *args: object, exc_info: Exception | None = None) -> None:
         """Log an error of a profile or block, which stays as it is."""
         _log.error(message, *args, exc_info=exc_info)
-        self.errors.append(error.with_traceback(None))
+        self.errors.append(detach(error))
 
     def write(
         self,

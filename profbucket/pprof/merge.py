@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 
-from profbucket.errors import Invalid, ProfbucketError
+from profbucket.errors import Invalid, ProfbucketError, detach
 from profbucket.limits import Limits
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints
@@ -284,7 +284,7 @@ class Merger:
                 if not has_equal_rules:
                     raise Invalid(f"{profile.name}: the frames to drop differ", code="sample_types_differ")
             except ProfbucketError as error:
-                self._errors.append(error.with_traceback(None))  # which would hold the whole batch
+                self._errors.append(detach(error))  # which would hold the whole batch
                 mismatches.add(i)
             else:
                 common, accepted, rules = narrowed, number, rules or own_rules

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from profbucket.errors import Damaged, Invalid, NotFound, ProfbucketError
+from profbucket.errors import Damaged, Invalid, NotFound, ProfbucketError, detach
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED
 from profbucket.model.ids import ProfileId, escape_service
@@ -156,7 +156,7 @@ class SourceMerge:
         source_id = str(error).partition(": ")[0]
         if source_id not in self._sources or error.code == "sample_types_differ" or not isinstance(error, Invalid):
             raise error
-        self._unreadable[source_id] = error.with_traceback(None)
+        self._unreadable[source_id] = detach(error)
 
 
 def find_dropped_labels(options: MergeOptions, limits: Limits) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import islice
 
-from profbucket.errors import Damaged, Invalid
+from profbucket.errors import Damaged, Invalid, detach
 from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table, merge_members
 from profbucket.model.ids import batch_prefix, parse_batch_key
 from profbucket.model.meta import Meta
@@ -64,7 +64,7 @@ def _decode(bucket: Bucket, obj: Object, end: bytes) -> Table | None:
             size = error.size
         except Damaged as error:
             if is_last:
-                return error
+                return detach(error)
         [end_again] = bucket.get_many([_range_of_end(obj, size)])
         if end_again is None:
             return None

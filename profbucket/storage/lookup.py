@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice
 from typing import NamedTuple, TypeVar
 
-from profbucket.errors import Damaged, Invalid, TooLarge
+from profbucket.errors import Damaged, Invalid, TooLarge, detach
 from profbucket.limits import Limits
 from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
 from profbucket.model.ids import ProfileId, ProfileName, batch_key
@@ -488,7 +488,7 @@ def _parse(parse: Callable[[bytes], _T], data: bytes | None) -> _T | Damaged | N
     try:
         return None if data is None else parse(data)
     except Damaged as error:
-        return error
+        return detach(error)
 
 
 def _check_source(source: Source, data: bytes) -> bytes:

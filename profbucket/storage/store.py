@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Protocol
 
-from profbucket.errors import Damaged, Invalid, NotFound, StoragePermissionError
+from profbucket.errors import Damaged, Invalid, NotFound, StoragePermissionError, detach
 from profbucket.limits import Limits
 from profbucket.model.batches import encode_batch, split_into_batches
 from profbucket.model.ids import RESERVED, ProfileId
@@ -156,7 +156,7 @@ class Storage(Writer):
             except NotFound:
                 return None
             except Damaged as error:
-                return error
+                return detach(error)
 
         with ThreadPoolExecutor(min(_STAT_WORKERS, max(len(ids), 1)), "stat") as threads:
             yield from threads.map(read_meta, ids)

@@ -1,6 +1,7 @@
 """A request leaves nothing large in reference cycles, which only the garbage collector frees, and late."""
 
 import gc
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,10 +13,12 @@ from profbucket.api.app import create_app
 from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
+from profbucket.model.form import encode_form
 from profbucket.model.labels import Labels
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
+from tests.support.agents import push
 from tests.support.api import pprof
 from tests.support.storage.compaction_suite import CPU, HOUR, MIDNIGHT, compact, post_profiles
 
@@ -64,6 +67,26 @@ def collected_garbage() -> Iterator[list[str]]:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+INVALID = gzip.compress(b"\xff" * 1000)
+VALID = pprof(1, at=MIDNIGHT)
+POSTS = {
+    "/api/0/profiles?service=api&type=cpu": (INVALID, "application/octet-stream"),
+    "/api/0/batch": encode_form([({"service": "api", "type": "cpu"}, data) for data in (VALID, INVALID)]),
+    "/push.v1.PusherService/Push": (push("api", "process_cpu", VALID, INVALID), "application/proto"),
+}
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_a_post_leaves_no_cycles(path: str) -> None:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    client = create_app(Config("memory:"), Role.WRITE, collector=Collector(storage)).test_client()
+    data, content_type = POSTS[path]
+    first = client.post(path, data=data, content_type=content_type).status_code  # imports and caches
+    with collected_garbage() as found:
+        assert client.post(path, data=data, content_type=content_type).status_code == first
+    assert found == []
 
 
 @pytest.mark.parametrize("service", ["api", "mixed"])

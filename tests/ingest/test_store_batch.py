@@ -1,6 +1,11 @@
 """Batches of uploads: the valid profiles are stored as if each were posted alone."""
 
+import gc
+import gzip
+import tracemalloc
 from collections.abc import Sequence
+
+import pytest
 
 from profbucket.errors import ProfbucketError, Unavailable
 from profbucket.ingest.collector import Collector
@@ -85,3 +90,22 @@ def test_an_empty_batch_stores_nothing() -> None:
     storage = new_storage()
     assert Collector(storage).store_batch([]) == []
     assert storage.index.services() == []
+
+
+@pytest.mark.parametrize("end", [None, -10])
+def test_errors_hold_nothing_of_their_profiles(end: int | None) -> None:
+    # Each has a KB that becomes a MB; the second time, its stream is truncated.
+    bodies = [gzip.compress(b"\xff" * (1 << 20) + bytes([number]))[:end] for number in range(10)]
+    uploads = [Upload("api", CPU, POD, body) for body in bodies]
+    collector = Collector(new_storage())
+    collector.store_batch(uploads[:1])  # imports
+    gc.disable()
+    tracemalloc.start()
+    try:
+        outcomes = collector.store_batch(uploads)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert len(set(describe(outcomes))) == 1
+    assert held < 1 << 20

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from profbucket.errors import ProfbucketError
+from profbucket.errors import ProfbucketError, detach
 from profbucket.limits import Limits
 from profbucket.pprof import wire
 from profbucket.pprof.columnar.added_labels import add_labels
@@ -74,7 +74,7 @@ def _normalize(
     try:
         split_validated(profile, strings, profile.limits or limits)
     except ProfbucketError as error:
-        errors.append(error.with_traceback(None))  # which would hold the batch
+        errors.append(detach(error))  # which would hold the batch
         return False
     return True
 
