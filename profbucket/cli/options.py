@@ -105,16 +105,7 @@ def add_query_options(parser: Parser, *, required: bool = False) -> None:
         help="Service of the profiles; or ~REGEX for several, !~REGEX for all others.",
     )
     add_type_option(parser)
-    options.add_argument(
-        "--from",
-        dest="start",
-        metavar="TIME",
-        default="now-1h",
-        help=f"Start of the time range: {FORMS}. [default: now-1h]",
-    )
-    options.add_argument(
-        "--to", dest="end", metavar="TIME", default="now", help="End of the time range, inclusive. [default: now]"
-    )
+    add_range_options(parser, "now-1h")
     options.add_argument(
         "--label",
         dest="conditions",
@@ -132,12 +123,32 @@ def build_query(arguments: Arguments) -> "Query":
 
     if not arguments.service:
         raise UsageError("the option --service is required")
+    start, end = parse_range(arguments)
+    matchers = tuple(Matcher.parse(condition) for condition in arguments.conditions)
+    return Query(arguments.service, arguments.profile_type, start, end, matchers)
+
+
+def add_range_options(parser: Parser, default: str) -> None:
+    """Declare --from, by default *default*, and --to; :func:`parse_range` reads them."""
+    parser.options.add_argument(
+        "--from",
+        dest="start",
+        metavar="TIME",
+        default=default,
+        help=f"Start of the time range: {FORMS}. [default: {default}]",
+    )
+    parser.options.add_argument(
+        "--to", dest="end", metavar="TIME", default="now", help="End of the time range, inclusive. [default: now]"
+    )
+
+
+def parse_range(arguments: Arguments) -> tuple[int, int]:
+    """Return the times of --from and --to in nanoseconds; raise ``UsageError`` or ``Invalid``."""
     now = time.time_ns()
     start, end = parse_time(arguments.start, now), parse_time(arguments.end, now, end=True)
     if start > end:
         raise UsageError(f"--from is after --to: {format_time(start)} is later than {format_time(end)}")
-    matchers = tuple(Matcher.parse(condition) for condition in arguments.conditions)
-    return Query(arguments.service, arguments.profile_type, start, end, matchers)
+    return start, end
 
 
 def add_label_option(parser: Parser, help_: str) -> None:

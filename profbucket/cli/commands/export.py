@@ -3,18 +3,17 @@
 For each day, service and profile type that has profiles in the range there is
 one Parquet file, below _/samples/ in the storage or in --output. A file that
 has all profiles of its day is left alone; one that lacks late profiles is
-replaced. The command may be interrupted and repeated. docs/sql.md describes
-the columns.
+replaced. The days of --from and --to are exported whole. The command may be
+interrupted and repeated. docs/sql.md describes the columns.
 """
 
 import sys
-import time
 
-from profbucket.cli.options import add_storage_option, add_type_option, read_config
-from profbucket.cli.parser import Arguments, Parser, UsageError
+from profbucket.cli.options import add_range_options, add_storage_option, add_type_option, parse_range, read_config
+from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_error, print_line
 from profbucket.errors import ProfbucketError
-from profbucket.times import FORMS, format_time, parse_time
+from profbucket.times import format_time
 
 
 def add_arguments(parser: Parser) -> None:
@@ -28,28 +27,10 @@ def add_arguments(parser: Parser) -> None:
 
 
 def add_lane_options(parser: Parser) -> None:
-    """Declare --service, --type, --from and --to; :func:`parse_range` reads the last two."""
+    """Declare --service, --type, --from and --to of a range of whole days."""
     parser.options.add_argument("--service", metavar="NAME", help="Only this service. [default: all]")
     add_type_option(parser)
-    parser.options.add_argument(
-        "--from",
-        dest="start",
-        metavar="TIME",
-        default="now-7d",
-        help=f"First day, as a time: {FORMS}. [default: now-7d]",
-    )
-    parser.options.add_argument(
-        "--to", dest="end", metavar="TIME", default="now", help="Last day, as a time. [default: now]"
-    )
-
-
-def parse_range(arguments: Arguments) -> tuple[int, int]:
-    """Return the times of --from and --to in nanoseconds."""
-    now = time.time_ns()
-    start, end = parse_time(arguments.start, now), parse_time(arguments.end, now, end=True)
-    if start > end:
-        raise UsageError(f"--from is after --to: {format_time(start)} is later than {format_time(end)}")
-    return start, end
+    add_range_options(parser, "now-7d")
 
 
 def run(arguments: Arguments) -> int:

@@ -8,8 +8,8 @@ describes their columns. For example:
   profbucket sql "SELECT function, sum(self) AS ns FROM functions
     WHERE sample_type = 'cpu' GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
 
-A bucket's tables of the range are downloaded: --from, --to, --service and
---type say what is needed.
+A bucket's tables of the range, which has whole days, are downloaded: --from,
+--to, --service and --type say what is needed.
 """
 
 import csv
@@ -23,8 +23,8 @@ from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from profbucket.cli.commands.export import add_lane_options, parse_range
-from profbucket.cli.options import add_storage_option, read_config
+from profbucket.cli.commands.export import add_lane_options
+from profbucket.cli.options import add_storage_option, parse_range, read_config
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_line
 from profbucket.errors import Invalid
