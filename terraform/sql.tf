@@ -8,7 +8,9 @@ locals {
   samples = "gs://${local.bucket}/_/samples/v1"
   dataset = replace(var.name, "-", "_")
 
-  # Their queries are in terraform/sql.
+  # Their queries are in terraform/sql. That of functions contains that of samples instead of reading the view, which may
+  # not exist yet when this one is made.
+  samples_query = templatefile("${path.module}/sql/samples.sql", { dataset = "${var.project}.${local.dataset}" })
   views = {
     samples   = "A row for each distinct stack of a service, profile type, set of labels and day."
     functions = "A row for each function of each row of samples: what it used itself, and with all that it called."
@@ -126,7 +128,7 @@ resource "google_bigquery_table" "view" {
   deletion_protection = false
 
   view {
-    query          = templatefile("${path.module}/sql/${each.key}.sql", { dataset = "${var.project}.${local.dataset}" })
+    query          = templatefile("${path.module}/sql/${each.key}.sql", { dataset = "${var.project}.${local.dataset}", samples = local.samples_query })
     use_legacy_sql = false
   }
 }

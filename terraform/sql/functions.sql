@@ -1,20 +1,10 @@
 SELECT
-  date,
-  service_name AS service,
-  type,
-  start,
-  `end`,
-  labels.key_value AS labels,
-  profiles,
-  sample_type,
-  unit,
-  value,
-  mapping,
-  sample_labels.key_value AS sample_labels,
+  samples.* EXCEPT (function, package, stack, files, `lines`),
   name AS function,
   IFNULL(REGEXP_EXTRACT(name, r'^((?:.*/)?\w+)(?:\.|::)[^/]*$'), '') AS package,
-  IF(name = function, value, 0) AS self,
+  IF(name = samples.function, value, 0) AS self,
   value AS cumulative
-FROM `${dataset}.files`
+FROM (
+${samples}) AS samples
 -- A function that calls itself is counted once.
 CROSS JOIN UNNEST(ARRAY(SELECT DISTINCT frame FROM UNNEST(stack) AS frame)) AS name

@@ -29,8 +29,9 @@ def connect_bigquery(directory: Path) -> duckdb.DuckDBPyConnection:
             hive_types = {{'date': DATE, 'service': VARCHAR, 'type': VARCHAR}}
         )
     """)
+    samples = (TERRAFORM / "sql" / "samples.sql").read_text()
     for path in sorted(TERRAFORM.glob("sql/*.sql")):
-        query = path.read_text().replace("${dataset}", "profbucket")
+        query = path.read_text().replace("${samples}", samples).replace("${dataset}", "profbucket")
         # A table: a view would run its correlated subquery, which is slow in DuckDB, in each query.
         connection.execute(f"CREATE TABLE {path.stem} AS {translate(query)}")
     return connection
