@@ -15,6 +15,7 @@ STORAGE_URL ?= file://$(CURDIR)/profbucket-data
 VENV := .venv
 BIN := $(VENV)/bin
 CHROMIUM := /usr/bin/chromium
+SHELLS := /usr/bin/fish /usr/bin/zsh
 
 # What STORAGE_URL needs: the extras gcs and s3 include server.
 EXTRAS := $(if $(filter gs:%,$(STORAGE_URL))$(findstring firestore,$(STORAGE_URL)),gcs) $(if $(filter s3:%,$(STORAGE_URL)),s3)
@@ -68,7 +69,7 @@ image: $(VENV)/.dev $(CHROMIUM) ## make docs/page.png, the screenshot in README.
 # together from version 4.0 on.
 PARTS := lint types test test-ui test-python-$(firstword $(PYTHONS)) test-web
 
-check: $(VENV)/.dev web/node_modules ## run everything that CI runs: lint, types, tests
+check: $(VENV)/.dev web/node_modules $(SHELLS) ## run everything that CI runs: lint, types, tests
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=recurse) $(PARTS)
 
 SOAK_SECONDS ?= 600
@@ -126,6 +127,11 @@ web/node_modules: web/package-lock.json
 $(CHROMIUM):
 	apt-get update -qq
 	apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core
+
+# Debian's packages, for tests of the completion. On other systems run make SHELLS=, which skips those of missing ones.
+$(SHELLS):
+	apt-get update -qq
+	apt-get install -y -qq --no-install-recommends $(@F)
 
 # --group needs pip 25.1; venv often brings an older one.
 $(VENV)/bin/python:

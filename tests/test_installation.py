@@ -22,6 +22,8 @@ from tests.support.wheel import build_wheel, install, serve_installed
 
 CPU = sorted((DATA / "shop-0.0.1").glob("cpu-?.pb.gz"))
 ALWAYS = ("--from", "0")
+# Of a make that is not called by `make test`.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "STORAGE_URL"))}
 
 # A program that works for a moment under the agent.
 PROGRAM = """
@@ -214,7 +216,37 @@ def test_make_serve_installs_what_the_storage_needs(storage: str, extras: list[s
     """... into an environment that has nothing yet."""
     setting = [f"STORAGE_URL={storage}"] if storage else []
     command = ["make", "--dry-run", "serve", f"VENV={tmp_path / 'venv'}", *setting]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "STORAGE_URL"))}
-    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    process = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     installed = [line for line in process.stdout.splitlines() if "--editable" in line]
     assert [line.rpartition(" ")[2] for line in installed] == [f"'.[{extra}]'" for extra in extras]
+
+
+# Replaces Python; the environment that it creates has the same as its Python and as profbucket.
+PYTHON_STUB = """#!/bin/sh
+case "$*" in
+  "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/profbucket" ;;
+  "-m pip "*) test ! -e "$(dirname "$0")/offline" ;;
+  *) echo "$(basename "$0") $1" ;;
+esac
+"""
+
+
+def test_make_serve_says_what_it_installs_before_it_serves(tmp_path: Path) -> None:
+    python, venv = tmp_path / "program", tmp_path / "venv"
+    python.write_text(PYTHON_STUB)
+    python.chmod(0o755)
+    command = ["make", "serve", f"VENV={venv}", f"PYTHON={python}", "STORAGE_URL=memory:"]
+
+    def serve() -> list[str]:
+        process = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        return [line.split("; ")[0] for line in process.stdout.splitlines()]
+
+    created = f"creating a virtual environment in {venv}"
+    installing = "installing profbucket[server] and its dependencies"
+    assert serve() == [created, installing, "profbucket serve"]
+    assert serve() == ["profbucket serve"]
+    (venv / ".extra-server").unlink()
+    (venv / "bin" / "offline").touch()
+    assert serve() == [installing]
+    (venv / "bin" / "offline").unlink()
+    assert serve() == [installing, "profbucket serve"]

@@ -85,7 +85,7 @@ SHELLS: dict[str, Callable[[str, dict[str, str], Path], str]] = {
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_completes_with_its_script(shell: str, storage: str, tmp_path: Path) -> None:
     if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
+        pytest.skip(f"{shell} is not installed; `make check` installs it on Debian")
     (tmp_path / "cpu.pb.gz").touch()
     environment = clean_environment(PATH=f"{Path(PROGRAM).parent}:/usr/bin:/bin", HOME=str(tmp_path), TERM="dumb")
     lines = {
