@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from profbucket.agent.native import AutoResetEvent, Event, allocate_lock, monotonic, sleep
 from profbucket.agent.settings import Settings
-from profbucket.model.form import BATCH_PATH, PROFILES_PATH, encode_form
+from profbucket.model.form import BATCH_PATH, NO_ROUTE_STATUSES, PROFILES_PATH, encode_form
 from profbucket.model.numbers import parse_count
 from profbucket.model.printable import to_printable
 from profbucket.timed_http import REQUEST_ERRORS, request
@@ -26,7 +26,6 @@ _PARTLY_STORED_STATUS = 207
 _PPROF = "application/octet-stream"
 _BUSY_STATUSES = (429, 503)  # Google's front end answers 429 when all instances are busy
 _TOO_SLOW_STATUS = 408  # the network may be better next time
-_NO_ROUTE_STATUSES = (404, 405)  # of collectors of earlier versions, which take no batches
 _FAILED_STATUS = 599  # stands for an error of the agent, or a response that it cannot read
 
 _log = logging.getLogger(__name__)
@@ -153,7 +152,7 @@ class Outbox:
         answer = self._post(profiles)
         if count > 1 and not 200 <= answer.status < 300 and answer.status not in _BUSY_STATUSES:
             # Alone, each profile is accepted or rejected by itself, and a slow network transmits it in time.
-            self._takes_batches = answer.status not in _NO_ROUTE_STATUSES
+            self._takes_batches = answer.status not in NO_ROUTE_STATUSES
             batch.is_split = True
             if answer.status not in (0, _TOO_SLOW_STATUS):
                 return 0.0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
 from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, detach, error_class
-from profbucket.model.form import encode_form
+from profbucket.model.form import NO_ROUTE_STATUSES, encode_form
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.merge_format import MergeFormat
@@ -32,7 +32,6 @@ _ATTEMPT_SECONDS = 300.0  # for one request, with its response
 _CONNECT_SECONDS = 10.0
 _MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-_NO_ROUTE_STATUSES = (404, 405)  # of collectors of earlier versions, which take no batches
 _FOR_ALL_STATUSES = (401, 403, 503)  # of a batch, which each of its profiles would have, too
 # Errors of a connection that was there; all others are about making one.
 _BROKEN_CONNECTION = (ConnectionResetError, BrokenPipeError, HTTPException)
@@ -63,7 +62,7 @@ class HttpClient:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
     def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
-        if len(uploads) == 1 or not self._takes_batches:
+        if len(uploads) < 2 or not self._takes_batches:
             return [self._store(upload) for upload in uploads]
         body, content_type = encode_form((_upload_parameters(upload), upload.data) for upload in uploads)
         try:
@@ -75,7 +74,7 @@ class HttpClient:
         if response.status in _FOR_ALL_STATUSES:
             return [_build_error(self._url, response)] * len(uploads)
         # Alone, each profile is accepted or refused by itself.
-        self._takes_batches = response.status not in _NO_ROUTE_STATUSES
+        self._takes_batches = response.status not in NO_ROUTE_STATUSES
         return [self._store(upload) for upload in uploads]
 
     def _read_outcomes(self, response: "_Response", count: int) -> list[Meta | ProfbucketError]:

@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 
 PROFILES_PATH = "/api/0/profiles"
 BATCH_PATH = "/api/0/batch"
+NO_ROUTE_STATUSES = (404, 405)  # of collectors of earlier versions, which take no batches
 
 T = TypeVar("T")
 

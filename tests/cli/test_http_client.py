@@ -140,6 +140,14 @@ def test_a_file_that_is_not_stored_is_named_the_others_are_stored() -> None:
     ]
 
 
+def test_files_that_cannot_be_read_are_no_request() -> None:
+    with stub((200, {})) as collector:
+        process = profbucket("push", "one", "two", "--service", "s", "--type", "cpu", "--url", collector.url)
+    assert process.returncode == 1
+    assert process.stderr.count("No such file") == 2
+    assert collector.requests == []
+
+
 @pytest.mark.parametrize("status", [404, 405, 413, 400])
 def test_files_are_pushed_one_by_one_if_a_batch_is_refused(status: int) -> None:
     """For example by a collector of an earlier version."""
