@@ -6,7 +6,7 @@ The API is that of profefe (github.com/profefe/profefe), with additions; docs/ap
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -122,8 +122,9 @@ def create_app(
 def error_response(error: Exception) -> Response:
     """Return the response to a request that failed with *error*, and log it if the request is not to blame."""
     headers: dict[str, str] = {}
-    body = error.body if isinstance(error, DetailedError) else None
-    error = error.error if isinstance(error, DetailedError) else error
+    body: Any = None
+    if isinstance(error, DetailedError):
+        body, error = error.body, error.error
     if isinstance(error, ProfbucketError):
         status, code, message = error.status, error.code, str(error)
         if status >= 500:
