@@ -24,9 +24,7 @@ def counted(gcs: str, firestore: str) -> Counted:
     return calls, counts
 
 
-def test_the_tables_of_the_documentation_are_those_that_are_counted(
-    counted: Counted,
-) -> None:
+def test_the_tables_of_the_documentation_are_those_that_are_counted(counted: Counted) -> None:
     """If not, `make bench ARGS='cost --write'` writes them."""
     calls, counts = counted
     tables = [
@@ -37,9 +35,7 @@ def test_the_tables_of_the_documentation_are_those_that_are_counted(
     assert replace_tables(OPERATIONS, tables) == OPERATIONS
 
 
-def test_the_readme_tells_the_cost_of_one_and_of_a_hundred_instances(
-    counted: Counted,
-) -> None:
+def test_the_readme_tells_the_cost_of_one_and_of_a_hundred_instances(counted: Counted) -> None:
     sentence = re.search(r"about \$(\d+) a month for one instance of a service and \$(\d+) for a hundred", README)
     assert sentence
     totals = [sum(make_bill(Load(instances), counted[1][POSTS], read_prices()).values()) for instances in (1, 100)]
@@ -62,15 +58,11 @@ def test_a_batch_costs_one_put(counted: Counted) -> None:
         assert counted[1][name].post.class_a == pytest.approx(1 / PLANS[name].posted.batch)
 
 
-def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(
-    counted: Counted,
-) -> None:
+def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(counted: Counted) -> None:
     assert counted[0]["fetch a profile by its id"] == Operations(class_b=2)
 
 
-def test_compaction_reads_each_profile_and_entry_once(
-    counted: Counted,
-) -> None:
+def test_compaction_reads_each_profile_and_entry_once(counted: Counted) -> None:
     assert counted[1][POSTS].compaction_profile == Operations(class_b=1, reads=1, deletes=1)
 
 

@@ -48,9 +48,8 @@ def test_a_program_is_profiled_with_its_own_arguments_output_and_exit_code(
     done = program(run(stub, sys.executable, "app.py", "--url", "-x"), cwd=tmp_path)
     assert (done.returncode, done.text) == (7, "['app.py', '--url', '-x'] __main__\n")
     assert done.stderr == ""
-    profiles = [
-        profile for profile in stub.profiles if profile.type == "cpu"
-    ]  # more than one if the machine is busy
+    # More than one if the machine is busy.
+    profiles = [profile for profile in stub.profiles if profile.type == "cpu"]
     assert all("service=shop" in profile.query and "labels=version%3D1" in profile.query for profile in profiles)
     assert any("__main__.work" in functions(profile.data) for profile in profiles)
 
