@@ -5,6 +5,7 @@ import type { Graph } from "./graphs";
 
 export const IMAGE_WIDTH = 1600; // pixels
 const MAX_LEVELS = 400; // of a graph
+const MAX_PNG_HEIGHT = 16_384; // pixels of the device: of a canvas in Safari; in others it is larger
 const LINE_HEIGHT = 20; // pixels, of captions and titles
 
 interface Line {
@@ -47,10 +48,10 @@ function viewportOf({ tree, zoom, rootAtBottom, topLevel }: Graph): Viewport {
   return { left, right, width: IMAGE_WIDTH, height: levels * ROW_HEIGHT, scroll: 0, topLevel, rootAtBottom };
 }
 
-// Draws an image on a canvas, whose size it sets.
+// Draws an image on a canvas, whose size it sets. High ones have fewer pixels: browsers save no canvas that is larger.
 export function drawImage(canvas: HTMLCanvasElement, captions: readonly string[], graphs: readonly Graph[]): void {
   const { height, lines, graphs: placed } = layOutImage(captions, graphs);
-  const ratio = devicePixelRatio || 1;
+  const ratio = Math.min(devicePixelRatio || 1, MAX_PNG_HEIGHT / height);
   canvas.width = Math.round(IMAGE_WIDTH * ratio);
   canvas.height = Math.round(height * ratio);
   const context = canvas.getContext("2d", { alpha: false })!;

@@ -79,7 +79,7 @@ test("frames that a search does not match are dimmed", () => {
   assert.match(svg, /fill="hsl\(1,2%,3%\)" opacity="0.4"\/>/);
 });
 
-test("a PNG has the size of the layout, in pixels of the device", () => {
+function draw(captions: string[], graphs: Graph[]) {
   const transforms: number[][] = [];
   const texts: string[] = [];
   const context = {
@@ -89,9 +89,27 @@ test("a PNG has the size of the layout, in pixels of the device", () => {
     fillText: (text: string) => texts.push(text),
   };
   const canvas = { width: 0, height: 0, getContext: () => context };
-  drawImage(canvas as unknown as HTMLCanvasElement, ["caption"], [graphOf(), graphOf({ title: "Base" })]);
+  drawImage(canvas as unknown as HTMLCanvasElement, captions, graphs);
+  return { canvas, transforms, texts };
+}
+
+test("a PNG has the size of the layout, in pixels of the device", () => {
+  const { canvas, transforms, texts } = draw(["caption"], [graphOf(), graphOf({ title: "Base" })]);
   const graphHeight = TREE.levels.length * ROW;
   assert.deepEqual([canvas.width, canvas.height], [2 * IMAGE_WIDTH, 2 * (2 * LINE + 2 * graphHeight)]);
   assert.deepEqual(transforms.at(-1), [2, 0, 0, 2, 0, 2 * (2 * LINE + graphHeight)]);
   assert.deepEqual(texts.slice(0, 2), ["caption", "Base"]);
+});
+
+test("a PNG is no higher than browsers make images", () => {
+  const levels = Array.from({ length: 1000 }, (_, i) => i);
+  const tree = treeOf({
+    parent: levels.map((i) => i - 1),
+    function: levels.map((i) => (i ? 0 : -1)),
+    values: [levels.map(() => 1)],
+  });
+  const { canvas } = draw(["caption"], [graphOf({ tree, title: "Base" }), graphOf({ tree, title: "Comparison" })]);
+  const height = 3 * LINE + 2 * 400 * ROW;
+  assert.equal(canvas.height, 16_384);
+  assert.equal(canvas.width, Math.round((IMAGE_WIDTH * 16_384) / height));
 });
