@@ -146,7 +146,7 @@ class HttpClient:
         body: bytes | None = None,
         content_type: str = "application/octet-stream",
     ) -> "_Response":
-        """Return the response, after retries and redirects; raise ``Unavailable`` if there is none."""
+        """Return the response, after retries and redirects; raise ``Unavailable`` if no attempt succeeds."""
         url = f"{self._url}/api/0/{quote(path, safe='/+~')}"
         if parameters:
             url += f"?{urlencode(parameters)}"
