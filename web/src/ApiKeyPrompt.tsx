@@ -1,11 +1,11 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { apiKey } from "./apiKey";
 
 // A dialog that asks for an API key and stores it.
 export function ApiKeyPrompt({ onSubmit }: { onSubmit: () => void }) {
   const dialog = useRef<HTMLDialogElement>(null);
   const [text, setText] = useState("");
-  useEffect(() => dialog.current?.showModal(), []);
+  useLayoutEffect(() => dialog.current?.showModal(), []);
   return (
     <dialog ref={dialog} aria-labelledby="api-key-title" onCancel={(event) => event.preventDefault()}>
       <form

@@ -9,6 +9,7 @@ import {
   useFetched,
   useLive,
   useSearchKey,
+  useStateOf,
   useTheme,
   useUrlState,
   useZone,
@@ -37,9 +38,10 @@ export function App() {
   const [refreshes, setRefreshes] = useState(0); // as reloads, of the timeline and the flame graph only
   const [live, setLive] = useState(false);
   const [cancelledKey, setCancelledKey] = useState("");
-  const [limit, setLimit] = useState<number | null>(null);
-  const [errorMessage, setErrorMessage] = useState("");
   const { service, profileType } = state;
+  const shown = JSON.stringify([service, profileType]);
+  const [limit, setLimit] = useStateOf<number | null>(shown, null);
+  const [errorMessage, setErrorMessage] = useStateOf(shown, "");
 
   const services = useFetched(`${reloads}`, fetchServices);
   const details = useFetched(service ? `${reloads} ${service}` : null, (signal) =>
@@ -82,8 +84,6 @@ export function App() {
   }, [details, profileTypes, profileType, update]);
   useEffect(() => {
     document.title = ready ? `${sanitize(service)} ${profileType} · profbucket` : "profbucket";
-    setLimit(null);
-    setErrorMessage("");
   }, [ready, service, profileType]);
 
   const reload = (): void => setReloads((count) => count + 1);

@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export interface FrameAction {
   label: string;
@@ -27,7 +27,8 @@ export function FrameMenu({ x, y, title, actions, onClose }: Props) {
       top: Math.max(MARGIN, Math.min(y, innerHeight - height - MARGIN)),
     });
   }, [x, y]);
-  useEffect(() => {
+  // A layout effect, because a key could be pressed before useEffect runs.
+  useLayoutEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     menu.current!.querySelector("button")!.focus();
     return () => before?.focus();

@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo, useState } from "preact/hooks";
+import { useCallback, useMemo, useState } from "preact/hooks";
 import type { FlameGraphData } from "./api";
 import { describeSelection } from "./captions";
 import { copyText } from "./clipboard";
@@ -10,6 +10,7 @@ import { FrameMenu, type FrameAction } from "./FrameMenu";
 import { describeFrame, relativeChange, type ValueContext } from "./frames";
 import { GraphControls } from "./GraphControls";
 import type { Graph } from "./graphs";
+import { useStateOf } from "./hooks";
 import { toSvg } from "./image";
 import { displayName } from "./names";
 import { PeekTable } from "./PeekTable";
@@ -99,8 +100,7 @@ function MergedProfile({ data, limit, state, update, dark }: MergedProfileProps)
     [diff, context, colors, colorBlindSafe, dark, matches],
   );
   const [selected, setSelected] = useState<{ tree: Tree; node: number } | null>(null);
-  const [callersZoom, setCallersZoom] = useState("");
-  useEffect(() => setCallersZoom(""), [callers]);
+  const [callersZoom, setCallersZoom] = useStateOf(callers, "");
 
   const separate = diff && state.sideBySide && !callers;
   const sides = useMemo(

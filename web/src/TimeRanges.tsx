@@ -1,4 +1,5 @@
-import { useContext, useEffect, useState } from "preact/hooks";
+import { useContext } from "preact/hooks";
+import { useStateOf } from "./hooks";
 import type { TimeRange } from "./state";
 import { PRESETS } from "./times";
 import { fromInput, toInput, ZoneContext } from "./zone";
@@ -106,8 +107,7 @@ interface TimeInputProps {
 function TimeInput({ label, value, onChange }: TimeInputProps) {
   const zone = useContext(ZoneContext);
   const shown = toInput(value, zone);
-  const [text, setText] = useState(shown);
-  useEffect(() => setText(shown), [shown]);
+  const [text, setText] = useStateOf(shown, shown);
   const apply = (): void => {
     const time = text.trim();
     if (!time) setText(shown);

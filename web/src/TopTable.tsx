@@ -1,6 +1,7 @@
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useRef, useState } from "preact/hooks";
 import { describeFunction, differenceOf, formatDifference, type ValueContext } from "./frames";
 import { FunctionName, useNameLength } from "./FunctionName";
+import { useStateOf } from "./hooks";
 import { displayName } from "./names";
 import { formatPercent, formatValue, fraction } from "./units";
 
@@ -35,10 +36,10 @@ export function TopTable({ context, zoomedName, matches, selected, colorBlindSaf
   const [chosenSort, setSort] = useState({ id: "", ascending: false });
   const nameColumn = useRef<HTMLTableCellElement>(null);
   const nameLength = useNameLength(nameColumn);
-  const [rowCount, setRowCount] = useState(PAGE_ROWS);
+  const shown = useMemo(() => ({ context, matches }), [context, matches]);
+  const [rowCount, setRowCount] = useStateOf(shown, PAGE_ROWS);
   const sorted = columns.find(({ id }) => id === chosenSort.id);
   const sort = sorted || chosenSort.id === "name" ? chosenSort : { id: columns[0]!.id, ascending: false };
-  useEffect(() => setRowCount(PAGE_ROWS), [context, matches]);
 
   const rows = useMemo(() => {
     const byName = (a: number, b: number): number => (functions.name[a]! < functions.name[b]! ? -1 : 1);

@@ -43,6 +43,13 @@ export function useFetched<T>(key: string | null, load: (signal: AbortSignal) =>
   return key === null ? { state: "idle" } : { state: "loading", previous: latestValue(latest.fetched) };
 }
 
+// As useState, but a change of *key* resets the state to *initial*: within the same frame, unlike an effect.
+export function useStateOf<T>(key: unknown, initial: T): [T, (value: T) => void] {
+  const [latest, setLatest] = useState({ key, value: initial });
+  if (latest.key !== key) setLatest({ key, value: initial }); // renders once more, at once
+  return [latest.key === key ? latest.value : initial, (value) => setLatest({ key, value })];
+}
+
 // Returns *value* once it has stayed the same for some time.
 export function useSettled<T>(value: T, milliseconds: number): T {
   const [settled, setSettled] = useState(value);
