@@ -9,7 +9,7 @@ from contextlib import suppress
 from heapq import merge
 from itertools import count, groupby
 
-from profbucket.errors import Damaged
+from profbucket.errors import Damaged, NotFound
 from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table
 from profbucket.model.ids import QUARANTINE, ProfileId, parse_batch_key, profile_prefix
 from profbucket.model.meta import Meta, Query
@@ -47,14 +47,17 @@ def part_of_copy(copy: Copy) -> object:
     return copy.part if isinstance(copy, Meta) else None
 
 
-def split_batch(storage: Storage, object_key: str) -> None:
+def split_batch(storage: Storage, object_key: str) -> bool:
     """Copy a batch aside, give those of its members that are intact objects of their own, and delete it.
 
     If its table is damaged, its members are those that entries and blocks know. The entries are left to reindex;
-    until then, a read of a member finds its object. Raise ``NotFound`` if the batch does not exist.
+    until then, a read of a member finds its object. Return whether the batch exists.
     """
     bucket = storage.bucket
-    data = bucket.get(object_key)
+    try:
+        data = bucket.get(object_key)
+    except NotFound:
+        return False
     copy_aside(bucket, object_key, data, {})
     for meta in _list_members_of(storage, object_key, data):
         assert meta.part  # noqa: S101 - tells the type checker
@@ -64,6 +67,7 @@ def split_batch(storage: Storage, object_key: str) -> None:
             own_key = ProfileId.parse(meta.id).object_key
             bucket.put(own_key, content, to_metadata(meta) | content_metadata(content))
     bucket.delete(object_key)
+    return True
 
 
 @retry_on_compaction

@@ -127,18 +127,27 @@ def quarantine(storage: Storage, service: str | None = None, since: int = 0) -> 
     Yield a finding for each, and those of :func:`reindex`. A damaged block gives way to the profiles in it that
     still have an object of their own.
     """
-    for finding in fsck(storage, service, since, deep=True):
-        if finding.state is State.DAMAGED:
-            yield _move_aside(storage, finding)
+    for name in _select_services(storage, service):
+        # All of a service is read before anything is moved: what is moved cannot be read any more.
+        damaged = [finding for finding in fsck(storage, name, since, deep=True) if finding.state is State.DAMAGED]
+        damaged_batches: set[str] = set()
+        for finding in damaged:
+            if finding.batch:
+                damaged_batches.add(finding.batch)
+            else:
+                yield _move_aside(storage, finding)
+        # Batches last: their intact members take the keys of objects that were moved.
+        gone = {key for key in sorted(damaged_batches) if not split_batch(storage, key)}
+        for finding in damaged:
+            if finding.batch:
+                state = State.OK if finding.batch in gone else State.QUARANTINED  # expired in the meantime
+                yield replace(finding, state=state)
     yield from reindex(storage, service, since)
 
 
 def _move_aside(storage: Storage, finding: Finding) -> Finding:
     bucket, object_key, entry = storage.bucket, finding.object_key, finding.entry
     try:
-        if finding.batch:
-            split_batch(storage, finding.batch)
-            return replace(finding, state=State.QUARANTINED)
         data = bucket.get(object_key)
         metadata = dict(bucket.stat(object_key).metadata or {})
     except NotFound:
@@ -352,8 +361,7 @@ def _find_sharing(storage: Storage, block: Block, others: Sequence[Block]) -> tu
 
 
 def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iterator[Finding]:
-    services = {service} if service else {*_list_services(storage.bucket), *storage.index.services()}
-    for name in sorted(services):
+    for name in _select_services(storage, service):
         profile_types = {*_list_types(storage.bucket, name), *storage.index.profile_types(name)}
         for obj, table in read_tables(storage.bucket, name, since):
             if isinstance(table, Damaged):
@@ -362,6 +370,11 @@ def _walk(storage: Storage, service: str | None, since: int, deep: bool) -> Iter
                 profile_types.update(meta.type for meta in table)
         for profile_type in sorted(profile_types):
             yield from _compare(storage, name, profile_type, since, deep)
+
+
+def _select_services(storage: Storage, service: str | None) -> list[str]:
+    """Return *service*, or all that have objects or entries."""
+    return [service] if service else sorted({*_list_services(storage.bucket), *storage.index.services()})
 
 
 def _list_services(bucket: Bucket) -> Iterator[str]:

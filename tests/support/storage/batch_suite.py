@@ -64,6 +64,21 @@ def contents(uploads: Sequence[Upload]) -> list[bytes]:
     return sorted(item.data for item in uploads)
 
 
+def with_part(storage: Storage, meta: Meta) -> Meta:
+    """Return the member of a batch that has the profile *meta*."""
+    tables = [table for _, table in read_tables(storage.bucket, meta.service) if not isinstance(table, Damaged)]
+    return next(member for table in tables for member in table if member == meta)
+
+
+def zero_members(data: bytes, members: Sequence[Meta]) -> bytes:
+    """Return the batch *data* with the bytes of these *members* zeroed."""
+    for meta in members:
+        assert meta.part
+        begin, end = meta.part.begin, meta.part.begin + meta.size
+        data = data[:begin] + bytes(meta.size) + data[end:]
+    return data
+
+
 class CountingBucket:
     """A bucket that keeps the ranges that were read."""
 
@@ -256,6 +271,40 @@ class BatchSuite:
         store(storage, UPLOADS)  # the damaged one is stored again
         assert find(storage) == metas
         assert sorted(filter(None, read_each(storage, [meta.id for meta in metas]))) == contents(UPLOADS)
+
+    def test_each_damaged_member_of_a_batch_is_reported_as_moved_aside(self, storage: Storage) -> None:
+        metas = store(storage, UPLOADS)
+        [key] = keys(storage)
+        damaged = [metas[1], metas[4], metas[8]]
+        overwrite(storage, key, zero_members(storage.bucket.get(key), damaged))
+        object_keys = sorted(ProfileId.parse(meta.id).object_key for meta in damaged)
+        found = states(quarantine(storage))
+        assert sorted(found.pop(State.QUARANTINED)) == object_keys
+        assert set(found) == {State.MISMATCH, State.MISSING_OBJECT}  # those that reindex repairs
+        assert sorted(found[State.MISSING_OBJECT]) == object_keys
+        assert find(storage) == [meta for meta in metas if meta not in damaged]
+
+    @pytest.mark.parametrize("is_own_first", [False, True])
+    def test_an_intact_member_replaces_a_damaged_object_of_the_profile(
+        self, storage: Storage, is_own_first: bool
+    ) -> None:
+        alone = UPLOADS[0]
+        if is_own_first:
+            Collector(storage).collect(alone.service, alone.type, alone.labels, alone.data)
+        metas = store(storage, UPLOADS)
+        if not is_own_first:
+            Collector(storage).collect(alone.service, alone.type, alone.labels, alone.data)
+        [key] = filter(is_batch_key, keys(storage))
+        [own_key] = {*keys(storage)} - {key}
+        damaged = next(meta for meta in metas if ProfileId.parse(meta.id).object_key != own_key)
+        overwrite(storage, key, zero_members(storage.bucket.get(key), [with_part(storage, damaged)]))
+        overwrite(storage, own_key, flip_bit(storage.bucket.get(own_key)))
+        list(quarantine(storage))
+        intact = [meta for meta in metas if meta != damaged]
+        assert find(storage) == intact
+        assert None not in read_each(storage, [meta.id for meta in intact])
+        assert {f"{QUARANTINE}{key}", f"{QUARANTINE}{own_key}"} <= {*keys(storage)}
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
 
     def test_a_damaged_member_that_is_posted_again_is_read(self, storage: Storage) -> None:
         metas = store(storage, UPLOADS[:2])
