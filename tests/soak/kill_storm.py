@@ -2,11 +2,11 @@
 
 ``python -m tests.soak.kill_storm --kills 300 --storage file|gcs [--seed TEXT]``
 
-A collector takes numbered profiles, ``compact`` and ``reindex`` run all the time, and a reader merges. Whatever is
-running is killed with SIGKILL; on the emulators of Cloud Storage and Firestore, a proxy loses, delays, resets and
-truncates answers besides. At every moment each merge is exact and holds everything that was acknowledged, once; a
-profile that was posted without an acknowledgement is there whole or not at all. Behind a last ``reindex`` the same
-holds, and ``fsck`` finds nothing.
+A collector takes numbered profiles, alone and in batches of several types; ``compact`` and ``reindex`` run all
+the time, and a reader merges. Whatever is running is killed with SIGKILL; on the emulators of Cloud Storage and
+Firestore, a proxy loses, delays, resets and truncates answers besides. At every moment each merge is exact and
+holds everything that was acknowledged, once; a profile that was posted without an acknowledgement is there whole
+or not at all. Behind a last ``reindex`` the same holds, and ``fsck`` finds nothing.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory, gettempdir
@@ -29,9 +30,10 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from profbucket.model.form import BATCH_PATH, encode_form
 from tests.soak.collector import CollectorProcess
 from tests.soak.commands import Commands, Result
-from tests.soak.http import Answer, get, post
+from tests.soak.http import Answer, get, post, request_bytes, send
 from tests.soak.numbered import numbered_profile, numbers_in
 from tests.soak.profile_mutations import DAY_BEGIN
 from tests.support.emulators import firestore_emulator, gcs_emulator
@@ -39,6 +41,9 @@ from tests.support.proxies import Faults, TrafficCounter, firestore_proxy, gcs_p
 
 _PROFILES = "/api/0/profiles"
 _SERVICES = ("storm-a", "storm-b")
+_TYPES = ("cpu", "wall")
+_BATCH_SIZES = (1, 1, 2, 6)
+_BATCH_NANOSECONDS = 100 * 10**9  # from the first profile to the last: some batches reach into another hour
 _VALUES = 3  # of the label v
 _HOUR = 3600 * 10**9
 _HOURS = (0, 1, 2, 23, 24, 25, 47, 48)  # since DAY_BEGIN, in which profiles are created
@@ -56,12 +61,17 @@ class Posted:
 
     number: int
     service: str
+    type: str
     value: int
     created_at: int
 
     @property
     def body(self) -> bytes:
         return numbered_profile(self.number, self.created_at)
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        return {"service": self.service, "type": self.type, "v": str(self.value)}
 
 
 @dataclass
@@ -72,14 +82,24 @@ class Ledger:
     acknowledged: dict[int, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, random: Random) -> Posted:
-        """Return a profile that is new."""
+    def add(self, random: Random, count: int) -> list[Posted]:
+        """Return *count* profiles that are new, of one time; most are of one service."""
+        begin = DAY_BEGIN + random.choice(_HOURS) * _HOUR + random.randrange(_HOUR)
+        service = random.choice(_SERVICES)
         with self.lock:
-            number = len(self.posted)
-            created_at = DAY_BEGIN + random.choice(_HOURS) * _HOUR + random.randrange(_HOUR)
-            one = Posted(number, random.choice(_SERVICES), random.randrange(_VALUES), created_at)
-            self.posted[number] = one
-            return one
+            numbers = range(len(self.posted), len(self.posted) + count)
+            added = [
+                Posted(
+                    number,
+                    service if random.random() < 0.9 else random.choice(_SERVICES),
+                    random.choice(_TYPES),
+                    random.randrange(_VALUES),
+                    begin + random.randrange(_BATCH_NANOSECONDS),
+                )
+                for number in numbers
+            ]
+            self.posted.update(zip(numbers, added, strict=True))
+        return added
 
     def acknowledge(self, one: Posted, profile_id: str) -> None:
         with self.lock:
@@ -97,31 +117,29 @@ class Selection:
     """Parameters of a merge, and which profiles it is of."""
 
     service: str
-    parameters: Mapping[str, object]
-    wanted: Callable[[Posted], bool]
+    type: str
+    conditions: Mapping[str, object]
+    matches: Callable[[Posted], bool] = lambda _: True
+
+    @property
+    def parameters(self) -> Mapping[str, object]:
+        return {"service": self.service, "type": self.type, **self.conditions}
+
+    def wanted(self, one: Posted) -> bool:
+        return one.service == self.service and one.type == self.type and self.matches(one)
 
 
 def selections() -> Iterator[Selection]:
     """Yield the merges that are checked: of everything, by label, by time, and by both."""
     middle = DAY_BEGIN + 24 * _HOUR + _HOUR // 2
-    for service in _SERVICES:
-        yield Selection(service, {"from": 0}, lambda one, s=service: one.service == s)  # type: ignore[misc]
+    until = {"from": 0, "to": _timestamp(middle)}
+    for lane in product(_SERVICES, _TYPES):
+        yield Selection(*lane, {"from": 0})
         for value in range(_VALUES):
-            yield Selection(
-                service,
-                {"from": 0, "v": value},
-                lambda one, s=service, v=value: one.service == s and one.value == v,  # type: ignore[misc]
-            )
-        until = {"from": 0, "to": _timestamp(middle)}
+            yield Selection(*lane, {"from": 0, "v": value}, lambda one, v=value: one.value == v)  # type: ignore[misc]
+        yield Selection(*lane, until, lambda one: one.created_at <= middle)
         yield Selection(
-            service,
-            until,
-            lambda one, s=service: one.service == s and one.created_at <= middle,  # type: ignore[misc]
-        )
-        yield Selection(
-            service,
-            {**until, "labels": "v!=0"},
-            lambda one, s=service: one.service == s and one.created_at <= middle and one.value != 0,  # type: ignore[misc]
+            *lane, {**until, "labels": "v!=0"}, lambda one: one.created_at <= middle and one.value != 0
         )
 
 
@@ -262,21 +280,48 @@ class Storm:
                 self._failures.append(f"{type(error).__name__}: {error}")
 
     def _write(self, random: Random) -> None:
-        """Post a profile until it is acknowledged, or give it up; sometimes one that was posted before."""
+        """Post profiles until they are acknowledged, or give them up; sometimes some that were posted before."""
         self._posts.acquire()
         if not self._working.is_set():
             return
-        repeated = self.ledger.posted and random.random() < 0.1
-        one = random.choice(list(self.ledger.posted.values())) if repeated else self.ledger.add(random)
+        size = random.choice(_BATCH_SIZES)
+        repeats = random.choice((1, size)) if random.random() < 0.1 else 0
+        posted = list(self.ledger.posted.values())
+        repeated = random.sample(posted, min(repeats, len(posted)))
+        profiles = repeated + self.ledger.add(random, size - len(repeated))
         for _ in range(random.choice((1, 3, 100))):
-            parameters = {"service": one.service, "type": "cpu", "v": one.value}
-            answer = post(self._collector.port, _PROFILES, one.body, **parameters)
-            self.counts[f"posts answered {answer.status}"] += 1
-            if answer.status == 200:
-                self.ledger.acknowledge(one, answer.json()["body"]["id"])
+            profiles = self._post_batch(profiles) if len(profiles) > 1 else self._post_one(*profiles)
+            if not profiles:
                 return
-            assert answer.status in (0, 503), f"a post is answered {answer}"
             time.sleep(0.1)
+
+    def _post_one(self, one: Posted) -> list[Posted]:
+        """Post a profile and return what is not acknowledged."""
+        answer = post(self._collector.port, _PROFILES, one.body, **one.parameters)
+        self.counts[f"posts answered {answer.status}"] += 1
+        if answer.status == 200:
+            self.ledger.acknowledge(one, answer.json()["body"]["id"])
+            return []
+        assert answer.status in (0, 503), f"a post is answered {answer}"
+        return [one]
+
+    def _post_batch(self, profiles: list[Posted]) -> list[Posted]:
+        """Post *profiles* together and return those that are not acknowledged."""
+        body, content_type = encode_form([(one.parameters, one.body) for one in profiles])
+        request = request_bytes("POST", BATCH_PATH, body, {"Content-Type": content_type})
+        answer = send(self._collector.port, request)
+        self.counts[f"batches answered {answer.status}"] += 1
+        if answer.status in (0, 503):
+            return profiles
+        assert answer.status in (200, 207), f"a batch is answered {answer}"
+        remaining = []
+        for one, part in zip(profiles, answer.json()["body"], strict=True):
+            if part["code"] == 200:
+                self.ledger.acknowledge(one, part["body"]["id"])
+            else:
+                assert part["code"] == 503, f"a part is answered {part}"
+                remaining.append(one)
+        return remaining
 
     def _read(self, random: Random) -> None:
         """Merge, and check what is there."""
@@ -314,15 +359,12 @@ class Storm:
     # Claims.
 
     def _merge(self, selection: Selection, acknowledged: set[int], posted: set[int]) -> set[int]:
-        answer = self._ask(
-            f"{_PROFILES}/merge", {"service": selection.service, "type": "cpu", **selection.parameters}
-        )
+        answer = self._ask(f"{_PROFILES}/merge", selection.parameters)
         return self._check_merge(answer, acknowledged, posted)
 
     def _merge_once(self, selection: Selection) -> Answer:
-        parameters = {"service": selection.service, "type": "cpu", **selection.parameters}
         self.counts["merges"] += 1
-        return get(self._collector.port, f"{_PROFILES}/merge?{urlencode(parameters)}")
+        return get(self._collector.port, f"{_PROFILES}/merge?{urlencode(selection.parameters)}")
 
     def _check_merge(self, answer: Answer, acknowledged: set[int], posted: set[int]) -> set[int]:
         if answer.status == 404:
@@ -338,8 +380,7 @@ class Storm:
         found: list[str] = []
         page: dict[str, object] = {}
         while True:
-            parameters = {"service": selection.service, **selection.parameters, **page, "limit": 1000}
-            answer = self._ask(_PROFILES, parameters)
+            answer = self._ask(_PROFILES, {**selection.parameters, **page, "limit": 1000})
             if answer.status == 404:
                 return found
             assert answer.status == 200, f"a find is answered {answer}"
