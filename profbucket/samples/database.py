@@ -26,19 +26,20 @@ _READ_AT_ONCE = 100  # objects
 _VIEWS = r"""
 CREATE VIEW samples AS
 SELECT date, service_name AS service, type, start, "end", labels, profiles, sample_type, unit, value, function,
-    package, stack, files, lines, mapping, sample_labels
+    package, stack, files, lines, is_first, mapping, sample_labels
 FROM read_parquet('{files}', hive_partitioning = true, hive_types_autocast = false,
     hive_types = {{'date': DATE, 'service': VARCHAR, 'type': VARCHAR}});
 
 -- A row for each function of each stack: sums of self and cumulative are flat and cum of pprof.
 CREATE VIEW functions AS
-SELECT * EXCLUDE (leaf), regexp_extract(function, '^((.*/)?\w+)(\.|::)[^/]*$', 1) AS package,
+SELECT * EXCLUDE (leaf, is_first), regexp_extract(function, '^((.*/)?\w+)(\.|::)[^/]*$', 1) AS package,
     CASE WHEN function = leaf THEN value ELSE 0 END AS self, value AS cumulative
 FROM (
-    SELECT * EXCLUDE (function, package, stack, files, lines), function AS leaf,
-        unnest(list_distinct(stack)) AS function
+    SELECT * EXCLUDE (function, package, stack, files, lines, is_first), function AS leaf,
+        unnest(stack) AS function, unnest(is_first) AS is_first
     FROM samples
-);
+)
+WHERE is_first;
 
 CREATE VIEW services AS
 SELECT service, type, min(start) AS first, max("end") AS last, count(DISTINCT date) AS days,

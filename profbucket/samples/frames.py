@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from profbucket.pprof.columnar.accumulator import Accumulator
 from profbucket.pprof.columnar.arrays import Ints, expand_ranges, flatnonzero, to_offsets
@@ -61,6 +62,14 @@ class Frames:
         ranges = expand_ranges(self.first_location[backwards], self.location_count[backwards])
         location = self.location[ranges][::-1]
         return expand_ranges(self.first_frame[location], self.frame_count[location])
+
+    def mark_first(self, samples: Ints, stack: Ints) -> npt.NDArray[np.bool_]:
+        """Return which frames of *stack*, the stacks of *samples*, are the first of their function there."""
+        number = np.repeat(np.arange(len(samples)), self.stack_length[samples])
+        _, first = np.unique(number * len(self.texts) + self.name[stack], return_index=True)
+        is_first = np.zeros(len(stack), np.bool_)
+        is_first[first] = True
+        return is_first
 
 
 def collect_frames(accumulator: Accumulator) -> tuple[Frames, Samples]:

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         _required("stack", pa.list_(pa.field("element", _TEXT, nullable=False))),
         _required("files", pa.list_(pa.field("element", _TEXT, nullable=False))),
         _required("lines", pa.list_(pa.field("element", pa.int64(), nullable=False))),
+        _required("is_first", pa.list_(pa.field("element", pa.bool_(), nullable=False))),
         _required("mapping", _TEXT),
         _required("sample_labels", pa.map_(_TEXT, _TEXT)),
     ]
@@ -47,3 +48,12 @@ def _encode(field: pa.Field) -> pa.Field:
 
 # The same, as the writer gets it: a text is written once, and a number for each row.
 FILE_SCHEMA = pa.schema(list(map(_encode, SCHEMA)))
+
+# Paths of the columns with a dictionary: all but ``lines``. Equal stacks follow each other, and zstd recognizes
+# repeated bytes, but not the bits of a dictionary's numbers.
+DICTIONARIES = [
+    path
+    for name in SCHEMA.names
+    if name != "lines"
+    for path in (name, f"{name}.list.element", f"{name}.key_value.key", f"{name}.key_value.value")
+]

@@ -13,10 +13,10 @@ from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.pprof.block.series_sums import SeriesSums
 from profbucket.pprof.columnar.accumulator import Accumulator
-from profbucket.pprof.columnar.arrays import Ints, to_offsets
+from profbucket.pprof.columnar.arrays import Ints, expand_ranges, to_offsets
 from profbucket.pprof.columnar.select import Samples, select_labels
 from profbucket.samples.frames import Frames, collect_frames, name_package
-from profbucket.samples.schema import FILE_SCHEMA
+from profbucket.samples.schema import DICTIONARIES, FILE_SCHEMA
 
 # Of a row group: as many as DuckDB reads at once, or fewer if their stacks take much memory.
 _GROUP_ROWS = 122_880
@@ -56,6 +56,7 @@ def write_table(
         compression="zstd",
         compression_level=_COMPRESSION_LEVEL,
         store_schema=False,  # that of Arrow, which only Arrow reads
+        use_dictionary=DICTIONARIES,
         dictionary_pagesize_limit=_DICTIONARY_BYTES,
     ) as writer:
         for part in parts:
@@ -103,9 +104,12 @@ class _PartColumns:
 
     def to_batch(self, sample: Ints, sample_type: Ints, series: Ints, values: Ints) -> pa.RecordBatch:
         frames = self._frames
-        stack = frames.expand(sample)
-        offsets = pa.array(to_offsets(frames.stack_length[sample]).astype(np.int32))
         distinct, sample_number = np.unique(sample, return_inverse=True)
+        distinct_stack = frames.expand(distinct)
+        begin = to_offsets(frames.stack_length[distinct])[:-1]
+        frame = expand_ranges(begin[sample_number], frames.stack_length[sample])
+        stack, is_first = distinct_stack[frame], frames.mark_first(distinct, distinct_stack)[frame]
+        offsets = pa.array(to_offsets(frames.stack_length[sample]).astype(np.int32))
         sample_labels = _to_maps([self._sample_labels[i] for i in distinct.tolist()])
         arrays = {
             "service_name": _encode(np.zeros_like(sample), [self._service]),
@@ -121,6 +125,7 @@ class _PartColumns:
             "stack": _to_lists(offsets, _encode(frames.name[stack], self._texts), "stack"),
             "files": _to_lists(offsets, _encode(frames.file[stack], self._texts), "files"),
             "lines": _to_lists(offsets, pa.array(frames.line[stack]), "lines"),
+            "is_first": _to_lists(offsets, pa.array(is_first), "is_first"),
             "mapping": _encode(frames.leaf_mapping[sample], self._texts),
             "sample_labels": sample_labels.take(pa.array(sample_number)),
         }

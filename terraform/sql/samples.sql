@@ -14,6 +14,7 @@ SELECT
   stack,
   files,
   `lines`,
+  is_first,
   mapping,
   sample_labels.key_value AS sample_labels
 FROM `${dataset}.files`

@@ -70,6 +70,9 @@ def sum_rows(rows: list[dict[str, Any]], sample_type: str) -> Values:
         frames, value = row["stack"], row["value"]
         if row["sample_type"] == sample_type and frames:
             assert frames[-1] == row["function"]
+            assert [frame for frame, is_first in zip(frames, row["is_first"], strict=True) if is_first] == list(
+                dict.fromkeys(frames)
+            )
             flat[frames[-1]] += value
             for function in set(frames):
                 cumulative[function] += value
