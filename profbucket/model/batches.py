@@ -27,10 +27,12 @@ from profbucket.times import SECOND
 MAX_NANOS = 120 * SECOND  # from the first to the last member: look-ups by time start this much earlier
 MAX_MEMBERS = 500
 MAX_BYTES = 16 << 20  # of the profiles, unless there is one only
+MAX_TEXT_BYTES = 1 << 20  # of their labels and sample types: in a table, each byte takes up to seven
 
 _CHECKS = struct.Struct(">16sI8s")
 _MAGIC = b"pbbatch1"
-_MAX_TABLE_BYTES = 256 << 20  # inflated
+_MAX_TABLE_BYTES = 8 << 20  # inflated; decoding takes thirty times as much
+_TOTAL_BYTES = 8  # that a total counts, in addition to its names: a seventh of what it takes
 
 
 class IncompleteTable(Exception):
@@ -48,20 +50,31 @@ def split_into_batches(profiles: Sequence[tuple[Meta, bytes]]) -> Iterator[Seque
     members of a batch are.
     """
     pending: list[tuple[Meta, bytes]] = []
-    size = 0
+    size = text_size = 0
     for _, (profile, *_) in groupby(sorted(profiles, key=lambda item: item[0].position), lambda item: item[0].id):
         meta = profile[0]
         if not meta.type.is_pprof:
             yield [profile]
             continue
-        too_late = pending and meta.created_at - pending[0][0].created_at > MAX_NANOS
-        if too_late or len(pending) == MAX_MEMBERS or (pending and size + meta.size > MAX_BYTES):
+        own_text_size = _count_text_bytes(meta)
+        if pending and (
+            meta.created_at - pending[0][0].created_at > MAX_NANOS
+            or len(pending) == MAX_MEMBERS
+            or size + meta.size > MAX_BYTES
+            or text_size + own_text_size > MAX_TEXT_BYTES
+        ):
             yield pending
-            pending, size = [], 0
+            pending, size, text_size = [], 0, 0
         pending.append(profile)
         size += meta.size
+        text_size += own_text_size
     if pending:
         yield pending
+
+
+def _count_text_bytes(meta: Meta) -> int:
+    names = (name for total in meta.totals for name in (total.type, total.unit))
+    return len(meta.labels.format()) + sum(len(name.encode()) for name in names) + _TOTAL_BYTES * len(meta.totals)
 
 
 def encode_batch(profiles: Sequence[tuple[Meta, bytes]]) -> tuple[Sequence[Meta], bytes]:
@@ -96,11 +109,27 @@ def decode_table(object_key: str, end: bytes) -> list[Meta]:
         if sha256(table).digest()[:16] != digest:
             raise ValueError("its checksum is wrong")
         members = load_members(table)
-        if any(meta.service != service or meta.part is None or meta.part.name != name for meta in members):
-            raise ValueError("it is that of another batch")
+        _check_members(members, service, name)
     except (ValueError, struct.error, zlib.error, Invalid) as error:
         raise Damaged(f"the table of {object_key} is damaged: {error}"[:300]) from None
     return members
+
+
+def _check_members(members: Sequence[Meta], service: str, name: str) -> None:
+    """Raise ``ValueError`` unless *members* are those of the batch of *service* with that *name*."""
+    if (
+        not 0 < len(members) <= MAX_MEMBERS
+        or any(meta.service != service or meta.part is None or meta.part.name != name for meta in members)
+        or batch_name([meta.id for meta in members], members[0].created_at) != name
+    ):
+        raise ValueError("it is that of another batch")
+    if members[-1].created_at - members[0].created_at > MAX_NANOS:
+        raise ValueError("its members are too far apart")
+    end = 0
+    for begin, size in sorted((meta.part.begin, meta.size) for meta in members if meta.part):
+        if begin != end:
+            raise ValueError("its members do not adjoin each other")
+        end += size
 
 
 def dump_members(members: Sequence[Meta]) -> bytes:
@@ -118,9 +147,19 @@ def load_members(data: bytes) -> list[Meta]:
     Raise ``ValueError``, ``zlib.error`` or ``Invalid`` if that is something else.
     """
     inflater = zlib.decompressobj()
-    columns = json.loads(inflater.decompress(data, _MAX_TABLE_BYTES))
-    metas = [meta for text in columns for meta in Members.load(text).metas()]
-    return sorted(metas, key=lambda meta: meta.position)
+    text = inflater.decompress(data, _MAX_TABLE_BYTES)
+    if not inflater.eof or inflater.unused_data:
+        raise ValueError(f"it is cut short, or has more than {_MAX_TABLE_BYTES} bytes")
+    try:
+        columns = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(columns, list):
+        raise ValueError("it is not a list")  # noqa: TRY004 - of malformed data, as the others
+    members = [Members.load(of_type) for of_type in columns]
+    if sum(map(len, members)) > MAX_MEMBERS:
+        raise ValueError(f"it has more than {MAX_MEMBERS} members")
+    return sorted((meta for of_type in members for meta in of_type.metas()), key=lambda meta: meta.position)
 
 
 def merge_members(batches: Iterable[tuple[int, Iterable[Meta]]]) -> Iterator[Meta]:

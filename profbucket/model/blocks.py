@@ -23,7 +23,7 @@ from itertools import chain
 from operator import attrgetter
 
 from profbucket.errors import Invalid
-from profbucket.model.ids import ProfileId, ProfileName, block_key, parse_block_key
+from profbucket.model.ids import ProfileId, ProfileName, are_digests, block_key, parse_block_key
 from profbucket.model.labels import Labels
 from profbucket.model.meta import BatchPart, Meta, SampleType, Total
 from profbucket.model.profile_type import ProfileType
@@ -36,6 +36,7 @@ MERGED, METAS, SERIES, PROFILES = range(
 
 _FORMAT = 1
 _KINDS = {None, *Kind}
+_MAX_SIZE = 1 << 53  # of a member, in bytes: sums of sizes are exact everywhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +194,11 @@ class Members:
                     f"unsupported block format {columns['format']!r}; this version reads format {_FORMAT}",
                     code="damaged_block",
                 )
-            first = columns["first"]
+            service, first = columns["service"], columns["first"]
+            if type(service) is not str or type(first) is not int or not 0 <= first <= LATEST:
+                raise ValueError(f"service {service!r:.80}, first {first!r:.80}")
             return cls(
-                service=columns["service"],
+                service=service,
                 type=ProfileType(columns["type"]),
                 labels=[_parse_labels(labels) for labels in columns["labels"]],
                 types=[[(sample_type, unit) for sample_type, unit in names] for names in columns["types"]],
@@ -208,7 +211,7 @@ class Members:
                 kinds=columns.get("kinds", ()),
                 parts=columns.get("parts", ()),
             ).check()
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
             message = f"invalid list of a block's members: {error!r}"
             raise Invalid(message[:300], code="damaged_block") from None
 
@@ -221,8 +224,11 @@ class Members:
             and all(len(column) == count for column in columns)
             and all(set(map(type, column)) <= {int} for column in (self.created_at, self.series, self.size))
             and set(map(type, self.measured)) <= {int}
+            and set(map(type, chain.from_iterable(chain.from_iterable(self.types)))) <= {str}
             and set(map(type, chain.from_iterable(self.totals))) <= {int}
+            and 0 <= min(self.size) <= max(self.size) <= _MAX_SIZE
             and set(map(type, self.digest)) <= {str}
+            and are_digests(self.digest)
             and 0 <= min(self.series) <= max(self.series) < len(self.labels)
             and 0 <= min(self.measured) <= max(self.measured) < len(self.types)
             and 0 <= min(self.created_at) <= max(self.created_at) <= LATEST

@@ -8,7 +8,7 @@ tells it from a profile whose type is called ``batch``. All other objects are be
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -29,7 +29,7 @@ ProfileName = tuple[int, str]  # creation time and digest: unique within a servi
 _PLAIN = re.compile(r"[A-Za-z0-9._-]", re.ASCII)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _ESCAPED = re.compile(r"(?:[A-Za-z0-9._-]|~[0-9A-F]{2})+", re.ASCII)
-_DIGEST = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_DIGEST_LENGTH, _DIGEST_CHARACTERS = 16, set("0123456789abcdef")
 _SAMPLES_KEY = re.compile(r"date=(\d{4}-\d{2}-\d{2})/service=([^/]+)/type=([^/]+)/samples\.parquet", re.ASCII)
 _SUFFIXES = {True: ".pb.gz", False: ".trace"}  # by ProfileType.is_pprof
 _BATCH_SUFFIX = ".batch"
@@ -54,7 +54,7 @@ class ProfileId:
             service, profile_type, name = text.split("/")
             stamp, digest = name.split("-")
             profile_id = cls(unescape_service(service), ProfileType(profile_type), parse_stamp(stamp), digest)
-            valid = _DIGEST.fullmatch(digest) and 0 <= profile_id.created_at <= LATEST
+            valid = are_digests([digest]) and 0 <= profile_id.created_at <= LATEST
             if not valid or str(profile_id) != text:
                 raise ValueError(text)
         except ValueError:
@@ -87,7 +87,12 @@ def profile_digest(service: str, profile_type: ProfileType, labels: Labels, crea
     head = "\0".join((service, profile_type, labels.format(), str(created_at)))
     content = sha256(f"{len(head)}\0{head}".encode())
     content.update(data)
-    return content.hexdigest()[:16]
+    return content.hexdigest()[:_DIGEST_LENGTH]
+
+
+def are_digests(texts: Collection[str]) -> bool:
+    """Return whether all of *texts* are digests of profiles: much faster than one by one."""
+    return set(map(len, texts)) <= {_DIGEST_LENGTH} and set("".join(texts)) <= _DIGEST_CHARACTERS
 
 
 def check_service(service: str, limits: Limits) -> None:

@@ -1,6 +1,13 @@
 """Batches: their form, and how profiles are divided among them."""
 
+import json
+import struct
+import tracemalloc
+import zlib
+from hashlib import sha256
+from itertools import count
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -11,9 +18,12 @@ from profbucket.model.batches import (
     MAX_NANOS,
     IncompleteTable,
     decode_table,
+    dump_members,
     encode_batch,
+    load_members,
     split_into_batches,
 )
+from profbucket.model.blocks import Members
 from profbucket.model.ids import batch_key, parse_batch_key
 from profbucket.model.labels import Labels
 from profbucket.model.meta import BatchPart, Meta, Total
@@ -37,6 +47,47 @@ BATCH = [
 ]
 MEMBERS, DATA = encode_batch(BATCH)
 KEY = batch_key("größe/🔥", MEMBERS[0].part.name if MEMBERS[0].part else "")
+
+
+NAME = parse_batch_key(KEY)[1]
+# Of each column of a table, values that no batch has.
+HOSTILE_COLUMNS: dict[str, list[Any]] = {
+    "format": [0, [], None],
+    "service": ["other", 5, None, [], {}, "\ud800"],
+    "type": ["heap", "../x", 5, None, []],
+    "labels": [{}, "xx", [5] * 10, [None] * 10, [[]] * 10, ["v"] * 10],
+    "types": ["abc", 5, [[(1, 2)]] * 10, [[("a", {})]] * 10, [[("a",)]] * 10],
+    "first": ["a" * 10**6, [1] * 10**6, None, 1.5, float("nan"), -1, 10**4000, 0, 2**62],
+    "after": [[], [[1]] * 10, ["x"] * 10, list(range(10)), [10**18] * 10],
+    "digest": [["0" * 16] * 10, ["../../etc/passwd"] * 10, ["0" * 10**5] * 10, ["A" * 16] * 10, [None] * 10],
+    "series": [[-1] * 10, [10**9] * 10, [None] * 10, [True] * 10],
+    "size": [[-5] * 10, [10**30] * 10, [10**12] * 10, [0] * 10, [1.5] * 10],
+    "measured": [[-1] * 10, [10**9] * 10, [None] * 10],
+    "totals": [5, [[]] * 10, [["x"]] * 10, [[1, 2]] * 10],
+    "kinds": [5, [[{}]], [["none"]] * 10],
+    "parts": [
+        (),
+        [""] * 10,
+        [5] * 10,
+        [f"{NAME}:0"] * 10,
+        [f"{NAME}:{'9' * 15}"] * 10,
+        ["20240101T000000.000000000Z-0123456789abcdef:0"] * 10,
+        ["../../x:0"] * 10,
+    ],
+}
+_NESTED = "[" * 10**6
+
+
+def batch_with(table: bytes) -> bytes:
+    """Return the batch with another table, whose checksum is right."""
+    checks = struct.pack(">16sI8s", sha256(table).digest()[:16], len(table), b"pbbatch1")
+    return DATA[: sum(meta.size for meta in MEMBERS)] + table + checks
+
+
+def pack(*columns: object) -> bytes:
+    return zlib.compress(
+        json.dumps([text if isinstance(text, str) else json.dumps(text) for text in columns]).encode()
+    )
 
 
 def profiles_of(*times: int, size: int = 1) -> list[tuple[Meta, bytes]]:
@@ -74,6 +125,77 @@ def test_every_change_to_the_table_is_damage() -> None:
             decode_table(KEY, end)
     with pytest.raises(Damaged, match="another batch"):
         decode_table(batch_key("other", parse_batch_key(KEY)[1]), DATA)
+
+
+@pytest.mark.parametrize("column", HOSTILE_COLUMNS)
+def test_a_hostile_column_is_damage(column: str) -> None:
+    own, *others = (
+        json.loads(Members.from_metas([meta for meta in MEMBERS if meta.type == profile_type]).dump())
+        for profile_type in dict.fromkeys(meta.type for meta in MEMBERS)
+    )
+    assert decode_table(KEY, batch_with(pack(own, *others)))
+    assert len(own["after"]) == 10
+    for value in HOSTILE_COLUMNS[column]:
+        with pytest.raises(Damaged):
+            decode_table(KEY, batch_with(pack({**own, column: value}, *others)))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"",
+        b"junk",
+        dump_members(MEMBERS)[:-5],
+        dump_members(MEMBERS) + b"junk",
+        dump_members(MEMBERS[:-1]),
+        dump_members([*MEMBERS, *MEMBERS]),
+        pack(),
+        pack([]),
+        pack(None),
+        pack(_NESTED),
+        *(zlib.compress(text.encode()) for text in ("5", '"x"', "{}", "[1]", "9" * 10**5, _NESTED, "null")),
+    ],
+    ids=count(),
+)
+def test_a_hostile_table_is_damage(table: bytes) -> None:
+    with pytest.raises(Damaged):
+        decode_table(KEY, batch_with(table))
+
+
+def test_a_small_table_of_a_hundred_million_members_takes_no_memory() -> None:
+    deflater = zlib.compressobj()
+    numbers = b"0," * (1 << 20)
+    parts = [deflater.compress(part) for part in (b'["{\\"after\\":[', *([numbers] * 100), b'0]}"]')]
+    data = batch_with(b"".join(parts) + deflater.flush())
+    assert len(data) < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(Damaged, match="has more than"):
+            decode_table(KEY, data)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_number_of_members_that_are_decoded_is_bounded() -> None:
+    data = dump_members([meta for meta, _ in profiles_of(*range(MAX_MEMBERS + 1))])
+    with pytest.raises(ValueError, match=f"more than {MAX_MEMBERS}"):
+        load_members(data)
+
+
+def test_the_longest_texts_are_divided_so_that_tables_stay_readable() -> None:
+    """A control character, escaped twice, takes seven bytes in a table."""
+    profiles = []
+    for number in range(MAX_MEMBERS):
+        totals = [Total(f"{number}{index}\1\1\1\1", "\1" * 30, -(2**63), Kind.SUM) for index in range(64)]
+        labels = Labels.from_pairs([("v", f"{number}".ljust(1100, "x"))])
+        profiles.append((make_meta(NOW + number, labels=labels, totals=totals, data=b"x"), b"x"))
+    batches = [encode_batch(batch) for batch in split_into_batches(profiles)]
+    assert len(batches) > 1
+    restored = [
+        decode_table(batch_key("api", members[0].part.name), data) for members, data in batches if members[0].part
+    ]
+    assert [meta for table in restored for meta in table] == [meta for meta, _ in profiles]
 
 
 def test_a_batch_is_bounded_in_time_number_and_size() -> None:
