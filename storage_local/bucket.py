@@ -166,12 +166,13 @@ class LocalBucket:
         with translate_errors(f"read the object {object_range.key!r}"):
             try:
                 with path.open("rb") as file:
+                    size = os.fstat(file.fileno()).st_size
                     if may_have_trailer(path.name):
-                        size = os.fstat(file.fileno()).st_size
                         size -= read_trailer(file.fileno(), size).size
-                        end = size if end is None else min(end, size)
+                    end = size if end is None else min(end, size)  # a read reserves memory for all of its range
+                    begin = min(begin, end)
                     file.seek(begin)
-                    return file.read(-1 if end is None else max(end - begin, 0))
+                    return file.read(end - begin)
             except _NOT_FOUND_ERRORS:
                 self._root.check()
                 raise NotFound(f"no object {object_range.key!r}") from None

@@ -155,7 +155,7 @@ def load_members(data: bytes) -> list[Meta]:
     except RecursionError as error:
         raise ValueError(str(error)) from None
     if not isinstance(columns, list):
-        raise ValueError("it is not a list")  # noqa: TRY004 - of malformed data, as the others
+        raise ValueError("it is not a list")
     members = [Members.load(of_type) for of_type in columns]
     if sum(map(len, members)) > MAX_MEMBERS:
         raise ValueError(f"it has more than {MAX_MEMBERS} members")

@@ -297,6 +297,12 @@ class BucketSuite:
             assert list(bucket.get_many([ObjectRange(key, 10, 20), ObjectRange(key, 17)])) == [b"", b""]
         assert list(bucket.get_many([ObjectRange("api/cpu/2", 0, 5)])) == [b""]
 
+    def test_a_range_of_any_length_takes_the_memory_of_the_object(self, bucket: Bucket) -> None:
+        for key in ("api/cpu/1.pb.gz", "api/batch/2.batch"):
+            bucket.put(key, b"0123456789", {})
+            ranges = [ObjectRange(key, 5, 10**15), ObjectRange(key, 10**15, 2 * 10**15)]
+            assert list(bucket.get_many(ranges)) == [b"56789", b""]
+
     def test_get_many_of_no_ranges_yields_nothing(self, bucket: Bucket) -> None:
         assert list(bucket.get_many([])) == []
 
