@@ -13,7 +13,8 @@ from profbucket.errors import Invalid
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Query

@@ -14,8 +14,9 @@ from profbucket.errors import TooLarge
 from profbucket.limits import Limits
 from profbucket.maintenance import head, merging
 from profbucket.maintenance.compactor import Action, Compactor, Step
+from profbucket.maintenance.findings import State
 from profbucket.maintenance.read_back import read_back
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.blocks import Block, Members
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from profbucket.limits import Limits
-from profbucket.maintenance.repair import State, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import reindex
 from profbucket.model.ids import ProfileId
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage

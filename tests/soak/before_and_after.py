@@ -30,7 +30,8 @@ from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.merge_options import MergeOptions

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from profbucket.errors import Damaged
-from profbucket.maintenance.repair import State, fsck, quarantine, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.quarantine import quarantine
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import parse_matchers
 from profbucket.query.querier import Querier

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.meta import Query
 from profbucket.storage.open import open_storage
 from tests.support.paths import ROOT

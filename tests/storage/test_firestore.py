@@ -12,7 +12,8 @@ import grpc
 import pytest
 
 from profbucket.maintenance.compactor import Compactor
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import batch_name
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import BatchPart, Query

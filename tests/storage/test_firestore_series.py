@@ -8,7 +8,8 @@ import pytest
 
 from profbucket.errors import Damaged, Unavailable
 from profbucket.maintenance.compactor import Compactor
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Query, Total
 from profbucket.model.profile_type import ProfileType

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from profbucket.errors import Damaged, Misconfigured, NotFound, StoragePermissionError, Unavailable
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId, batch_name
 from profbucket.model.meta import BatchPart, Query, Total
 from profbucket.model.profile_type import ProfileType

@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from profbucket.maintenance.compactor import Action
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId, batch_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.batches import is_batch_key

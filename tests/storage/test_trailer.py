@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from profbucket.errors import Damaged
-from profbucket.maintenance.repair import State, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import reindex
 from profbucket.pprof import inflate
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import ObjectRange

@@ -14,7 +14,7 @@ from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_line, show_progress
 
 if TYPE_CHECKING:
-    from profbucket.maintenance.repair import Finding, State
+    from profbucket.maintenance.findings import Finding, State
 
 
 def add_arguments(parser: Parser) -> None:
@@ -25,18 +25,19 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    from profbucket.maintenance import repair
+    from profbucket.maintenance.findings import State
+    from profbucket.maintenance.repair import fsck
 
     config = read_config(arguments.storage)
     storage = config.open_storage(create=False)
-    findings = repair.fsck(storage, arguments.service, parse_since(arguments.since), deep=arguments.deep)
+    findings = fsck(storage, arguments.service, parse_since(arguments.since), deep=arguments.deep)
     counts = print_findings("checking", findings)
-    return 1 if sum(counts.values()) > counts[repair.State.OK] + counts[repair.State.UNKNOWN_OBJECT] else 0
+    return 1 if sum(counts.values()) > counts[State.OK] + counts[State.UNKNOWN_OBJECT] else 0
 
 
 def print_findings(label: str, findings: "Iterator[Finding]") -> "Mapping[State, int]":
     """Print *findings* as they come, then a summary; return their number by state."""
-    from profbucket.maintenance.repair import State
+    from profbucket.maintenance.findings import State
 
     counts = dict.fromkeys(State, 0)
     for finding in show_progress(findings, label, describe=lambda finding: finding.object_key):

@@ -16,10 +16,11 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    from profbucket.maintenance import repair
+    from profbucket.maintenance.findings import State
+    from profbucket.maintenance.repair import reindex
 
     config = read_config(arguments.storage)
     storage = config.open_storage(create=False, create_index=True)
-    findings = repair.reindex(storage, arguments.service, parse_since(arguments.since))
+    findings = reindex(storage, arguments.service, parse_since(arguments.since))
     counts = print_findings("reindexing", findings)
-    return 1 if counts[repair.State.DAMAGED] else 0
+    return 1 if counts[State.DAMAGED] else 0

@@ -17,12 +17,13 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> int:
-    from profbucket.maintenance import repair
+    from profbucket.maintenance.findings import State
+    from profbucket.maintenance.quarantine import quarantine
 
     if not arguments.quarantine:
         raise UsageError("pass --quarantine; to list the damage only, run profbucket fsck --deep")
     config = read_config(arguments.storage)
     storage = config.open_storage(create=False, create_index=True)
-    findings = repair.quarantine(storage, arguments.service, parse_since(arguments.since))
+    findings = quarantine(storage, arguments.service, parse_since(arguments.since))
     counts = print_findings("repairing", findings)
-    return 1 if counts[repair.State.DAMAGED] else 0
+    return 1 if counts[State.DAMAGED] else 0

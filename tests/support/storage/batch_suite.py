@@ -8,7 +8,9 @@ import pytest
 
 from profbucket.errors import Damaged, NotFound
 from profbucket.ingest.collector import Collector
-from profbucket.maintenance.repair import State, fsck, quarantine, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.quarantine import quarantine
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.batches import MAX_NANOS
 from profbucket.model.ids import QUARANTINE, ProfileId
 from profbucket.model.labels import Labels, parse_matchers

@@ -18,7 +18,8 @@ from profbucket.errors import NotFound
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor, Step
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import BLOCKS, ProfileId
 from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.merge_options import MergeOptions

@@ -8,7 +8,9 @@ import pytest
 
 from profbucket.errors import Damaged, NotFound
 from profbucket.ingest.collector import Collector
-from profbucket.maintenance.repair import Finding, State, fsck, quarantine, reindex
+from profbucket.maintenance.findings import Finding, State
+from profbucket.maintenance.quarantine import quarantine
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.blocks import METAS
 from profbucket.model.ids import BLOCKS, QUARANTINE, ProfileId
 from profbucket.model.labels import Labels, parse_matchers

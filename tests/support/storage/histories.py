@@ -8,7 +8,8 @@ from unittest import mock
 
 from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
-from profbucket.maintenance.repair import State, fsck, reindex
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
-from profbucket.maintenance.repair import Finding, State, fsck, reindex
+from profbucket.maintenance.findings import Finding, State
+from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.meta import Meta, Query
