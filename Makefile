@@ -57,7 +57,7 @@ test-web: web/node_modules ## test the page's sources: unit tests, eslint, prett
 	npm --prefix web run lint
 	npm --prefix web run types
 
-test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page and Grafana's flame graph in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots
+test-ui: $(VENV)/.dev web/node_modules $(CHROMIUM) ## test the page and Grafana's flame graph in Chromium; SCREENSHOTS=1 writes tests/ui/screenshots, SLOWDOWN=6 slows the page down
 	CHROMIUM=$(CHROMIUM) $(PYTEST) $(or $(ARGS),tests/ui)
 
 image: $(VENV)/.dev $(CHROMIUM) ## make docs/page.png, the screenshot in README.md

@@ -10,7 +10,16 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import urllib3
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Dialog,
+    Locator,
+    Page,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from tests.support.paths import ROOT
 
@@ -21,10 +30,10 @@ SIZE: ViewportSize = {"width": 1440, "height": 900}
 WIDTHS = (1440, 1024, 390)  # pixels: a desktop, a small laptop, a phone
 
 _TIMEOUT_MILLISECONDS = 20_000
+expect.set_options(timeout=_TIMEOUT_MILLISECONDS)
 
 # A field in a label is reached by clicking the label. Links in running text may be as small as the text.
-_FIND_LAYOUT_FAULTS = """async () => {
-    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame); // the chart follows the window's width
+_FIND_LAYOUT_FAULTS = """() => {
     const faults = [];
     const { scrollWidth, clientWidth } = document.documentElement;
     if (scrollWidth > clientWidth) faults.push(`the page is ${scrollWidth} pixels wide instead of ${clientWidth}`);
@@ -64,12 +73,16 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass
 class WatchedPage:
-    """A page of the collector at *url*; ``problems`` lists errors, dialogs and requests to other hosts."""
+    """A page of the collector at *url*.
+
+    ``problems`` lists errors, dialogs and requests to other hosts. Those with ``provoked`` in them are meant.
+    """
 
     context: BrowserContext
     page: Page
     url: str
     problems: list[str] = field(default_factory=list)
+    provoked: str | None = None
 
     @classmethod
     def open(cls, browser: Browser, url: str, **options: Any) -> "WatchedPage":
@@ -78,6 +91,9 @@ class WatchedPage:
         context.set_default_timeout(_TIMEOUT_MILLISECONDS)
         context.grant_permissions(["clipboard-read", "clipboard-write"], origin=url)
         watched = cls(context, context.new_page(), url)
+        if slowdown := os.environ.get("SLOWDOWN"):
+            devtools = context.new_cdp_session(watched.page)
+            devtools.send("Emulation.setCPUThrottlingRate", {"rate": float(slowdown)})
         watched._watch(watched.page)
         context.on("page", watched._watch)
         context.on("request", lambda request: watched._check_request(request.url))
@@ -97,8 +113,13 @@ class WatchedPage:
 
     def layout_faults(self) -> list[str]:
         """Return the faults of the layout: a page that scrolls sideways, targets of less than 24 pixels."""
+        wait_for_frames(self.page)
         faults: list[str] = self.page.evaluate(_FIND_LAYOUT_FAULTS)
         return faults
+
+    def unexpected_problems(self) -> list[str]:
+        """Return the problems that the test did not provoke."""
+        return [problem for problem in self.problems if self.provoked is None or self.provoked not in problem]
 
     def screenshot(self, name: str) -> None:
         """Write a screenshot for people to look at, if the environment variable SCREENSHOTS is set."""
@@ -127,6 +148,42 @@ class WatchedPage:
 def wait_until_drawn(page: Page) -> None:
     """Wait until the flame graph shows the selected profiles."""
     page.locator('.graph[aria-busy="false"] .flame canvas').first.wait_for()
+
+
+def wait_for_frames(page: Page) -> None:
+    """Wait until sizes follow the window and their columns, which takes a frame."""
+    page.evaluate("async () => { for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame); }")
+
+
+def wait_for_colors(canvas: Locator, minimum: int) -> None:
+    """Wait until more than *minimum* colors are drawn; an empty canvas has one."""
+    canvas.page.wait_for_function(
+        """([canvas, minimum]) => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return new Set(new Uint32Array(data.buffer)).size > minimum;
+        }""",
+        arg=[canvas.element_handle(), minimum],
+    )
+
+
+def drag(page: Page, selector: str, start: int, end: int) -> None:
+    """Move the mouse from *start* to *end*, pixels from an element's left side, and leave its button pressed."""
+    target = page.locator(selector)
+    target.hover(position={"x": start, "y": 40})  # waits until the element no longer moves
+    page.mouse.down()
+    target.hover(position={"x": end, "y": 40})
+
+
+def copied(page: Page, name: str) -> str:
+    """Press the button *name*, and return the text that it copies."""
+    page.evaluate("navigator.clipboard.writeText('')")
+    page.get_by_role("button", name=name).click()
+    return clipboard_text(page)
+
+
+def clipboard_text(page: Page) -> str:
+    """Wait until the clipboard has a text, and return it."""
+    return str(page.wait_for_function("() => navigator.clipboard.readText()").json_value())
 
 
 def press(page: Page, *keys: str) -> None:

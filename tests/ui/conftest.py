@@ -72,7 +72,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         return watched
 
     yield open_page
-    problems = [problem for watched in pages for problem in watched.problems]
+    problems = [problem for watched in pages for problem in watched.unexpected_problems()]
     for watched in pages:
         watched.context.close()
     assert problems == []

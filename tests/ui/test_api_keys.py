@@ -9,12 +9,12 @@ from playwright.sync_api import expect
 
 from profbucket.auth import hash_secret
 from profbucket.pprof import decode
-from tests.support.browser import WatchedPage, post, wait_until_drawn
+from tests.support.browser import WatchedPage, copied, post, wait_until_drawn
 from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA
 from tests.support.serving import served
 from tests.ui.conftest import SLOW_FUNCTION, OpenPage, shop_path
-from tests.ui.test_share import clipboard_text, export, run_in_shell
+from tests.ui.test_share import export, run_in_shell
 
 READ_KEY, WRITE_KEY, SHOP_KEY = "pb_reads-everything", "pb_writes-only", "pb_reads-the-shop"
 KEYS = [
@@ -88,8 +88,7 @@ def test_the_command_has_a_variable_for_the_key(
     watched = open_page(keyed_url, shop_path("cpu"))
     enter(watched, READ_KEY)
     wait_until_drawn(watched.page)
-    watched.page.get_by_role("button", name="Copy go tool pprof command").click()
-    command = clipboard_text(watched.page)
+    command = copied(watched.page, "Copy go tool pprof command")
     assert READ_KEY not in command
     assert '"http://x:$PROFBUCKET_KEY@' in command
     run = run_in_shell(go_pprof, tmp_path, command, "top 1", PROFBUCKET_KEY=READ_KEY).check()

@@ -1,6 +1,7 @@
 """Grafana's own flame graph, drawn from the answer to its data source."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from profbucket.pprof import decode
-from tests.support.browser import WatchedPage
+from tests.support.browser import WatchedPage, wait_for_colors
 from tests.support.cache import cached, run
 from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA, ROOT
@@ -39,8 +40,8 @@ def bundle() -> Path:
 
 
 @pytest.fixture
-def page(browser: Browser, shop_url: str, bundle: Path) -> Page:
-    """Return a page of the collector's origin that has Grafana's component."""
+def page(browser: Browser, shop_url: str, bundle: Path) -> Iterator[Page]:
+    """Yield a page of the collector's origin that has Grafana's component."""
 
     def answer(route: Route) -> None:
         name = route.request.url.rpartition("/")[2]
@@ -53,7 +54,8 @@ def page(browser: Browser, shop_url: str, bundle: Path) -> Page:
     watched.page.route(f"{shop_url}/grafana*", answer)
     watched.page.route(f"{shop_url}/grafana/*", answer)
     watched.page.goto(f"{shop_url}/grafana", timeout=_TIMEOUT_MILLISECONDS)
-    return watched.page
+    yield watched.page
+    watched.context.close()
 
 
 def show(page: Page, **fields: Any) -> list[dict[str, Any]]:
@@ -83,13 +85,7 @@ def test_the_flame_graph_and_its_table(page: Page, go_pprof: GoPprof, tmp_path: 
     flat, _, _, cum, *_ = line.split()
     for text in (flat, cum):
         expect(row).to_contain_text(text.removesuffix("s").rstrip("0").rstrip("."))
-    canvas = page.locator("canvas").first
-    expect(canvas).to_be_visible()
-    colors = canvas.evaluate(
-        "canvas => new Set(new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width,"
-        " canvas.height).data.buffer)).size"
-    )
-    assert colors > 10
+    wait_for_colors(page.locator("canvas").first, 10)
     page.screenshot(path=tmp_path / "grafana.png")
     assert (tmp_path / "grafana.png").stat().st_size > 20_000
 
