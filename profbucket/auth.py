@@ -88,9 +88,14 @@ class ApiKeys:
             entries = json.loads(text)
         except ValueError as error:
             position = f" at character {error.pos}" if isinstance(error, json.JSONDecodeError) else ""
-            raise Misconfigured(f"PROFBUCKET_KEYS is not valid JSON{position}") from None
+            raise Misconfigured(
+                f"PROFBUCKET_KEYS is not valid JSON{position}; it is a list of entries that"
+                " `profbucket key create` prints"
+            ) from None
         if not isinstance(entries, list) or not entries:
-            raise Misconfigured("PROFBUCKET_KEYS must be a non-empty list of keys")
+            raise Misconfigured(
+                "PROFBUCKET_KEYS must be a non-empty list of entries that `profbucket key create` prints"
+            )
         keys = tuple(_parse_key(number, entry) for number, entry in enumerate(entries))
         if len({key.name for key in keys}) < len(keys):
             raise Misconfigured("PROFBUCKET_KEYS: key names must be unique")

@@ -335,8 +335,8 @@ class TestWithoutKeys:
     ("text", "message"),
     [
         ("[", "not valid JSON at character 1"),
-        ("{}", "must be a non-empty list of keys"),
-        ("[]", "must be a non-empty list of keys"),
+        ("{}", "must be a non-empty list of entries"),
+        ("[]", "must be a non-empty list of entries"),
         ('["secret"]', "key 0: name, sha256 and scopes are required"),
         (
             json.dumps([{"name": "a", "sha256": "00", "scopes": ["read"]}]),

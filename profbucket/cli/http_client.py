@@ -159,7 +159,10 @@ class HttpClient:
             except REQUEST_ERRORS as error:
                 retries = _RETRIES if isinstance(error, _BROKEN_CONNECTION) else _CONNECT_RETRIES
                 if attempt >= retries:
-                    raise Unavailable(f"{self._url} cannot be reached: {_describe(error)}") from None
+                    raise Unavailable(
+                        f"{self._url} cannot be reached: {_describe(error)}; "
+                        "set the collector's URL with --url or PROFBUCKET_URL"
+                    ) from None
             else:
                 if response.status < 500 or attempt >= _RETRIES:
                     return response
@@ -303,6 +306,8 @@ def _make_error(status: int, message: str, code: str) -> ProfbucketError:
 
 
 def _describe(error: Exception) -> str:
+    if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":  # an SSLError; importing ssl takes long
+        return "it does not speak TLS; write http:// instead of https://"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

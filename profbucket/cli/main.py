@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "top": "Print the functions with the largest values, like `go tool pprof -top`.",
 }
 
+_GROUPS = {"key": "Make API keys."}
 _DESCRIPTION = "A continuous-profiling collector that lives in a bucket: pprof in, one merged pprof out."
 # Errors in the command line that the library or the collector finds.
 _USAGE_CODES = frozenset(
@@ -129,7 +130,17 @@ def _run_without_command(arguments: Sequence[str]) -> int:
         more = [] if group else ["'profbucket --version' prints the version."]
         lines = [f"  {command:<{width}}  {summary}" for command, summary in commands.items()]
         text = "\n".join(
-            [usage, "", _DESCRIPTION, "", "Commands:", *lines, "", f"See '{program} COMMAND --help'.", *more]
+            [
+                usage,
+                "",
+                _GROUPS.get(group.rstrip(), _DESCRIPTION),
+                "",
+                "Commands:",
+                *lines,
+                "",
+                f"See '{program} COMMAND --help'.",
+                *more,
+            ]
         )
         print(text, file=sys.stdout if rest else sys.stderr)
         return 0 if rest else 2

@@ -30,8 +30,11 @@ class Parser(argparse.ArgumentParser):
         )
 
     def add_positional(self, name: str, *, metavar: str, **settings: Any) -> None:
-        """Add a positional argument, shown in the usage line as *metavar*; the description explains it."""
-        self.usage = f"{self.usage} {metavar}"
+        """Add a positional argument, shown in the usage line as *metavar* unless that is empty.
+
+        The description explains it.
+        """
+        self.usage = f"{self.usage} {metavar}".rstrip()
         self.add_argument(name, metavar=metavar, help=argparse.SUPPRESS, **settings)
 
     def parse(self, arguments: Sequence[str]) -> Arguments:
@@ -50,6 +53,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
         super().add_usage(usage, actions, groups, prefix or "Usage: ")
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        return f"{action.help} [required]" if action.required else action.help or ""
 
 
 def integer(minimum: int, maximum: int | None = None) -> Callable[[str], int]:

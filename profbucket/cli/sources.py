@@ -112,6 +112,8 @@ def read_merged(arguments: Arguments, refinement: "Refinement | None" = None) ->
         if arguments.service:
             raise UsageError("FILEs or IDs and --service exclude each other")
         return _merge_sources(arguments, arguments.sources)
+    if not (arguments.service and arguments.profile_type):
+        raise UsageError("name FILEs or IDs, or set both --service and --type")
     query = replace(build_query(arguments), limit=arguments.limit)
     from profbucket.model.merge_options import MergeOptions
     from profbucket.model.sample_kinds import Aggregate

@@ -1,4 +1,4 @@
-"""Recognize inputs that are not one pprof: the formats before it, and several pprofs joined together."""
+"""Recognize inputs that are not one pprof: forms, the formats before it, and several pprofs joined together."""
 
 import re
 import struct
@@ -22,6 +22,7 @@ _TEXT_FORMATS = (
     (re.compile(rb"\S+ profile: total \d+\s*$", re.MULTILINE), "a profile of counts in text (debug=1)"),
     (re.compile(rb"goroutine \d+ (?:[^\n\[]+ )?\[[^\n]*\]:"), "a dump of goroutines in text (debug=2)"),
 )
+_FORM = re.compile(rb"--[^\r\n]{1,70}\r\nContent-Disposition: *form-data\b", re.IGNORECASE)
 _NOT_CONVERTIBLE = "a dump of goroutines in text (debug=2)"
 _CPU_HEADERS = tuple(struct.Struct(f"{order}5{word}") for word in "IQ" for order in "<>")
 
@@ -29,9 +30,14 @@ _CPU_HEADERS = tuple(struct.Struct(f"{order}5{word}") for word in "IQ" for order
 def describe_foreign_format(raw: bytes, strings: Sequence[bytes] = ()) -> Invalid | None:
     """Return a better error for *raw*, which is not a valid pprof, or ``None`` if nothing is known about it.
 
-    *strings* is its string table, as far as it was parsed. The code is ``legacy_format`` or
+    *strings* is its string table, as far as it was parsed. The code is ``invalid_protobuf``, ``legacy_format`` or
     ``concatenated_profiles``.
     """
+    if _FORM.match(raw):
+        return Invalid(
+            "not a pprof, but a form (multipart/form-data); send the file itself: `curl --data-binary @FILE`",
+            code="invalid_protobuf",
+        )
     if name := _name_legacy_format(raw):
         advice = (
             "request it with debug=0"

@@ -88,6 +88,8 @@ def open_queue(name: str, url: str, invoker: str, deadline_seconds: int) -> Task
 def _import_backend(url: str, backends: Mapping[str, tuple[str, str]], setting: str) -> Any:
     scheme = urlsplit(url).scheme
     if scheme not in backends:
+        if not scheme and url.startswith("/") and "file" in backends:
+            raise Misconfigured(f"{setting}{url!r} is a path; write file://{url}")
         *others, last = (f"{name}:" for name in backends)
         raise Misconfigured(f"{setting}{url!r}: unsupported scheme {scheme!r}; use {', '.join(others)} or {last}")
     module, extra = backends[scheme]

@@ -226,7 +226,7 @@ def test_control_characters_in_a_profile_do_not_reach_the_terminal(tmp_path: Pat
         (["get", "nonsense", "--storage", "memory:"], 1, "nonsense"),
         (["get", MISSING_ID, "--storage", "memory:"], 1, MISSING_ID),
         (["merge", "--storage", "memory:"], 2, "--service"),
-        (["merge", "--service", "s", "--storage", "memory:"], 1, "type"),
+        (["merge", "--service", "s", "--storage", "memory:"], 2, "--type"),
         (["merge", str(CPU[0]), "--service", "s"], 2, "exclude each other"),
         (["merge", str(CPU[0]), "--delta"], 2, "--delta"),
         (["merge", str(CPU[0]), str(HEAP)], 1, "cannot be merged"),

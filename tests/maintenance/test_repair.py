@@ -71,7 +71,7 @@ def test_the_commands_list_differences_and_exit_with_1_if_nothing_was_repaired(t
     for command, code in (("fsck", 1), ("reindex", 0)):
         result = run(program, command, "--storage", url)
         assert (result.returncode, sorted(result.text.splitlines())) == (code, differences)
-        assert "6 profiles: 3 correct, 2 without an entry, 1 entries without an object" in result.stderr
+        assert "6 profiles and blocks: 3 correct, 2 without an entry, 1 entries without an object" in result.stderr
     assert run(program, "fsck", "--storage", url).check().text == ""
     assert (
         run(program, "reindex", "--storage", url, "--service", "service-0", "--since", "2027-01-01T00:00:00").text

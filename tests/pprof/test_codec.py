@@ -397,6 +397,16 @@ def test_a_legacy_format_is_named(data: bytes, name: str) -> None:
         assert caught.value.code == "legacy_format"
 
 
+def test_a_form_is_named() -> None:
+    """``curl -F`` sends a form where a route takes the profile itself."""
+    form = (
+        b'--x1\r\nContent-Disposition: form-data; name="file"; filename="cpu"\r\n\r\n' + raw() + b"\r\n--x1--\r\n"
+    )
+    with pytest.raises(Invalid, match="curl --data-binary") as caught:
+        decode(form)
+    assert caught.value.code == "invalid_protobuf"
+
+
 def test_concatenated_profiles_are_named() -> None:
     for data in (deflate(raw()) * 2, deflate(raw() + raw())):
         with pytest.raises(Invalid) as caught:

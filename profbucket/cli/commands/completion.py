@@ -50,7 +50,7 @@ _SAFE = frozenset(ascii_letters + digits + "._-/:@+")
 
 def add_arguments(parser: Parser) -> None:
     parser.add_positional("shell", metavar="bash|zsh|fish", choices=[*_SCRIPTS, "words"])
-    parser.add_positional("words", metavar="", nargs="*")
+    parser.add_positional("words", metavar="", nargs="*", default=[])
 
 
 def run(arguments: Arguments) -> None:

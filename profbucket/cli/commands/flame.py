@@ -17,7 +17,10 @@ def add_arguments(parser: Parser) -> None:
     add_refinement_options(parser)
     add_output_option(parser)
     parser.options.add_argument(
-        "--format", choices=["html", "svg"], metavar="html|svg", default="html", help="[default: html]"
+        "--format",
+        choices=["html", "svg"],
+        metavar="html|svg",
+        help="[default: svg if the name of --output ends with .svg, else html]",
     )
     parser.options.add_argument(
         "--max-nodes",
@@ -32,6 +35,7 @@ def run(arguments: Arguments) -> None:
     from profbucket.model.merge_format import MergeFormat
     from profbucket.pprof.export.convert import convert
 
+    name = arguments.format or ("svg" if arguments.output.lower().endswith(".svg") else "html")
     data = read_refined(arguments)
-    result = convert(data, MergeFormat(arguments.format), arguments.max_nodes, read_config().limits)
+    result = convert(data, MergeFormat(name), arguments.max_nodes, read_config().limits)
     write_file(arguments.output, result)

@@ -46,7 +46,7 @@ def print_findings(label: str, findings: "Iterator[Finding]") -> "Mapping[State,
             batch = f" in {finding.batch}" if finding.batch not in (None, finding.object_key) else ""
             print_line(f"{finding.state} {finding.object_key}{batch}")
     print(
-        f"{sum(counts.values())} profiles: {counts[State.OK]} correct,"
+        f"{sum(counts.values())} profiles and blocks: {counts[State.OK]} correct,"
         f" {counts[State.MISSING_ENTRY]} without an entry,"
         f" {counts[State.MISSING_OBJECT]} entries without an object,"
         f" {counts[State.MISMATCH]} entries that differ, {counts[State.DUPLICATE]} also in a block,"

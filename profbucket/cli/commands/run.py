@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 from pathlib import Path
+from shutil import which
 from typing import NoReturn
 
 from profbucket.cli.options import add_key_option, add_label_option, environment_default, parse_labels
@@ -59,4 +60,6 @@ def run(arguments: Arguments) -> NoReturn:
         environment[KEY_VARIABLE] = arguments.key
     search_path = (str(_SITE_DIRECTORY), environment.get("PYTHONPATH"))
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, search_path))
+    if which(command[0], path=environment.get("PATH")) is None:
+        raise UsageError(f"command not found: {command[0]!r}; write the program and its arguments after --")
     os.execvpe(command[0], command, environment)  # noqa: S606 # the user's command

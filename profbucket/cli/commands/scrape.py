@@ -11,6 +11,7 @@ from pathlib import Path
 from profbucket.cli.options import add_collector_options, connect, read_config
 from profbucket.cli.parser import Arguments, Parser
 from profbucket.cli.terminal import print_error, print_line
+from profbucket.errors import Misconfigured
 
 _MAX_SPREAD_SECONDS = 3600
 
@@ -39,7 +40,10 @@ def run(arguments: Arguments) -> int:
     from profbucket.scrape.targets import parse_targets
 
     limits = read_config().limits
-    targets = parse_targets(arguments.targets.read_bytes(), limits)
+    try:
+        targets = parse_targets(arguments.targets.read_bytes(), limits)
+    except Misconfigured as error:
+        raise Misconfigured(f"{arguments.targets}: {error}", code=error.code) from None
     failed = 0
     for outcome in scrape(targets, connect(arguments, create=True), limits, spread_seconds=arguments.spread):
         for profile_id in outcome.stored:
