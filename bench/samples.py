@@ -37,8 +37,11 @@ GROUP BY 1 ORDER BY 3 DESC LIMIT 20
 _QUERY = """
 import sys
 from pathlib import Path
-from profbucket.samples.database import connect, run_query
-list(run_query(connect(Path(sys.argv[1])), sys.argv[2])[1])
+from tempfile import TemporaryDirectory
+from tests.support.sample_fleet import open_tables
+tables, query = sys.argv[1:]
+with TemporaryDirectory(dir=tables) as opened, open_tables(Path(tables), Path(opened)) as database:
+    list(database.query(query)[1])
 """
 
 

@@ -8,10 +8,9 @@ import boto3
 import duckdb
 import pytest
 
-from profbucket.samples.database import connect
 from tests.support.clickhouse import ClickHouse, start_clickhouse
 from tests.support.paths import ROOT
-from tests.support.sample_fleet import Posted, make_fleet, write_tables
+from tests.support.sample_fleet import Posted, make_fleet, open_tables, write_tables
 from tests.support.storage.unique_names import new_s3_bucket
 
 DOCUMENT = (ROOT / "docs" / "sql.md").read_text()
@@ -74,7 +73,7 @@ def clickhouse_views(bucket_url: str) -> Iterator[ClickHouse]:
 
 
 @pytest.fixture(scope="session")
-def duckdb_views(tables: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def duckdb_views(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyConnection]:
     """Yield DuckDB with the views of `profbucket sql`, over the directory."""
-    with connect(tables) as connection:
-        yield connection
+    with open_tables(tables, tmp_path_factory.mktemp("opened")) as database:
+        yield database.connection

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from profbucket.cli.commands.sql import PRINTERS
-from profbucket.errors import Invalid
+from profbucket.errors import Invalid, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
+from profbucket.model.ids import samples_key
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
-from profbucket.samples.database import collect_tables, connect, run_query
+from profbucket.samples.database import Database
 from profbucket.samples.export import Exporter
+from profbucket.samples.table_files import TableFiles, find_tables
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
@@ -50,10 +52,8 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
 def query(
     storage: Storage, directory: Path, sql: str, start: int = 0, end: int = LATEST
 ) -> list[tuple[object, ...]]:
-    directory.mkdir(exist_ok=True)
-    collect_tables(storage, directory, start, end, NOW)
-    with connect(directory) as connection:
-        _, rows = run_query(connection, sql)
+    with Database(TableFiles(find_tables(storage, start, end, NOW), directory), directory) as database:
+        _, rows = database.query(sql)
         return list(rows)
 
 
@@ -86,6 +86,38 @@ def test_services_have_their_names(storage: Storage, tmp_path: Path) -> None:
         ("api", "cpu", 3, 1, ["cpu", "samples"]),
         ("shop/cart's", "cpu", 1, 1, ["cpu", "samples"]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("service = 'shop/cart''s' AND date = '2026-11-23'", {("2026-11-23", "shop~2Fcart~27s")}),
+        ("date > '2026-11-22' AND service LIKE 'ap_'", {("2026-11-23", "api"), ("2026-11-24", "api")}),
+        ("type = 'heap'", set()),
+    ],
+)
+@pytest.mark.parametrize("view", ["samples", "functions"])
+def test_only_tables_that_match_are_opened(
+    storage: Storage, tmp_path: Path, view: str, condition: str, expected: set[tuple[str, str]]
+) -> None:
+    list(Compactor(storage, clock=lambda: NOW, export_samples=True).run(service="api"))
+    directory = tmp_path / "sql"
+    [(count,)] = query(storage, directory, f"SELECT count(*) FROM {view} WHERE {condition}")
+    paths = {path.relative_to(directory / "_/samples/v1").parts[:2] for path in directory.rglob("*.parquet")}
+    assert {(date.removeprefix("date="), service.removeprefix("service=")) for date, service in paths} == {
+        ("1970-01-01", "~5F"),  # without rows, for the schema
+        *expected,
+    }
+    assert bool(count) == bool(expected)
+
+
+def test_errors_of_the_storage_are_raised_as_they_are(tmp_path: Path) -> None:
+    def fail(_: Path) -> None:
+        raise Unavailable("the bucket does not answer")
+
+    tables = TableFiles({samples_key("api", CPU, MIDNIGHT): fail}, tmp_path)
+    with Database(tables, tmp_path) as database, pytest.raises(Unavailable, match="does not answer"):
+        database.query("SELECT sum(value) FROM samples")
 
 
 def test_an_empty_range_has_no_rows(storage: Storage, tmp_path: Path) -> None:
@@ -121,6 +153,14 @@ def test_functions_count_recursion_once(tmp_path: Path) -> None:
     [
         "SELECT * FROM read_text('/etc/passwd')",
         "FROM '/etc/passwd'",
+        "FROM glob('/etc/*')",
+        "FROM sql",  # a variable of the caller
+        "FROM read_csv('https://example.com/x.csv')",
+        "FROM 's3://bucket/x.parquet'",
+        "SELECT * FROM sqlite_scan('x.db', 't')",
+        "LOAD httpfs",
+        "PRAGMA database_list",
+        "FROM query('COPY (SELECT 1) TO ''x.csv''')",
         "COPY (SELECT 1) TO 'x.csv'",
         "EXPLAIN ANALYZE COPY (SELECT 1) TO 'x.csv'",
         "ATTACH 'x.db'",
@@ -160,11 +200,10 @@ def test_other_statements_are_refused(tmp_path: Path, sql: str) -> None:
 def test_values_of_all_types_are_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], expression: str, text: str, json_value: object
 ) -> None:
-    collect_tables(Storage(MemoryBucket(), MemoryIndex()), tmp_path, 0, DAY, NOW)
     printed = {}
-    with connect(tmp_path) as connection:
+    with Database(TableFiles({}, tmp_path), tmp_path) as database:
         for name, print_rows in PRINTERS.items():
-            print_rows(*run_query(connection, f"SELECT {expression} AS x"))
+            print_rows(*database.query(f"SELECT {expression} AS x"))
             printed[name] = capsys.readouterr().out
     assert printed["table"].lstrip() == f"x\n{text}\n"
     assert list(csv.reader(io.StringIO(printed["csv"]))) == [["x"], [text]]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from profbucket.ingest.collector import Collector
@@ -11,7 +12,9 @@ from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode, profile_pb2
 from profbucket.pprof.report.function_names import format_function_names, intern_strings
+from profbucket.samples.database import Database
 from profbucket.samples.export import Exporter
+from profbucket.samples.table_files import TableFiles
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
@@ -105,6 +108,18 @@ def read_samples(profiles: Iterable[Posted]) -> Iterator[Sample]:
             for value_type, value in zip(message.sample_type, sample.value, strict=True):
                 if stack:
                     yield Sample(posted, texts[value_type.type], value, stack, labels)
+
+
+def open_tables(directory: Path, opened: Path) -> Database:
+    """Return a database of the tables in *directory*; those that it opens are linked to the directory *opened*."""
+    sources = {
+        path.relative_to(directory).as_posix(): partial(_link, path) for path in directory.rglob("*.parquet")
+    }
+    return Database(TableFiles(sources, opened), opened)
+
+
+def _link(target: Path, path: Path) -> None:
+    path.hardlink_to(target)
 
 
 def write_tables(profiles: Iterable[Posted], directory: Path) -> None:

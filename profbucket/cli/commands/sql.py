@@ -1,15 +1,15 @@
 """Query the samples of stored profiles with SQL.
 
 DuckDB runs QUERY on the tables that are exported, and on all other profiles
-of the range, which are exported to a temporary file first. The views are
-samples, functions (self and cumulative values) and services; docs/sql.md
-describes their columns. For example:
+of the range, which are exported to temporary files. The views are samples,
+functions (self and cumulative values) and services; docs/sql.md describes
+their columns. For example:
 
   profbucket sql "SELECT function, sum(self) AS ns FROM functions
     WHERE sample_type = 'cpu' GROUP BY 1 ORDER BY 2 DESC LIMIT 10"
 
-A bucket's tables of the range, which has whole days, are downloaded: --from,
---to, --service and --type say what is needed.
+The range has whole days. Conditions on date, service and type decide which
+tables are downloaded from a bucket, and which are made.
 """
 
 import csv
@@ -45,15 +45,16 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: Arguments) -> None:
-    from profbucket.samples.database import collect_tables, connect, run_query
+    from profbucket.samples.database import Database
+    from profbucket.samples.table_files import TableFiles, find_tables
 
     start, end = parse_range(arguments)
     storage = read_config(arguments.storage).open_storage(create=False)
     with TemporaryDirectory(prefix="profbucket-sql-") as directory:
-        path = Path(directory).resolve()
-        collect_tables(storage, path, start, end, time.time_ns(), arguments.service, arguments.profile_type)
-        with connect(path) as connection:
-            columns, rows = run_query(connection, arguments.query)
+        path = Path(directory)
+        tables = find_tables(storage, start, end, time.time_ns(), arguments.service, arguments.profile_type)
+        with Database(TableFiles(tables, path), path / "spilled") as database:
+            columns, rows = database.query(arguments.query)
             PRINTERS[arguments.format](columns, rows)
 
 
