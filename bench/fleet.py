@@ -15,8 +15,8 @@ from profbucket.pprof import decode, encode
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
-from profbucket.times import SECOND
-from tests.support.storage.fleet import DAY_SECONDS, MIDNIGHT, make_fleet, name_services
+from profbucket.times import DAY, DAY_SECONDS
+from tests.support.storage.fleet import MIDNIGHT, make_fleet, name_services
 
 _SERVICES, _PROFILES = 200, 48
 
@@ -32,7 +32,7 @@ def fleet() -> Iterator[Row]:
     storage = Storage(MemoryBucket(), MemoryIndex(), policy=CompactionPolicy(short=DAY_SECONDS))
     make_fleet(storage, _SERVICES, _PROFILES, contents)
     querier = Querier(storage)
-    one = Query(name_services(1)[0], ProfileType.CPU, MIDNIGHT, MIDNIGHT + DAY_SECONDS * SECOND)
+    one = Query(name_services(1)[0], ProfileType.CPU, MIDNIGHT, MIDNIGHT + DAY)
     whole = replace(one, service="~.*", services=tuple(name_services(_SERVICES)))
 
     def measure(query: Query, options: MergeOptions = MergeOptions()) -> Measure:

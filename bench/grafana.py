@@ -18,14 +18,13 @@ from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
-from profbucket.times import SECOND
+from profbucket.times import DAY, SECOND
 from tests.support.serving import served
 from tests.support.storage.bulk_load import fill_directory
 from tests.support.storage.examples import make_meta
 
 _SERVICES, _SERIES = 1000, 10  # series of a service and type
 _NOW = 1_795_000_000 * SECOND
-_DAY = 86_400 * SECOND
 _SAMPLE_TYPES = {
     "cpu": {"samples": "count", "cpu": "nanoseconds"},
     "heap": {"alloc_objects": "count", "alloc_space": "bytes", "inuse_objects": "count", "inuse_space": "bytes"},
@@ -48,7 +47,7 @@ def _make_metas() -> Iterator[Meta]:
         totals = [Total(name, unit, 1) for name, unit in sample_types.items()]
         labels = f"pod=pod-{number},version=1.{number}"
         yield make_meta(
-            _NOW - _DAY // 2,
+            _NOW - DAY // 2,
             service=f"service-{service}",
             type=ProfileType(type_name),
             labels=labels,
@@ -68,7 +67,7 @@ def grafana() -> Iterator[Row]:
         service = GrafanaService(Querier(storage), Limits(), lambda: _NOW)
 
         def encode(fields: dict[str, Any]) -> bytes:
-            return json.dumps({"start": (_NOW - _DAY) // 10**6, "end": _NOW // 10**6, **fields}).encode()
+            return json.dumps({"start": (_NOW - DAY) // 10**6, "end": _NOW // 10**6, **fields}).encode()
 
         def measure(method: str, **fields: Any) -> Measure:
             body = encode(fields)

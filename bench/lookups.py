@@ -17,11 +17,10 @@ from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND
+from profbucket.times import DAY, LATEST, SECOND
 from tests.support.storage.bulk_load import fill_directory
 from tests.support.storage.examples import make_meta
 
-_DAY = 86_400 * SECOND
 _END = 1_795_300_000 * SECOND
 _SERVICES = 1000
 _TYPES = tuple(map(ProfileType, ("cpu", "heap", "goroutine", "mutex", "block")))
@@ -53,7 +52,7 @@ def lookups() -> Iterator[Row]:
         compacted = _compact(f"{folder}/compacted", _make_metas("shop", 10_000, 10_000))
         request = requests["find limit=100"]
         yield Row("find limit=100 after compaction", *_measure(request, compacted, many), "CPU time; peer: before")
-        day = SeriesSelection(start=_END - _DAY, end=_END)
+        day = SeriesSelection(start=_END - DAY, end=_END)
         measure, _ = _measure(lambda storage: storage.index.series(day), fleet)
         yield Row("all series of a day, 1,000 services with 5 types and 10 series each", measure, note="CPU time")
 
@@ -75,7 +74,7 @@ def _make_metas(
             Total("cpu", "nanoseconds", random.getrandbits(34)),
         ]
         for profile_type in profile_types:
-            created_at = _END - _DAY + number * _DAY // count
+            created_at = _END - DAY + number * DAY // count
             yield make_meta(
                 created_at, service=service, type=profile_type, labels=labels, data=b"%d" % number, totals=totals
             )

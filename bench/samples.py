@@ -17,11 +17,10 @@ from profbucket.pprof import decode, encode
 from profbucket.samples.export import Export, Exporter
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND
-from tests.support.storage.fleet import DAY_SECONDS, MIDNIGHT, make_fleet, name_services
+from profbucket.times import DAY, DAY_SECONDS, LATEST, SECOND
+from tests.support.storage.fleet import MIDNIGHT, make_fleet, name_services
 
 _CPU = ProfileType.CPU
-_DAY = DAY_SECONDS * SECOND
 _DAYS = 7
 _MINUTES = _DAYS * 24 * 60
 _SERVICES, _PROFILES = 200, 48
@@ -58,11 +57,11 @@ def samples() -> Iterator[Row]:
         data = encode(message)
         raw += len(data)
         storage.write(*to_stored("week", message.time_nanos, data))
-    compaction = _measure(lambda: list(Compactor(storage, clock=lambda: MIDNIGHT + 8 * _DAY).run()))
+    compaction = _measure(lambda: list(Compactor(storage, clock=lambda: MIDNIGHT + 8 * DAY).run()))
     exporter = Exporter(storage)
     exports: list[Export] = []
     export = _measure(
-        lambda: exports.extend(exporter.export_day("week", _CPU, MIDNIGHT + day * _DAY) for day in range(_DAYS))
+        lambda: exports.extend(exporter.export_day("week", _CPU, MIDNIGHT + day * DAY) for day in range(_DAYS))
     )
     blocks = sum(block.ends[-1] for block in storage.index.blocks("week", _CPU, 0, LATEST))
     tables, rows = sum(own.size for own in exports), sum(own.rows for own in exports)
@@ -89,7 +88,7 @@ def _make_tables(directory: Path, contents: list[bytes]) -> int:
         key = exporter.export_day(service, _CPU, MIDNIGHT).object_key
         data = storage.bucket.get(key)
         for day in range(_DAYS):
-            path = directory / samples_key(service, _CPU, MIDNIGHT + day * _DAY)
+            path = directory / samples_key(service, _CPU, MIDNIGHT + day * DAY)
             path.parent.mkdir(parents=True)
             path.write_bytes(data)
             size += len(data)

@@ -27,13 +27,12 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND, format_time
+from profbucket.times import DAY, LATEST, SECOND, format_time
 from tests.support.proxies import Faults, TrafficCounter, firestore_proxy
 from tests.support.serving import served
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _MINUTES = 7 * 24 * 60
-_DAY = 86_400 * SECOND
 _ROUNDS = 7
 _UNCOMPACTED_ROUNDS = 3
 
@@ -42,7 +41,7 @@ _UNCOMPACTED_ROUNDS = 3
 def week() -> Iterator[Row]:
     """Merge 10,080 profiles, one a minute, of 20 series; and ten times as many, of 200 series."""
     # Seven days that ended long enough ago to be compacted completely.
-    begin = (time.time_ns() // _DAY - 8) * _DAY
+    begin = (time.time_ns() // DAY - 8) * DAY
     contents = [
         message
         for message in (decode(Path(file).read_bytes()).message for file in list_corpus())

@@ -23,13 +23,12 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND, format_time
+from profbucket.times import DAY, LATEST, SECOND, format_time
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 _SERVICE = "year"
 _MINUTES_A_DAY = 24 * 60
-_DAY = 86_400 * SECOND
-_MONTH = 30 * _DAY
+_MONTH = 30 * DAY
 _MONTHS = 12
 _DAYS = 5  # that are not in a month yet
 
@@ -54,7 +53,7 @@ def year() -> Iterator[Row]:
             _copy(storage, target, day, 0)
         for series in storage.index.series(SeriesSelection(_SERVICE, ProfileType.CPU)):
             target.index.add_series(series)
-        first, last = format_time(end - _MONTHS * _MONTH), format_time(end + _DAYS * _DAY)
+        first, last = format_time(end - _MONTHS * _MONTH), format_time(end + _DAYS * DAY)
         selection = f"service={_SERVICE}&type=cpu&from={first}&to={last}"
         with SlowCollector(url, gcs, firestore) as measure:
             for name, request in {
@@ -86,11 +85,11 @@ def _compact_a_month(end: int) -> Storage:
         message = contents[minute % len(contents)]
         message.time_nanos = end - _MONTH + minute * 60 * SECOND
         day.write(*to_stored(_SERVICE, message.time_nanos, encode(message)))
-    now = end + _DAYS * _DAY + 1800 * SECOND
+    now = end + _DAYS * DAY + 1800 * SECOND
     list(Compactor(day, clock=lambda: now).run())
     [block] = day.index.blocks(_SERVICE, ProfileType.CPU, 0, LATEST)
     for number in range(30 + _DAYS):
-        _copy(day, storage, block, -number * _DAY)
+        _copy(day, storage, block, -number * DAY)
     for series in day.index.series(SeriesSelection(_SERVICE, ProfileType.CPU)):
         storage.index.add_series(series)
     list(Compactor(storage, clock=lambda: now).run())

@@ -8,6 +8,8 @@ from functools import lru_cache
 from profbucket.errors import Invalid, Unavailable
 
 SECOND = 10**9
+DAY_SECONDS = 86_400
+DAY = DAY_SECONDS * SECOND
 LATEST = 2**63 - 1  # April 2262: the largest value of pprof's time_nanos and of Firestore's integers
 _EPOCH = date(1970, 1, 1)
 
@@ -18,7 +20,7 @@ _CLOCK = re.compile(
 )
 _UNIX = re.compile(r"(\d{1,10})(?:\.(\d{1,9})\d*)?", re.ASCII)
 _RELATIVE = re.compile(r"(?:now)?(?:([+ -])((?:\d{1,9}[smhdw])+))?", re.ASCII)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": DAY_SECONDS, "w": 7 * DAY_SECONDS}
 
 _NANOS_PER_UNIT = {10: SECOND, 13: SECOND // 10**3, 16: SECOND // 10**6, 19: 1}  # by the number of digits
 
@@ -43,10 +45,10 @@ def parse_time(text: str, now: int, *, end: bool = False) -> int:
             raise _invalid(text, "no such day") from None
         if hour > 23 or minute > 59 or second > 60:
             raise _invalid(text, "no such time of day")
-        seconds = days * 86400 + hour * 3600 + minute * 60 + second
+        seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second
         if match[8]:
             offset = int(match[9]) * 3600 + int(match[10]) * 60
-            if offset >= 86400 or int(match[10]) > 59:
+            if offset >= DAY_SECONDS or int(match[10]) > 59:
                 raise _invalid(text, "no such zone")
             seconds += offset if match[8] == "-" else -offset
         return _check_range(text, seconds * SECOND + _parse_fraction(match[7], default_nanos))
@@ -106,7 +108,7 @@ def format_stamp(time: int) -> str:
 
 @lru_cache(1024)
 def _format_day(days: int) -> str:
-    return f"{datetime.fromtimestamp(days * 86400, UTC):%Y%m%d}"
+    return f"{datetime.fromtimestamp(days * DAY_SECONDS, UTC):%Y%m%d}"
 
 
 def parse_stamp(stamp: str) -> int:

@@ -4,14 +4,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from profbucket.errors import Misconfigured
 from profbucket.model.numbers import parse_count
+from profbucket.times import DAY_SECONDS
 from storage_gcs.bucket import GcsBucket
 from storage_gcs.index import FirestoreIndex
 
 __all__ = ["LIBRARIES", "FirestoreIndex", "GcsBucket", "open_index", "open_url"]
 
 LIBRARIES = ("google.cloud.storage", "google.cloud.firestore")
-
-_DAY_SECONDS = 86400
 
 
 def open_url(url: str) -> tuple[GcsBucket, FirestoreIndex]:
@@ -58,5 +57,5 @@ def _make_index(url: str, project: str | None, database: str | None, options: di
         days = parse_count(text, most=99_999)
         if days is None:
             raise Misconfigured(f"{url!r}: {name}={text} is not a whole number of days; use that of the lifecycle")
-        retention_seconds.append(days * _DAY_SECONDS or None)
+        retention_seconds.append(days * DAY_SECONDS or None)
     return FirestoreIndex(project, database or "(default)", *retention_seconds)

@@ -41,9 +41,9 @@ from profbucket.storage.ports import (
     SeriesSelection,
     to_columns,
 )
-from profbucket.times import SECOND
+from profbucket.times import DAY, SECOND
 from storage_gcs.batches import IdRange, find_members, group_entries, write_group, write_removals
-from storage_gcs.series import DAY, round_to_day, series_record_id
+from storage_gcs.series import round_to_day, series_record_id
 
 if TYPE_CHECKING:
     from storage_gcs.firestore import Calls

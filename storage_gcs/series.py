@@ -17,9 +17,7 @@ from profbucket.model.meta import formatted_series_id
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.series import sample_types_from_json, sample_types_to_json
 from profbucket.storage.ports import Series
-from profbucket.times import LATEST, SECOND
-
-DAY = 86_400 * SECOND
+from profbucket.times import DAY, DAY_SECONDS, LATEST, SECOND
 
 _MAX_PACKED_BYTES = 900_000  # before compression; Firestore's limit is a mebibyte for each document
 _MAX_SHRUNK_PARTS = 8  # in one transaction, of which the limit is 10 MiB
@@ -40,7 +38,7 @@ def round_to_day(series: Series) -> Series:
 
     So of many series, only some are recorded for a new day at the same time.
     """
-    offset = int(series.id[:8], 16) % 86_400 * SECOND
+    offset = int(series.id[:8], 16) % DAY_SECONDS * SECOND
     first_seen = (series.first_seen + offset) // DAY * DAY - offset
     last_seen = ((series.last_seen + offset) // DAY + 1) * DAY - 1 - offset
     return series._replace(first_seen=max(first_seen, 0), last_seen=min(last_seen, LATEST))

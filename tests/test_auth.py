@@ -12,12 +12,12 @@ from urllib3 import encode_multipart_formdata
 from werkzeug.test import TestResponse
 
 from profbucket.api.app import create_app
-from profbucket.api.routes import PROFILES, Role
+from profbucket.api.routes import Role
 from profbucket.auth import ApiKeys, Authenticator, Scope, generate_secret, hash_secret
 from profbucket.config import Config
 from profbucket.errors import Misconfigured
 from profbucket.ingest.collector import Collector
-from profbucket.model.form import BATCH_PATH, encode_form
+from profbucket.model.form import BATCH_PATH, PROFILES_PATH, encode_form
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from tests.support.agents import push
@@ -56,7 +56,7 @@ def stored() -> tuple[FlaskClient, str]:
     ids = []
     for service in (SERVICE, "billing-api"):
         response = client.post(
-            f"{PROFILES}?service={service}&type=cpu", data=pprof(), headers={"X-Api-Key": SECRETS["all"]}
+            f"{PROFILES_PATH}?service={service}&type=cpu", data=pprof(), headers={"X-Api-Key": SECRETS["all"]}
         )
         ids.append(response.json["body"]["id"])  # type: ignore[index]
     return client, ids[0]
@@ -69,7 +69,7 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
     """Return a request for data of shop-api."""
     query = f"service={SERVICE}&type=cpu&from=0"
     return {
-        "post": ("POST", f"{PROFILES}?service={SERVICE}&type=cpu"),
+        "post": ("POST", f"{PROFILES_PATH}?service={SERVICE}&type=cpu"),
         "batch": ("POST", BATCH_PATH),
         "ingest": ("POST", f"/ingest?name={SERVICE}&format=pprof"),
         "push": ("POST", "/push.v1.PusherService/Push"),
@@ -81,15 +81,15 @@ def method_and_path(route: str, profile_id: str) -> tuple[str, str]:
         "cloud patch": ("PATCH", "/v2/projects/p/profiles/18ec242a69086e17"),
         "cloud list": ("GET", "/v2/projects/p/profiles"),
         "discovery": ("GET", "/$discovery/rest"),
-        "find": ("GET", f"{PROFILES}?{query}"),
-        "merge": ("GET", f"{PROFILES}/merge?{query}"),
+        "find": ("GET", f"{PROFILES_PATH}?{query}"),
+        "merge": ("GET", f"{PROFILES_PATH}/merge?{query}"),
         "short merge": ("GET", f"/merge?{query}"),
-        "flame": ("GET", f"{PROFILES}/flame?{query}"),
+        "flame": ("GET", f"{PROFILES_PATH}/flame?{query}"),
         "labels": ("GET", f"/api/0/labels?{query}"),
         "tags": ("GET", f"/api/0/tags?{query}"),
         "series": ("GET", f"/api/0/series?{query}"),
-        "id": ("GET", f"{PROFILES}/{profile_id}"),
-        "ids": ("GET", f"{PROFILES}/{profile_id}+{profile_id}"),
+        "id": ("GET", f"{PROFILES_PATH}/{profile_id}"),
+        "ids": ("GET", f"{PROFILES_PATH}/{profile_id}+{profile_id}"),
         "services": ("GET", "/api/0/services"),
         "grafana": ("POST", "/querier.v1.QuerierService/ProfileTypes"),
         "grafana settings": ("POST", "/settings.v1.SettingsService/Get"),
@@ -253,7 +253,7 @@ def test_a_denied_id_and_an_unknown_id_get_the_same_response(stored: tuple[Flask
     headers = {"X-Api-Key": SECRETS["other"]}
     unknown = profile_id[:-4] + "0000"
     texts = {
-        client.get(f"{PROFILES}/{text}", headers=headers).text.replace(text, "ID")
+        client.get(f"{PROFILES_PATH}/{text}", headers=headers).text.replace(text, "ID")
         for text in (profile_id, unknown)
     }
     assert len(texts) == 1

@@ -28,7 +28,7 @@ from profbucket.api.middleware import drain_body, strip_function_name
 from profbucket.api.otlp import OtlpRoutes
 from profbucket.api.pyroscope import PyroscopeRoutes
 from profbucket.api.read import ReadRoutes
-from profbucket.api.routes import FREQUENT, PROFILES, ROUTES, Role, Route
+from profbucket.api.routes import FREQUENT, ROUTES, Role, Route
 from profbucket.api.server_hooks import set_hooks
 from profbucket.api.status import StatusRoutes
 from profbucket.api.uploads import UploadStore
@@ -39,6 +39,7 @@ from profbucket.errors import ProfbucketError, TooMany, Unavailable, detach
 from profbucket.ingest.cloud_schedule import Schedule
 from profbucket.ingest.collector import Collector
 from profbucket.maintenance.compactor import Compactor
+from profbucket.model.form import PROFILES_PATH
 from profbucket.query.querier import Querier
 from profbucket.telemetry.logs import log_request
 from profbucket.telemetry.metrics import Metrics
@@ -204,7 +205,7 @@ def _required(part: _Part | None, role: Role) -> _Part:
 def _http_error_message(error: HTTPException) -> str:
     path = request.path[:_SHOWN_CHARACTERS]
     if error.code == 404:
-        return f"unknown path {path}; profiles are at {PROFILES}"
+        return f"unknown path {path}; profiles are at {PROFILES_PATH}"
     if error.code == 405:
         return f"method {request.method} is not allowed for {path}"
     return error.description or error.name

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from profbucket.model.form import BATCH_PATH
-
-PROFILES = "/api/0/profiles"
+from profbucket.model.form import BATCH_PATH, PROFILES_PATH
 
 
 class Role(StrEnum):
@@ -52,7 +50,7 @@ _STATUS = (
 )
 STATUS_PATHS = frozenset(route.path for route in _STATUS)
 _WRITE = (
-    Route("POST", PROFILES, "postProfile"),
+    Route("POST", PROFILES_PATH, "postProfile"),
     Route("POST", BATCH_PATH, "postBatch"),
     Route("POST", "/ingest", "ingestPyroscope"),
     Route("POST", "/pyroscope/ingest", "ingestPyroscope"),
@@ -65,11 +63,11 @@ _WRITE = (
     Route("POST", "/v1development/profiles", "exportOtlp"),
 )
 _READ = (
-    Route("GET", PROFILES, "findProfiles"),
-    Route("GET", f"{PROFILES}/merge", "mergeProfiles"),
+    Route("GET", PROFILES_PATH, "findProfiles"),
+    Route("GET", f"{PROFILES_PATH}/merge", "mergeProfiles"),
     Route("GET", "/merge", "mergeProfiles"),
-    Route("GET", f"{PROFILES}/<path:ids>", "getProfiles"),
-    Route("GET", f"{PROFILES}/flame", "getFlame"),
+    Route("GET", f"{PROFILES_PATH}/<path:ids>", "getProfiles"),
+    Route("GET", f"{PROFILES_PATH}/flame", "getFlame"),
     Route("GET", "/api/0/services", "listServices"),
     Route("GET", "/api/0/labels", "listLabels"),
     Route("GET", "/api/0/tags", "listTags"),

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 
 from profbucket.errors import missing_extra
 from profbucket.maintenance.lane import Action, Lane, Step, finished_until
-from profbucket.times import LATEST, SECOND, format_time
+from profbucket.times import DAY, DAY_SECONDS, LATEST, format_time
 
-_DAY_SECONDS = 86_400
-_RECENT_SECONDS = 2 * _DAY_SECONDS  # longer than from one daily visit to the next
+_RECENT = 2 * DAY  # longer than from one daily visit to the next
 
 
 def export_days(lane: Lane, start: int, end: int) -> Iterator[Step]:
     """Export the days from *start* to *end* that have finished and whose tables lack profiles."""
-    end = min(end, finished_until(lane.policy, _DAY_SECONDS, lane.clock()) - 1)
+    end = min(end, finished_until(lane.policy, DAY_SECONDS, lane.clock()) - 1)
     try:
         from profbucket.samples.day import list_days
         from profbucket.samples.export import Exporter, Outcome
@@ -41,7 +40,7 @@ def export_recent_days(lane: Lane, start: int) -> Iterator[Step]:
 
     Their task may have been lost: a collector may be killed between a profile's entry and its task.
     """
-    recent = lane.clock() - _RECENT_SECONDS * SECOND
+    recent = lane.clock() - _RECENT
     blocks = [
         block for block in lane.index.blocks(lane.service, lane.type, start, LATEST) if block.written_at >= recent
     ]

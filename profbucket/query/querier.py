@@ -32,10 +32,10 @@ from profbucket.storage.lookup import Totals
 from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND
+from profbucket.times import DAY, LATEST
 
 DEFAULT_LIMIT = 1000  # profiles in one answer of find, if the query has no limit
-_CONCURRENT_SPAN = 7 * 86_400 * SECOND  # the totals of several services fit into memory together up to it
+_CONCURRENT_SPAN = 7 * DAY  # the totals of several services fit into memory together up to it
 
 
 class Querier:

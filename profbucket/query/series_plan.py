@@ -12,6 +12,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
 from profbucket.model.series import SeriesGroup
 from profbucket.storage.lookup import LocatedProfile
+from profbucket.times import DAY_SECONDS
 
 Weights = frozenset[tuple[str, Fraction]]  # of sample types by name; all others have the weight 0
 
@@ -156,7 +157,7 @@ def describe_count(action: Aggregate, count: int) -> str:
     return f"{action} of {count} profile{'s' if count > 1 else ''}"
 
 
-_SPANS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+_SPANS = (("d", DAY_SECONDS), ("h", 3600), ("min", 60), ("s", 1))
 
 
 def format_span(nanoseconds: int) -> str:

@@ -18,14 +18,14 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
 from profbucket.query.step_values import StepValues, too_many_values
 from profbucket.storage.lookup import Totals
-from profbucket.times import SECOND, format_time
+from profbucket.times import DAY_SECONDS, SECOND, format_time
 
 _DEFAULT_STEPS = 200  # at most, if the request has no step
-_ROUND_STEPS = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400)
-_WEEK_SECONDS = 7 * 86_400
+_ROUND_STEPS = (1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, DAY_SECONDS)
+_WEEK_SECONDS = 7 * DAY_SECONDS
 _SAMPLED_CHUNKS, _SAMPLED_ROWS = 50, 200  # that the time between profiles is estimated from
 _STEP = re.compile(r"(\d{1,9})([smhdw]?)", re.ASCII)
-_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": _WEEK_SECONDS}
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": DAY_SECONDS, "w": _WEEK_SECONDS}
 
 _GroupKey = tuple[str, ...]  # a value for each label of group_by, "" if a profile does not have the label
 

@@ -20,10 +20,7 @@ from profbucket.storage.lookup import source_of_profiles
 from profbucket.storage.ports import Selection, SeriesSelection
 from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
-from profbucket.times import SECOND
-
-_DAY_SECONDS = 86_400
-DAY = _DAY_SECONDS * SECOND
+from profbucket.times import DAY, DAY_SECONDS
 
 
 @dataclass(slots=True)
@@ -187,7 +184,7 @@ class DaySums:
             done = lost
             if built:
                 done |= {meta.id for meta in built.members.metas()}
-                yield built.to_block(_DAY_SECONDS, 0), built.members, built.data
+                yield built.to_block(DAY_SECONDS, 0), built.members, built.data
             elif not lost:
                 return
             remaining = [meta for meta in remaining if meta.id not in done]

@@ -17,10 +17,11 @@ from fsspec import AbstractFileSystem
 from profbucket.errors import NotFound
 from profbucket.model.ids import parse_samples_key, samples_key, samples_prefix
 from profbucket.model.profile_type import ProfileType
-from profbucket.samples.day import DAY, list_days, list_lanes, write_day
+from profbucket.samples.day import list_days, list_lanes, write_day
 from profbucket.samples.schema import FILE_SCHEMA
 from profbucket.storage.ports import Bucket
 from profbucket.storage.store import Storage
+from profbucket.times import DAY
 
 Source = Callable[[Path], None]  # creates the file of a table
 

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from werkzeug.test import EnvironBuilder, TestResponse, run_wsgi_app
 
 from profbucket.api.app import create_app
-from profbucket.api.routes import PROFILES, Role
+from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta
@@ -48,7 +49,7 @@ from tests.support.canonical import canonicalize
 
 def post_environ(stream: BytesIO, **environ: str) -> dict[str, Any]:
     """Return the WSGI environment of a POST whose body is *stream*."""
-    post = EnvironBuilder(f"{PROFILES}?service=a&type=cpu", method="POST").get_environ()
+    post = EnvironBuilder(f"{PROFILES_PATH}?service=a&type=cpu", method="POST").get_environ()
     return {**post, "REMOTE_ADDR": "127.0.0.1", "wsgi.input": stream, "wsgi.input_terminated": True, **environ}
 
 
@@ -79,7 +80,7 @@ class TestPost:
     def test_an_id_needs_no_escaping_anywhere(self, api: Api) -> None:
         profile_id = api.posted(pprof(), service="a/b c+d,e=ü🙂%")
         assert re.fullmatch(r"[A-Za-z0-9._~/-]+", profile_id)
-        assert api.get(f"{PROFILES}/{profile_id}").data == pprof()
+        assert api.get(f"{PROFILES_PATH}/{profile_id}").data == pprof()
 
     def test_a_profile_posted_twice_is_stored_once(self, api: Api) -> None:
         assert api.posted(pprof(), version="1") == api.posted(pprof(), version="1")
@@ -108,10 +109,10 @@ class TestPost:
 
     def test_uncompressed_protobuf_is_stored_unchanged(self, api: Api) -> None:
         raw = gzip.decompress(pprof())
-        assert api.get(f"{PROFILES}/{api.posted(raw)}").data == raw
+        assert api.get(f"{PROFILES_PATH}/{api.posted(raw)}").data == raw
 
     def test_a_trace_is_stored_and_fetched_verbatim(self, api: Api) -> None:
-        response = api.get(f"{PROFILES}/{api.posted(TRACE, type='trace')}")
+        response = api.get(f"{PROFILES_PATH}/{api.posted(TRACE, type='trace')}")
         assert response.data == TRACE
         assert response.headers["Content-Disposition"] == 'attachment; filename="api-trace.trace"'
 
@@ -160,7 +161,7 @@ class TestPost:
         assert not api.storage.index.services()
 
     def test_a_repeated_parameter_is_an_error(self, api: Api) -> None:
-        response = api.client.post(f"{PROFILES}?service=a&service=b&type=cpu", data=pprof())
+        response = api.client.post(f"{PROFILES_PATH}?service=a&service=b&type=cpu", data=pprof())
         assert (response.status_code, error_code(response)) == (400, "repeated_parameter")
 
     @pytest.mark.parametrize("name", ["a/b", "..", ".", "_", "-", " ", "a~2F", "sp ace", "ünï", "🙂", "a" * 200])
@@ -197,7 +198,9 @@ class TestPost:
     def test_a_body_over_the_limit_is_413_and_names_limit_and_setting(self, chunked: bool) -> None:
         api = Api(open_storage("memory:"), Limits(body_bytes=1000))
         environ = {"wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"} if chunked else {}
-        response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=bytes(1001), environ_overrides=environ)
+        response = api.client.post(
+            f"{PROFILES_PATH}?service=a&type=cpu", data=bytes(1001), environ_overrides=environ
+        )
         assert (response.status_code, error_code(response)) == (413, "max_body_bytes_exceeded")
         assert "1000" in error(response)
         assert "PROFBUCKET_MAX_BODY_BYTES" in error(response)
@@ -205,7 +208,7 @@ class TestPost:
     def test_a_body_shorter_than_its_content_length_is_an_error(self, api: Api) -> None:
         """Even if the bytes are a valid profile: the connection broke, and the client has more to send."""
         environ: dict[str, object] = {"wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(pprof()) + 1)}
-        response = api.client.post(f"{PROFILES}?service=a&type=cpu", data=pprof(), environ_overrides=environ)
+        response = api.client.post(f"{PROFILES_PATH}?service=a&type=cpu", data=pprof(), environ_overrides=environ)
         assert (response.status_code, error_code(response)) == (400, "incomplete_body")
         assert f"after {len(pprof())} of the {len(pprof()) + 1} bytes" in error(response)
 
@@ -245,7 +248,7 @@ class TestPost:
         st.sampled_from([b"", pprof(), pprof()[:-5], TRACE]),
     )
     def test_no_post_is_answered_with_a_5xx(self, parameters: dict[str, str], data: bytes) -> None:
-        response = Api(open_storage("memory:")).client.post(PROFILES, query_string=parameters, data=data)
+        response = Api(open_storage("memory:")).client.post(PROFILES_PATH, query_string=parameters, data=data)
         assert response.status_code in (200, 400)
         if response.status_code == 400:
             error(response)
@@ -380,7 +383,7 @@ class TestFind:
             st.text(max_size=30)
             | st.sampled_from(["cpu", "api", "a=~(", "now", "-1h", "a=%", "1" * 400, "api/cpu/1-2"]),
         ),
-        st.sampled_from([PROFILES, MERGE, "/api/0/services", f"{PROFILES}/a/cpu/x"]),
+        st.sampled_from([PROFILES_PATH, MERGE, "/api/0/services", f"{PROFILES_PATH}/a/cpu/x"]),
     )
     def test_no_read_is_answered_with_a_5xx(self, parameters: dict[str, str], path: str) -> None:
         response = Api(open_storage("memory:")).get(path, **parameters)
@@ -535,7 +538,7 @@ class TestLimits:
         storage = Storage(LinkedBucket(), api.storage.index)
         api = Api(storage, Limits(answer_bytes=10))
         profile_id = api.posted(pprof(9))
-        response = api.get(f"{PROFILES}/{profile_id}")
+        response = api.get(f"{PROFILES_PATH}/{profile_id}")
         assert response.status_code == 302
         assert response.headers["Location"].startswith(f"https://bucket.example/{profile_id}.pb.gz?")
 
@@ -545,7 +548,7 @@ class TestLimits:
         uploads = [Upload("api", ProfileType.CPU, Labels(), pprof(number, at=NOW)) for number in (8, 9)]
         _, meta = Collector(storage).store_batch(uploads)
         assert isinstance(meta, Meta)
-        response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES}/{meta.id}")
+        response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES_PATH}/{meta.id}")
         assert response.status_code == 302
         key = response.headers["Location"].removeprefix("https://bucket.example/").partition("?")[0]
         assert key.startswith("_/results/")
@@ -558,8 +561,8 @@ class TestLimits:
         profile_id = Api(storage).posted(pprof(9, at=NOW - 86_400 * SECOND))
         assert [step.action for step in Compactor(storage, clock=lambda: NOW).run()] == [Action.COMPACTED]
         bucket.delete(f"{profile_id}.pb.gz")
-        assert total(Api(storage).get(f"{PROFILES}/{profile_id}")) == 9
-        response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES}/{profile_id}")
+        assert total(Api(storage).get(f"{PROFILES_PATH}/{profile_id}")) == 9
+        response = Api(storage, Limits(answer_bytes=10)).get(f"{PROFILES_PATH}/{profile_id}")
         assert response.status_code == 302
         key = response.headers["Location"].removeprefix("https://bucket.example/").partition("?")[0]
         assert key.startswith("_/results/")
@@ -587,14 +590,14 @@ class TestLimits:
 
         api = Api(Storage(CannotSign(), api.storage.index), Limits(answer_bytes=10))
         profile_id = api.posted(pprof(9))
-        assert total(api.get(f"{PROFILES}/{profile_id}")) == 9
-        assert total(api.get(f"{PROFILES}/{profile_id}+{api.posted(pprof(1))}")) == 10
+        assert total(api.get(f"{PROFILES_PATH}/{profile_id}")) == 9
+        assert total(api.get(f"{PROFILES_PATH}/{profile_id}+{api.posted(pprof(1))}")) == 10
         assert caplog.text.count("grant signBlob") == 2
 
     def test_a_response_that_the_platform_does_not_transmit_is_an_error(self, api: Api) -> None:
         config = Config("memory:", anonymous=True, max_response_bytes=600)
         app = create_app(config, Role.QUERY, querier=Querier(api.storage))
-        response = app.test_client().get(f"{PROFILES}?service=api&type=cpu&from=0")
+        response = app.test_client().get(f"{PROFILES_PATH}?service=api&type=cpu&from=0")
         assert (response.status_code, error_code(response)) == (422, "response_too_large")
         assert "the platform transmits 600" in error(response)
 
@@ -627,14 +630,14 @@ class TestLimits:
 
 class TestIds:
     def test_an_id_gives_the_stored_bytes(self, api: Api) -> None:
-        response = api.get(f"{PROFILES}/{api.posted(pprof(3))}")
+        response = api.get(f"{PROFILES_PATH}/{api.posted(pprof(3))}")
         assert response.data == pprof(3)
         assert response.content_type == "application/octet-stream"
         assert response.headers["Content-Disposition"] == 'attachment; filename="api-cpu.pb.gz"'
 
     def test_several_ids_give_their_merge(self, api: Api) -> None:
         ids = [api.posted(pprof(value), service=f"s{value}") for value in (1, 2, 4)]
-        response = api.get(f"{PROFILES}/{'+'.join(ids)}")
+        response = api.get(f"{PROFILES_PATH}/{'+'.join(ids)}")
         assert total(response) == 7
         assert comments(response) == ["service=s1,s2,s4 type=cpu merged 3 profiles by id"]
 
@@ -662,7 +665,7 @@ class TestIds:
                 api.storage.bucket.delete(ProfileId.parse(one).object_key)
         for path, end in (("+".join(ids), times[1]), (ids[1], times[1]), (ids[0], times[0])):
             start = times[0] if "+" in path else end
-            merged = api.get(f"{PROFILES}/{path}", **parameters)
+            merged = api.get(f"{PROFILES_PATH}/{path}", **parameters)
             expected = api.merge(**{"from": str(start // SECOND), "to": str(end // SECOND)}, **parameters)
             assert (merged.status_code, merged.content_type) == (expected.status_code, expected.content_type)
             if merged.status_code != 200 or parameters.get("format") == "collapsed":
@@ -686,30 +689,30 @@ class TestIds:
     ) -> None:
         ids = [api.posted(pprof(value)) for value in (1, 2)]
         for path in (ids[0], "+".join(ids)):
-            response = api.get(f"{PROFILES}/{path}", **parameters)
+            response = api.get(f"{PROFILES_PATH}/{path}", **parameters)
             assert (response.status_code, error_code(response)) == (status, code)
         trace = api.posted(TRACE, type="trace")
-        assert api.get(f"{PROFILES}/{trace}", focus="a").status_code == 405
+        assert api.get(f"{PROFILES_PATH}/{trace}", focus="a").status_code == 405
 
     def test_the_error_names_a_missing_id(self, api: Api) -> None:
         stored = api.posted(pprof())
         missing = stored[:-1] + ("0" if stored[-1] != "0" else "1")
-        response = api.get(f"{PROFILES}/{stored}+{missing}")
+        response = api.get(f"{PROFILES_PATH}/{stored}+{missing}")
         assert (response.status_code, error_code(response)) == (404, "not_found")
         assert missing in error(response)
 
     def test_ids_of_different_profile_types_are_an_error(self, api: Api) -> None:
-        response = api.get(f"{PROFILES}/{api.posted(pprof())}+{api.posted(pprof(), type='heap')}")
+        response = api.get(f"{PROFILES_PATH}/{api.posted(pprof())}+{api.posted(pprof(), type='heap')}")
         assert (response.status_code, error_code(response)) == (400, "profile_types_differ")
 
     def test_traces_are_not_merged(self, api: Api) -> None:
         ids = [api.posted(TRACE + bytes(i), type="trace") for i in (1, 2)]
-        response = api.get(f"{PROFILES}/{'+'.join(ids)}")
+        response = api.get(f"{PROFILES_PATH}/{'+'.join(ids)}")
         assert (response.status_code, error_code(response)) == (405, "not_mergeable")
 
     def test_a_repeated_id_is_an_error(self, api: Api) -> None:
         profile_id = api.posted(pprof())
-        assert error_code(api.get(f"{PROFILES}/{profile_id}+{profile_id}")) == "duplicate_id"
+        assert error_code(api.get(f"{PROFILES_PATH}/{profile_id}+{profile_id}")) == "duplicate_id"
 
     @pytest.mark.parametrize(
         "path",
@@ -734,13 +737,15 @@ class TestIds:
     )
     def test_a_malformed_or_missing_id_is_a_404(self, api: Api, path: str) -> None:
         api.posted(pprof())
-        response = api.get(f"{PROFILES}/{path}")
+        response = api.get(f"{PROFILES_PATH}/{path}")
         assert (response.status_code, error_code(response)) == (404, "not_found")
 
 
 class TestProtocol:
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
-    @pytest.mark.parametrize("path", [PROFILES, MERGE, f"{PROFILES}/a/cpu/b", "/api/0/services", "/api/0/version"])
+    @pytest.mark.parametrize(
+        "path", [PROFILES_PATH, MERGE, f"{PROFILES_PATH}/a/cpu/b", "/api/0/services", "/api/0/version"]
+    )
     def test_other_methods_are_405_with_the_allowed_ones(self, api: Api, method: str, path: str) -> None:
         response = api.client.open(path, method=method)
         assert (response.status_code, error_code(response)) == (405, "method_not_allowed")
@@ -750,10 +755,10 @@ class TestProtocol:
     def test_an_unknown_path_is_a_404_with_a_hint(self, api: Api) -> None:
         response = api.get("/nope")
         assert (response.status_code, error_code(response)) == (404, "unknown_route")
-        assert PROFILES in error(response)
+        assert PROFILES_PATH in error(response)
 
     @pytest.mark.parametrize(
-        "path", ["/symbolz", "/symbol", f"{PROFILES}/symbolz", f"{PROFILES}/symbol", "/merge/symbolz"]
+        "path", ["/symbolz", "/symbol", f"{PROFILES_PATH}/symbolz", f"{PROFILES_PATH}/symbol", "/merge/symbolz"]
     )
     def test_symbolz_answers_that_there_are_no_symbols(self, api: Api, path: str) -> None:
         response = api.client.post(path, data=b"0x1234+0x5678")
@@ -810,5 +815,5 @@ class TestProtocol:
     @pytest.mark.parametrize(("role", "method", "status"), [(Role.WRITE, "GET", 405), (Role.QUERY, "POST", 405)])
     def test_a_role_has_no_routes_of_another(self, role: Role, method: str, status: int) -> None:
         api = Api(open_storage("memory:"), role=role)
-        response = api.client.open(f"{PROFILES}?service=a&type=cpu&from=now-1h", method=method, data=pprof())
+        response = api.client.open(f"{PROFILES_PATH}?service=a&type=cpu&from=now-1h", method=method, data=pprof())
         assert response.status_code == status

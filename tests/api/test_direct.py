@@ -9,9 +9,10 @@ import pytest
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
-from profbucket.api.routes import PROFILES, Role
+from profbucket.api.routes import Role
 from profbucket.auth import ApiKey, ApiKeys, Scope, hash_secret
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.storage.open import open_storage
 from tests.support.api import Api, pprof
 
@@ -45,7 +46,7 @@ REQUESTS: dict[str, tuple[Mapping[str, str], Mapping[str, str], bytes]] = {
 }
 
 
-def environ(name: str, path: str = PROFILES) -> dict[str, Any]:
+def environ(name: str, path: str = PROFILES_PATH) -> dict[str, Any]:
     query, headers, data = REQUESTS[name]
     return EnvironBuilder(
         path, query_string=query, method="POST", headers=[*headers.items()], data=data
@@ -84,7 +85,12 @@ def test_no_other_request_is_answered_directly(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Flask, "full_dispatch_request", note)
     assert api.post(pprof()).status_code == 200
     assert not dispatched
-    for method, path in [("GET", PROFILES), ("PUT", PROFILES), ("POST", f"{PROFILES}/"), ("POST", "/")]:
+    for method, path in [
+        ("GET", PROFILES_PATH),
+        ("PUT", PROFILES_PATH),
+        ("POST", f"{PROFILES_PATH}/"),
+        ("POST", "/"),
+    ]:
         api.client.open(path, method=method)
     assert len(dispatched) == 4
 

@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.pprof import deflate, profile_pb2
 from tests.support.memory_limit import limit_memory
 from tests.support.serving import served
@@ -68,7 +68,7 @@ def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_
         def post(number: int) -> int:
             connection = HTTPConnection(address.hostname or "", address.port, timeout=300)
             with closing(connection):
-                path = f"{PROFILES}?service=big&type=cpu&number={number}"
+                path = f"{PROFILES_PATH}?service=big&type=cpu&number={number}"
                 connection.request("POST", path, bodies[number % len(bodies)])
                 answer = connection.getresponse()
                 answer.read()
@@ -77,7 +77,7 @@ def test_a_burst_of_large_posts_is_answered_and_accepted_profiles_are_found(tmp_
 
         with ThreadPoolExecutor(POSTS) as threads:
             answers = list(threads.map(post, range(POSTS)))
-        with urlopen(f"{url}{PROFILES}?service=big&from=0") as response:
+        with urlopen(f"{url}{PROFILES_PATH}?service=big&from=0") as response:
             found = json.load(response)["body"]
         assert inside.count_killed() == 0
         assert inside.measure_peak() <= MEMORY_BYTES

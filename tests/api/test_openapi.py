@@ -14,13 +14,14 @@ from schemathesis.specs.openapi.checks import ignored_auth, negative_data_reject
 
 from profbucket.api.app import create_app
 from profbucket.api.openapi import render
-from profbucket.api.routes import PROFILES, ROUTES, Role
+from profbucket.api.routes import ROUTES, Role
 from profbucket.auth import ApiKeys, Scope, hash_secret
 from profbucket.config import Config
 from profbucket.errors import ProfbucketError
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.query.querier import Querier
@@ -186,7 +187,14 @@ def test_the_examples_find_profiles() -> None:
     app = make_app()
     described = document(Config("memory:"))
     shared = described["components"]["parameters"]
-    for path in (PROFILES, f"{PROFILES}/merge", "/merge", f"{PROFILES}/flame", "/api/0/labels", "/api/0/series"):
+    for path in (
+        PROFILES_PATH,
+        f"{PROFILES_PATH}/merge",
+        "/merge",
+        f"{PROFILES_PATH}/flame",
+        "/api/0/labels",
+        "/api/0/series",
+    ):
         listed = described["paths"][path]["get"]["parameters"]
         parameters = [shared[one["$ref"].rpartition("/")[2]] if "$ref" in one else one for one in listed]
         query = {one["name"]: one["example"] for one in parameters if "example" in one}

@@ -7,10 +7,10 @@ import pytest
 from backports import zstd
 
 from profbucket.api.content_encoding import decode, parse_codings
-from profbucket.api.routes import PROFILES
 from profbucket.auth import ApiKeys, Authenticator, hash_secret
 from profbucket.errors import PermissionDenied, TooLarge, Unauthenticated, UnsupportedMedia
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.api import Api, body, pprof
@@ -46,20 +46,23 @@ def raw_deflate(data: bytes) -> bytes:
 )
 def test_a_content_encoding_is_decoded_before_storage(api: Api, encoding: str, data: bytes) -> None:
     response = api.client.post(
-        PROFILES, query_string={"service": "api", "type": "cpu"}, data=data, headers={"Content-Encoding": encoding}
+        PROFILES_PATH,
+        query_string={"service": "api", "type": "cpu"},
+        data=data,
+        headers={"Content-Encoding": encoding},
     )
     assert response.status_code == 200, response.text
-    assert api.get(f"{PROFILES}/{body(response)['id']}").data == RAW
+    assert api.get(f"{PROFILES_PATH}/{body(response)['id']}").data == RAW
 
 
 def test_the_profile_inside_keeps_its_own_compression(api: Api) -> None:
     response = api.client.post(
-        PROFILES,
+        PROFILES_PATH,
         query_string={"service": "api", "type": "cpu"},
         data=gzip.compress(pprof()),
         headers={"Content-Encoding": "gzip"},
     )
-    assert api.get(f"{PROFILES}/{body(response)['id']}").data == pprof()
+    assert api.get(f"{PROFILES_PATH}/{body(response)['id']}").data == pprof()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +78,10 @@ def test_the_profile_inside_keeps_its_own_compression(api: Api) -> None:
 )
 def test_another_encoding_is_415(api: Api, encoding: str, code: str) -> None:
     response = api.client.post(
-        PROFILES, query_string={"service": "api", "type": "cpu"}, data=RAW, headers={"Content-Encoding": encoding}
+        PROFILES_PATH,
+        query_string={"service": "api", "type": "cpu"},
+        data=RAW,
+        headers={"Content-Encoding": encoding},
     )
     assert (response.status_code, response.get_json()["error_code"]) == (415, code)
 

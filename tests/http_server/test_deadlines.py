@@ -8,14 +8,14 @@ from threading import Event
 import pytest
 from flask import Response
 
-from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.api import Api, pprof
 from tests.support.raw_http import Running, chunk, head, running_server
 
-POST = f"{PROFILES}?service=api&type=cpu"
+POST = f"{PROFILES_PATH}?service=api&type=cpu"
 SHORT = 0.2
 DATA = pprof()
 

@@ -10,18 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profbucket.api.app import create_app
-from profbucket.api.routes import PROFILES
 from profbucket.auth import ApiKeys, hash_secret
 from profbucket.config import Config
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
 from tests.support.api import Api, pprof
 from tests.support.raw_http import Running, chunk, head, running_server
 
-POST = f"{PROFILES}?service=api&type=cpu"
+POST = f"{PROFILES_PATH}?service=api&type=cpu"
 DATA = pprof()
 LENGTH = f"Content-Length: {len(DATA)}"
 CHUNKED = "Transfer-Encoding: chunked"
@@ -219,7 +219,7 @@ class TestBeforeTheBody:
             (POST, [KEY, "Content-Length: 200000", EXPECT], 413),
             (POST, [KEY, EXPECT, CHUNKED, "Content-Encoding: br"], 415),
             (POST, [KEY, CHUNKED, "Origin: http://evil.example"], 403),
-            (PROFILES, [KEY, CHUNKED], 400),
+            (PROFILES_PATH, [KEY, CHUNKED], 400),
             ("/ingest?name=x", [CHUNKED], 401),
             ("/nowhere", [KEY, CHUNKED], 404),
             ("/symbolz", [KEY, CHUNKED], 200),
@@ -258,7 +258,7 @@ REQUESTS = [
     head("POST", POST, LENGTH, "Expect: 100-continue") + DATA,
     head("POST", POST, LENGTH, "Connection: Upgrade", "Upgrade: h2c") + DATA,
     head("POST", POST, LENGTH, "Content-Encoding: gzip", "X-Api-Key: \xe9") + DATA,
-    head("GET", f"{PROFILES}?service=api&from=0"),
+    head("GET", f"{PROFILES_PATH}?service=api&from=0"),
     head("GET", "/healthz", version="1.0"),
 ]
 PIECES = [

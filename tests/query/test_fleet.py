@@ -13,10 +13,11 @@ from profbucket.periods import CompactionPolicy
 from profbucket.storage.memory import MemoryBucket
 from profbucket.storage.ports import ObjectRange
 from profbucket.storage.store import Storage
+from profbucket.times import DAY_SECONDS
 from tests.query.test_services import CountingIndex
 from tests.support.api import MERGE, Api, body, comments, total
 from tests.support.profiles import Sample, encode, profile, stack
-from tests.support.storage.fleet import DAY_SECONDS, make_fleet, name_services
+from tests.support.storage.fleet import make_fleet, name_services
 
 SERVICES, PROFILES = 200, 24
 DAY = {"type": "cpu", "from": "2026-11-23T00:00:00", "to": "2026-11-23T23:59:59"}

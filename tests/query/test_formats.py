@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.merge_format import MergeFormat
 from profbucket.model.refinement import Refinement
 from profbucket.storage.memory import MemoryIndex
@@ -65,8 +65,8 @@ def test_the_content_is_that_of_the_refined_merge() -> None:
 def test_files_are_compressed_if_the_client_accepts_it(merge_format: MergeFormat) -> None:
     api = make_api()
     query = {"service": "api", "type": "cpu", "from": "now-1h", "format": merge_format}
-    plain = api.client.get(f"{PROFILES}/merge", query_string=query)
-    compressed = api.client.get(f"{PROFILES}/merge", query_string=query, headers={"Accept-Encoding": "gzip"})
+    plain = api.client.get(f"{PROFILES_PATH}/merge", query_string=query)
+    compressed = api.client.get(f"{PROFILES_PATH}/merge", query_string=query, headers={"Accept-Encoding": "gzip"})
     assert compressed.headers["Content-Encoding"] == "gzip"
     assert gzip.decompress(compressed.data) == plain.data
 
@@ -124,7 +124,7 @@ def test_no_profile_and_no_request_makes_the_collector_fail(
     for content in profiles:
         api.post(encode(content), type="other", created_at=str(NOW // SECOND))
     nodes = {} if max_nodes is None else {"max_nodes": max_nodes}
-    for path in (f"{PROFILES}/merge", f"{PROFILES}/flame", "/api/0/tags"):
+    for path in (f"{PROFILES_PATH}/merge", f"{PROFILES_PATH}/flame", "/api/0/tags"):
         only_merge = {"format": merge_format} if path.endswith("merge") else {}
         parameters = {"service": "api", "type": "other", "from": "0", **refinement, **nodes, **only_merge}
         response = api.get(path, **parameters)

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from profbucket.api.app import create_app
-from profbucket.api.routes import PROFILES, Role
+from profbucket.api.routes import Role
 from profbucket.auth import ApiKeys, hash_secret
 from profbucket.config import Config
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
 from tests.support.api import NOW, Api, body, error, error_code, pprof
 from tests.support.profiles import Sample, encode, profile, stack
 
-FLAME = f"{PROFILES}/flame"
+FLAME = f"{PROFILES_PATH}/flame"
 HOUR = {"service": "api", "type": "cpu", "from": "now-1h"}
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from profbucket.api.routes import PROFILES
 from profbucket.limits import Limits
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.refinement import Refinement
 from profbucket.storage.open import open_storage
 from profbucket.times import SECOND
@@ -14,7 +14,7 @@ from tests.support.api import NOW, Api, body, comments, error, error_code, total
 from tests.support.canonical import canonicalize
 from tests.support.profiles import Label, Sample, encode, profile, stack
 
-FLAME = f"{PROFILES}/flame"
+FLAME = f"{PROFILES_PATH}/flame"
 HOUR = {"service": "api", "type": "cpu", "from": "now-1h"}
 
 
@@ -97,7 +97,7 @@ def test_a_flame_graph_is_refined() -> None:
 
 def test_malformed_refinements_are_rejected_before_anything_is_read() -> None:
     api = make_api()
-    for path in (f"{PROFILES}/merge", FLAME):
+    for path in (f"{PROFILES_PATH}/merge", FLAME):
         for service in ("api", "nobody"):
             request = {**HOUR, "service": service}
             assert error_code(api.get(path, **request, focus="(")) == "invalid_regex"

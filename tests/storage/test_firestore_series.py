@@ -17,7 +17,7 @@ from profbucket.model.series import MAX_NAME_CHARACTERS
 from profbucket.storage.memory import MemoryBucket
 from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND
+from profbucket.times import DAY, LATEST, SECOND
 from storage_gcs import FirestoreIndex
 from storage_gcs import series as series_module
 from storage_gcs.firestore import Calls, TransactionTooLarge
@@ -29,7 +29,6 @@ from tests.support.storage.bulk_load import load_entries
 from tests.support.storage.examples import ALL_TIME, NOW, make_meta, make_numbered_profile
 from tests.support.storage.unique_names import new_name
 
-DAY = 86_400 * SECOND
 TOTALS = [Total("samples", "count", 1), Total("cpu", "nanoseconds", 2)]
 
 

@@ -9,13 +9,13 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from profbucket.api.app import create_app
-from profbucket.api.routes import PROFILES
 from profbucket.auth import ApiKeys
 from profbucket.config import Config
 from profbucket.errors import CODES
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Compactor
+from profbucket.model.form import PROFILES_PATH
 from profbucket.pprof import decode, profile_pb2
 from profbucket.query.querier import Querier
 from profbucket.storage.memory import MemoryBucket
@@ -24,7 +24,7 @@ from profbucket.times import parse_time
 
 NOW = parse_time("2026-11-22T22:51:07", 0)
 TRACE = b"go 1.27 trace\x00\x00\x00" + bytes(100)
-MERGE = f"{PROFILES}/merge"
+MERGE = f"{PROFILES_PATH}/merge"
 
 
 def pprof(value: int = 1, *, at: int = 0, name: str = "main", sample_type: str = "cpu") -> bytes:
@@ -72,7 +72,9 @@ class Api:
         self.client: FlaskClient = self.app.test_client()
 
     def post(self, data: bytes, **parameters: str) -> TestResponse:
-        return self.client.post(PROFILES, query_string={"service": "api", "type": "cpu", **parameters}, data=data)
+        return self.client.post(
+            PROFILES_PATH, query_string={"service": "api", "type": "cpu", **parameters}, data=data
+        )
 
     def posted(self, data: bytes, **parameters: str) -> str:
         """Post a profile and return its id."""
@@ -84,7 +86,7 @@ class Api:
         return self.client.get(path, query_string=parameters)
 
     def find(self, **parameters: str) -> TestResponse:
-        return self.get(PROFILES, **{"service": "api", "from": "now-1h", **parameters})
+        return self.get(PROFILES_PATH, **{"service": "api", "from": "now-1h", **parameters})
 
     def found(self, **parameters: str) -> list[str]:
         """Return the ids of the profiles that a find lists."""

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.test import create_environ, run_wsgi_app
 
-from profbucket.api.routes import PROFILES
 from profbucket.auth import generate_secret
 from profbucket.errors import ProfbucketError, StoragePermissionError, Unavailable
 from profbucket.ingest.collector import Collector
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.meta import Meta
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Writer
@@ -78,10 +78,10 @@ class TestRequest:
         api.post(pprof(), version="secret")
         (line,) = parse_lines(stream)
         assert line["severity"] == "DEBUG"
-        assert line["message"] == f"POST {PROFILES} 200"
+        assert line["message"] == f"POST {PROFILES_PATH} 200"
         assert (line["service"], line["type"], line["key"]) == ("api", "cpu", "anyone")
         request = line["httpRequest"]
-        assert (request["requestMethod"], request["requestUrl"], request["status"]) == ("POST", PROFILES, 200)
+        assert (request["requestMethod"], request["requestUrl"], request["status"]) == ("POST", PROFILES_PATH, 200)
         assert request["requestSize"] == str(line["received"]) == str(len(pprof()))
         assert int(request["responseSize"]) == line["sent"] > 0
         assert re.fullmatch(r"\d+\.\d{6}s", request["latency"])
@@ -100,7 +100,7 @@ class TestRequest:
 
     def test_a_fetch_and_a_find_name_service_and_type(self, api: Api, stream: io.StringIO) -> None:
         profile_id = api.posted(pprof())
-        for response in (api.get(f"{PROFILES}/{profile_id}"), api.find(type="cpu")):
+        for response in (api.get(f"{PROFILES_PATH}/{profile_id}"), api.find(type="cpu")):
             assert response.status_code == 200
             line = parse_lines(stream)[-1]
             assert (line["service"], line["type"]) == ("api", "cpu")
@@ -170,7 +170,7 @@ class TestRequest:
 
     def test_the_size_of_a_chunked_body_is_logged(self, api: Api, stream: io.StringIO, debug: None) -> None:
         environ = {"wsgi.input_terminated": True, "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
-        query = f"{PROFILES}?service=api&type=cpu"
+        query = f"{PROFILES_PATH}?service=api&type=cpu"
         assert api.client.post(query, data=pprof(), environ_overrides=environ).status_code == 200
         assert parse_lines(stream)[0]["received"] == len(pprof())
 
@@ -188,7 +188,7 @@ class TestError:
     def test_an_unexpected_error_is_logged_once_with_its_traceback(self, stream: io.StringIO) -> None:
         headers = {"X-Cloud-Trace-Context": f"{TRACE}/1;o=1"}
         api = self.make_failing(RuntimeError("unexpected"))
-        api.client.post(f"{PROFILES}?service=a&type=cpu", data=pprof(), headers=headers)
+        api.client.post(f"{PROFILES_PATH}?service=a&type=cpu", data=pprof(), headers=headers)
         error, request = parse_lines(stream)
         assert (error["severity"], request["severity"]) == ("ERROR", "INFO")
         assert error["stack_trace"].startswith("Traceback")
@@ -205,7 +205,7 @@ class TestError:
     ) -> None:
         self.make_failing(error).post(pprof())
         line = parse_lines(stream)[0]
-        assert (line["severity"], line["message"]) == (severity, f"POST {PROFILES}: {error}")
+        assert (line["severity"], line["message"]) == (severity, f"POST {PROFILES_PATH}: {error}")
         assert "stack_trace" not in line
 
     def test_warnings_of_libraries_are_logged(self, stream: io.StringIO) -> None:
@@ -304,8 +304,8 @@ class TestLines:
         api.get("/healthz")
         first, second = stream.getvalue().splitlines()
         assert re.fullmatch(
-            rf"\d\d:\d\d:\d\d DEBUG POST {PROFILES} 200 key=anyone service=api type=cpu received=\d+ sent=\d+ "
-            r"milliseconds=\d.*",
+            rf"\d\d:\d\d:\d\d DEBUG POST {PROFILES_PATH} 200 key=anyone service=api type=cpu received=\d+ "
+            r"sent=\d+ milliseconds=\d.*",
             first,
         )
         assert " DEBUG GET /healthz 200 " in second

@@ -7,8 +7,8 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from profbucket.api.routes import PROFILES
 from profbucket.ingest.collector import Collector
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.meta import Meta
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage, Writer
@@ -50,14 +50,14 @@ def test_requests_are_counted_by_method_route_and_status(api: Api) -> None:
     for _ in range(3):
         api.posted(pprof())
     api.post(b"")
-    api.get(f"{PROFILES}/a/cpu/x")
+    api.get(f"{PROFILES_PATH}/a/cpu/x")
     api.get("/nope")
     scraped = Scraped(api)
-    assert scraped("requests_total", method="POST", route=PROFILES, status="200") == 3
-    assert scraped("requests_total", method="POST", route=PROFILES, status="400") == 1
-    assert scraped("requests_total", method="GET", route=f"{PROFILES}/<path:ids>", status="404") == 1
+    assert scraped("requests_total", method="POST", route=PROFILES_PATH, status="200") == 3
+    assert scraped("requests_total", method="POST", route=PROFILES_PATH, status="400") == 1
+    assert scraped("requests_total", method="GET", route=f"{PROFILES_PATH}/<path:ids>", status="404") == 1
     assert scraped("requests_total", method="GET", route="none", status="404") == 1
-    assert scraped("request_seconds_count", method="POST", route=PROFILES) == 4
+    assert scraped("request_seconds_count", method="POST", route=PROFILES_PATH) == 4
 
 
 def test_unknown_methods_and_paths_add_no_series(api: Api) -> None:
@@ -89,7 +89,7 @@ def test_merges_are_counted_with_profiles_found_merged_and_expired(api: Api) -> 
     assert scraped("merges_total") == 2
     outcomes = {name: scraped("merge_profiles_total", outcome=name) for name in ("found", "merged", "expired")}
     assert outcomes == {"found": 6, "merged": 4, "expired": 2}
-    assert scraped("request_seconds_count", method="GET", route=f"{PROFILES}/merge") == 2
+    assert scraped("request_seconds_count", method="GET", route=f"{PROFILES_PATH}/merge") == 2
 
 
 def test_counters_of_merges_exist_before_the_first_merge(api: Api) -> None:

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from profbucket.api.app import create_app
-from profbucket.api.routes import PROFILES, Role
+from profbucket.api.routes import Role
 from profbucket.config import Config
 from profbucket.errors import NotFound
 from profbucket.ingest.collector import Collector
@@ -20,6 +20,7 @@ from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.maintenance.findings import State
 from profbucket.maintenance.repair import fsck, reindex
+from profbucket.model.form import PROFILES_PATH
 from profbucket.model.ids import BLOCKS, ProfileId
 from profbucket.model.labels import Labels, Matcher, parse_matchers
 from profbucket.model.merge_options import MergeOptions
@@ -341,7 +342,7 @@ class CompactionSuite:
         limits = Limits(answer_bytes=1)
         api = create_app(Config("memory:", limits), Role.QUERY, querier=Querier(storage, limits)).test_client()
         for rows in ([0], [2], [0, 1], [0, 2]):
-            response = api.get(f"{PROFILES}/{'+'.join(metas[i].id for i in rows)}")
+            response = api.get(f"{PROFILES_PATH}/{'+'.join(metas[i].id for i in rows)}")
             url = response.headers.get("Location")
             assert response.status_code == (200 if url is None else 302)
             data = response.data if url is None else urllib3.request("GET", url).data

@@ -13,8 +13,7 @@ from urllib.parse import urlencode
 import pytest
 import urllib3
 
-from profbucket.api.routes import PROFILES
-from profbucket.model.form import BATCH_PATH, encode_form
+from profbucket.model.form import BATCH_PATH, PROFILES_PATH, encode_form
 from profbucket.model.meta import Meta, Query
 from profbucket.pprof import decode, encode
 from profbucket.storage.open import open_storage
@@ -71,7 +70,7 @@ def post_through_faults(
         def post(numbers: range) -> None:
             first = numbers[0]
             fields = {"service": f"api-{first % 3}", "type": "threadcreate", "labels": f"pod={first % 7}"}
-            body, path, headers = make_pprof(first), f"{PROFILES}?{urlencode(fields)}", {}
+            body, path, headers = make_pprof(first), f"{PROFILES_PATH}?{urlencode(fields)}", {}
             if len(numbers) > 1:
                 form, content_type = encode_form([(fields, make_pprof(number)) for number in numbers])
                 body, path, headers = form, BATCH_PATH, {"Content-Type": content_type}

@@ -8,9 +8,8 @@ from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.store import Storage
-from profbucket.times import SECOND
+from profbucket.times import DAY_SECONDS, SECOND
 
-DAY_SECONDS = 86_400
 MIDNIGHT = 1_795_392_000 * SECOND  # 2026-11-23T00:00:00Z
 _POLICY = CompactionPolicy(short=DAY_SECONDS)  # makes the same blocks in one step
 
