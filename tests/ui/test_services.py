@@ -54,6 +54,16 @@ def test_the_list_is_usable_in_every_window(open_page: OpenPage, fleet_url: str,
     watched.screenshot(f"services-{width}-{scheme}")
 
 
+def test_what_the_cpu_time_is(open_page: OpenPage, fleet_url: str) -> None:
+    """It is that of the profiles, which cover a part of the time, and not all that a service used."""
+    page = open_page(fleet_url).page
+    header = page.get_by_role("columnheader", name="CPU profiled")
+    expect(header).to_have_accessible_description(re.compile("the CPU time in the profiles of the time range"))
+    expect(page.get_by_text("Agents profile a part of the time")).to_be_visible()
+    row = page.get_by_role("row").filter(has_text="shop-0000")
+    expect(row.get_by_title("in 1 profile")).to_have_text("3 s")
+
+
 def test_few_requests_show_the_services(open_page: OpenPage, fleet_url: str) -> None:
     """One lists all of them, and one has the CPU time of those that are shown."""
     watched = open_page(fleet_url)

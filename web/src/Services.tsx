@@ -2,7 +2,15 @@ import { useMemo, useState } from "preact/hooks";
 import { fetchCpuOfServices, type ServiceSummary } from "./api";
 import { latestValue, useFetched, useSettled } from "./hooks";
 import { sanitize } from "./names";
-import { cpuByService, formatLastSeen, searchServices, sortByLastSeen, sparkline, type Cpu } from "./serviceRows";
+import {
+  cpuByService,
+  formatLastSeen,
+  formatProfiles,
+  searchServices,
+  sortByLastSeen,
+  sparkline,
+  type Cpu,
+} from "./serviceRows";
 import { DEFAULT_STATE, toQuery, type State, type TimeRange, type UpdateState } from "./state";
 import { TimeRangePicker } from "./TimeRanges";
 import { parseTime, pinRange } from "./times";
@@ -10,6 +18,9 @@ import { formatValue } from "./units";
 
 const PAGE_ROWS = 50; // whose CPU time is asked for in one request
 const SETTLE_MILLISECONDS = 250;
+const CPU_NOTE =
+  "CPU profiled is the CPU time in the profiles of the time range. Agents profile a part of the time, such as " +
+  "10 s of each minute: a service has used more.";
 const [SPARK_WIDTH, SPARK_HEIGHT] = [140, 20]; // pixels
 
 interface Props {
@@ -78,10 +89,10 @@ export function Services({ services, reloads, state, update, onChoose, onReload 
               <th scope="col" class="types">
                 Types
               </th>
-              <th scope="col" class="cpu" title="CPU time in the profiles of the time range">
+              <th scope="col" class="cpu" title={CPU_NOTE} aria-describedby="cpu-note">
                 CPU profiled
               </th>
-              <th scope="col" class="spark">
+              <th scope="col" class="spark" title="CPU profiled by time; each row has a scale of its own">
                 Over time
               </th>
             </tr>
@@ -97,6 +108,9 @@ export function Services({ services, reloads, state, update, onChoose, onReload 
           </button>
         )}
       </div>
+      <p class="note" id="cpu-note">
+        {CPU_NOTE}
+      </p>
     </section>
   );
 }
@@ -130,7 +144,7 @@ function Rows({ services, reloads, state, now, onChoose }: RowsProps) {
                 <ServiceLink key={type} summary={summary} profileType={type} state={state} onChoose={onChoose} />
               ))}
             </td>
-            <td class="cpu" title={cpu && `${cpu.profiles} profiles`}>
+            <td class="cpu" title={cpu && formatProfiles(cpu)}>
               {cpu ? formatValue(cpu.total, "nanoseconds") : "–"}
             </td>
             <td class="spark">{cpu && <Sparkline cpu={cpu} />}</td>

@@ -2,6 +2,7 @@
 
 import type { Series, ServiceSummary } from "./api";
 import { formatAgo, parseTime } from "./times";
+import { formatValue } from "./units";
 
 export interface Cpu {
   total: number; // nanoseconds
@@ -53,6 +54,12 @@ export function formatLastSeen(summary: ServiceSummary, cpu: Cpu | undefined, no
   const latest = parseTime(summary.last_seen);
   if (Number.isNaN(latest)) return "unknown";
   return latest > now ? "today" : summary.last_seen.slice(0, 10);
+}
+
+// Returns how many profiles a CPU time is from, and how much each has on average.
+export function formatProfiles({ total, profiles }: Cpu): string {
+  if (profiles === 1) return "in 1 profile";
+  return `in ${profiles} profiles, ${formatValue(total / profiles, "nanoseconds")} each on average`;
 }
 
 // Returns an SVG path of columns, in a box of *width* and *height*.

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { ServiceSummary } from "../src/api";
-import { cpuByService, formatLastSeen, searchServices, sortByLastSeen, sparkline } from "../src/serviceRows";
+import {
+  cpuByService,
+  formatLastSeen,
+  formatProfiles,
+  searchServices,
+  sortByLastSeen,
+  sparkline,
+} from "../src/serviceRows";
 import { parseTime } from "../src/times";
 import { seriesOf } from "./fixtures";
 
@@ -60,4 +67,10 @@ test("a sparkline has a column for each step with profiles", () => {
     "M0.0 20v-20.0h10.0V20zM20.0 20v-10.0h10.0V20zM30.0 20v-1.0h10.0V20z",
   );
   assert.equal(sparkline([], 40, 20), "");
+});
+
+test("CPU time is said to be from profiles", () => {
+  const cpu = { total: 3e9, profiles: 2, values: [3e9], lastSeen: NOON };
+  assert.equal(formatProfiles(cpu), "in 2 profiles, 1.50 s each on average");
+  assert.equal(formatProfiles({ ...cpu, profiles: 1 }), "in 1 profile");
 });
