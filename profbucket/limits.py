@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
-from profbucket.errors import Invalid, TooLarge, TooMany
+from profbucket.errors import Invalid, TooLarge, TooMany, Unavailable
 
 # Keys of sample labels that tell each sample, span or thread apart, as Datadog's, Pyroscope's and OpenTelemetry's
 # profilers write them. With them, hardly any two samples are equal, and merges and blocks do not shrink.
@@ -32,6 +32,7 @@ class Limits:
     # One upload.
     body_bytes: int = 32 << 20  # what a Cloud Function accepts
     profiles: int = 1000  # in one upload that holds several
+    batch_seconds: int = 30  # of checking and storing an upload that holds several
     inflight_bytes: int = 64 << 20  # bodies of all uploads in progress; a large one needs five times its size
     inflight_seconds: int = 10  # how long an upload waits for room among them
     inflated_bytes: int = 256 << 20  # a profile after decompression
@@ -113,6 +114,10 @@ class Limits:
     def too_many(self, name: str, problem: str) -> TooMany:
         """Return the error for a request over the limit *name*; *problem* also says what to narrow."""
         return TooMany(self._message(name, problem), code=self.code(name))
+
+    def unavailable(self, name: str, problem: str) -> Unavailable:
+        """Return the error for an input that was not processed within the limit *name*, and can be sent again."""
+        return Unavailable(self._message(name, problem), code=self.code(name))
 
     def _message(self, name: str, problem: str) -> str:
         return f"{problem}; the limit is {getattr(self, name)} ({self.setting(name)})"

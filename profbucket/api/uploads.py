@@ -62,7 +62,8 @@ class UploadStore:
         self, api_key: ApiKey, batch: Sequence[Upload | ProfbucketError]
     ) -> Iterator[Meta | ProfbucketError]:
         checked = [_check_key(api_key, item) for item in batch]
-        stored = iter(self._collector.store_batch([item for item in checked if isinstance(item, Upload)]))
+        valid = [item for item in checked if isinstance(item, Upload)]
+        stored = iter(self._collector.store_batch(valid, has_deadline=True))
         for item, upload in zip(batch, checked, strict=True):
             outcome = next(stored) if isinstance(upload, Upload) else upload
             if isinstance(outcome, ProfbucketError) and isinstance(item, Upload) and item.source:

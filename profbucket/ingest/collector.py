@@ -1,5 +1,7 @@
 """Ingestion of profiles, one or many at once: validate, determine the time, write."""
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from profbucket.errors import Invalid, ProfbucketError, detach
@@ -19,13 +21,20 @@ from profbucket.times import LATEST, read_clock
 class Collector:
     """The entry point of uploaded profiles, which it validates and writes to *storage*.
 
-    *clock* returns nanoseconds since 1970.
+    *clock* returns nanoseconds since 1970, *timer* seconds.
     """
 
-    def __init__(self, storage: Writer, limits: Limits = Limits(), clock: Callable[[], int] = read_clock) -> None:
+    def __init__(
+        self,
+        storage: Writer,
+        limits: Limits = Limits(),
+        clock: Callable[[], int] = read_clock,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._storage = storage
         self._limits = limits
         self._clock = clock
+        self._timer = timer
 
     def collect(
         self,
@@ -52,19 +61,23 @@ class Collector:
         self._storage.write(meta, data)
         return meta
 
-    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+    def store_batch(
+        self, uploads: Sequence[Upload], *, has_deadline: bool = False
+    ) -> list[Meta | ProfbucketError]:
         """Store those of *uploads* that are valid, durably; return the meta or the error of each, in order.
 
         Each gets the same id as by :meth:`collect`. Profiles of one service may share objects, and have the same
-        error if the storage fails.
+        error if the storage fails. If a client waits, the batch *has_deadline*: after it, the rest is not stored.
         """
-        outcomes = [self._check_or_error(upload) for upload in uploads]
+        deadline = self._timer() + self._limits.batch_seconds if has_deadline else math.inf
+        outcomes = [self._check_or_error(upload, deadline) for upload in uploads]
         valid: dict[str, list[tuple[Meta, bytes]]] = {}
         for upload, outcome in zip(uploads, outcomes, strict=True):
             if isinstance(outcome, Meta):
                 valid.setdefault(upload.service, []).append((outcome, upload.data))
         for service, profiles in valid.items():
             try:
+                self._check_time(deadline)
                 self._storage.write_batch(profiles)
             except ProfbucketError as error:
                 detach(error)
@@ -74,11 +87,16 @@ class Collector:
                 ]
         return outcomes
 
-    def _check_or_error(self, upload: Upload) -> Meta | ProfbucketError:
+    def _check_or_error(self, upload: Upload, deadline: float) -> Meta | ProfbucketError:
         try:
+            self._check_time(deadline)
             return self._check(upload)
         except ProfbucketError as error:
             return detach(error)
+
+    def _check_time(self, deadline: float) -> None:
+        if self._timer() > deadline:
+            raise self._limits.unavailable("batch_seconds", "the profiles before it took too long; send it again")
 
     def _check(self, upload: Upload) -> Meta:
         """Return the meta of a valid profile; raise ``Invalid`` or ``TooLarge`` as :meth:`collect` does."""

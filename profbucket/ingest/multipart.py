@@ -10,7 +10,9 @@ from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDeco
 from profbucket.errors import Invalid
 
 _MAX_PARTS = 64
-_CHUNK_BYTES = 1 << 16  # also the limit of a part's headers: each line of them becomes an object
+# Also the limit of a part's headers, and of what precedes the first part: each line of headers becomes an object,
+# and all bytes that are no content yet are searched again with each chunk.
+_CHUNK_BYTES = 1 << 16
 _MAX_HEADERS_BYTES = 1 << 21  # of all parts: a MB of them takes half a second
 
 
@@ -43,14 +45,14 @@ def iter_parts(body: bytes, content_type: str) -> Iterator[Part]:
 
 def _decode(body: bytes, decoder: MultipartDecoder) -> Iterator[Part]:
     chunks: list[bytes] = []
-    name, filename, in_headers, headers_bytes = "", "", False, 0
+    name, filename, in_content, headers_bytes = "", "", False, 0
     for begin in range(0, len(body) + _CHUNK_BYTES, _CHUNK_BYTES):
         decoder.receive_data(body[begin : begin + _CHUNK_BYTES] or None)
         unread = len(decoder.buffer)
         while not isinstance(event := decoder.next_event(), NeedData):
             if isinstance(event, Epilogue):
                 return
-            in_headers = isinstance(event, Preamble)
+            in_content = not isinstance(event, Preamble)
             if isinstance(event, Field | File):
                 name = event.name or ""
                 filename = (event.filename or "") if isinstance(event, File) else ""
@@ -62,10 +64,10 @@ def _decode(body: bytes, decoder: MultipartDecoder) -> Iterator[Part]:
                 if not event.more_data:
                     yield Part(name, filename, b"".join(chunks))
                     chunks.clear()
-                    in_headers = True
+                    in_content = False
             unread = len(decoder.buffer)
-        if in_headers and len(decoder.buffer) > _CHUNK_BYTES:
-            raise ValueError(f"the headers of a part have more than {_CHUNK_BYTES} bytes")
+        if not in_content and len(decoder.buffer) > _CHUNK_BYTES:
+            raise ValueError(f"it has more than {_CHUNK_BYTES} bytes before the content of a part")
     raise ValueError("it ends before its last boundary")
 
 

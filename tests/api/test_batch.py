@@ -150,7 +150,7 @@ class TestStorage:
 
     def test_an_unexpected_error_is_logged_and_answered(self, caplog: pytest.LogCaptureFixture) -> None:
         class Broken(Collector):
-            def store_batch(self, uploads: object) -> Any:
+            def store_batch(self, uploads: object, *, has_deadline: bool = False) -> Any:
                 raise RuntimeError("broken")
 
         storage = open_storage("memory:")
@@ -229,6 +229,12 @@ MALFORMED: dict[str, tuple[dict[str, str], bytes, int, str]] = {
         "invalid_multipart",
     ),
     "endless headers": (FORM, form(b"--b", HEAD, b"X: " + b"y" * 200_000), 400, "invalid_multipart"),
+    "a long preamble": (
+        FORM,
+        form(b"x" * 200_000, b"--b", HEAD, b"", pprof(), b"--b--"),
+        400,
+        "invalid_multipart",
+    ),
     "an unknown encoding": ({**FORM, "Content-Encoding": "br"}, b"x", 415, "unsupported_content_encoding"),
     "not as encoded": ({**FORM, "Content-Encoding": "gzip"}, b"x", 415, "invalid_content_encoding"),
 }

@@ -146,7 +146,9 @@ class BatchSink(Collector):
         super().__init__(storage, limits)
         self.sizes: list[int] = []
 
-    def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
+    def store_batch(
+        self, uploads: Sequence[Upload], *, has_deadline: bool = False
+    ) -> list[Meta | ProfbucketError]:
         self.sizes.append(len(uploads))
         return super().store_batch(uploads)
 
@@ -201,7 +203,7 @@ def test_what_was_fetched_is_stored_though_a_target_never_returns(monkeypatch: p
 
 def test_a_storage_that_fails_is_the_failure_of_each_profile(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Collector):
-        def store_batch(self, uploads: object) -> Any:
+        def store_batch(self, uploads: object, *, has_deadline: bool = False) -> Any:
             raise RuntimeError("broken")
 
     with run_server(servers.serve(HEAP)) as server:
