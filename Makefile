@@ -84,7 +84,7 @@ soak: $(VENV)/.dev ## fuzz for ten minutes, compact 2,000 histories, kill proces
 	  $(BIN)/python -m tests.soak.kill_storm --kills $(SOAK_KILLS) --storage $$storage || exit 1; \
 	done
 	$(BIN)/python -m tests.soak.interleavings
-	EXAMPLES_FACTOR=$(SOAK_FACTOR) $(PYTEST) -m hypothesis $$(grep -rl tests.support.property_tests tests --include='test_*.py')
+	EXAMPLES_FACTOR=$(SOAK_FACTOR) $(PYTEST) -m hypothesis --ignore=tests/ui
 	[ ! -d ../shared/cases ] || $(BIN)/python -m tests.soak.run_cases ../shared/cases
 
 lint: $(VENV)/.dev ## run ruff: style, imports, likely bugs

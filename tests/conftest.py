@@ -4,20 +4,18 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.support.emulators import firestore_emulator, gcs_emulator, s3_emulator
 from tests.support.exclusive import machine_lock
 from tests.support.go_tool import Go, GoPprof, build_shop, find_go
+from tests.support.property_tests import load_usual_settings
 from tests.support.serving import served
 
 # pytest explains failed assertions only in test modules, unless it is asked to.
 for suite in ("bucket_suite", "index_suite", "storage_suite", "repair_suite", "compaction_suite"):
     pytest.register_assert_rewrite(f"tests.support.storage.{suite}")
 
-# On a shared machine the duration of an example is meaningless.
-settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared")
+load_usual_settings()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ def test_an_unavailable_collector_does_not_delay_the_exit(stub: FaultyCollector,
     """Nor does it change the program's output and exit code."""
     stub.fault = fault
     url = "http://127.0.0.1:1" if fault == "gone" else stub.url
-    text = START + START_OFTEN + BURN + "burn(1)\nbegin = time.monotonic()\n"
+    text = START + START_OFTEN + BURN + "burn(0.5)\nbegin = time.monotonic()\n"
     text += "import atexit; atexit._run_exitfuncs(); print(time.monotonic() - begin < 4); sys.exit(3)"
     done = python(text, url)
     assert (done.returncode, done.text) == (3, "True\n")
@@ -71,8 +71,8 @@ def test_a_forked_child_has_its_own_agent(stub: FaultyCollector) -> None:
     """And sends none of the profiles that were queued in the parent."""
     text = START + START_OFTEN + BURN
     text += (
-        "def in_parent(): burn(1)\n"
-        "def in_child(): burn(1)\n"
+        "def in_parent(): burn(0.5)\n"
+        "def in_child(): burn(0.5)\n"
         "in_parent()\n"
         "if pid := os.fork():\n"
         "    os.waitpid(pid, 0)\n"
@@ -147,7 +147,7 @@ for _ in range(600):
         break
     except OSError:
         time.sleep(0.1)
-for _ in range(40):
+for _ in range(20):
     assert urllib.request.urlopen(f"http://127.0.0.1:{port}").read() == b"ok"
 server.send_signal(signal.SIGTERM)
 sys.exit(server.wait(30))

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.pprof.merge import Merger, merge
@@ -22,6 +22,7 @@ from tests.support.profiles import (
     stack,
     styles,
 )
+from tests.support.property_tests import examples
 
 PROGRAM = """
 import sys
@@ -48,7 +49,7 @@ def test_all_processes_write_the_same_bytes(pattern: str) -> None:
     assert run_program(files) == merged
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25)
 @given(profile_sets() | mixed_profile_sets(), st.integers(0, 2**5 - 1), st.data())
 def test_the_bytes_do_not_depend_on_the_batches(contents: list[Profile], ends: int, data: st.DataObject) -> None:
     encoded = [encode(content, data.draw(styles)) for content in contents]

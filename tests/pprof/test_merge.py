@@ -202,7 +202,7 @@ class TestAgainstGo:
 class TestAgainstThePlainMerge:
     """Merges equal those of ``plain_merge``, which uses dictionaries keyed by content."""
 
-    @examples(75)
+    @examples(40)
     @given(profile_sets(), st.data())
     def test_profiles_of_any_encoder_merge_alike(self, contents: list[Profile], data: st.DataObject) -> None:
         profiles = [encode(content, data.draw(styles)) for content in contents]
@@ -231,7 +231,7 @@ class TestAgainstThePlainMerge:
             merged = merge(profiles)
         assert_same(canonicalize(merged), canonicalize(plain_merge(profiles)))
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(25)
     @given(profile_sets(), st.randoms(use_true_random=False))
     def test_order_and_partition_change_only_strings_of_the_header(
         self, contents: list[Profile], choice: random.Random

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import ProfbucketError
@@ -34,6 +34,7 @@ from tests.support.profiles import (
     stack,
     styles,
 )
+from tests.support.property_tests import examples
 
 GOOD = encode(profile(Sample(stack("a"), (1, 2))))
 
@@ -113,7 +114,7 @@ def test_cases_that_are_rare_in_generated_profiles_have_the_engines_bytes() -> N
         assert merge_small(profiles) == merge(profiles)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25)
 @given(profile_sets() | mixed_profile_sets(), st.data())
 def test_profiles_of_any_encoder_have_the_engines_bytes_or_are_left_to_it(
     contents: list[Profile], data: st.DataObject

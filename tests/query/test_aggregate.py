@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, NotFound
@@ -272,7 +272,7 @@ def test_a_timeline_tells_interleaved_processes_apart(stored: StoredProfiles) ->
     assert timeline(stored, "delta")["alloc_objects"] == [11, 0]
 
 
-@settings(max_examples=20)
+@examples(10)
 @given(
     st.lists(st.tuples(st.integers(0, 99), st.sampled_from("ab"), st.integers(0, 7000)), min_size=1, max_size=9)
 )
@@ -314,7 +314,7 @@ def test_processes_are_told_apart_by_stack(stored: StoredProfiles) -> None:
 _INCREASES = st.lists(st.integers(0, 9), min_size=2, max_size=6)
 
 
-@settings(max_examples=40)
+@examples(20)
 @given(st.lists(_INCREASES, min_size=2, max_size=4), st.booleans())
 def test_the_delta_is_the_truth_where_counters_tell_processes_apart(
     runs: list[list[int]], compacted: bool

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from profbucket.errors import TooMany
 from profbucket.ingest.collapsed import Column, to_pprof
@@ -17,6 +17,7 @@ from profbucket.pprof.merge import merge
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
 from tests.support.profiles import Profile, Sample, encode, profile, profile_sets, stack
+from tests.support.property_tests import examples
 
 
 def collapse(data: bytes, column: int = 0) -> dict[str, int]:
@@ -55,7 +56,7 @@ def test_stacks_of_the_corpus_equal_those_of_pprof(go_pprof: GoPprof) -> None:
     assert collapse(data) == collapse_with_go(go_pprof, data)
 
 
-@settings(max_examples=50)
+@examples(20)
 @given(profile_sets(columns=False))
 def test_stacks_of_any_profiles_keep_the_total(profiles: list[Profile]) -> None:
     data = encode(profiles[0])

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from profbucket.pprof import decode
 from profbucket.pprof.export.dot import to_dot
@@ -12,6 +12,7 @@ from profbucket.pprof.merge import merge
 from tests.support.go_tool import GoPprof
 from tests.support.paths import CORPUS, DATA
 from tests.support.profiles import Function, Line, Location, Profile, Sample, encode, profile, profile_sets, stack
+from tests.support.property_tests import examples
 
 _STRING = r'"((?:[^"\\]|\\.)*)"'
 
@@ -85,7 +86,7 @@ def test_inlined_and_residual_calls_are_marked(go_pprof: GoPprof) -> None:
     assert any(is_residual for _, is_residual, _ in part.edges.values())
 
 
-@settings(max_examples=30)
+@examples(15)
 @given(profile_sets(columns=False, headers=False))
 def test_graphs_of_any_profiles_hold_its_functions(profiles: list[Profile]) -> None:
     message = decode(encode(profiles[0])).message

@@ -6,7 +6,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import TooMany
@@ -17,6 +17,7 @@ from profbucket.pprof.export.convert import convert
 from profbucket.pprof.export.flame_svg import WIDTH
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile, profile_sets, stack
+from tests.support.property_tests import examples
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 HOSTILE = (
@@ -66,7 +67,7 @@ def test_small_frames_are_folded_or_left_out() -> None:
     assert any(title.startswith("(other): ") for title, *_ in few)
 
 
-@settings(max_examples=60)
+@examples(20)
 @given(profile_sets(), st.sampled_from([2, 3, 5000]))
 def test_boxes_of_any_profiles_are_within_their_callers(profiles: list[Profile], max_nodes: int) -> None:
     boxes = draw(encode(profiles[0]), max_nodes)
@@ -149,7 +150,7 @@ def test_the_size_of_every_format_is_limited(merge_format: MergeFormat) -> None:
     assert convert(data, MergeFormat.PPROF, 80) is data
 
 
-@settings(max_examples=40)
+@examples(20)
 @given(profile_sets(), st.sampled_from(MergeFormat), st.sampled_from([2, 80]))
 def test_any_profile_has_every_format(profiles: list[Profile], merge_format: MergeFormat, max_nodes: int) -> None:
     result = convert(encode(profiles[0]), merge_format, max_nodes)

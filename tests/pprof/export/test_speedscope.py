@@ -6,7 +6,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from profbucket.errors import TooMany
 from profbucket.limits import Limits
@@ -15,6 +15,7 @@ from profbucket.pprof.export.collapsed import to_collapsed
 from profbucket.pprof.export.speedscope import to_speedscope
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile, profile_sets, stack
+from tests.support.property_tests import examples
 
 VALIDATOR = jsonschema_rs.validator_for(json.loads((DATA / "speedscope-file-format.json").read_text()))
 
@@ -72,7 +73,7 @@ def test_negative_values_are_left_out() -> None:
     assert [list_stacks(file, number) for number in (0, 1)] == [{"f": 3}, {"g": 4}]
 
 
-@settings(max_examples=50)
+@examples(20)
 @given(profile_sets())
 def test_files_of_any_profiles_are_valid(profiles: list[Profile]) -> None:
     to_file(encode(profiles[0]))

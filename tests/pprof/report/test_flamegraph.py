@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, TooLarge
@@ -17,6 +17,7 @@ from profbucket.pprof.report.top import build_top_report, collect_node_stacks, f
 from tests.pprof.report.test_top import CRAFTED, has_distinct_names, of
 from tests.support.paths import DATA
 from tests.support.profiles import Profile, Sample, encode, profile_sets, stack
+from tests.support.property_tests import examples
 
 UNLIMITED = 10**6
 
@@ -182,7 +183,7 @@ def test_a_stack_of_a_hundred_thousand_frames_ends_in_other() -> None:
 
 
 @given(single_profiles)
-@settings(max_examples=30)
+@examples(15)
 def test_a_comparison_has_the_values_of_both(first: Profile) -> None:
     second = replace(first, samples=first.samples[::2])
     data = [encode(first), encode(second)]

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.pprof import decode
@@ -16,6 +16,7 @@ from tests.pprof.report.test_top import of
 from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA
 from tests.support.profiles import encode
+from tests.support.property_tests import examples
 
 UNLIMITED = 10**6
 
@@ -83,7 +84,7 @@ def test_calls_in_real_profiles_equal_those_of_pprof(go_pprof: GoPprof, function
 stacks = st.lists(st.sampled_from(["f", "g", "h", "k"]), min_size=1, max_size=6).map(" ".join)
 
 
-@settings(max_examples=30)
+@examples(15)
 @given(st.lists(st.tuples(stacks, st.integers(1, 99)), min_size=1, max_size=8))
 def test_calls_in_any_profile_equal_those_added_up_plainly(samples: list[tuple[str, int]]) -> None:
     callers: Counter[str] = Counter()

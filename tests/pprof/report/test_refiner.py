@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, TooMany
@@ -37,6 +37,7 @@ from tests.support.profiles import (
 from tests.support.profiles import (
     Mapping as BinaryMapping,
 )
+from tests.support.property_tests import examples
 
 SHOP = BinaryMapping(0x1000, 0x9000, 0, b"/usr/bin/shop", b"abc")
 LIBC = BinaryMapping(0x20000, 0x30000, 0, b"/lib/libc.so.6")
@@ -211,7 +212,7 @@ def refinements(draw: Callable[..., Any]) -> dict[str, str]:
     return {name: draw(strategies[name]) for name in names}
 
 
-@settings(max_examples=30)
+@examples(15)
 @given(profile_sets(columns=False, headers=False), refinements())
 def test_refinements_of_any_profiles_equal_those_of_pprof(
     go_pprof: GoPprof, profiles: list[Profile], options: dict[str, str]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
@@ -15,6 +15,7 @@ from profbucket.pprof.report.tags import build_tags
 from tests.support.go_tool import GoPprof
 from tests.support.paths import DATA
 from tests.support.profiles import Label, Profile, Sample, encode, profile, stack
+from tests.support.property_tests import examples
 
 COUNTS = ((b"calls", b"count"), (b"hits", b"count"))
 
@@ -137,7 +138,7 @@ def profiles_with_labels(draw: Callable[..., Any]) -> Profile:
     return profile(*draw(st.lists(samples, max_size=8)), sample_types=COUNTS)
 
 
-@settings(max_examples=30)
+@examples(15)
 @given(profiles_with_labels())
 def test_tags_of_any_profiles_equal_those_of_pprof(go_pprof: GoPprof, content: Profile) -> None:
     data = encode(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
@@ -30,6 +30,7 @@ from tests.support.profiles import (
     profile_sets,
     stack,
 )
+from tests.support.property_tests import examples
 
 VARIANTS: dict[str, tuple[list[str], dict[str, Any]]] = {
     "default": ([], {}),
@@ -229,7 +230,7 @@ def test_values_are_formatted_as_by_pprof(go_pprof: GoPprof, unit: str) -> None:
         assert format_report(data, fraction=0) == format_report_with_go(go_pprof, data, "-nodefraction=0")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(15)
 @given(profile_sets(columns=False, headers=False), st.sampled_from(sorted(VARIANTS)))
 @example([CRAFTED["inlined"]], "by cum")
 def test_reports_of_any_profiles_equal_those_of_pprof(
