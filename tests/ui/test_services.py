@@ -55,7 +55,7 @@ def test_the_list_is_usable_in_every_window(open_page: OpenPage, fleet_url: str,
 
 
 def test_what_the_cpu_time_is(open_page: OpenPage, fleet_url: str) -> None:
-    """It is that of the profiles, which cover a part of the time, and not all that a service used."""
+    """The profiles cover a part of the time, and the list does not show all CPU time that a service used."""
     page = open_page(fleet_url).page
     header = page.get_by_role("columnheader", name="CPU profiled")
     expect(header).to_have_accessible_description(re.compile("the CPU time in the profiles of the time range"))
