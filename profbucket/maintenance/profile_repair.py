@@ -1,5 +1,6 @@
 """Check a finding about a profile again, and repair its entry."""
 
+import threading
 from dataclasses import replace
 
 from profbucket.errors import Damaged, Invalid, NotFound
@@ -11,14 +12,42 @@ from profbucket.storage.damage import check_size
 from profbucket.storage.listing import with_metadata
 from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.metadata import add_kinds, from_metadata, has_totals
-from profbucket.storage.ports import ExpectedBlocks, Object, Selection, Series
+from profbucket.storage.ports import ExpectedBlocks, Index, Object, Selection, Series
 from profbucket.storage.store import Storage
+from profbucket.times import LATEST, SECOND
+
+_HOUR = 3600 * SECOND
+_SERIES_CACHE_SIZE = 20_000
+
+
+class SeriesWriter:
+    """Adds the series of profiles to *index*, each once an hour of its profiles, however many they are."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._lock = threading.Lock()
+        self._added: set[Series] = set()
+
+    def add(self, meta: Meta) -> None:
+        """Add the series of *meta*, unless it was added."""
+        hour = meta.created_at // _HOUR * _HOUR
+        series = Series.of(meta)._replace(first_seen=hour, last_seen=min(hour + _HOUR - 1, LATEST))
+        with self._lock:
+            if series in self._added:
+                return
+            if len(self._added) >= _SERIES_CACHE_SIZE:
+                self._added.clear()  # costs one call a series, and needs no eviction order
+            self._added.add(series)
+        self._index.add_series(series)
 
 
 def recheck_profile(
-    storage: Storage, finding: Finding, entry: Meta | None, *, repair: bool, deep: bool
+    storage: Storage, finding: Finding, entry: Meta | None, repair: SeriesWriter | None, *, deep: bool
 ) -> Finding:
-    """Return what *finding* about a profile with this *entry* is now; if asked to *repair*, after that."""
+    """Return what *finding* about a profile with this *entry* is now; with a writer to *repair*, after that.
+
+    The tasks of entries that were added are left to the caller.
+    """
     if entry and finding.state is State.DUPLICATE:
         # If it cannot be removed, the blocks have changed since the walk read the index.
         return replace(finding, state=State.OK) if repair and not _remove_duplicate(storage, entry) else finding
@@ -35,6 +64,7 @@ def recheck_profile(
     if finding.state is State.MISSING_OBJECT:
         return Finding(State.OK, finding.object_key)  # written after the bucket was listed
     if repair and finding.state is not State.OK:
+        repair.add(meta)
         _repair_entry(storage, finding.state, meta)
     return finding
 
@@ -43,8 +73,7 @@ def _repair_entry(storage: Storage, state: State, meta: Meta) -> None:
     index = storage.index
     if state is State.MISMATCH:
         index.remove([meta.id])
-    index.add_series(Series.of(meta))
-    if not storage.add_entry(meta) and not _has_entry(storage, meta):  # a damaged entry, which no find reads
+    if not index.add(meta) and not _has_entry(storage, meta):  # a damaged entry, which no find reads
         index.remove([meta.id])
         index.add(meta)
 

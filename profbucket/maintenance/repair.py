@@ -13,14 +13,16 @@ from profbucket.errors import Damaged
 from profbucket.maintenance.block_repair import recheck_block
 from profbucket.maintenance.comparison import compare
 from profbucket.maintenance.findings import Finding, State
-from profbucket.maintenance.profile_repair import recheck_profile
+from profbucket.maintenance.profile_repair import SeriesWriter, recheck_profile
 from profbucket.model.blocks import Block
+from profbucket.model.ids import ProfileId
 from profbucket.storage.store import Storage
 
 _log = logging.getLogger(__name__)
 
 _WORKERS = 16
 _MAX_PENDING = 8 * _WORKERS  # findings that are being checked
+_MAX_WITHOUT_TASK = 1000  # entries that were added
 
 
 def fsck(storage: Storage, service: str | None = None, since: int = 0, *, deep: bool = False) -> Iterator[Finding]:
@@ -29,7 +31,7 @@ def fsck(storage: Storage, service: str | None = None, since: int = 0, *, deep: 
     Profiles that are in a block and have no entry are correct and not reported. With *deep*, all objects are read
     and compared with their digests, those of such profiles, too.
     """
-    return _check_all(storage, service, since, deep=deep)
+    return _check_all(storage, service, since, None, deep=deep)
 
 
 def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Iterator[Finding]:
@@ -38,16 +40,30 @@ def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Ite
     If the index itself is damaged, it is moved aside, and a new one is made of all services.
     """
     try:
-        yield from _check_all(storage, service, since, repair=True)
+        yield from _repair_all(storage, service, since)
     except Damaged as error:
         if error.code != "damaged_index" or (moved := storage.index.replace_damaged()) is None:
             raise
         _log.error("%s; it was moved to %s, and all services are indexed again", error, moved)
-        yield from _check_all(storage, None, 0, repair=True)
+        yield from _repair_all(storage, None, 0)
+
+
+def _repair_all(storage: Storage, service: str | None, since: int) -> Iterator[Finding]:
+    added: list[ProfileId] = []  # whose tasks have not been added: those of an hour are the same, and come last
+    try:
+        for finding in _check_all(storage, service, since, SeriesWriter(storage.index)):
+            if finding.state in (State.MISSING_ENTRY, State.MISMATCH) and not isinstance(finding.entry, Block):
+                added.append(ProfileId.from_object_key(finding.object_key))
+                if len(added) == _MAX_WITHOUT_TASK:
+                    storage.add_tasks(added)
+                    added.clear()
+            yield finding
+    finally:
+        storage.add_tasks(added)
 
 
 def _check_all(
-    storage: Storage, service: str | None, since: int, *, repair: bool = False, deep: bool = False
+    storage: Storage, service: str | None, since: int, repair: SeriesWriter | None, *, deep: bool = False
 ) -> Iterator[Finding]:
     pending: deque[Future[Finding]] = deque()
     threads = ThreadPoolExecutor(_WORKERS, "repair")
@@ -64,10 +80,10 @@ def _check_all(
         threads.shutdown(cancel_futures=True)
 
 
-def _recheck(storage: Storage, finding: Finding, repair: bool, deep: bool) -> Finding:
+def _recheck(storage: Storage, finding: Finding, repair: SeriesWriter | None, deep: bool) -> Finding:
     """Check *finding* again, because the walk saw object and entry at different times, and repair it."""
     if finding.state in (State.UNKNOWN_OBJECT, State.DAMAGED) or (finding.state is State.OK and not deep):
         return finding
     if isinstance(finding.entry, Block):
-        return recheck_block(storage, finding, finding.entry, repair=repair, deep=deep)
-    return recheck_profile(storage, finding, finding.entry, repair=repair, deep=deep)
+        return recheck_block(storage, finding, finding.entry, repair=repair is not None, deep=deep)
+    return recheck_profile(storage, finding, finding.entry, repair, deep=deep)

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Protocol
@@ -76,7 +76,7 @@ class Storage(Writer):
             members, data = encode_batch(batch)
             self.bucket.put(range_of_profile(members[0]).key, data, {})
             self.index.add_batch(members)
-            self._add_tasks_of(members)
+            self.add_tasks(members)
 
     def add_entry(self, meta: Meta) -> bool:
         """Add the entry of a profile that has an object, and the task that will compact it.
@@ -84,15 +84,15 @@ class Storage(Writer):
         Return whether the entry is new.
         """
         is_new = self.index.add(meta)
-        self._add_tasks_of([meta])
+        self.add_tasks([meta])
         return is_new
 
-    def _add_tasks_of(self, metas: Sequence[Meta]) -> None:
-        """Add the tasks that will compact *metas*, each once."""
+    def add_tasks(self, profiles: Iterable[Meta | ProfileId]) -> None:
+        """Add the tasks that will compact *profiles*, which have entries, each task once."""
         tasks = (
-            period_task(self._policy, meta.service, meta.type, self._policy.short, meta.created_at)
-            for meta in metas
-            if meta.type.is_pprof
+            period_task(self._policy, profile.service, profile.type, self._policy.short, profile.created_at)
+            for profile in profiles
+            if profile.type.is_pprof
         )
         for task in dict.fromkeys(tasks):
             self._add_task(task)

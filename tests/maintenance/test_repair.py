@@ -10,12 +10,16 @@ from profbucket.limits import Limits
 from profbucket.maintenance.findings import State
 from profbucket.maintenance.repair import reindex
 from profbucket.model.ids import ProfileId
+from profbucket.model.series import Series
+from profbucket.model.tasks import Task
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
 from profbucket.storage.store import Storage
+from profbucket.times import SECOND
 from storage_gcs import FirestoreIndex, GcsBucket
 from tests.support.go_tool import run
-from tests.support.storage.examples import make_numbered_profile
+from tests.support.storage.examples import make_meta, make_numbered_profile
+from tests.support.storage.fleet import MIDNIGHT
 from tests.support.storage.repair_suite import RepairSuite, collect_wide, count_states, find_all
 from tests.support.storage.unique_names import new_gcs_bucket, new_name, new_s3_bucket
 
@@ -48,6 +52,36 @@ class TestS3(RepairSuite):
     @pytest.fixture
     def storage(self, s3: str, tmp_path: Path) -> Storage:
         return open_storage(f"s3://{new_s3_bucket(s3)}?endpoint={s3}&index=sqlite://{tmp_path}/index.sqlite")
+
+
+class CountingIndex(MemoryIndex):
+    """An index that counts the series and tasks that are added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added_series: list[Series] = []
+        self.added_tasks: list[Task] = []
+
+    def add_series(self, series: Series) -> None:
+        self.added_series.append(series)
+        super().add_series(series)
+
+    def add_task(self, task: Task) -> bool:
+        self.added_tasks.append(task)
+        return super().add_task(task)
+
+
+def test_each_series_and_each_task_is_added_once_for_all_entries_of_an_hour() -> None:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    for minute in range(2 * 60):
+        for service in ("api", "web"):
+            storage.write(make_meta(MIDNIGHT + minute * 60 * SECOND, service=service), b"")
+    index = CountingIndex()
+    assert count_states(reindex(Storage(storage.bucket, index))) == {State.MISSING_ENTRY: 2 * 2 * 60}
+    assert find_all(Storage(storage.bucket, index)) == find_all(storage)
+    hours = {(service, MIDNIGHT + hour * 3600 * SECOND) for service in ("api", "web") for hour in range(2)}
+    assert sorted((series.service, series.first_seen) for series in index.added_series) == sorted(hours)
+    assert sorted((task.service, task.begin) for task in index.added_tasks) == sorted(hours)
 
 
 def test_a_profile_beyond_limits_that_were_lowered_is_indexed_without_totals() -> None:
