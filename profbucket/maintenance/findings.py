@@ -7,7 +7,7 @@ from profbucket.maintenance.copies import Copy
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
 from profbucket.storage.batches import is_batch_key
-from profbucket.storage.lookup import range_of_profile
+from profbucket.storage.sources import range_of_profile
 
 
 class State(StrEnum):

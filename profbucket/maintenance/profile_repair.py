@@ -10,9 +10,9 @@ from profbucket.model.blocks import Members
 from profbucket.model.meta import Meta
 from profbucket.storage.damage import check_size
 from profbucket.storage.listing import with_metadata
-from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.metadata import add_kinds, from_metadata, has_totals
 from profbucket.storage.ports import ExpectedBlocks, Index, Object, Selection, Series
+from profbucket.storage.sources import range_of_profile
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 

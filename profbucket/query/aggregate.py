@@ -23,7 +23,7 @@ from profbucket.query.merging import (
     nothing_found,
 )
 from profbucket.query.series_plan import SeriesPlan, describe_actions, plan_series
-from profbucket.storage.lookup import LocatedProfile
+from profbucket.storage.located_profiles import LocatedProfile
 from profbucket.times import format_time
 
 _VERBS = {Aggregate.AVERAGE: "average of", Aggregate.LATEST: "latest of", Aggregate.DELTA: "delta of"}

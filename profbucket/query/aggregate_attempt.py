@@ -16,14 +16,9 @@ from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.merging import SERVICE_LABEL, MergeGuard, SourceMerge, find_dropped_labels
 from profbucket.query.series_plan import SeriesPlan, Weights, choose_compared
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import (
-    LocatedProfile,
-    Lookup,
-    Source,
-    source_of_object,
-    source_of_profiles,
-    source_of_rows,
-)
+from profbucket.storage.located_profiles import LocatedProfile
+from profbucket.storage.lookup import Lookup
+from profbucket.storage.sources import Source, source_of_object, source_of_profiles, source_of_rows
 
 if TYPE_CHECKING:
     from profbucket.pprof.aggregate.counters import Counters

@@ -11,8 +11,9 @@ from profbucket.model.ids import ProfileId, escape_service
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Query
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import Lookup, Source
+from profbucket.storage.lookup import Lookup
 from profbucket.storage.retry import retry_on_compaction
+from profbucket.storage.sources import Source
 from profbucket.times import format_time
 
 if TYPE_CHECKING:

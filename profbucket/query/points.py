@@ -17,7 +17,7 @@ from profbucket.model.sample_kinds import Kind
 from profbucket.pprof.units import find_factor
 from profbucket.query.increases import find_increases
 from profbucket.query.step_values import too_many_values
-from profbucket.storage.lookup import Totals
+from profbucket.storage.totals import Totals
 from profbucket.times import SECOND
 
 _MIN_LENGTH = 10**6  # ns

@@ -28,10 +28,10 @@ from profbucket.query.service_summary import ServiceSummary, summarize
 from profbucket.query.services import ask_each, each_service, find_first, select_accessible, select_services
 from profbucket.query.timeline import build_timeline
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import Totals
 from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.retry import retry_on_compaction
 from profbucket.storage.store import Storage
+from profbucket.storage.totals import Totals
 from profbucket.times import DAY, LATEST
 
 DEFAULT_LIMIT = 1000  # profiles in one answer of find, if the query has no limit

@@ -32,9 +32,10 @@ from profbucket.query.postprocessing import prepare_postprocessing
 from profbucket.query.series_plan import describe_added_up, describe_count, has_only_sums
 from profbucket.query.services import ask_each, each_service
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import LocatedProfile, Source, order_by_time, source_of_object
+from profbucket.storage.located_profiles import LocatedProfile
 from profbucket.storage.ports import SeriesSelection
 from profbucket.storage.retry import retry_on_compaction
+from profbucket.storage.sources import Source, order_by_time, source_of_object
 from profbucket.storage.store import Storage
 from profbucket.times import format_time
 

@@ -11,7 +11,7 @@ from profbucket.model.meta import Meta, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
 from profbucket.model.series import SeriesGroup
-from profbucket.storage.lookup import LocatedProfile
+from profbucket.storage.located_profiles import LocatedProfile
 from profbucket.times import DAY_SECONDS
 
 Weights = frozenset[tuple[str, Fraction]]  # of sample types by name; all others have the weight 0

@@ -17,7 +17,7 @@ from profbucket.model.meta import SampleType
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
 from profbucket.query.step_values import StepValues, too_many_values
-from profbucket.storage.lookup import Totals
+from profbucket.storage.totals import Totals
 from profbucket.times import DAY_SECONDS, SECOND, format_time
 
 _DEFAULT_STEPS = 200  # at most, if the request has no step

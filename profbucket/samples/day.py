@@ -16,9 +16,9 @@ from profbucket.pprof.block.content import BlockContent
 from profbucket.pprof.block.series_sums import sum_series
 from profbucket.samples.table import SeriesSpan, Spans, write_table
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import source_of_profiles
 from profbucket.storage.ports import Selection, SeriesSelection
 from profbucket.storage.retry import retry_on_compaction
+from profbucket.storage.sources import source_of_profiles
 from profbucket.storage.store import Storage
 from profbucket.times import DAY, DAY_SECONDS
 

@@ -8,25 +8,34 @@ What is damaged is read again, in case it was damaged on the way, and then left 
 """
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from profbucket.errors import Damaged, Invalid, TooLarge, detach
 from profbucket.limits import Limits
-from profbucket.model.blocks import MERGED, METAS, PROFILES, SERIES, Block, Members
-from profbucket.model.ids import ProfileId, ProfileName, batch_key
+from profbucket.model.blocks import MERGED, METAS, Block, Members
+from profbucket.model.ids import ProfileId, ProfileName
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
-from profbucket.storage.damage import DamageReport, check_profile
+from profbucket.storage.damage import DamageReport
 from profbucket.storage.joined_ranges import get_joined
+from profbucket.storage.located_profiles import LocatedProfile, merge_in_order
 from profbucket.storage.member_lists import MemberLists
 from profbucket.storage.ports import Bucket, Index, ObjectRange, Selection, SeriesSelection, to_columns
+from profbucket.storage.sources import (
+    Source,
+    check_source,
+    order_by_time,
+    source_of_block,
+    source_of_object,
+    source_of_profiles,
+    source_of_rows,
+)
+from profbucket.storage.totals import Totals, select_totals
 
 _T = TypeVar("_T")
 _Matches = Callable[[Labels], bool]
@@ -34,72 +43,6 @@ _Matches = Callable[[Labels], bool]
 
 class BlockReplaced(Exception):
     """Compaction replaced a block while it was being read; repeat the lookup."""
-
-
-class LocatedProfile(NamedTuple):
-    """A profile and where it is stored: in the head, or in this row of a block with these members."""
-
-    meta: Meta
-    block: Block | None = None
-    row: int = 0
-    members: Members | None = None
-
-
-class DataPoint(NamedTuple):
-    """The totals of one profile: a value for each of its sample types, which are pairs of type and unit."""
-
-    created_at: int
-    labels: Labels
-    sample_types: Sequence[tuple[str, str]]
-    values: Sequence[int]
-
-
-class Totals(NamedTuple):
-    """The totals of profiles of one service as columns, with one row per profile, ordered by time.
-
-    A row's ``series`` is an index into ``labels``, its ``measured`` one into ``types``: sample types with units.
-    Its ``values`` are the totals for those. ``type`` is the profile type of all; ``kinds``
-    are as in :class:`~profbucket.model.blocks.Members`.
-    """
-
-    service: str
-    created_at: Sequence[int]
-    series: Sequence[int]
-    labels: Sequence[Labels]
-    measured: Sequence[int]
-    types: Sequence[Sequence[tuple[str, str]]]
-    values: Sequence[Sequence[int]]
-    type: ProfileType
-    kinds: Sequence[Sequence[str | None]] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One read of a merge: a profile's object, or a part of a block.
-
-    It holds ``count`` profiles, created from ``first`` to ``last``; ``size`` is the bytes to read. A
-    profile's object has a ``meta``. A ``block`` contributes all its members, or these ``rows`` of ``part``.
-    """
-
-    object_range: ObjectRange
-    first: int
-    last: int
-    count: int
-    size: int
-    meta: Meta | None = None
-    block: Block | None = None
-    part: int = MERGED
-    rows: Sequence[int] = ()
-
-    @property
-    def id(self) -> str:
-        """The id of the profile or block."""
-        return self.meta.id if self.meta else self.object_range.key
-
-    @property
-    def service(self) -> str:
-        """The service of the profile or block."""
-        return ProfileId.parse(self.id).service if self.block is None else self.block.service
 
 
 class Lookup:
@@ -126,7 +69,7 @@ class Lookup:
             created_after, _ = query.after
             blocks = [block for block in blocks if block.last >= created_after]
         members = self._matching_members(blocks, query, damage or DamageReport())
-        profiles = _merge_in_order(map(LocatedProfile, entries), blocks, members)
+        profiles = merge_in_order(map(LocatedProfile, entries), blocks, members)
         yield from islice(profiles, query.limit)
 
     def list_contents(self, query: Query) -> Iterator[str]:
@@ -153,7 +96,7 @@ class Lookup:
             if overlaps_head or query.matchers or not query.start <= block.first <= block.last <= query.end:
                 blocks_to_open.append(block)
             else:
-                sources.append(_source_of_block(block))
+                sources.append(source_of_block(block))
         compacted_ids: set[str] = set()
         matches = _label_filter(query)
         readable = self._readable_members(blocks_to_open, damage or DamageReport())
@@ -183,7 +126,7 @@ class Lookup:
 
         Those of a block are complete but not checked further: its readers do that.
         """
-        checks = [partial(_check_source, source) for source in sources]
+        checks = [partial(check_source, source) for source in sources]
         for source, data in zip(
             sources, self._read([source.object_range for source in sources], checks), strict=True
         ):
@@ -200,14 +143,11 @@ class Lookup:
         """Yield the bytes of each profile as posted, in order; ``None`` for one that has no object any more."""
         return self.read_sources([source_of_object(meta) for meta in metas])
 
-    def read_data_points(self, query: Query, damage: DamageReport | None = None) -> Iterator[DataPoint]:
-        """Yield the totals of the profiles that match *query*, in any order; no profile is opened."""
-        for _, created_at, series, labels, measured, types, values, *_ in self.read_totals(query, damage):
-            for row, time in enumerate(created_at):
-                yield DataPoint(time, labels[series[row]], types[measured[row]], values[row])
-
     def read_totals(self, query: Query, damage: DamageReport | None = None) -> Iterator[Totals]:
-        """Yield the same as columns: those of each block, and those of the head, by profile type."""
+        """Yield the totals of the profiles that match *query*: of each block, then of the head by profile type.
+
+        No profile is opened.
+        """
         blocks, head = self._snapshot_columns(query)
         compacted: dict[ProfileType, set[ProfileName]] = {}
         matches = _label_filter(query)
@@ -216,12 +156,12 @@ class Lookup:
                 if columns.type == block.type and block.overlaps(columns.created_at[0], columns.created_at[-1]):
                     compacted.setdefault(block.type, set()).update(members.names())
             if rows := _matching_rows(members, query, matches):
-                yield _select_totals(members, rows)
+                yield select_totals(members, rows)
         for columns in head:
             names = compacted.get(columns.type, set())
             rows = [row for row, name in enumerate(columns.names()) if name not in names] if names else ()
             if rows or not names:
-                yield _select_totals(columns, rows or range(len(columns)))
+                yield select_totals(columns, rows or range(len(columns)))
 
     def find_in_block(self, profile_id: ProfileId) -> Source | None:
         """Return the read that gets a profile out of the block that holds it; ``None`` if no block does.
@@ -367,36 +307,6 @@ class Lookup:
             yield iter(()) if members is None else _locate_members(block, members, query, matches)
 
 
-def _merge_in_order(
-    head: Iterator[LocatedProfile], blocks: Sequence[Block], members: Iterator[Iterator[LocatedProfile]]
-) -> Iterator[LocatedProfile]:
-    """Merge *head* with the *members* of *blocks*, which are opened when their time comes; drop duplicates."""
-    upcoming = deque(enumerate(blocks, 1))
-    heap: list[tuple[tuple[int, str], int, LocatedProfile, Iterator[LocatedProfile]]] = []
-
-    def push(number: int, stream: Iterator[LocatedProfile]) -> None:
-        if (first := next(stream, None)) is not None:
-            heap.append((first.meta.position, number, first, stream))
-            heapify(heap)
-
-    push(0, head)
-    last_position = None
-    while heap or upcoming:
-        while upcoming and (not heap or upcoming[0][1].first <= heap[0][0][0]):
-            number, _ = upcoming.popleft()
-            push(number, next(members))
-        if not heap:
-            continue
-        position, number, profile, stream = heap[0]
-        if position != last_position:
-            yield profile
-        last_position = position
-        if (following := next(stream, None)) is None:
-            heappop(heap)
-        else:
-            heapreplace(heap, (following.meta.position, number, following, stream))
-
-
 def _locate_members(block: Block, members: Members, query: Query, matches: _Matches) -> Iterator[LocatedProfile]:
     for row in _matching_rows(members, query, matches):
         meta = members.meta(row)
@@ -414,73 +324,8 @@ def _matching_rows(members: Members, query: Query, matches: _Matches) -> Sequenc
     return rows if all(series_matches) else [row for row in rows if series_matches[members.series[row]]]
 
 
-def _select_totals(members: Members, rows: Sequence[int]) -> Totals:
-    """Return the totals of these *rows*."""
-    created_at, series, measured, totals = members.created_at, members.series, members.measured, members.totals
-    if len(rows) < len(members):
-        created_at, series = [created_at[row] for row in rows], [series[row] for row in rows]
-        measured, totals = [measured[row] for row in rows], [totals[row] for row in rows]
-    return Totals(
-        members.service,
-        created_at,
-        series,
-        members.labels,
-        measured,
-        members.types,
-        totals,
-        members.type,
-        members.kinds,
-    )
-
-
 def _label_filter(query: Query) -> _Matches:
     return lambda labels: all(matcher.matches(labels) for matcher in query.matchers)
-
-
-def order_by_time(sources: Iterable[Source]) -> list[Source]:
-    """Return *sources* in the order in which they are merged."""
-    return sorted(sources, key=lambda source: (source.first, source.id))
-
-
-def range_of_profile(meta: Meta) -> ObjectRange:
-    """Return the range of a profile's bytes as posted: its own object, or its part of a batch."""
-    if meta.part is None:
-        return ObjectRange(ProfileId.parse(meta.id).object_key)
-    name, begin = meta.part
-    return ObjectRange(batch_key(meta.service, name), begin, begin + meta.size)
-
-
-def source_of_object(meta: Meta) -> Source:
-    """Return the read of a profile as it was posted."""
-    object_range = range_of_profile(meta)
-    return Source(object_range, meta.created_at, meta.created_at, 1, meta.size, meta)
-
-
-def _source_of_block(block: Block) -> Source:
-    end = block.ends[MERGED]
-    return Source(ObjectRange(block.id, 0, end), block.first, block.last, block.count, end, block=block)
-
-
-def source_of_rows(block: Block, members: Members, rows: Sequence[int]) -> Source:
-    """Return the cheapest source of *rows* of a block."""
-    first, last = members.created_at[rows[0]], members.created_at[rows[-1]]
-    if len(rows) == len(members):
-        return _source_of_block(block)
-    selected_series = {members.series[row] for row in rows}
-    if sum(series in selected_series for series in members.series) > len(rows):
-        return source_of_profiles(block, rows, first, last)
-    end = block.ends[SERIES]
-    object_range = ObjectRange(block.id, 0, end)
-    return Source(
-        object_range, first, last, len(rows), end, block=block, part=SERIES, rows=sorted(selected_series)
-    )
-
-
-def source_of_profiles(block: Block, rows: Sequence[int], first: int, last: int) -> Source:
-    end = block.ends[-1]
-    return Source(
-        ObjectRange(block.id, 0, end), first, last, len(rows), end, block=block, part=PROFILES, rows=rows
-    )
 
 
 def _parse(parse: Callable[[bytes], _T], data: bytes | None) -> _T | Damaged | None:
@@ -489,11 +334,3 @@ def _parse(parse: Callable[[bytes], _T], data: bytes | None) -> _T | Damaged | N
         return None if data is None else parse(data)
     except Damaged as error:
         return detach(error)
-
-
-def _check_source(source: Source, data: bytes) -> bytes:
-    if source.meta:
-        check_profile(source.meta, data)
-    elif len(data) != source.size:
-        raise Damaged(f"{source.id} is cut short: {len(data)} bytes instead of {source.size}")
-    return data

@@ -15,9 +15,10 @@ from profbucket.model.meta import Meta
 from profbucket.model.tasks import Task, period_task
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import check_profile, content_metadata
-from profbucket.storage.lookup import Lookup, range_of_profile
+from profbucket.storage.lookup import Lookup
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, Index, Selection
+from profbucket.storage.sources import range_of_profile
 from profbucket.times import SECOND
 
 _STAT_WORKERS = 16

@@ -22,10 +22,10 @@ from profbucket.query.querier import Querier
 from profbucket.query.query_merger import pick_evenly
 from profbucket.query.services import ask_each, parse_condition, select_services
 from profbucket.storage.damage import DamageReport
-from profbucket.storage.lookup import Totals
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
+from profbucket.storage.totals import Totals
 from profbucket.times import SECOND
 from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
 

@@ -4,7 +4,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -16,10 +16,19 @@ from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.query.timeline import build_timeline, parse_step
-from profbucket.storage.lookup import DataPoint, Totals
+from profbucket.storage.totals import Totals
 from profbucket.times import SECOND, parse_time
 
 CPU = (("samples", "count"), ("cpu", "nanoseconds"))
+
+
+class DataPoint(NamedTuple):
+    """The totals of one profile: a value for each of its sample types, which are pairs of type and unit."""
+
+    created_at: int
+    labels: Labels
+    sample_types: Sequence[tuple[str, str]]
+    values: Sequence[int]
 
 
 def make_point(second: float, labels: str = "", *values: int) -> DataPoint:

@@ -49,9 +49,9 @@ from profbucket.query.querier import Querier
 from profbucket.storage import store
 from profbucket.storage.batches import is_batch_key
 from profbucket.storage.listing import list_prefix
-from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Series, SeriesSelection
+from profbucket.storage.sources import range_of_profile
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
 from tests.support.canonical import canonicalize

@@ -21,9 +21,9 @@ from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.storage.batches import is_batch_key, read_tables
 from profbucket.storage.damage import content_metadata
-from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.metadata import to_metadata
 from profbucket.storage.ports import ObjectRange, Selection
+from profbucket.storage.sources import range_of_profile
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.api import TRACE, pprof

@@ -150,8 +150,9 @@ def find_all(storage: Storage, query: Query) -> list[Meta]:
 
 def list_data_points(storage: Storage, query: Query) -> list[tuple[Any, ...]]:
     return sorted(
-        (point.created_at, point.labels.format(), *point.values)
-        for point in storage.lookup.read_data_points(query)
+        (created_at, totals.labels[series].format(), *values)
+        for totals in storage.lookup.read_totals(query)
+        for created_at, series, values in zip(totals.created_at, totals.series, totals.values, strict=True)
     )
 
 

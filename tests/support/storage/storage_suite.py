@@ -14,8 +14,8 @@ from profbucket.model.meta import Meta, Query, Total
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.batches import is_batch_key, read_tables
 from profbucket.storage.listing import list_prefix
-from profbucket.storage.lookup import range_of_profile
 from profbucket.storage.metadata import from_metadata, to_metadata
+from profbucket.storage.sources import range_of_profile
 from profbucket.storage.store import Storage
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_meta, read_each
 from tests.support.storage.mixtures import MixedStorage
