@@ -39,7 +39,8 @@ class Finding:
 
     @property
     def batch(self) -> str | None:
-        """The key of the batch that the finding is about, or that has the profile."""
-        if isinstance(self.copy, Meta):
-            return range_of_profile(self.copy).key
+        """The key of the batch that the finding is about, or that has the profile, at least by its entry."""
+        member = self.copy or self.entry
+        if isinstance(member, Meta) and member.part:
+            return range_of_profile(member).key
         return self.object_key if is_batch_key(self.object_key) else None

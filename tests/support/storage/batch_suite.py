@@ -1,6 +1,7 @@
 """Acceptance suite of batches. Subclasses define the fixture ``storage``, an empty one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -15,7 +16,7 @@ from profbucket.model.batches import MAX_NANOS
 from profbucket.model.ids import QUARANTINE, ProfileId
 from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.merge_options import MergeOptions
-from profbucket.model.meta import Meta, Query
+from profbucket.model.meta import BatchPart, Meta, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
@@ -285,6 +286,54 @@ class BatchSuite:
         assert set(found) == {State.MISMATCH, State.MISSING_OBJECT}  # those that reindex repairs
         assert sorted(found[State.MISSING_OBJECT]) == object_keys
         assert find(storage) == [meta for meta in metas if meta not in damaged]
+
+    def test_each_lost_member_of_a_batch_that_was_cut_short_is_reported_as_moved_aside(
+        self, storage: Storage
+    ) -> None:
+        metas = store(storage, UPLOADS)
+        [key] = keys(storage)
+        end = range_of_profile(metas[4]).begin + 9
+        overwrite(storage, key, storage.bucket.get(key)[:end])
+        lost = [meta for meta in metas if (range_of_profile(meta).end or 0) > end]
+        assert 0 < len(lost) < len(metas)
+        expected = sorted([key, *(ProfileId.parse(meta.id).object_key for meta in lost)])
+        assert sorted(states(fsck(storage))[State.DAMAGED]) == expected
+        assert sorted(states(quarantine(storage))[State.QUARANTINED]) == expected
+        intact = [meta for meta in metas if meta not in lost]
+        assert find(storage) == intact
+        assert None not in read_each(storage, [meta.id for meta in intact])
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda meta: replace(meta, part=BatchPart(meta.part.name, 10**14)),
+            lambda meta: replace(meta, part=BatchPart(meta.part.name, meta.part.begin + 1)),
+            lambda meta: replace(meta, part=BatchPart(meta.part.name.replace("2026", "2025"), 0)),
+            lambda meta: replace(meta, part=None),
+            lambda meta: replace(meta, size=10**6),
+            lambda meta: replace(meta, size=1),
+        ],
+        ids=["beyond the end", "off by one", "another batch", "no batch", "a large size", "a small size"],
+    )
+    def test_an_entry_with_a_wrong_place_harms_no_other_and_is_repaired(
+        self, storage: Storage, change: Callable[[Meta], Meta]
+    ) -> None:
+        metas = store(storage, UPLOADS)
+        wrong = next(meta for meta in metas if meta.type == CPU)
+        storage.index.remove([wrong.id])
+        storage.index.add(change(wrong))
+        querier, query = Querier(storage), Query("api", CPU, *ALL_TIME)
+        assert querier.merge(query).merged == 2
+        querier.timeline(query)
+        object_key = ProfileId.parse(wrong.id).object_key
+        assert states(fsck(storage))[State.MISMATCH] == [object_key]
+        compact(storage, MIDNIGHT + 2 * HOUR)
+        assert states(fsck(storage))[State.MISMATCH] == [object_key]
+        list(reindex(storage))
+        assert find(storage) == metas
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
+        assert querier.merge(query).merged == 3
 
     @pytest.mark.parametrize("is_own_first", [False, True])
     def test_an_intact_member_replaces_a_damaged_object_of_the_profile(
