@@ -3,14 +3,17 @@
 import gc
 import gzip
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import Any
 
 import pytest
 
 from profbucket.errors import ProfbucketError, Unavailable
 from profbucket.ingest.collector import Collector
 from profbucket.limits import Limits
+from profbucket.maintenance.findings import State
+from profbucket.maintenance.repair import fsck
 from profbucket.model.ids import ProfileId
 from profbucket.model.labels import Labels
 from profbucket.model.meta import Meta, Query
@@ -19,6 +22,7 @@ from profbucket.model.sample_kinds import Kind
 from profbucket.model.upload import Upload
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.store import Storage
+from profbucket.times import LATEST
 from tests.support.api import NOW, TRACE, pprof
 from tests.support.storage.examples import ALL_TIME
 
@@ -103,7 +107,66 @@ def test_what_is_not_stored_in_time_can_be_sent_again(seconds: int, stored: int)
     Collector(storage).store_batch(uploads)
     assert storage.index.services() == services
     for service in services:
-        assert len(list(storage.lookup.find(Query(service, None, *ALL_TIME)))) == 1
+        assert len(list(storage.lookup.find(_all_of(service)))) == 1
+
+
+class FailingCalls:
+    """Passes calls on to *target* and fails instead, or behind it, with the call *failing* of those that write."""
+
+    _WRITES = ("put", "add", "add_batch", "add_task", "add_series")
+
+    def __init__(self, target: object, calls: Iterator[int], failing: int, *, is_lost: bool) -> None:
+        self._target, self._calls, self._failing, self._is_lost = target, calls, failing, is_lost
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._target, name)
+        if name not in self._WRITES:
+            return call
+
+        def fail(*arguments: Any) -> Any:
+            is_failing = next(self._calls) == self._failing
+            result = None if is_failing and not self._is_lost else call(*arguments)
+            if is_failing:
+                raise Unavailable("no disk")
+            return result
+
+        return fail
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_whichever_write_fails_a_retry_stores_each_profile_once(is_lost: bool) -> None:
+    """*is_lost* is whether the write happens and its answer is lost."""
+    uploads = [
+        Upload(service, profile_type, Labels.parse(f"pod={pod}"), pprof(pod + 1, at=NOW + pod))
+        for service in ("api", "web", "db")
+        for profile_type in (CPU, HEAP)
+        for pod in range(2 if service != "db" else 1)
+    ]
+    expected = describe(Collector(new_storage()).store_batch(uploads))
+    calls_without_failure = 0
+    for failing in count():
+        bucket, index, calls = MemoryBucket(), MemoryIndex(), count()
+        flaky: list[Any] = [FailingCalls(target, calls, failing, is_lost=is_lost) for target in (bucket, index)]
+        collector = Collector(Storage(*flaky))
+        outcomes = describe(collector.store_batch(uploads))
+        storage = Storage(bucket, index)
+        for profile_id, outcome in zip(expected, outcomes, strict=True):
+            if outcome != "unavailable":
+                assert outcome == profile_id
+                assert storage.read(ProfileId.parse(profile_id))
+        if "unavailable" not in outcomes:
+            calls_without_failure = next(calls)
+            break
+        assert describe(collector.store_batch(uploads)) == expected
+        found = [meta.id for service in index.services() for meta in storage.lookup.find(_all_of(service))]
+        assert sorted(found) == sorted(expected)
+        assert {finding.state for finding in fsck(storage, deep=True)} == {State.OK}
+        assert {task.type for task in index.due_tasks(LATEST, 100)} == {CPU, HEAP}
+    assert calls_without_failure > 9
+
+
+def _all_of(service: str) -> Query:
+    return Query(service, None, *ALL_TIME)
 
 
 def test_an_empty_batch_stores_nothing() -> None:
