@@ -97,7 +97,7 @@ def test_the_api_key_is_taken_from_the_environment_and_sent_in_a_header(
     [
         (["--url", "nowhere", "--service", "x", "--", "python"], 1, "invalid collector URL"),
         (["--url", "http://h", "--service", "x", "--label", "a", "--", "python"], 2, "label without '='"),
-        (["--url", "http://h", "--service", "x", "--", "/no/such/program"], 1, "No such file"),
+        (["--url", "http://h", "--service", "x", "--", "/no/such/program"], 2, "command not found"),
     ],
 )
 def test_a_failure_to_start_is_told_on_stderr(arguments: list[str], code: int, sentence: str) -> None:
