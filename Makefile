@@ -25,6 +25,9 @@ EXTRAS := $(or $(strip $(EXTRAS)),server)
 # ARGS runs all tests in one process. The tests start hundreds of processes, which share the compiled modules.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
+# One more than there are processors: the tests wait for other processes most of the time.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 .DEFAULT_GOAL := help
 .PHONY: help serve test test-agents test-pythons test-web test-ui image check soak lint types format proto ui requirements test-data bench clean
 
@@ -35,13 +38,13 @@ serve: $(EXTRAS:%=$(VENV)/.extra-%) ## run a collector on http://localhost:10100
 	@$(BIN)/profbucket serve --port $(PORT) --storage '$(STORAGE_URL)'
 
 test: $(VENV)/.dev ## run all tests except those in a browser; ARGS='-k merge -x' goes to pytest
-	$(PYTEST) --ignore=tests/ui $(ARGS)
+	$(PYTEST) -n $(WORKERS) --ignore=tests/ui $(ARGS)
 
 test-pythons: $(PYTHONS:%=test-python-%) ## run a smaller set of tests with each version of Python that is installed; ARGS=tests selects all tests
 
 test-python-%:
 	@if [ '$(call is_installed,$*)' ]; then \
-	  $(MAKE) VENV=.venv-$* PYTHON=$(call find_python,$*) .venv-$*/.dev && \
+	  $(MAKE) VENV=.venv-$* PYTHON=$(call find_python,$*) .venv-$*/$(if $(ARGS),.dev,.smaller) && \
 	  PYTHONDONTWRITEBYTECODE= .venv-$*/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(or $(ARGS),$(SMALLER_SET)); \
 	else echo 'Python $* is not installed'; fi
 
@@ -65,9 +68,9 @@ image: $(VENV)/.dev $(CHROMIUM) ## make docs/page.png, the screenshot in README.
 	cp tests/ui/screenshots/comparison.png docs/page.png
 
 # All tests run with the functions' version, where it is installed; the smaller set with the oldest one.
-# Two parts at a time, in this order, as tests wait for processes and for the disk. GNU make keeps the output of each
-# together from version 4.0 on.
-PARTS := lint types test test-ui test-python-$(firstword $(PYTHONS)) test-web
+# Two parts at a time, the longest first, as tests wait for processes and for the disk. GNU make keeps the output of
+# each together from version 4.0 on.
+PARTS := test lint types test-ui test-python-$(firstword $(PYTHONS)) test-web
 
 check: $(VENV)/.dev web/node_modules $(SHELLS) ## run everything that CI runs: lint, types, tests
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=recurse) $(PARTS)
@@ -144,6 +147,13 @@ $(VENV)/.extra-%: pyproject.toml | $(VENV)/bin/python
 	@$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	@touch $@
 
+# Python compiles the modules that the tests import; pip would compile all.
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable '.[gcs,s3,sql]' --group dev
+	$(PIP_INSTALL) --editable '.[gcs,s3,sql]' --group dev
 	@touch $@ $(VENV)/.extra-server $(VENV)/.extra-gcs $(VENV)/.extra-s3
+
+$(VENV)/.smaller: pyproject.toml | $(VENV)/bin/python
+	$(PIP_INSTALL) --editable '.[server]' --group test-smaller
+	@touch $@

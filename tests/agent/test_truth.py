@@ -11,8 +11,6 @@ from tests.support.agent.programs import SCRIPTS, program
 from tests.support.go_tool import GoPprof
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.alone
-
 BURN = ROOT / "tests" / "programs" / "burn.py"
 WORK = ("sixty", "thirty", "ten")
 SECONDS = "4"
@@ -37,14 +35,15 @@ def thread_percentages(tags: str) -> dict[str, float]:
     return percentages({match[2]: float(match[1]) for match in re.finditer(r"\(\s*([\d.]+)%\): (\w+)", tags)})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def burnt(collector: str) -> dict[str, float]:
-    """Run the program under the agent; return the percentages by its own clocks."""
+    """Run the program under the agent, while a test runs alone; return the percentages by its own clocks."""
     done = program([sys.executable, "-c", UNDER_AGENT, collector, "burn", str(BURN), SECONDS]).check()
     assert done.stderr == ""
     return percentages(json.loads(done.text))
 
 
+@pytest.mark.alone
 def test_cpu_percentages_match_the_threads_clocks(
     burnt: dict[str, float], collector: str, go_pprof: GoPprof
 ) -> None:
@@ -88,6 +87,7 @@ def test_functions_have_files_and_lines(burnt: dict[str, float], collector: str,
     assert seen <= {burn + 1, burn + 2, burn + 3}
 
 
+@pytest.mark.alone
 def test_py_spy_agrees(collector: str, go_pprof: GoPprof, tmp_path: Path) -> None:
     """Both watch the same run, and wall time: CPU time has other shares if the machine is busy.
 

@@ -33,7 +33,7 @@ def make_environment(directory: Path, *packages: str) -> None:
     """Create a virtual environment in *directory* with exactly *packages*, requirements for pip."""
     run(sys.executable, "-m", "venv", "--without-pip", str(directory))
     python = str(directory / "bin" / "python")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *packages)
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", *packages)
 
 
 def run(*command: str) -> None:
