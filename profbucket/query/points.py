@@ -5,7 +5,7 @@ profile is opened: the numbers are the totals in the index and in blocks.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import NamedTuple
@@ -13,10 +13,9 @@ from typing import NamedTuple
 from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
-from profbucket.model.sample_kinds import Kind
+from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate
 from profbucket.pprof.units import find_factor
-from profbucket.query.increases import find_increases
-from profbucket.query.step_values import too_many_values
+from profbucket.query.step_values import StepValues, too_many_values
 from profbucket.storage.totals import Totals
 from profbucket.times import SECOND
 
@@ -25,7 +24,6 @@ _MAX_SECONDS = 10**9
 
 Group = tuple[tuple[str, str], ...]  # the labels of a group that its series have
 Points = Mapping[int, float]  # the value of each step, by its number
-_SeriesKey = tuple[Group, Labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +71,6 @@ class Measure(NamedTuple):
     kind: Kind
 
 
-class _Cells(NamedTuple):
-    """The sum and the number of values in each step."""
-
-    sums: Counter[int]
-    counts: Counter[int]
-
-
 class PointsBuilder:
     """A builder of points from totals, for each group of series whose labels *group_by* are equal.
 
@@ -103,10 +94,9 @@ class PointsBuilder:
         self._average = average
         self._sums: defaultdict[Group, Counter[int]] = defaultdict(Counter)
         self._counts: defaultdict[Group, Counter[int]] = defaultdict(Counter)
-        # Of the service and the measure that are being added: what is not just added up, by series.
+        # Of the service and the measure that are being added: what is not just added up.
         self._source: tuple[str, Measure] | None = None
-        self._instants: defaultdict[_SeriesKey, _Cells] = defaultdict(lambda: _Cells(Counter(), Counter()))
-        self._counters: defaultdict[_SeriesKey, list[tuple[int, int]]] = defaultdict(list)  # times and values
+        self._step_values = StepValues[Group]()
 
     def add(self, part: Totals, measure: Measure, shared_labels: Mapping[str, str]) -> None:
         """Add profiles of one service; *shared_labels* are labels that their series have in addition.
@@ -121,13 +111,17 @@ class PointsBuilder:
         groups = [self._find_group(fixed, labels) for labels in part.labels]
         rows = _select_rows(part, measure)
         if self._average or measure.kind is Kind.SUM:
-            self._add_up(rows, [_Cells(self._sums[group], self._counts[group]) for group in groups])
-        elif measure.kind is Kind.INSTANT:
-            self._add_up(rows, [self._instants[key] for key in zip(groups, part.labels, strict=True)])
-        else:
-            targets = [self._counters[key] for key in zip(groups, part.labels, strict=True)]
+            targets = [(self._sums[group], self._counts[group]) for group in groups]
             for time, series, value in rows:
-                targets[series].append((time, value))
+                sums, counts = targets[series]
+                step = self._steps.find(time)
+                sums[step] += value
+                counts[step] += 1
+        else:
+            action = choose_aggregate(Aggregate.AUTO, measure.kind)
+            columns = [((group, action),) for group in groups]
+            for time, series, value in rows:
+                self._step_values.add(part.labels[series], time, self._steps.find(time), columns[series], (value,))
         self._check_size()
 
     def build(self) -> dict[Group, Points]:
@@ -140,25 +134,10 @@ class PointsBuilder:
         pairs = ((name, fixed.get(name) or labels.get(name)) for name in self._group_by)
         return tuple((name, value) for name, value in pairs if value)
 
-    def _add_up(self, rows: Iterable[tuple[int, int, int]], targets: Sequence["_Cells"]) -> None:
-        find_step = self._steps.find
-        for time, series, value in rows:
-            sums, counts = targets[series]
-            step = find_step(time)
-            sums[step] += value
-            counts[step] += 1
-
     def _finish_source(self) -> None:
         """Add what was kept of the last source, and forget it."""
-        for (group, _), (sums, counts) in self._instants.items():
-            self._sums[group].update({step: round(value / counts[step]) for step, value in sums.items()})
-        for (group, _), rows in self._counters.items():
-            rows.sort()
-            increases = find_increases([(value,) for _, value in rows])
-            for (time, _), (value,) in zip(rows, increases, strict=True):
-                self._sums[group][self._steps.find(time)] += value
-        self._instants.clear()
-        self._counters.clear()
+        self._step_values.finish(self._sums, self._steps.find)
+        self._step_values = StepValues()
 
     def _check_size(self) -> None:
         points = sum(map(len, self._sums.values()))
@@ -166,9 +145,8 @@ class PointsBuilder:
             raise self._limits.too_many(
                 "timeline_numbers", f"the graph has {points} points; choose a longer step, or fewer groups"
             )
-        kept = sum(len(cells.sums) for cells in self._instants.values()) + sum(map(len, self._counters.values()))
-        if kept > self._limits.timeline_values:
-            raise too_many_values(self._limits, kept)
+        if self._step_values.kept > self._limits.timeline_values:
+            raise too_many_values(self._limits, self._step_values.kept)
 
     def _to_points(self, group: Group) -> Points:
         sums, counts = self._sums[group], self._counts[group]

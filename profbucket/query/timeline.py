@@ -163,7 +163,7 @@ def _add_up_totals(
         if kept > actions.limits.timeline_values:
             raise too_many_values(actions.limits, kept)
     for group in groups.values():
-        group.step_values.finish(group.sums, step_nanos)
+        group.step_values.finish(group.sums, lambda time: time // step_nanos)
     ordered = sorted(columns, key=lambda sample_type: (firsts[sample_type], sample_type))
     return {sample_type: columns[sample_type] for sample_type in ordered}, groups
 
@@ -221,7 +221,7 @@ class _Group:
     profiles: Counter[int] = field(default_factory=Counter)
     sums: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     others: int = 0
-    step_values: StepValues = field(default_factory=StepValues)
+    step_values: StepValues[int] = field(default_factory=StepValues)
 
 
 def _combine_smallest(groups: list[_Group], max_groups: int) -> list[_Group]:
