@@ -26,6 +26,9 @@ _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _DROPPED_LABELS = "PROFBUCKET_DROPPED_LABELS"
 _MAX_DROPPED_LABELS = 100
 
+_PERIOD_PREFIX = "PROFBUCKET_BLOCK_"
+_PERIODS = {field.name: f"{_PERIOD_PREFIX}{field.name.upper()}" for field in fields(CompactionPolicy)}
+
 _LARGEST_LIMITS = {"service_bytes": 240}  # file systems allow 255 bytes for a part of an object's key
 
 # Cloud Run, and so Cloud Functions, transmit 32 MB of a response with a Content-Length, which all responses of the
@@ -80,6 +83,7 @@ class Config:
             raise Misconfigured(
                 "STORAGE_URL is not set; set it to the URL of the storage, as in file:///var/lib/profbucket"
             )
+        _check_names(environ)
         keys = _parse_keys(environ.get("PROFBUCKET_KEYS", "").strip())
         anonymous = _parse_flag(environ, "PROFBUCKET_ANONYMOUS")
         if environ.get("K_SERVICE") and not keys and not anonymous:
@@ -178,16 +182,27 @@ def _parse_log_level(environ: Mapping[str, str]) -> str:
     return value.upper()
 
 
+def _check_names(environ: Mapping[str, str]) -> None:
+    """Raise ``Misconfigured`` for a misspelt limit or period, which would otherwise have no effect."""
+    known = {*map(Limits.setting, Limits.names()), *_PERIODS.values()}
+    for name in sorted(environ):
+        if name.startswith((Limits.setting(""), _PERIOD_PREFIX)) and name not in known:
+            from difflib import get_close_matches
+
+            matches = get_close_matches(name, sorted(known), 1)
+            advice = f"did you mean {matches[0]}?" if matches else "docs/configuration.md lists those there are"
+            raise Misconfigured(f"there is no setting {name[:80]}; {advice}")
+
+
 def _parse_periods(environ: Mapping[str, str]) -> CompactionPolicy:
     values = {}
-    for field in fields(CompactionPolicy):
-        setting = f"PROFBUCKET_BLOCK_{field.name.upper()}"
+    for name, setting in _PERIODS.items():
         if text := environ.get(setting):
-            values[field.name] = _parse_count(setting, text, 0, 999_999_999)
+            values[name] = _parse_count(setting, text, 0, 999_999_999)
     try:
         return CompactionPolicy(**values)
     except Invalid as error:
-        names = ", ".join(f"PROFBUCKET_BLOCK_{name}" for name in ("SHORT", "LONG", "LONGEST"))
+        names = ", ".join(_PERIODS[name] for name in ("short", "long", "longest"))
         raise Misconfigured(f"{names}: {error}", code=error.code) from None
 
 

@@ -118,3 +118,18 @@ def test_a_storage_is_opened_with_the_settings() -> None:
     Collector(storage).collect("shop", ProfileType.CPU, Labels(), pprof(at=10**18))
     [task] = storage.index.due_tasks(LATEST, 10)
     assert task.period == 600
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "setting"),
+    [("PROFBUCKET_MAX_MEGE", "PROFBUCKET_MAX_MERGE"), ("PROFBUCKET_BLOCK_WAITS", "PROFBUCKET_BLOCK_WAIT")],
+)
+def test_a_misspelt_setting_is_named(misspelt: str, setting: str) -> None:
+    with pytest.raises(Misconfigured, match=f"there is no setting {misspelt}; did you mean {setting}?"):
+        Config.from_env({**MEMORY, misspelt: "1"})
+
+
+def test_variables_that_may_be_of_others_are_no_settings() -> None:
+    """Kubernetes sets such variables for a service called ``profbucket``."""
+    variables = {"PROFBUCKET_PORT": "tcp://10.0.0.1:80", "PROFBUCKET_SERVICE_HOST": "10.0.0.1"}
+    assert Config.from_env({**MEMORY, **variables}) == Config.from_env(MEMORY)

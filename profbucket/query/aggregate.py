@@ -86,8 +86,8 @@ def _check_plans(query: Query, plans: list[SeriesPlan], options: MergeOptions) -
     has_counters = any(plan.names(Aggregate.DELTA) for plan in plans)
     if options.aggregate is Aggregate.DELTA and not has_counters:
         raise Invalid(
-            f"a delta needs counters, such as alloc_space, contentions and delay; profiles of type {query.type}"
-            " have none, so leave it out",
+            "an increase needs counters, such as alloc_space, contentions and delay;"
+            f" profiles of type {query.type} have none",
             code="no_counters",
         )
     needs_two = options.aggregate is Aggregate.DELTA or all(
