@@ -1,13 +1,11 @@
 """A :class:`~profbucket.cli.client.ProfileClient` that talks to a collector over HTTP."""
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from http.client import HTTPException
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from typing import Any, TypeVar
 
+from profbucket.cli.http_session import HttpSession, Response
 from profbucket.errors import Invalid, Misconfigured, ProfbucketError, Unavailable, detach, error_class
 from profbucket.model.form import NO_ROUTE_STATUSES, encode_form
 from profbucket.model.ids import ProfileId
@@ -15,26 +13,15 @@ from profbucket.model.labels import Labels
 from profbucket.model.merge_format import MergeFormat
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import Meta, Page, Query, Total
-from profbucket.model.numbers import parse_count
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
 from profbucket.model.upload import Upload
-from profbucket.timed_http import REQUEST_ERRORS, HttpUrl, request
+from profbucket.timed_http import HttpUrl
 from profbucket.times import SECOND
 
 T = TypeVar("T")
 
-_RETRIES = 5  # after a 5xx, or a connection that broke
-_CONNECT_RETRIES = 2  # if there was no connection: more likely the URL is wrong
-_FIRST_WAIT_SECONDS = 0.5  # before the second retry; doubled each time. The first one follows at once.
-_MAX_WAIT_SECONDS = 60.0  # whatever Retry-After says
-_ATTEMPT_SECONDS = 300.0  # for one request, with its response
-_CONNECT_SECONDS = 10.0
-_MAX_REDIRECTS = 5
-_REDIRECTS = (301, 302, 303, 307, 308)
 _FOR_ALL_STATUSES = (401, 403, 503)  # of a batch, which each of its profiles would have, too
-# Errors of a connection that was there; all others are about making one.
-_BROKEN_CONNECTION = (ConnectionResetError, BrokenPipeError, HTTPException)
 
 
 class HttpClient:
@@ -53,31 +40,31 @@ class HttpClient:
             ) from None
         if not (api_key.isascii() and api_key.isprintable()):
             raise Misconfigured("the API key has invalid characters")
-        self._url = parsed.base
-        self._takes_batches = True  # as far as is known
-        self._headers = {"Accept-Encoding": "identity", "User-Agent": "profbucket"}
+        headers = {"Accept-Encoding": "identity", "User-Agent": "profbucket"}
         if parsed.password:
-            self._headers["Authorization"] = parsed.basic_auth()
+            headers["Authorization"] = parsed.basic_auth()
         elif api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            headers["Authorization"] = f"Bearer {api_key}"
+        self._session = HttpSession(parsed.base, headers)
+        self._takes_batches = True  # as far as is known
 
     def store_batch(self, uploads: Sequence[Upload]) -> list[Meta | ProfbucketError]:
         if len(uploads) < 2 or not self._takes_batches:
             return [self._store(upload) for upload in uploads]
         body, content_type = encode_form((_upload_parameters(upload), upload.data) for upload in uploads)
         try:
-            response = self._exchange("POST", "batch", body=body, content_type=content_type)
+            response = self._session.exchange("POST", "batch", body=body, content_type=content_type)
         except Unavailable as error:
             return [detach(error)] * len(uploads)
         if outcomes := self._read_outcomes(response, len(uploads)):
             return outcomes
         if response.status in _FOR_ALL_STATUSES:
-            return [_build_error(self._url, response)] * len(uploads)
+            return [_build_error(self._session.url, response)] * len(uploads)
         # Alone, each profile is accepted or refused by itself.
         self._takes_batches = response.status not in NO_ROUTE_STATUSES
         return [self._store(upload) for upload in uploads]
 
-    def _read_outcomes(self, response: "_Response", count: int) -> list[Meta | ProfbucketError]:
+    def _read_outcomes(self, response: Response, count: int) -> list[Meta | ProfbucketError]:
         """Return what became of each of *count* profiles, or nothing if the response does not say."""
         try:
             parts = json.loads(response.body)["body"]
@@ -126,92 +113,17 @@ class HttpClient:
             return parse(answer)
         except (ValueError, TypeError, LookupError, AttributeError, Invalid):
             raise Unavailable(
-                f"{self._url} is not a profbucket collector; it answered {str(answer)[:80]}"
+                f"{self._session.url} is not a profbucket collector; it answered {str(answer)[:80]}"
             ) from None
 
     def _request(
         self, method: str, path: str, parameters: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> bytes:
         """Return the body of the response; raise the error that the collector answers."""
-        response = self._exchange(method, path, parameters, body)
+        response = self._session.exchange(method, path, parameters, body)
         if response.status != 200:
-            raise _build_error(self._url, response)
+            raise _build_error(self._session.url, response)
         return response.body
-
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        parameters: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-        content_type: str = "application/octet-stream",
-    ) -> "_Response":
-        """Return the response, after retries and redirects; raise ``Unavailable`` if no attempt succeeds."""
-        url = f"{self._url}/api/0/{quote(path, safe='/+~')}"
-        if parameters:
-            url += f"?{urlencode(parameters)}"
-        headers = self._headers if body is None else {**self._headers, "Content-Type": content_type}
-        attempt = 0
-        while True:
-            retry_after = None
-            try:
-                response = self._send(method, url, body, headers)
-            except REQUEST_ERRORS as error:
-                retries = _RETRIES if isinstance(error, _BROKEN_CONNECTION) else _CONNECT_RETRIES
-                if attempt >= retries:
-                    raise Unavailable(
-                        f"{self._url} cannot be reached: {_describe(error)}; "
-                        "set the collector's URL with --url or PROFBUCKET_URL"
-                    ) from None
-            else:
-                if response.status < 500 or attempt >= _RETRIES:
-                    return response
-                retry_after = response.retry_after
-            time.sleep(_wait_seconds(attempt, retry_after))
-            attempt += 1
-
-    def _send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> "_Response":
-        """Send one request, follow redirects, and return the response.
-
-        A redirect to another origin, such as a signed link to a bucket, gets no credentials.
-        """
-        for _ in range(_MAX_REDIRECTS + 1):
-            with request(
-                method,
-                url,
-                seconds=_ATTEMPT_SECONDS,
-                connect_seconds=_CONNECT_SECONDS,
-                body=body,
-                headers=headers,
-            ) as response:
-                location = response.headers.get("Location")
-                if response.status not in _REDIRECTS or not location:
-                    retry_after = response.headers.get("Retry-After")
-                    return _Response(response.status, response.reason, retry_after, response.read())
-            target = urljoin(url, location)
-            if _origin(target) != _origin(url):
-                headers = {name: value for name, value in headers.items() if name != "Authorization"}
-            url = target
-        raise HTTPException(f"more than {_MAX_REDIRECTS} redirects")
-
-
-class _Response(NamedTuple):
-    status: int
-    reason: str
-    retry_after: str | None
-    body: bytes
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc
-
-
-def _wait_seconds(attempt: int, retry_after: str | None) -> float:
-    """Return how long to wait after *attempt*: what the collector says, or twice as long as the last time."""
-    if (seconds := parse_count(retry_after or "", most=10**20)) is not None:
-        return min(float(seconds), _MAX_WAIT_SECONDS)
-    return min(_FIRST_WAIT_SECONDS * 2 ** (attempt - 1), _MAX_WAIT_SECONDS) if attempt else 0.0
 
 
 def _parameters(query: Query) -> dict[str, str]:
@@ -290,7 +202,7 @@ def _read_meta(answer: Mapping[str, Any]) -> Meta:
     )
 
 
-def _build_error(url: str, response: _Response) -> ProfbucketError:
+def _build_error(url: str, response: Response) -> ProfbucketError:
     """Rebuild the error that the collector raised, or describe a response that is not the collector's."""
     try:
         answer = json.loads(response.body)
@@ -303,11 +215,3 @@ def _build_error(url: str, response: _Response) -> ProfbucketError:
 def _make_error(status: int, message: str, code: str) -> ProfbucketError:
     cls = error_class(status, code) or (Unavailable if status >= 500 else Invalid)
     return cls(message, code=code)
-
-
-def _describe(error: Exception) -> str:
-    if getattr(error, "reason", "") == "WRONG_VERSION_NUMBER":  # an SSLError; importing ssl takes long
-        return "it does not speak TLS; write http:// instead of https://"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
