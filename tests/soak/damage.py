@@ -1,11 +1,13 @@
-"""Damage to the files of a directory storage: objects, their metadata, blocks and their lists of members."""
+"""Damage to the files of a directory storage: objects, their metadata, batches, blocks and member lists."""
 
 import gzip
 import json
 import sqlite3
+import struct
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,11 +18,17 @@ from tests.support.storage.local_files import read_metadata, write_metadata
 
 _METAS_PART = 1  # of a block: the second
 _METAS_FIELD = 2001
+_CHECKS = struct.Struct(">16sI8s")  # at the end of a batch
 
 
 def object_files(root: Path, service: str) -> list[Path]:
     """Return the files of the profiles of *service*, in the order of keys."""
     return sorted(file for file in (root / service).rglob("*") if _is_object(file))
+
+
+def batch_files(root: Path, service: str) -> list[Path]:
+    """Return the files of the batches of *service*, in the order of keys."""
+    return [file for file in object_files(root, service) if file.suffix == ".batch"]
 
 
 def block_files(root: Path, service: str) -> list[Path]:
@@ -34,6 +42,9 @@ def _is_object(file: Path) -> bool:
 
 def damage_object(random: Random, files: Sequence[Path]) -> str:
     """Damage the content of one of *files*, or of two, and say what was done."""
+    files = [file for file in files if file.exists()]
+    if not files:
+        return "nothing is left"
     file, other = random.choice(files), random.choice(files)
     data = file.read_bytes()
     match random.randrange(8):
@@ -123,6 +134,36 @@ def damage_block(random: Random, files: Sequence[Path]) -> str:
             done = f"edited the list of members to {text[:2000].decode()}"
     _replace_parts(file, parts, adapt_ends=adapt_ends)
     return f"{file.name}: {done}{', and its ends' if adapt_ends else ''}"
+
+
+def damage_batch(random: Random, files: Sequence[Path]) -> str:
+    """Damage one of the batches *files*: its bytes, or its table, whose checksum is right then."""
+    file = random.choice(files)
+    data = file.read_bytes() if file.exists() else b""
+    try:
+        _, size, magic = _CHECKS.unpack(data[-_CHECKS.size :])
+        table_begin = len(data) - _CHECKS.size - size
+        columns = [json.loads(text) for text in json.loads(zlib.decompress(data[table_begin : -_CHECKS.size]))]
+    except (*_DAMAGED, struct.error, zlib.error):  # damaged before
+        return damage_object(random, files)
+    match random.randrange(6):
+        case 0:
+            table = zlib.compress(random.choice(_ODD_JSON))
+            done = "edited the table to other JSON"
+        case 1 | 2:
+            for _ in range(random.choice((1, 1, 3))):
+                columns = edited_json(random, columns)
+            texts = [json.dumps(column) for column in columns] if isinstance(columns, list) else columns
+            table = zlib.compress(json.dumps(texts).encode())
+            done = f"edited the table to {str(columns)[:2000]}"
+        case 3:
+            table = mutated_bytes(random, data[table_begin : -_CHECKS.size])
+            done = "edited the bytes of the table"
+        case _:
+            return damage_object(random, files)
+    checks = _CHECKS.pack(sha256(table).digest()[:16], len(table), magic)
+    file.write_bytes(data[:table_begin] + table + checks)
+    return f"{file.name}: {done}"
 
 
 def damage_index(random: Random, file: Path) -> str:

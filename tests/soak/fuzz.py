@@ -1,4 +1,4 @@
-"""Mutation fuzzing of a collector over a directory: posts, stored objects, their metadata, blocks and the index.
+"""Mutation fuzzing of a collector over a directory: posts, batches, objects, their metadata, blocks and the index.
 
 ``python -m tests.soak.fuzz --seconds 600 [--seed TEXT] [--round N] [--keep-going] [--out DIRECTORY]``
 
@@ -31,9 +31,23 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 from urllib.parse import urlencode
 
+from profbucket.model.batches import decode_table
+from profbucket.model.form import BATCH_PATH, PROFILES_PATH, encode_form
+from profbucket.storage.sources import range_of_profile
+from profbucket.times import SECOND
+from tests.soak.batch_mutations import make_part, mutated_batch
 from tests.soak.collector import CollectorProcess
 from tests.soak.commands import Commands, Result
-from tests.soak.damage import block_files, damage_block, damage_index, damage_metadata, damage_object, object_files
+from tests.soak.damage import (
+    batch_files,
+    block_files,
+    damage_batch,
+    damage_block,
+    damage_index,
+    damage_metadata,
+    damage_object,
+    object_files,
+)
 from tests.soak.http import Answer, request_bytes, send
 from tests.soak.numbered import numbered_profile, numbers_in
 from tests.soak.profile_mutations import (
@@ -187,16 +201,42 @@ class Fuzzer:
             if answer.status != 200 or (body and answer.body != body):
                 self._fail("an accepted profile is not returned as it was posted", f"{answer}")
         types = sorted({profile_type for profile_type, _ in accepted.values()} - {"trace"})
-        questions = list(_questions(random, service, types, list(accepted)))
-        before = self._ask_all(questions, "before compaction")
-        self._command("fsck", "--storage", self.url, "--service", service, codes=(0,))
-        self._command("compact", "--storage", self.url, "--service", service, codes=(0,))
-        self._compare(before, self._ask_all(questions, "after compaction"), "compaction")
-        self._command("reindex", "--storage", self.url, "--service", service, codes=(0,))
-        self._command("fsck", "--storage", self.url, "--service", service, codes=(0,))
-        self._compare(before, self._ask_all(questions, "after reindex"), "reindex")
-        self._read_by_commands(service, types)
-        self.clear([service])
+        self._compact_and_compare(random, service, types, list(accepted))
+
+    def fuzz_batches(self, random: Random, number: int) -> None:
+        """Post batches of mutated profiles in mutated forms, or damage batches that are stored."""
+        if random.random() < 0.5:
+            damages = random.choice(([_damage_batches], [_damage_batches, _damage_blocks]))
+            self._fuzz_damage(random, number, compacted=random.choice((0, 8, 16)), damages=damages, batch=4)
+            return
+        service = f"batches-{number}"
+        accepted: dict[str, str] = {}
+        profiles = real_profiles()
+        for post_number in range(random.choice((4, 8))):
+            self._step = f"batch {post_number}"
+            parts = []
+            for _ in range(random.choice((1, 3, 8))):
+                profile_type, raw = random.choice(profiles)
+                body = bomb(random) if random.random() < 0.02 else compress(random, mutated_profile(random, raw))
+                parts.append(make_part(service, profile_type, f"v={random.randrange(3)}", body))
+            answer = self._send(mutated_batch(random, parts), well_formed=False)
+            self.counts[f"batches answered {answer.status}"] += 1
+            if answer.status not in (200, 207, 400, 413, 415, 503):
+                self._fail(f"post: a batch is answered {answer.status}", f"{answer}")
+            outcomes = answer.json().get("body", []) if answer.body else []
+            codes = {outcome["code"] for outcome in outcomes}
+            if (answer.status == 200) != (codes == {200}) or (answer.status == 207) != (
+                200 in codes and len(codes) > 1
+            ):
+                self._fail("post: the status is not that of the parts", f"{answer.status} for {codes}")
+            for meta in (outcome["body"] for outcome in outcomes if outcome["code"] == 200):
+                if meta["service"] == service:
+                    accepted[meta["id"]] = meta["type"]
+        for profile_id in accepted:
+            self._step = f"get {profile_id}"
+            if self._ask("get", f"/api/0/profiles/{profile_id}", {}).status != 200:
+                self._fail("an accepted profile of a batch is not found", profile_id)
+        self._compact_and_compare(random, service, sorted({*accepted.values()} - {"trace"}), list(accepted))
 
     def fuzz_objects(self, random: Random, number: int) -> None:
         """Damage objects of profiles that are not compacted, or only in part."""
@@ -246,10 +286,16 @@ class Fuzzer:
         self.clear([service])
 
     def _fuzz_damage(
-        self, random: Random, number: int, *, compacted: int, damages: Sequence["_DamageFunction"]
+        self,
+        random: Random,
+        number: int,
+        *,
+        compacted: int,
+        damages: Sequence["_DamageFunction"],
+        batch: int = 1,
     ) -> None:
         service, healthy = f"damaged-{number}", f"healthy-{number}"
-        ids = self._post_numbered(service, range(16), compact_after=compacted)
+        ids = self._post_numbered(service, range(16), compact_after=compacted, batch=batch)
         self._post_numbered(healthy, range(100, 106), compact_after=random.choice((0, 3)))
         if compacted == 16 and random.random() < 0.5:
             for file in object_files(self.root, service):
@@ -267,7 +313,7 @@ class Fuzzer:
             self._report.notes.append(done or "nothing to damage")
             # What was edited and looks right is found by reading all of an object, which a merge need not do.
             self._is_exact = self._is_exact and not any(word in done for word in ("edited", "inflated", "set "))
-        intact = _intact(snapshot, _snapshot(self.root, service), ids)
+        intact = _intact(snapshot, _snapshot(self.root, service), ids, batch)
 
         def check(stage: str) -> None:
             after = self._ask_all(questions, stage)
@@ -296,17 +342,44 @@ class Fuzzer:
 
     # Steps of rounds.
 
-    def _post_numbered(self, service: str, numbers: Sequence[int], compact_after: int) -> dict[str, int]:
-        """Post numbered profiles of three hours, compact after some, and return their numbers by their ids."""
-        ids = {}
-        for i, number in enumerate(numbers):
-            self._step = f"post numbered profile {number}"
-            body = numbered_profile(number, DAY_BEGIN + i * _HOUR // 5, gzip=number % 4 != 0)
-            parameters = {"service": service, "type": "cpu", "labels": f"v={number % 3}"}
-            answer = self._send(request_bytes("POST", f"/api/0/profiles?{urlencode(parameters)}", body))
+    def _compact_and_compare(self, random: Random, service: str, types: Sequence[str], ids: Sequence[str]) -> None:
+        """Compact and reindex *service*, compare the answers, and remove it."""
+        questions = list(_questions(random, service, types, ids))
+        before = self._ask_all(questions, "before compaction")
+        self._command("fsck", "--storage", self.url, "--service", service, codes=(0,))
+        self._command("compact", "--storage", self.url, "--service", service, codes=(0,))
+        self._compare(before, self._ask_all(questions, "after compaction"), "compaction")
+        self._command("reindex", "--storage", self.url, "--service", service, codes=(0,))
+        self._command("fsck", "--storage", self.url, "--service", service, codes=(0,))
+        self._compare(before, self._ask_all(questions, "after reindex"), "reindex")
+        self._read_by_commands(service, types)
+        self.clear([service])
+
+    def _post_numbered(
+        self, service: str, numbers: Sequence[int], compact_after: int, batch: int = 1
+    ) -> dict[str, int]:
+        """Post numbered profiles of three hours, compact after some, and return their numbers by their ids.
+
+        Each *batch* of them is one post.
+        """
+        ids: dict[str, int] = {}
+        for begin in range(0, len(numbers), batch):
+            parts, own_numbers = [], numbers[begin : begin + batch]
+            self._step = f"post numbered profiles {own_numbers}"
+            for i, number in enumerate(own_numbers, begin):
+                body = numbered_profile(number, _numbered_time(i, batch), gzip=number % 4 != 0)
+                parts.append(({"service": service, "type": "cpu", "labels": f"v={number % 3}"}, body))
+            if batch > 1:
+                form, content_type = encode_form(parts)
+                request = request_bytes("POST", BATCH_PATH, form, {"Content-Type": content_type})
+            else:
+                [(parameters, body)] = parts
+                request = request_bytes("POST", f"{PROFILES_PATH}?{urlencode(parameters)}", body)
+            answer = self._send(request)
             assert answer.status == 200, f"a valid post is answered {answer}"
-            ids[answer.json()["body"]["id"]] = number
-            if i + 1 == compact_after:
+            outcomes = answer.json()["body"] if batch > 1 else [answer.json()]
+            ids.update(zip((outcome["body"]["id"] for outcome in outcomes), own_numbers, strict=True))
+            if begin + batch == compact_after:
                 self._command("compact", "--storage", self.url, "--service", service, codes=(0,))
         return ids
 
@@ -469,6 +542,7 @@ class Fuzzer:
 
 _ROUNDS: Mapping[str, tuple[int, Callable[[Fuzzer, Random, int], None]]] = {
     "posts": (4, Fuzzer.fuzz_posts),
+    "batches": (4, Fuzzer.fuzz_batches),
     "objects": (2, Fuzzer.fuzz_objects),
     "blocks": (3, Fuzzer.fuzz_blocks),
     "metadata": (3, Fuzzer.fuzz_metadata),
@@ -481,6 +555,11 @@ _DamageFunction = Callable[[Random, Path, str], str]
 def _damage_objects(random: Random, root: Path, service: str) -> str:
     files = object_files(root, service)
     return damage_object(random, files) if files else ""
+
+
+def _damage_batches(random: Random, root: Path, service: str) -> str:
+    files = batch_files(root, service)
+    return damage_batch(random, files) if files else ""
 
 
 def _damage_blocks(random: Random, root: Path, service: str) -> str:
@@ -600,17 +679,31 @@ def _snapshot(root: Path, service: str) -> dict[Path, tuple[bytes, bytes]]:
     return contents
 
 
+def _numbered_time(number: int, batch: int) -> int:
+    """Return the time of a numbered profile: those of a *batch* are seconds apart."""
+    return DAY_BEGIN + (number - number % batch) * _HOUR // 5 + number % batch * SECOND
+
+
 def _intact(
-    before: Mapping[Path, tuple[bytes, bytes]], after: Mapping[Path, tuple[bytes, bytes]], ids: Mapping[str, int]
+    before: Mapping[Path, tuple[bytes, bytes]],
+    after: Mapping[Path, tuple[bytes, bytes]],
+    ids: Mapping[str, int],
+    batch: int,
 ) -> set[int]:
-    """Return the numbers of the profiles that no damaged file holds."""
+    """Return the numbers of the profiles that no damaged file holds, nor a damaged part of a batch."""
     touched = [file for file, content in before.items() if after.get(file) != content]
     numbers = set(ids.values())
     for file in touched:
         if file.suffix == ".block":
             metadata = json.loads(before[file][1])
             first, last = int(metadata["first"]), int(metadata["last"])
-            numbers -= {number for number in numbers if first <= DAY_BEGIN + number * _HOUR // 5 <= last}
+            numbers -= {number for number in numbers if first <= _numbered_time(number, batch) <= last}
+        elif file.suffix == ".batch":
+            old, new = before[file][0], after.get(file, (b"", b""))[0]
+            for meta in decode_table(f"{file.parent.parent.name}/batch/{file.name}", old):
+                _, begin, end = range_of_profile(meta)
+                if old[begin:end] != new[begin:end]:
+                    numbers.discard(ids.get(meta.id, -1))
         else:
             stem = file.name.removesuffix(".pb.gz")
             numbers -= {number for profile_id, number in ids.items() if profile_id.endswith(stem)}

@@ -49,7 +49,7 @@ def mutated_post(random: Random, service: str, profile_type: str, labels: str, b
     return post
 
 
-_ODD_VALUES: Sequence[str] = (
+ODD_VALUES: Sequence[str] = (
     *(
         "",
         "%00",
@@ -80,7 +80,7 @@ _ODD_VALUES: Sequence[str] = (
     ),
     *("unknown", "cpu", "trace", "CPU", "other", "%ED%A0%80", "%00" * 50, "[", "(a%2B)%2B$"),
 )
-_ODD_TIMES: Sequence[str] = (
+ODD_TIMES: Sequence[str] = (
     *("0", "1", "-1", "now", "now-1h", "2024-06-01T00:00:00", "2024-13-45", "9999-12-31T23:59:59Z", "1e400"),
     *("0001-01-01T00:00:00Z", "99999999999999999999", "now-99999999999d", "1717200000.5", "%C2%B2", "nan"),
     *("-9223372036854775808", "2024-06-01T00:00:00%2B99:99", "2024-06-01T00:00:60Z", "1969-12-31T23:59:59Z"),
@@ -93,9 +93,9 @@ def _change_parameters(random: Random, post: Post) -> None:
             del post.parameters[random.randrange(len(post.parameters))]
         case 1:
             index = random.randrange(len(post.parameters))
-            post.parameters[index] = (post.parameters[index][0], random.choice(_ODD_VALUES))
+            post.parameters[index] = (post.parameters[index][0], random.choice(ODD_VALUES))
         case 2:
-            post.parameters.append(("created_at", random.choice(_ODD_TIMES)))
+            post.parameters.append(("created_at", random.choice(ODD_TIMES)))
         case 3:
             reserved = (
                 "page",
@@ -111,7 +111,7 @@ def _change_parameters(random: Random, post: Post) -> None:
             )
             post.parameters.append((random.choice(reserved), random.choice(("1", "x", "now"))))
         case 4:
-            post.parameters.append((random.choice(_ODD_VALUES[:20]), random.choice(_ODD_VALUES)))
+            post.parameters.append((random.choice(ODD_VALUES[:20]), random.choice(ODD_VALUES)))
         case 5:
             post.parameters.append(random.choice(post.parameters))
         case _:

@@ -14,7 +14,7 @@ from tests.soak.wire import parse, serialize
 _KILLS = 8
 
 
-@pytest.mark.parametrize("kind", ["posts", "objects", "blocks", "metadata", "index"])
+@pytest.mark.parametrize("kind", ["posts", "batches", "objects", "blocks", "metadata", "index"])
 def test_a_round_of_fuzzing_finds_nothing(tmp_path: Path, kind: str) -> None:
     with Fuzzer(tmp_path, "sample").running() as fuzzer:
         report = fuzzer.run_round(0, kind)
