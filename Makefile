@@ -113,7 +113,7 @@ requirements: $(VENV)/.dev ## pin the packages of the functions and the containe
 	$(BIN)/$(PIN) $(ARGS) --extra gcs --group functions --output-file functions/requirements.txt pyproject.toml
 	$(BIN)/$(PIN) $(ARGS) --all-extras --output-file requirements.txt pyproject.toml
 
-bench: $(VENV)/.dev ## compare with peers; ARGS='library --write' selects, and writes bench/RESULTS.md
+bench: $(VENV)/.dev ## compare with peers; ARGS='library --write' selects, and writes bench/RESULTS.md; ARGS=--help lists them
 	$(BIN)/python -m bench $(ARGS)
 
 test-data: $(VENV)/.dev ## regenerate tests/data

@@ -44,6 +44,12 @@ def main() -> None:
     for module in _MODULES:
         import_module(module)
     arguments = sys.argv[1:]
+    known = [*BENCHES, "cost", "agents"]
+    if "--help" in arguments:
+        print(f"{__doc__}\nBenchmarks: {', '.join(known)}")
+        return
+    if unknown := set(arguments) - {*known, "--write"}:
+        sys.exit(f"unknown benchmark {', '.join(sorted(unknown))}; known benchmarks: {', '.join(known)}")
     # These count, which needs no rounds and no peer.
     if "cost" in arguments:
         import_module("bench.cost").print_costs(write="--write" in arguments)
@@ -51,9 +57,7 @@ def main() -> None:
     if "agents" in arguments:
         import_module("bench.agents").print_requests(write="--write" in arguments)
         return
-    names = [name for name in arguments if not name.startswith("-")] or list(BENCHES)
-    if unknown := set(names) - set(BENCHES):
-        sys.exit(f"unknown benchmark {', '.join(sorted(unknown))}; known benchmarks: {', '.join(BENCHES)}")
+    names = [name for name in arguments if name != "--write"] or list(BENCHES)
     lines = _format_head(names)
     for line in lines:
         print(line)
