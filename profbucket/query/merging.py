@@ -215,7 +215,8 @@ def describe_losses(expired: int, damaged: int) -> str:
 
 def nothing_found(query: Query) -> NotFound:
     """Return the error for a query without matches."""
-    return NotFound(f"nothing found: {describe_query(query)} has no profiles; widen the range or drop labels")
+    narrowing = "drop labels" if query.matchers else "check the names of service and type"
+    return NotFound(f"nothing found: {describe_query(query)} has no profiles; widen the range or {narrowing}")
 
 
 def describe_selectors(query: Query) -> str:

@@ -41,6 +41,15 @@ def test_https_for_a_collector_that_speaks_http(collector: str) -> None:
     assert f"{url} cannot be reached: it does not speak TLS; write http:// instead of https://" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [((), "check the names of service and type"), (("--label", "version=1"), "drop labels")],
+)
+def test_a_query_that_finds_nothing(collector: str, labels: tuple[str, ...], advice: str) -> None:
+    result = profbucket("find", "--service", "no-such-service", *labels, "--url", collector)
+    assert result.stderr.rstrip().endswith(f"has no profiles; widen the range or {advice}")
+
+
 def test_a_list_of_targets_that_is_not_json(tmp_path: Path) -> None:
     targets = tmp_path / "targets.json"
     targets.write_text("http://localhost:6060")
