@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from bench.measure import Measure, Row, bench
 from bench.profiles import list_corpus
@@ -20,6 +19,7 @@ from profbucket.storage.memory import MemoryBucket, MemoryIndex, MemoryQueue
 from profbucket.storage.ports import ExpectedBlocks, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
+from tests.support.storage.counting_port import count_calls
 
 _SERVICES = 1000
 _TYPES = 5
@@ -58,8 +58,7 @@ def load() -> Iterator[Row]:
     yield Row(f"compact {profiles:,} profiles", total, note=note)
     yield Row("- the slowest task", Measure(max(times)), note=f"of {count:,}; its budget is 480 s")
 
-    calls: list[str] = []
-    counted = Storage(_Counter(storage.bucket, calls), _Counter(storage.index, calls))
+    counted, calls = count_calls(storage)
     begin = time.perf_counter()
     assert list(Compactor(counted, clock=lambda: now).run_due()) == []
     note = f"calls of bucket and index: {', '.join(calls)}"
@@ -115,21 +114,3 @@ class _IndexByService(MemoryIndex):
 
     def services(self) -> list[str]:
         return sorted(self._parts)
-
-
-class _Counter:
-    """A port that notes the name of each call."""
-
-    def __init__(self, port: Any, calls: list[str]) -> None:
-        self._port, self._calls = port, calls
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._port, name)
-        if not callable(attribute):
-            return attribute
-
-        def call(*arguments: Any) -> Any:
-            self._calls.append(name)
-            return attribute(*arguments)
-
-        return call

@@ -31,6 +31,7 @@ from tests.support.storage.compaction_suite import (
     list_block_keys,
     post_profiles,
 )
+from tests.support.storage.counting_port import CountingPort, count_calls
 from tests.support.storage.examples import make_meta
 
 WAIT = 600 * SECOND
@@ -63,29 +64,6 @@ def run_due(storage: Storage, now: int) -> list[Step]:
 
 def actions(storage: Storage, now: int) -> dict[Action, int]:
     return count_actions(run_due(storage, now))
-
-
-class CountingPort:
-    """A port that counts its calls by name."""
-
-    def __init__(self, port: Any, calls: list[str]) -> None:
-        self._port, self._calls = port, calls
-
-    def __getattr__(self, name: str) -> Any:
-        attribute = getattr(self._port, name)
-        if not callable(attribute):
-            return attribute
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._calls.append(name)
-            return attribute(*args, **kwargs)
-
-        return call
-
-
-def count_calls(storage: Storage) -> tuple[Storage, list[str]]:
-    calls: list[str] = []
-    return Storage(CountingPort(storage.bucket, calls), CountingPort(storage.index, calls)), calls
 
 
 def test_an_hour_is_compacted_when_it_is_over_and_its_day_one_hour_after_that(storage: Storage) -> None:
