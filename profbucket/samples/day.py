@@ -91,7 +91,9 @@ def list_days(storage: Storage, service: str, profile_type: ProfileType, start: 
         if not any(block.overlaps(begin, begin + DAY - 1) for block in blocks):
             selection = Selection(service, profile_type, begin, end, limit=1)
             following = [meta.created_at for meta in storage.index.find(selection)]
-            following += [block.first for block in blocks if block.first >= begin]
+            # Again: those that were in the head may have been compacted into blocks meanwhile.
+            blocks = storage.index.blocks(service, profile_type, begin, end)
+            following += [max(block.first, begin) for block in blocks]
             if not following:
                 return
             begin = min(following) // DAY * DAY

@@ -165,4 +165,4 @@ def test_only_tables_that_match_are_downloaded(cloud: Cloud, gcs: str) -> None:
         condition = f"WHERE date = '{date(cloud.days[1])}' AND service = '{SERVICES[0]}'"
         rows = cloud.query(f"SELECT value FROM samples {condition}", STORAGE_EMULATOR_HOST=proxy)
     assert rows == [{"value": 11}]
-    assert traffic.objects == 1
+    assert traffic.objects == 1, traffic.requests

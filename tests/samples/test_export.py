@@ -111,6 +111,34 @@ def test_a_block_of_several_days_is_exported_by_day(storage: Storage) -> None:
     assert read_sums(storage, samples_key("api", CPU, MIDNIGHT + DAY)) == expect_sums(iter([1440, 1500]))
 
 
+class CompactedIndex:
+    """An index that is compacted after its first call of *method*."""
+
+    def __init__(self, storage: Storage, method: str) -> None:
+        self._storage = storage
+        self._method = method
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._storage.index, name)
+        if name != self._method:
+            return method
+
+        def call(*args: object) -> object:
+            self._method = ""
+            result = method(*args)
+            list(Compactor(self._storage, clock=lambda: MIDNIGHT + 26 * HOUR).run())
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("method", ["blocks", "find"])
+def test_days_are_found_while_their_profiles_are_compacted(storage: Storage, method: str) -> None:
+    index: Any = CompactedIndex(storage, method)
+    days = list_days(Storage(storage.bucket, index), "api", CPU, MIDNIGHT - DAY, MIDNIGHT + 2 * DAY)
+    assert list(days) == [MIDNIGHT]
+
+
 def test_merging_blocks_changes_no_table(storage: Storage) -> None:
     exporter = Exporter(storage)
     assert exporter.export_day("api", CPU, MIDNIGHT).outcome is Outcome.EXPORTED
