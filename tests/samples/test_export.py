@@ -15,12 +15,14 @@ from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.model.ids import ProfileId, samples_key
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
 from profbucket.samples.day import list_days
 from profbucket.samples.export import Exporter, Outcome
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.ports import Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
+from tests.support.api import pprof
 from tests.support.profiles import Sample, encode, profile, stack
 from tests.support.storage.compaction_suite import MIDNIGHT, post_profiles
 
@@ -192,6 +194,31 @@ def test_a_damaged_profile_is_left_out(storage: Storage) -> None:
     replace_object(storage, ProfileId.parse(first.id).object_key, b"damage")
     assert Exporter(storage).export_day("api", CPU, MIDNIGHT).profiles == len(NUMBERS) - 1
     assert read_sums(storage) == expect_sums(NUMBERS[1:])
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+@pytest.mark.parametrize("damage", ["member", "table", "emptied"])
+def test_damage_to_a_batch_is_left_out(damage: str, is_compacted: bool) -> None:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    names = [f"f{number}" for number in range(3)]
+    uploads = [
+        Upload("api", CPU, Labels(), pprof(at=MIDNIGHT + number, name=name)) for number, name in enumerate(names)
+    ]
+    Collector(storage).store_batch(uploads)
+    [batch] = storage.bucket.list("api/batch/", "api/batch0")
+    data = storage.bucket.get(batch.key)
+    if is_compacted:
+        list(Compactor(storage, clock=lambda: MIDNIGHT + 2 * HOUR).run())
+    size = len(uploads[0].data)
+    damaged = {"member": bytes(size) + data[size:], "table": data[:-1], "emptied": b""}[damage]
+    replace_object(storage, batch.key, damaged)
+    lost = 0 if is_compacted or damage == "table" else 1 if damage == "member" else 3
+    if lost == 3:
+        with pytest.raises(Damaged):
+            Exporter(storage).export_day("api", CPU, MIDNIGHT)
+    else:
+        assert Exporter(storage).export_day("api", CPU, MIDNIGHT).profiles == 3 - lost
+        assert sorted(read_sums(storage)) == names[lost:]
 
 
 def test_damage_only_is_an_error(storage: Storage) -> None:
