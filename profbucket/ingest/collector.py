@@ -69,15 +69,16 @@ class Collector:
         Each gets the same id as by :meth:`collect`. Profiles of one service may share objects, and have the same
         error if the storage fails. If a client waits, the batch *has_deadline*: after it, the rest is not stored.
         """
-        deadline = self._timer() + self._limits.batch_seconds if has_deadline else math.inf
-        outcomes = [self._check_or_error(upload, deadline) for upload in uploads]
+        begin, seconds = self._timer(), self._limits.batch_seconds if has_deadline else math.inf
+        # Half of the time is for writes, so that each retry stores some.
+        outcomes = [self._check_or_error(upload, begin + seconds / 2) for upload in uploads]
         valid: dict[str, list[tuple[Meta, bytes]]] = {}
         for upload, outcome in zip(uploads, outcomes, strict=True):
             if isinstance(outcome, Meta):
                 valid.setdefault(upload.service, []).append((outcome, upload.data))
         for service, profiles in valid.items():
             try:
-                self._check_time(deadline)
+                self._check_time(begin + seconds)
                 self._storage.write_batch(profiles)
             except ProfbucketError as error:
                 detach(error)
