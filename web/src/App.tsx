@@ -4,6 +4,7 @@ import { ApiError, fetchFlameGraph, fetchSeries, fetchServiceDetails, fetchServi
 import { apiKey, openKeyChannel, type KeyChannel } from "./apiKey";
 import { findExtent } from "./extent";
 import { Grouping } from "./Grouping";
+import { Header } from "./Header";
 import {
   latestValue,
   useFetched,
@@ -13,22 +14,19 @@ import {
   useTheme,
   useUrlState,
   useZone,
-  type Theme,
 } from "./hooks";
 import { formatMatchers } from "./labels";
 import { sanitize } from "./names";
 import { GraphError, REDUCED_MERGE, ServiceError, ServicesError } from "./Notices";
 import { ProfilePicker } from "./ProfilePicker";
 import { ProfileView } from "./ProfileView";
-import { Select } from "./Select";
 import { Selections } from "./Selections";
 import { Services } from "./Services";
 import { Share } from "./Share";
 import { switchProfileType, switchService, type State } from "./state";
-import { Timeline } from "./Timeline";
-import { firstSights } from "./timelineChart";
+import { TimelinePanel } from "./TimelinePanel";
 import { TimeRangePicker } from "./TimeRanges";
-import { ZoneContext, zoneName, type Zone } from "./zone";
+import { ZoneContext } from "./zone";
 
 export function App() {
   const [state, update] = useUrlState();
@@ -65,7 +63,6 @@ export function App() {
     ready && hasVersions ? JSON.stringify([reloadKey, ...timelineInputs(versionState)]) : null,
     (signal) => fetchSeries(versionState, signal),
   );
-  const timelineOfVersions = latestValue(versions);
   const graphKey = JSON.stringify([reloadKey, limit, ...graphInputs(state)]);
   const isCancelled = graphKey === cancelledKey;
   const graph = useFetched(ready && !isCancelled ? graphKey : null, async (signal) => ({
@@ -124,48 +121,33 @@ export function App() {
   return (
     <ZoneContext.Provider value={zone}>
       {needsKey && <ApiKeyPrompt key={reloads} onSubmit={reload} />}
-      <header>
-        <a class="brand" href="?">
-          <Logo />
-          profbucket
-        </a>
-        <ProfilePicker
-          state={state}
-          update={update}
-          services={serviceNames ?? []}
-          profileTypes={profileTypes}
-          sampleTypes={sampleTypes}
-          sampleType={sampleType}
-          usualAggregate={usualAggregate ?? ""}
-        />
-        <span class="spacer" />
-        {ready && !needsKey && <Share state={{ ...state, sampleType }} onError={setErrorMessage} />}
-        {apiKey.get() && (
-          <button
-            type="button"
-            onClick={() => {
-              apiKey.forget();
-              keyChannel.current?.forget();
-              reload();
-            }}
-          >
-            Forget API key
-          </button>
-        )}
-        <Select
-          label="Times"
-          value={zone}
-          options={["UTC", "local"]}
-          names={{ local: `local (${zoneName(Date.now() / 1000, "local")})` }}
-          onChange={(chosen) => setZone(chosen as Zone)}
-        />
-        <Select
-          label="Theme"
-          value={theme}
-          options={["auto", "light", "dark"]}
-          onChange={(chosen) => setTheme(chosen as Theme)}
-        />
-      </header>
+      <Header
+        picker={
+          <ProfilePicker
+            state={state}
+            update={update}
+            services={serviceNames ?? []}
+            profileTypes={profileTypes}
+            sampleTypes={sampleTypes}
+            sampleType={sampleType}
+            usualAggregate={usualAggregate ?? ""}
+          />
+        }
+        share={ready && !needsKey && <Share state={{ ...state, sampleType }} onError={setErrorMessage} />}
+        onForgetKey={
+          apiKey.get()
+            ? () => {
+                apiKey.forget();
+                keyChannel.current?.forget();
+                reload();
+              }
+            : null
+        }
+        zone={zone}
+        onZone={setZone}
+        theme={theme}
+        onTheme={setTheme}
+      />
       <main>
         {services.state === "failed" && !needsKey && <ServicesError error={services.error} onRetry={reload} />}
         {summaries && !service && (
@@ -208,34 +190,14 @@ export function App() {
               </p>
             )}
             <Selections state={state} details={serviceDetails} update={update}>
-              {timeline ? (
-                <Timeline
-                  series={timeline}
-                  sampleType={sampleType}
-                  bands={[
-                    ...(state.diff ? [{ side: "base" as const, range: state.baseSelection, name: "base" }] : []),
-                    { side: "comparison", range: state.selection, name: state.diff ? "comparison" : "" },
-                  ]}
-                  markers={
-                    timelineOfVersions?.start === timeline.start && timelineOfVersions.step === timeline.step
-                      ? firstSights(timelineOfVersions)
-                      : []
-                  }
-                  onDrag={(range) =>
-                    update(
-                      state.diff && state.dragTarget === "base"
-                        ? { baseSelection: range, zoom: "" }
-                        : { selection: range, zoom: "" },
-                    )
-                  }
-                />
-              ) : (
-                <div class="timeline empty" aria-busy={series.state === "loading"}>
-                  {series.state === "failed" && graph.state !== "failed" && (
-                    <p class="note">{series.error.message}</p>
-                  )}
-                </div>
-              )}
+              <TimelinePanel
+                state={state}
+                update={update}
+                series={series}
+                versions={versions}
+                sampleType={sampleType}
+                showError={graph.state !== "failed"}
+              />
             </Selections>
             {graph.state === "failed" ? (
               <GraphError
@@ -281,14 +243,4 @@ function graphInputs(state: State): unknown[] {
   const { service, profileType, sampleType, aggregate, focus, refinements } = state;
   const values = [service, profileType, sampleType, aggregate, focus, refinements];
   return [...values, selection ?? range, formatMatchers(labels), base];
-}
-
-function Logo() {
-  return (
-    <svg width="18" height="18" viewBox="0 0 18 18" aria-hidden="true">
-      <rect x="1" y="2" width="16" height="4" rx="1" fill="var(--accent)" />
-      <rect x="1" y="7" width="11" height="4" rx="1" fill="var(--accent)" opacity=".75" />
-      <rect x="1" y="12" width="6" height="4" rx="1" fill="var(--accent)" opacity=".5" />
-    </svg>
-  );
 }
