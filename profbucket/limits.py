@@ -70,6 +70,9 @@ class Limits:
     block_entries: int = 4_000_000  # stacks of all profiles in a block, counted per profile
     block_memory_bytes: int = 256 << 20  # of distinct stacks and strings in a block, estimated
 
+    # One table of samples.
+    table_frames: int = 500_000_000  # in the stacks of all rows, with inlined functions; 6 million take a second
+
     dropped_labels: tuple[str, ...] = _DROPPED_LABELS
     sample_kinds: tuple[tuple[str, str, str, str], ...] = ()
 

@@ -55,7 +55,7 @@ class Exporter:
         Profiles that have expired remain in the file.
 
         Raises:
-            TooMany: a stack has too many frames.
+            TooMany: a stack, or the table, has too many frames.
             Damaged: all profiles are damaged.
             Unavailable: compaction kept replacing the blocks that are read, or the storage failed.
             StoragePermissionError: the storage denies access.

@@ -47,9 +47,9 @@ def write_table(
     """Write a Parquet file with the samples of *parts* to *sink*; return the number of rows.
 
     Memory follows the distinct stacks of one part. Raise ``TooMany`` if one stack has more frames than
-    ``limits.frames``.
+    ``limits.frames``, or all rows more than ``limits.table_frames``.
     """
-    rows = 0
+    rows, frames = 0, 0
     with pq.ParquetWriter(
         sink,
         FILE_SCHEMA,
@@ -61,6 +61,11 @@ def write_table(
     ) as writer:
         for part in parts:
             for batch in _list_batches(service, part, spans, limits):
+                frames += len(batch["stack"].values)
+                if frames > limits.table_frames:
+                    raise limits.too_many(
+                        "table_frames", f"a day of service {service} has {frames} frames or more"
+                    )
                 writer.write_batch(batch, row_group_size=_GROUP_ROWS)
                 rows += len(batch)
     return rows

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from profbucket.errors import Damaged, NotFound, Unavailable
+from profbucket.errors import Damaged, NotFound, TooMany, Unavailable
 from profbucket.ingest.collector import Collector
+from profbucket.limits import Limits
 from profbucket.maintenance.compactor import Action, Compactor, Step
 from profbucket.model.ids import ProfileId, samples_key
 from profbucket.model.labels import Labels
@@ -233,6 +234,23 @@ def replace_object(storage: Storage, object_key: str, data: bytes) -> None:
     """Give an object other content, as damage does, and keep its metadata."""
     metadata = storage.bucket.stat(object_key).metadata or {}
     storage.bucket.replace(object_key, data, metadata)
+
+
+def test_a_table_has_a_limited_number_of_frames(storage: Storage, caplog: pytest.LogCaptureFixture) -> None:
+    """A few locations with thousands of inlined functions could expand to a table that takes hours."""
+    Exporter(storage).export_day("api", CPU, MIDNIGHT)
+    table = pq.read_table(io.BytesIO(storage.bucket.get(KEY)), columns=["stack"])
+    frames = sum(map(len, table["stack"].to_pylist()))
+    storage.bucket.delete(KEY)
+    limited = Storage(storage.bucket, storage.index, Limits(table_frames=frames - 1))
+    with pytest.raises(TooMany, match=f"{frames} frames or more.*PROFBUCKET_MAX_TABLE_FRAMES") as raised:
+        Exporter(limited).export_day("api", CPU, MIDNIGHT)
+    assert raised.value.code == "max_table_frames_exceeded"
+    assert Action.MERGED in {step.action for step in run_due(limited, MIDNIGHT + 26 * HOUR)}
+    assert "PROFBUCKET_MAX_TABLE_FRAMES" in caplog.text
+    assert read_sums(storage) == Counter()
+    limited = Storage(storage.bucket, storage.index, Limits(table_frames=frames))
+    assert Exporter(limited).export_day("api", CPU, MIDNIGHT).outcome is Outcome.EXPORTED
 
 
 class Killed(BaseException):
