@@ -118,7 +118,7 @@ def decode_table(object_key: str, end: bytes) -> list[Meta]:
 def _check_members(members: Sequence[Meta], service: str, name: str) -> None:
     """Raise ``ValueError`` unless *members* are those of the batch of *service* with that *name*."""
     if (
-        not 0 < len(members) <= MAX_MEMBERS
+        not members
         or any(meta.service != service or meta.part is None or meta.part.name != name for meta in members)
         or batch_name([meta.id for meta in members], members[0].created_at) != name
     ):
