@@ -89,22 +89,13 @@ def build_timeline(
             f"{len(combined)} groups, {count} steps and {len(columns)} sample types make {numbers} numbers; choose"
             " a longer step, or group by fewer labels",
         )
-    bodies = []
     steps = range(first_step, first_step + count)
-    for group in combined:
-        labels_of_group = zip(group_by, group.key, strict=True) if not group.others else ()
-        body: dict[str, Any] = {
-            "labels": [{"key": key, "value": value} for key, value in labels_of_group],
-            "profiles": _to_list(group.profiles, steps),
-            "values": [_to_list(group.sums.get(column, {}), steps) for column in columns.values()],
-        }
-        bodies.append({**body, "others": group.others} if group.others else body)
     return {
         "start": format_time(first_step * step_nanos),
         "step": step,
         "sample_types": [{"type": sample_type, "unit": unit} for sample_type, unit in columns],
         "aggregates": [actions.describe(sample_type) for sample_type in columns],
-        "groups": bodies,
+        "groups": [group.to_json(group_by, columns.values(), steps) for group in combined],
     }
 
 
@@ -222,6 +213,16 @@ class _Group:
     sums: defaultdict[int, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     others: int = 0
     step_values: StepValues[int] = field(default_factory=StepValues)
+
+    def to_json(self, group_by: Sequence[str], columns: Iterable[int], steps: range) -> dict[str, Any]:
+        """Return the group with a number for each of *steps*, as the API has it in JSON."""
+        labels = [] if self.others else zip(group_by, self.key, strict=True)
+        body: dict[str, Any] = {
+            "labels": [{"key": key, "value": value} for key, value in labels],
+            "profiles": _to_list(self.profiles, steps),
+            "values": [_to_list(self.sums.get(column, {}), steps) for column in columns],
+        }
+        return {**body, "others": self.others} if self.others else body
 
 
 def _combine_smallest(groups: list[_Group], max_groups: int) -> list[_Group]:

@@ -812,8 +812,8 @@ class TestProtocol:
         for path in ("/", "/merge", MERGE):
             assert total(merge.get(f"{path}?service=api&type=cpu&from=now-1h")) == 1
 
-    @pytest.mark.parametrize(("role", "method", "status"), [(Role.WRITE, "GET", 405), (Role.QUERY, "POST", 405)])
-    def test_a_role_has_no_routes_of_another(self, role: Role, method: str, status: int) -> None:
+    @pytest.mark.parametrize(("role", "method"), [(Role.WRITE, "GET"), (Role.QUERY, "POST")])
+    def test_a_role_has_no_routes_of_another(self, role: Role, method: str) -> None:
         api = Api(open_storage("memory:"), role=role)
         response = api.client.open(f"{PROFILES_PATH}?service=a&type=cpu&from=now-1h", method=method, data=pprof())
-        assert response.status_code == status
+        assert (response.status_code, error_code(response)) == (405, "method_not_allowed")

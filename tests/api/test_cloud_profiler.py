@@ -207,10 +207,20 @@ class TestCreateOffline:
         assert response.status_code == 200
         assert stored(api)[0]["created_at"] == "2026-11-22T12:00:00Z"
 
-    @pytest.mark.parametrize("start", ["", "yesterday", 1, None, []])
-    def test_a_malformed_start_is_400(self, api: Api, start: Any) -> None:
+    @pytest.mark.parametrize(
+        ("start", "code"),
+        [
+            ("yesterday", "invalid_time"),
+            ("", "invalid_json"),
+            (1, "invalid_json"),
+            (None, "invalid_json"),
+            ([], "invalid_json"),
+        ],
+    )
+    def test_a_malformed_start_is_400(self, api: Api, start: Any, code: str) -> None:
         response = api.client.post(f"{PROFILES}:createOffline", json=profile(pprof(), startTime=start))
-        assert response.status_code == 400
+        assert (response.status_code, reason(response)) == (400, code)
+        assert stored(api) == []
 
 
 class TestList:
