@@ -88,6 +88,25 @@ def test_services_have_their_names(storage: Storage, tmp_path: Path) -> None:
     ]
 
 
+def test_names_and_labels_of_any_characters_are_returned_as_they_are(tmp_path: Path) -> None:
+    storage = Storage(MemoryBucket(), MemoryIndex())
+    services = ["a'; DROP VIEW samples; --", "100%", "2026", "é", "a=b", "c/../d", "_", ".", "[a-z]*?", "%27~5F"]
+    functions = ["f'); DROP VIEW samples; --", "a\0b", "line\nbreak", "日本/語.f", '"quoted"', "%27~5F"]
+    labels = Labels.from_pairs([("k'\"", "v\\' é,{}=[]"), ("date", ""), ("service", "x")])
+    data = encode(profile(*(Sample(stack(name), (1, 1)) for name in functions), time_nanos=MIDNIGHT))
+    for service in services:
+        Collector(storage).collect(service, CPU, labels, data)
+    rows = query(
+        storage,
+        tmp_path / "sql",
+        "SELECT service, labels, list(function ORDER BY function) FROM functions WHERE sample_type = 'cpu'"
+        " GROUP BY ALL",
+    )
+    assert sorted(rows) == [(service, dict(labels), sorted(functions)) for service in sorted(services)]
+    condition = "WHERE service = 'c/../d'"
+    assert query(storage, tmp_path / "one", f"SELECT DISTINCT service FROM samples {condition}") == [("c/../d",)]
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
