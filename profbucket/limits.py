@@ -32,7 +32,7 @@ class Limits:
     # One upload.
     body_bytes: int = 32 << 20  # what a Cloud Function accepts
     profiles: int = 1000  # in one upload that holds several
-    batch_seconds: int = 30  # of checking and storing an upload that holds several
+    batch_seconds: int = 30  # of converting, checking and storing an upload that holds several
     inflight_bytes: int = 64 << 20  # bodies of all uploads in progress; a large one needs five times its size
     inflight_seconds: int = 10  # how long an upload waits for room among them
     inflated_bytes: int = 256 << 20  # a profile after decompression

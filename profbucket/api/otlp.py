@@ -38,7 +38,7 @@ class OtlpRoutes:
         is_json = content_type == _JSON
         with self._uploads.body() as data:
             uploads = read_export(data, is_json=is_json, limits=self._limits)
-            outcomes = self._uploads.store_each(api_key, uploads)
+            outcomes = self._uploads.store_converted(api_key, uploads)
         error = combine_errors(outcomes)
         rejected = sum(isinstance(outcome, ProfbucketError) for outcome in outcomes)
         # Clients repeat none of a request that is a partial success.

@@ -1,5 +1,6 @@
 """The storing of the profiles in requests that can hold several."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -46,9 +47,22 @@ class UploadStore:
 
         A client that repeats the request after the error stores no profile twice.
         """
-        outcomes = self.store_each(api_key, uploads)
+        outcomes = self.store_converted(api_key, uploads)
         if error := combine_errors(outcomes):
             raise error
+
+    def store_converted(self, api_key: ApiKey, uploads: Uploads) -> list[Meta | ProfbucketError]:
+        """Store as :meth:`store_each` those of *uploads* that can be converted in time; the rest is one error."""
+        return self.store_each(api_key, self._read_in_time(uploads))
+
+    def _read_in_time(self, uploads: Uploads) -> Uploads:
+        """Yield *uploads*, which are converted one by one, and an error once the time of a request is over."""
+        deadline = time.monotonic() + self._limits.batch_seconds
+        for upload in uploads:
+            if time.monotonic() > deadline:
+                yield self._limits.unavailable("batch_seconds", "the profiles took too long; send them again")
+                return
+            yield upload
 
     def store_each(self, api_key: ApiKey, uploads: Uploads) -> list[Meta | ProfbucketError]:
         """Store all of *uploads* that can be, as batches; return the meta or the error of each, in order."""

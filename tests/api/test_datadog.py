@@ -185,6 +185,13 @@ class TestProfiles:
         send(api, {"cpu.pprof": data})
         assert stored(api)["cpu"]["created_at"] == "2026-11-22T22:25:33Z"
 
+    def test_what_is_not_converted_in_time_can_be_sent_again(self) -> None:
+        api = Api(Storage(MemoryBucket(), MemoryIndex()), Limits(batch_seconds=-1))
+        response = send(api, {"profile.pprof": zstd.compress(python_profile())})
+        assert (response.status_code, error_code(response)) == (503, "max_batch_seconds_exceeded")
+        assert "Retry-After" in response.headers
+        assert stored(api) == {}
+
     def test_a_repeated_form_counts_once(self, api: Api) -> None:
         for _ in range(2):
             send(api, {"profile.pprof": zstd.compress(python_profile())})

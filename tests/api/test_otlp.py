@@ -322,6 +322,13 @@ class TestEncodings:
         assert send(api, data, **{"Content-Encoding": "gzip"}).status_code == 200
         assert len(stored(api)) == 1
 
+    def test_what_is_not_converted_in_time_can_be_sent_again(self) -> None:
+        api = Api(Storage(MemoryBucket(), MemoryIndex()), Limits(batch_seconds=-1))
+        response = send(api, cpu_request(CPU).encode())
+        assert status_of(response)[0] == 503
+        assert status_of(response)[2] == "max_batch_seconds_exceeded"
+        assert stored(api) == []
+
     def test_both_encodings_and_repetitions_store_one_profile(self, api: Api) -> None:
         request = cpu_request(CPU)
         for data, content_type in ((request.encode(), PROTOBUF), (MessageToJson(request.message).encode(), JSON)):
