@@ -316,9 +316,18 @@ def normalize_flame_graph(graph: dict[str, Any]) -> object:
 
 
 def normalize_series(all_series: Iterable[Series]) -> object:
-    """Return *all_series* without an order, nor of their sample types: a reindex reads blocks first."""
-    ordered = sorted(all_series, key=lambda series: series.id)
-    return [series._replace(sample_types=tuple(sorted(series.sample_types, key=str))) for series in ordered]
+    """Return *all_series* without an order, nor of their sample types: a reindex reads blocks first.
+
+    It may add the hours of profiles instead of their times.
+    """
+    return [
+        series._replace(
+            sample_types=tuple(sorted(series.sample_types, key=str)),
+            first_seen=series.first_seen // HOUR * HOUR,
+            last_seen=min(series.last_seen // HOUR * HOUR + HOUR - 1, LATEST),
+        )
+        for series in sorted(all_series, key=lambda series: series.id)
+    ]
 
 
 def list_questions(history: History, ids: Sequence[ProfileId]) -> Iterator[_Question]:
@@ -397,12 +406,13 @@ def ask(question: Callable[[Querier], object], querier: Querier) -> object:
 
 @contextmanager
 def suited_to_small_histories() -> Iterator[None]:
-    """Make ``Limits.entries`` hold for profiles of any size, and start no threads."""
+    """Make ``Limits.entries`` hold for profiles of any size, start no threads, and let no profile be late."""
     with ExitStack() as patches:
         for module in (codec, split):
             patches.enter_context(mock.patch.object(module, "PRECHECK_BYTES", 0))
         for module in (repair, store):
             patches.enter_context(mock.patch.object(module, "ThreadPoolExecutor", SynchronousExecutor))
+        patches.enter_context(mock.patch("profbucket.storage.store.time.time_ns", return_value=MIDNIGHT))
         yield
 
 
@@ -437,9 +447,10 @@ def _check_history(history: History) -> Counter[str]:
 
     def compact(clock: int) -> None:
         compactor = Compactor(storage, limits, clock=lambda: clock)
-        for step in compactor.run():
-            seen[step.action] += 1
-        assert not compactor.failed, "the compactor logged an error"
+        for run in (compactor.run_due, compactor.run):
+            for step in run():
+                seen.update({step.action: 1, "together": step.with_next})
+            assert not compactor.failed, "the compactor logged an error"
 
     posted: set[Post] = set()
     for posts, clock, is_index_lost in zip(history.rounds, history.clocks, history.rebuilds, strict=True):
