@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure import Measure, Row, bench
@@ -16,7 +16,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.periods import CompactionPolicy
 from profbucket.pprof import decode
 from profbucket.storage.memory import MemoryBucket, MemoryIndex, MemoryQueue
-from profbucket.storage.ports import ExpectedBlocks, Selection
+from profbucket.storage.ports import Change, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.storage.counting_port import count_calls
@@ -102,15 +102,9 @@ class _IndexByService(MemoryIndex):
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         return self._parts[service].blocks(service, profile_type, start, end)
 
-    def commit(
-        self,
-        block: Block | None,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None = None,
-    ) -> bool:
-        assert block is not None
-        return self._parts[block.service].commit(block, members, replaced, expected)
+    def commit(self, *changes: Change) -> bool:
+        assert changes[0].block is not None
+        return self._parts[changes[0].block.service].commit(*changes)
 
     def services(self) -> list[str]:
         return sorted(self._parts)

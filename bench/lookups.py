@@ -15,7 +15,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof.block.container import encode_members
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import SeriesSelection
+from profbucket.storage.ports import Change, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import DAY, LATEST, SECOND
 from tests.support.storage.bulk_load import fill_directory
@@ -93,7 +93,7 @@ def _compact(folder: str, metas: Iterator[Meta]) -> Storage:
     ends = [1, 1 + len(part), 2 + len(part), 3 + len(part)]
     block = make_block(members, 86_400, ends, "", 0)
     storage.bucket.put(block.id, b"x" + part + b"xx", {})
-    assert storage.index.commit(block, (), ())
+    assert storage.index.commit(Change(block, (), ()))
     return storage
 
 

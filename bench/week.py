@@ -25,7 +25,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.pprof import decode, encode
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import SeriesSelection
+from profbucket.storage.ports import Change, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import DAY, LATEST, SECOND, format_time
 from tests.support.proxies import Faults, TrafficCounter, firestore_proxy
@@ -173,7 +173,7 @@ def _make_tenfold(profiles: list[tuple[int, bytes]]) -> Storage:
 def _copy_blocks(source: Storage, target: Storage) -> None:
     for block in source.index.blocks("tenfold", ProfileType.CPU, 0, LATEST):
         target.bucket.put(block.id, source.bucket.get(block.id), blocks.to_metadata(block))
-        assert target.index.commit(block, (), ())
+        assert target.index.commit(Change(block, (), ()))
     for series in source.index.series(SeriesSelection("tenfold", ProfileType.CPU)):
         target.index.add_series(series)
 

@@ -21,7 +21,7 @@ from profbucket.pprof import decode, encode
 from profbucket.pprof.block.container import decode_members, encode_members
 from profbucket.storage.memory import MemoryBucket, MemoryIndex
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import SeriesSelection
+from profbucket.storage.ports import Change, SeriesSelection
 from profbucket.storage.store import Storage
 from profbucket.times import DAY, LATEST, SECOND, format_time
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
@@ -107,7 +107,7 @@ def _copy(source: Storage, target: Storage, block: Block, shift: int) -> None:
     copied = make_block(members, block.period, ends, block.measures, block.written_at)
     data = data[: block.ends[MERGED]] + part + data[block.ends[METAS] :]
     target.bucket.put(copied.id, data, blocks.to_metadata(copied))
-    assert target.index.commit(copied, (), ())
+    assert target.index.commit(Change(copied, (), ()))
 
 
 def _collector_usage() -> tuple[float, float]:

@@ -1,11 +1,12 @@
-"""Documents with the entries of profiles that were stored in one batch: one for each profile type.
+"""Documents with the entries of profiles that were stored in one batch.
 
-A document holds up to 900 KB of entries, compressed. A single entry has a document of its own, as that of a
-profile that was posted alone. So compaction, which takes all entries of a type and hour, deletes whole documents,
-and rewrites one only where a batch reaches from one hour into the next.
+A document holds up to 900 KB of entries, compressed, of all profile types. A single entry has a document of its
+own, as that of a profile that was posted alone. So compaction, which takes all entries of an hour, deletes whole
+documents, and rewrites one only where a batch reaches from one hour into the next, or if it fails for a type.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from storage_gcs.firestore import Calls
 
 _MAX_BYTES = 900_000  # Firestore's limit is a mebibyte for each document
+_MAX_TYPE_LIST_BYTES = 1000  # Firestore indexes 1,500 bytes of a text
 _FIRST_PAGE, _LARGEST_PAGE = 4, 100  # documents in one answer
 
 
@@ -31,6 +33,11 @@ class EntryGroup(NamedTuple):
     content: bytes
 
     @property
+    def type_list(self) -> str:
+        """The set of the profile types as one text."""
+        return ",".join(sorted({meta.type for meta in self.members}))
+
+    @property
     def document_id(self) -> str:
         """32 hex digits: equal if the same batch is stored again."""
         return sha256("".join(f"{meta.id} {meta.part}\n" for meta in self.members).encode()).hexdigest()[:32]
@@ -38,18 +45,16 @@ class EntryGroup(NamedTuple):
 
 def group_entries(members: Iterable[Meta]) -> tuple[list[Meta], list[EntryGroup]]:
     """Return those of *members*, of one batch, that are entries of their own, and the others as groups."""
-    by_type: dict[ProfileType, list[Meta]] = {}
-    for meta in members:
-        by_type.setdefault(meta.type, []).append(meta)
     alone: list[Meta] = []
     groups: list[EntryGroup] = []
-    pending = list(by_type.values())
+    pending = [sorted(members, key=lambda meta: meta.position)]
     while pending:
         entries = pending.pop()
+        group = EntryGroup(entries, dump_members(entries))
         if len(entries) == 1:
             alone += entries
-        elif len(content := dump_members(entries)) <= _MAX_BYTES:
-            groups.append(EntryGroup(entries, content))
+        elif len(group.content) <= _MAX_BYTES and len(group.type_list) <= _MAX_TYPE_LIST_BYTES:
+            groups.append(group)
         else:
             pending += [entries[: len(entries) // 2], entries[len(entries) // 2 :]]
     return alone, groups
@@ -59,7 +64,9 @@ def write_group(fields: Any, group: EntryGroup, stored_at: int) -> None:
     """Set *fields* of a document to those of a group of entries."""
     first = group.members[0]
     fields["service"].string_value = first.service
-    fields["type"].string_value = first.type
+    fields["type_list"].string_value = group.type_list
+    for name in group.type_list.split(","):
+        fields["types"].array_value.values.add().string_value = name
     fields["first"].integer_value = first.created_at
     fields["members"].bytes_value = group.content
     fields["stored_at"].timestamp_value.seconds = stored_at
@@ -102,24 +109,28 @@ def _find_groups(
 
 @dataclass(frozen=True, slots=True)
 class IdRange:
-    """A service, profile type and range of time that have profiles with some ids."""
+    """A service, the profile type if it is one only, and a range of time that have profiles with some ids."""
 
     service: str
-    type: ProfileType
+    type: ProfileType | None
     start: int
     end: int
 
     @classmethod
     def of(cls, ids: Iterable[str]) -> "list[IdRange]":
         """Return the ranges of those of *ids* that are ids of profiles."""
-        times: dict[tuple[str, ProfileType], list[int]] = {}
+        by_service: dict[str, list[ProfileId]] = {}
         for text in ids:
-            try:
+            with suppress(Invalid):  # the id of a block
                 profile_id = ProfileId.parse(text)
-            except Invalid:
-                continue  # the id of a block
-            times.setdefault((profile_id.service, profile_id.type), []).append(profile_id.created_at)
-        return [cls(*lane, min(of_lane), max(of_lane)) for lane, of_lane in times.items()]
+                by_service.setdefault(profile_id.service, []).append(profile_id)
+        return [cls._of_service(service, profile_ids) for service, profile_ids in by_service.items()]
+
+    @classmethod
+    def _of_service(cls, service: str, profile_ids: Collection[ProfileId]) -> "IdRange":
+        types = {profile_id.type for profile_id in profile_ids}
+        times = [profile_id.created_at for profile_id in profile_ids]
+        return cls(service, types.pop() if len(types) == 1 else None, min(times), max(times))
 
     def select(self) -> Any:
         """Return the query for the groups that may have entries in the range."""

@@ -19,6 +19,11 @@ from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
 
 _T = TypeVar("_T")
 
+Document = tuple[str, str, Callable[[Any], None]]  # collection, id, and what sets the fields
+
+WRITE_ROLE = "roles/datastore.user"
+_CREATE_ROLE = "a role with datastore.entities.create"
+
 CALL_TIMEOUT_SECONDS = 18.0  # no attempt begins later
 WRITE_TIMEOUT_SECONDS = 6.0  # of one attempt: the call ends within 24 seconds
 QUERY_TIMEOUT_SECONDS = 10.0  # of one attempt, less than for a call, which ends within 28 seconds
@@ -95,6 +100,20 @@ class Calls:
             request_serializer=RunQueryRequest.SerializeToString,
             response_deserializer=_RunQueryResponse.FromString,
         )
+
+    def create(self, *documents: Document) -> bool:
+        """Create *documents* and return ``True``; return ``False`` and change nothing if one of them exists."""
+        request = CommitRequest()
+        for collection, document, fill in documents:
+            write = request.writes.add()
+            write.update.name = f"{self.documents}/{collection}/{document}"
+            write.current_document.exists = False
+            fill(write.update.fields)
+        try:
+            self.commit(request, "write an entry", _CREATE_ROLE)
+        except DocumentExists:
+            return False  # it existed before, or was created by an attempt whose answer was lost
+        return True
 
     def commit(self, request: Any, operation: str, role: str) -> None:
         """Commit all writes of *request* atomically. *operation*, a verb phrase, and *role* are for errors.

@@ -2,7 +2,7 @@
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -26,8 +26,10 @@ BLOCKS = "blocks"
 TASKS = "tasks"
 GROUPS = "batches"
 
+# The field that has the profile type, or of a batch the set of its types, of which a service has few.
+TYPE_FIELDS = {ENTRIES: "type", BLOCKS: "type", GROUPS: "type_list"}
 # The order of the documents of one service and type; the Firestore index of such a query ends with these fields.
-_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("last",), GROUPS: ("first",)}
+_ORDERS = {ENTRIES: ("created_at", "id"), BLOCKS: ("last",), GROUPS: ()}
 
 _BLOCK_TEXTS = ("id", "service", "type", "measures")
 _BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
@@ -110,16 +112,20 @@ def select_groups(  # noqa: PLR0917
     after: Any = None,
     limit: int | None = None,
 ) -> Any:
-    """Select the groups of entries of which the first was created from *start* to *end*, ordered by that time.
+    """Select the groups with entries of the type, of which the first was created from *start* to *end*.
+
+    They are ordered by that time.
 
     With *after*, a document, those that come after it; with *limit*, the first of them.
     """
     filters = [
-        *_filters(service, profile_type),
+        *_filters(service, None),
         ("first", _GREATER_OR_EQUAL, max(start, 0)),
         ("first", _LESS_OR_EQUAL, end),
     ]
-    request = _select(GROUPS, ("service", "type", "first", "members", "stored_at"), filters)
+    if profile_type:
+        filters.append(("types", _CONTAINS, profile_type))
+    request = _select(GROUPS, ("service", "first", "members", "stored_at"), filters)
     query = request.structured_query
     _order_by(query, "first", "__name__")
     if after is not None:
@@ -141,15 +147,16 @@ def select_due_tasks(until: int, limit: int) -> Any:
 def select_next_service(collection: str, after: str) -> Any:
     """Select one document of the first service greater than *after*: one read a service, whatever it stores."""
     request = _select(collection, ("service",), [("service", _GREATER, after)])
-    _order_by(request.structured_query, "service", "type", *_ORDERS[collection])
+    _order_by(request.structured_query, "service", TYPE_FIELDS[collection], *_ORDERS[collection])
     request.structured_query.limit.value = 1
     return request
 
 
-def select_next_type(collection: str, service: str, after: str) -> Any:
-    """Select one document of the first profile type of *service* greater than *after*."""
-    request = _select(collection, ("type",), [("service", _EQUAL, service), ("type", _GREATER, after)])
-    _order_by(request.structured_query, "type", *_ORDERS[collection])
+def select_next_types(collection: str, service: str, after: str) -> Any:
+    """Select one document of *service* with the first profile type, or set of types, greater than *after*."""
+    field = TYPE_FIELDS[collection]
+    request = _select(collection, (field,), [("service", _EQUAL, service), (field, _GREATER, after)])
+    _order_by(request.structured_query, field, *_ORDERS[collection])
     request.structured_query.limit.value = 1
     return request
 
@@ -181,6 +188,12 @@ def read_document(document: Any, read: Callable[[Any], _T]) -> _T:
             f"the document {document.name} is damaged: {error}; delete it and run profbucket reindex",
             code="damaged_index",
         ) from None
+
+
+def read_types(document: Any) -> list[ProfileType]:
+    """Return the profile types in an answer to :func:`select_next_types`, in the order of its text."""
+    [types] = document.fields.values()
+    return list(map(ProfileType, types.string_value.split(",")))
 
 
 def read_type(document: Any) -> ProfileType:
@@ -222,6 +235,19 @@ def read_block(document: Any) -> Block:
         **{name: fields[name].string_value for name in _BLOCK_TEXTS if name != "type"},
         **{name: fields[name].integer_value for name in _BLOCK_NUMBERS},
     )
+
+
+def read_blocks(documents: Iterable[Any], start: int, end: int, oldest: float) -> list[Block]:
+    """Return the blocks in *documents* that overlap the range, ordered by position.
+
+    Those that were stored before *oldest*, in seconds since 1970, have expired.
+    """
+    blocks = [
+        read_document(document, read_block)
+        for document in documents
+        if document.fields["stored_at"].timestamp_value.seconds >= oldest
+    ]
+    return sorted((block for block in blocks if block.overlaps(start, end)), key=lambda block: block.position)
 
 
 def write_series(fields: Any, series: Series) -> None:
@@ -286,7 +312,7 @@ def write_task(fields: Any, task: Task) -> None:
 _Filter = tuple[str, int, Any]  # field, operator, value
 
 # StructuredQuery.FieldFilter.Operator, CompositeFilter.Operator and Direction
-_EQUAL, _GREATER_OR_EQUAL, _LESS_OR_EQUAL, _GREATER, _IN = 5, 4, 2, 3, 8
+_EQUAL, _GREATER_OR_EQUAL, _LESS_OR_EQUAL, _GREATER, _CONTAINS, _IN = 5, 4, 2, 3, 7, 8
 _AND = 1
 _ASCENDING = 1
 

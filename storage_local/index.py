@@ -22,6 +22,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, load_tasks
 from profbucket.storage.ports import (
     MAX_BLOCK_NANOS,
+    Change,
     ExpectedBlocks,
     Selection,
     Series,
@@ -137,29 +138,17 @@ class LocalIndex:
             blocks = _read_blocks(connection, selection.service, selection.type, selection.start, selection.end)
             return blocks, read_columns(connection, selection)
 
-    def commit(
-        self,
-        block: Block | None,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None = None,
-    ) -> bool:
+    def commit(self, *changes: Change) -> bool:
+        members = {profile_id for change in changes for profile_id in change.members}
+        replaced = {block_id for change in changes for block_id in change.replaced}
         with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            complete = expected is None or expected.ids == {
-                other.id
-                for other in _read_blocks(
-                    connection, expected.service, expected.type, expected.start, expected.end
-                )
-            }
-            for statement, ids in ((_DELETE_ENTRIES, set(members)), (_DELETE_BLOCKS, set(replaced))):
-                complete = complete and connection.execute(statement, (json.dumps(list(ids)),)).rowcount == len(
-                    ids
-                )
-            if complete and block:
-                row = {name: getattr(block, name) for name in _BLOCK_COLUMNS} | {"ends": json.dumps(block.ends)}
-                connection.execute(_INSERT_KIND, row)
-                complete = connection.execute(_INSERT_BLOCK, row).rowcount == 1
+            complete = (
+                all(_are_as_expected(connection, change.expected) for change in changes if change.expected)
+                and _delete(connection, _DELETE_ENTRIES, members)
+                and _delete(connection, _DELETE_BLOCKS, replaced)
+                and all(_add_block(connection, change.block) for change in changes if change.block)
+            )
             connection.execute("COMMIT" if complete else "ROLLBACK")
         return complete
 
@@ -347,6 +336,23 @@ class LocalIndex:
 def _add_entry(connection: sqlite3.Connection, meta: Meta) -> bool:
     store_series(connection, Series.of(meta))
     return store_entry(connection, meta)
+
+
+def _are_as_expected(connection: sqlite3.Connection, expected: ExpectedBlocks) -> bool:
+    overlapping = _read_blocks(connection, expected.service, expected.type, expected.start, expected.end)
+    return {block.id for block in overlapping} == expected.ids
+
+
+def _delete(connection: sqlite3.Connection, statement: str, ids: Collection[str]) -> bool:
+    """Delete the rows with *ids* by *statement*, and return whether all of them existed."""
+    return connection.execute(statement, (json.dumps(list(ids)),)).rowcount == len(ids)
+
+
+def _add_block(connection: sqlite3.Connection, block: Block) -> bool:
+    """Add *block*, and return whether it is new."""
+    row = {name: getattr(block, name) for name in _BLOCK_COLUMNS} | {"ends": json.dumps(block.ends)}
+    connection.execute(_INSERT_KIND, row)
+    return connection.execute(_INSERT_BLOCK, row).rowcount == 1
 
 
 def _parse_types(rows: Iterable[tuple[Any, ...]]) -> list[ProfileType]:

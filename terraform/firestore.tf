@@ -30,8 +30,9 @@ resource "google_firestore_index" "index" {
     for_each = each.value.fields
 
     content {
-      field_path = fields.value
-      order      = "ASCENDING"
+      field_path   = fields.value
+      order        = contains(local.schema.arrays, "${each.value.collection}.${fields.value}") ? null : "ASCENDING"
+      array_config = contains(local.schema.arrays, "${each.value.collection}.${fields.value}") ? "CONTAINS" : null
     }
   }
 }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import astuple
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_a_fetch_by_its_id_reads_the_object_and_its_metadata(counted: Counted) -
 
 def test_compaction_reads_each_profile_and_entry_once(counted: Counted) -> None:
     assert counted[1][POSTS].compaction_profile == Operations(class_b=1, reads=1, deletes=1)
+
+
+def test_compaction_reads_a_batch_once_and_its_entry_twice(counted: Counted) -> None:
+    """Compaction does so for all types of the batch together."""
+    of_batch = counted[1][BATCHES].compaction_profile * PLANS[BATCHES].posted.batch
+    assert astuple(of_batch) == pytest.approx(astuple(Operations(class_b=1, reads=2, deletes=1)))
 
 
 def test_a_price_is_the_sum_over_all_operations() -> None:

@@ -17,7 +17,7 @@ from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block, Members
 from profbucket.model.series import list_series
 from profbucket.storage.damage import check_object
-from profbucket.storage.ports import ExpectedBlocks, Series
+from profbucket.storage.ports import Change, ExpectedBlocks, Series
 from profbucket.storage.store import Storage
 
 _MAX_ATTEMPTS = 5  # to repair a block while compaction replaces those around it
@@ -82,7 +82,7 @@ def _repair_record(storage: Storage, state: State, block: Block) -> bool:
             return False
         added = None if state in (State.DUPLICATE, State.MISSING_OBJECT) else block
         replaced = [block.id] if is_committed else list(sharing)
-        if index.commit(added, (), replaced, expected):
+        if index.commit(Change(added, (), replaced, expected)):
             return True
     raise Unavailable(
         f"compaction kept replacing the blocks that overlap {block.id}; run reindex again",

@@ -1,7 +1,8 @@
 """Compaction: profiles of the head become blocks, blocks become larger blocks, replaced objects are deleted.
 
 The index has tasks: each names a lane (a service and profile type) and a period. That of a short period is added
-with its first profile, that of a longer one when the task of a shorter period in it is done. A run does the tasks
+with its first profile, and is for all lanes of the service if batches of several types are stored; that of a
+longer one is added when the task of a shorter period in it is done. A run does the tasks
 that are due, and looks at nothing else. Once a day it visits each service as a whole, in case a task was lost. A
 task is claimed before it is done, so that of concurrent runs one does it, and so that a profile that arrives
 meanwhile adds it again.
@@ -18,10 +19,8 @@ from contextlib import suppress
 
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
-from profbucket.maintenance.head import compact_head
-from profbucket.maintenance.lane import Action, Lane, Step, finished_until
-from profbucket.maintenance.merging import merge_blocks
-from profbucket.maintenance.tables import export_days, export_recent_days
+from profbucket.maintenance.lane import Action, Lane, Lanes, Step, finished_until
+from profbucket.maintenance.stages import list_joint_stages, list_stages
 from profbucket.model.ids import block_prefix
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, period_task
@@ -171,12 +170,20 @@ class Compactor:
             raise
 
     def _due_tasks(self) -> list[Task]:
-        return self._index.due_tasks(self._clock(), _MAX_TASKS)
+        """Return the tasks that are due; those of a lane only after the task of all lanes for the same period.
+
+        What both could compact is then compacted together.
+        """
+        tasks = self._index.due_tasks(self._clock(), _MAX_TASKS)
+        periods = {(task.service, task.period, task.begin) for task in tasks if task.type is None and task.period}
+        return [
+            task for task in tasks if task.type is None or (task.service, task.period, task.begin) not in periods
+        ]
 
     def _is_overdue(self, task: Task) -> bool:
         """Return whether *task* has been due for two periods, or a run claimed it and ended without a trace."""
         short = self._policy.short * SECOND
-        if not task.type or not task.period or task.due < self._clock() - 2 * short:
+        if not task.period or task.due < self._clock() - 2 * short:
             return True
         at_once = task.due % short == 0  # was added by a late profile
         usual = period_task(self._policy, task.service, task.type, task.period, task.begin)
@@ -196,14 +203,24 @@ class Compactor:
         try:
             if not self._index.replace_task(task, claimed):
                 return  # another run has claimed it
-            lanes = self._list_lanes(task.service) if task.type is None else [self._lane(task.service, task.type)]
-            for lane in lanes:
-                yield from self._run_lane(lane, task)
-            self._index.replace_task(claimed, self._follow_up(task, lanes))
+            work = self._list_work(task)
+            for lanes, stages in work:
+                yield from self._run_stages(lanes, stages, task)
+            self._index.replace_task(
+                claimed, self._follow_up(task, [lane for lanes, _ in work for lane in (lanes, *lanes.all())])
+            )
         except ProfbucketError as error:  # the index fails; the task is due again when the claim ends
             self._log_failure(task.service, task.type, error)
 
-    def _follow_up(self, task: Task, lanes: Sequence[Lane]) -> Task | None:
+    def _list_work(self, task: Task) -> Sequence[tuple[Lanes, Iterator[Iterator[Step]]]]:
+        """Return what *task* is to be done for, a lane, each lane, or all lanes together, each with its stages."""
+        if task.period and not task.type:
+            together = Lanes(self._storage, task.service, self._limits, self._policy, self._clock)
+            return [(together, list_joint_stages(together, task))]
+        lanes = [self._lane(task.service, task.type)] if task.type else self._list_lanes(task.service)
+        return [(lane, list_stages(lane, task, export_samples=self._export_samples)) for lane in lanes]
+
+    def _follow_up(self, task: Task, lanes: Sequence[Lanes]) -> Task | None:
         """Return the task that takes the place of *task* after it was done for *lanes*."""
         if any(lane.is_unfinished for lane in lanes):
             self._note_unfinished(task)
@@ -211,62 +228,34 @@ class Compactor:
         if any(lane.has_replaced or lane.has_failed_exports for lane in lanes):
             # To delete what was replaced, and to export again.
             return task.postpone(self._clock() + (self._policy.grace + 1) * SECOND)
-        if task.type and task.period:
+        if task.period:
             period = max(task.period, self._policy.short)
             if task.last >= finished_until(self._policy, period, self._clock()):  # its writer has shorter periods
                 return period_task(self._policy, task.service, task.type, period, task.begin)
         return None
 
-    def _run_lane(self, lane: Lane, task: Task | None = None) -> Iterator[Step]:
-        """Do *task* for a lane, or without one, everything. Errors are logged and end only this."""
-        for stage in self._list_stages(lane, task):
+    def _run_lane(self, lane: Lane) -> Iterator[Step]:
+        """Do everything for *lane*."""
+        return self._run_stages(lane, list_stages(lane, None, export_samples=self._export_samples), None)
+
+    def _run_stages(self, lanes: Lanes, stages: Iterator[Iterator[Step]], task: Task | None) -> Iterator[Step]:
+        """Do the *stages* of *task* for *lanes*. Errors are logged and end only this."""
+        for stage in stages:
+            if lanes.oldest_left is not None:
+                self._note_oldest(lanes.oldest_left)
             try:
                 for step in stage:
                     yield step
-                    if task and self._is_late():
-                        self.complete, lane.is_unfinished = False, True
+                    if task and not step.with_next and self._is_late():
+                        self.complete, lanes.is_unfinished = False, True
                         break
-            except ProfbucketError as error:
-                lane.fail(error)
             except Exception as error:  # noqa: BLE001 - unforeseen damage must not keep others from being compacted
-                lane.fail(error)
-            if lane.is_unfinished:
+                lanes.fail(error)
+            if lanes.is_unfinished:
                 break
-        if lane.errors:
-            self._log_failure(lane.service, lane.type, lane.errors[0], len(lane.errors))
-
-    def _list_stages(self, lane: Lane, task: Task | None) -> Iterator[Iterator[Step]]:
-        if task and task.period:
-            if task.period <= self._policy.short or task.period < self._policy.long:
-                yield compact_head(lane, task.begin, task.last)
-                # Also if nothing was compacted now: an earlier run may have committed blocks and then been killed.
-                lane.add_merge(self._policy.short, task.begin)
-            else:
-                yield merge_blocks(lane, [task.period], task.begin, task.last)
-                lane.add_merge(task.period, task.begin)
-                if not lane.has_replaced:  # else another task will delete that, and all the others
-                    yield lane.delete_unneeded(task.begin, task.last)
-            if self._export_samples and task.period == self._policy.long:
-                yield export_days(lane, task.begin, task.last)
-            return
-        since = 0
-        if task:  # a daily visit: older blocks have been merged
-            longest = self._policy.longest * SECOND
-            since = max(self._clock() // longest * longest - longest, 0)
-        yield compact_head(lane, 0, LATEST)
-        yield self._note_head(lane)
-        yield merge_blocks(lane, self._policy.levels[1:], since, LATEST)
-        yield lane.delete_unneeded(since, LATEST)
-        if self._export_samples:
-            yield export_days(lane, since, LATEST) if task is None else export_recent_days(lane, since)
-
-    def _note_head(self, lane: Lane) -> Iterator[Step]:
-        """Yield nothing, and take into account the oldest profile that could not be compacted."""
-        end = finished_until(self._policy, self._policy.short, self._clock()) - 1
-        with suppress(Exception):  # which compacting the head has logged
-            if oldest := lane.find_oldest(0, end):
-                self._note_oldest(oldest.created_at)
-        yield from ()
+        for lane in dict.fromkeys((lanes, *lanes.all())):
+            if lane.errors:
+                self._log_failure(lane.service, lane.type, lane.errors[0], len(lane.errors))
 
     def _lane(self, service: str, profile_type: ProfileType) -> Lane:
         return Lane(self._storage, service, profile_type, self._limits, self._policy, self._clock)

@@ -1,4 +1,4 @@
-"""A lane of compaction: all profiles of one service and profile type, and the changes to their blocks.
+"""Lanes of compaction: all profiles of one service and profile type, and the changes to their blocks.
 
 Compaction changes no answer. The object of a block is put, and one transaction of the index adds the block and
 removes what it replaces. A run that is cut off leaves at most an object that is not in the index, which a later
@@ -6,7 +6,7 @@ run deletes. Each attempt uses its own object key, so of two concurrent attempts
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -20,7 +20,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import period_task
 from profbucket.periods import CompactionPolicy
 from profbucket.storage.damage import content_metadata
-from profbucket.storage.ports import CommitTooLarge, ExpectedBlocks, Selection
+from profbucket.storage.ports import Change, CommitTooLarge, Selection
 from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 
@@ -40,20 +40,93 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: its action, the key of its object, and the number of profiles in it."""
+    """One step: its action, the key of its object, and the number of profiles in it.
+
+    ``with_next`` tells that the next step was done in the same transaction.
+    """
 
     action: Action
     object_key: str
     profiles: int
+    with_next: bool = False
 
 
-class Lane:
-    """The compaction of the profiles of *service* and *profile_type* in *storage*.
+class Lanes:
+    """The compaction of the profiles of *service* in *storage*: of all lanes, which are added one by one.
 
-    ``errors`` have been logged; what they are about stays as it is. ``is_unfinished`` tells whether to try again,
-    because a concurrent run changed something or the storage failed, ``has_replaced`` whether there are objects to
-    delete later, ``has_failed_exports`` whether to export samples again later.
+    ``errors`` have been logged; what they are about stays as it is. ``has_failed`` tells whether one of them ended
+    a part of the compaction. ``is_unfinished`` tells whether to try again, because a concurrent run changed
+    something or the storage failed, ``has_replaced`` whether there are objects to delete later,
+    ``has_failed_exports`` whether to export samples again later. ``oldest_left`` is the time of the oldest profile
+    that could not be compacted, as far as it is known.
     """
+
+    type: ProfileType | None = None
+
+    def __init__(
+        self,
+        storage: Storage,
+        service: str,
+        limits: Limits,
+        policy: CompactionPolicy,
+        clock: Callable[[], int],
+    ) -> None:
+        self.service = service
+        self.errors: list[Exception] = []
+        self.has_failed = False
+        self.is_unfinished = False
+        self.has_replaced = False
+        self.has_failed_exports = False
+        self.oldest_left: int | None = None
+        self.storage = storage
+        self.bucket = storage.bucket
+        self.index = storage.index
+        self.lookup = storage.lookup
+        self.limits = limits
+        self.policy = policy
+        self.clock = clock
+        self._lanes: dict[ProfileType, Lane] = {}
+
+    def lane(self, profile_type: ProfileType) -> "Lane":
+        """Return the lane of *profile_type*, which is added if it is not here yet."""
+        if profile_type not in self._lanes:
+            self._lanes[profile_type] = Lane(
+                self.storage, self.service, profile_type, self.limits, self.policy, self.clock
+            )
+        return self._lanes[profile_type]
+
+    def all(self) -> "list[Lane]":
+        """Return the lanes that have been added."""
+        return list(self._lanes.values())
+
+    def find_oldest(self, start: int, end: int, after: tuple[int, str] | None = None) -> Meta | None:
+        """Return the first entry of the head from *start* to *end*, and after a position."""
+        return next(self.index.find(Selection(self.service, self.type, start, end, after=after, limit=1)), None)
+
+    def fail(self, error: Exception) -> None:
+        """Log an error that ended a part of the compaction."""
+        self.has_failed = True
+        self.is_unfinished |= isinstance(error, Unavailable | StoragePermissionError | Misconfigured)
+        known = isinstance(error, ProfbucketError)
+        _log.error(
+            "cannot compact service %s, type %s: %s",
+            self.service,
+            self.type,
+            error,
+            exc_info=None if known else error,
+        )
+        self.errors.append(detach(error))  # which would hold what was being compacted
+
+    def log_error(self, error: Exception, message: str, *args: object, exc_info: Exception | None = None) -> None:
+        """Log an error of a profile or block, which stays as it is."""
+        _log.error(message, *args, exc_info=exc_info)
+        self.errors.append(detach(error))
+
+
+class Lane(Lanes):
+    """The compaction of the profiles of *service* and *profile_type* in *storage*."""
+
+    type: ProfileType
 
     def __init__(  # noqa: PLR0917
         self,
@@ -64,23 +137,14 @@ class Lane:
         policy: CompactionPolicy,
         clock: Callable[[], int],
     ) -> None:
-        self.service = service
+        super().__init__(storage, service, limits, policy, clock)
         self.type = profile_type
-        self.errors: list[Exception] = []
-        self.is_unfinished = False
-        self.has_replaced = False
-        self.has_failed_exports = False
-        self.storage = storage
-        self.bucket = storage.bucket
-        self.index = storage.index
-        self.lookup = storage.lookup
-        self.limits = limits
-        self.policy = policy
-        self.clock = clock
 
-    def find_oldest(self, start: int, end: int, after: tuple[int, str] | None = None) -> Meta | None:
-        """Return the first entry of the head from *start* to *end*, and after a position."""
-        return next(self.index.find(Selection(self.service, self.type, start, end, after=after, limit=1)), None)
+    def lane(self, profile_type: ProfileType) -> "Lane":
+        return self
+
+    def all(self) -> "list[Lane]":
+        return [self]
 
     def add_merge(self, period: int, at: int) -> None:
         """Add the task that merges the blocks around the time *at* for the next period longer than *period*."""
@@ -96,19 +160,6 @@ class Lane:
             self.bucket.delete(object_key)
             yield Step(Action.DELETED, object_key, 0)
 
-    def fail(self, error: Exception) -> None:
-        """Log an error that ended a part of the compaction."""
-        self.is_unfinished |= isinstance(error, Unavailable | StoragePermissionError | Misconfigured)
-        known = isinstance(error, ProfbucketError)
-        _log.error(
-            "cannot compact service %s, type %s: %s",
-            self.service,
-            self.type,
-            error,
-            exc_info=None if known else error,
-        )
-        self.errors.append(detach(error))  # which would hold what was being compacted
-
     def fail_export(self, error: Exception, subject: str) -> None:
         """Log an error of the export of *subject*, which is tried again later."""
         self.has_failed_exports = True
@@ -122,37 +173,23 @@ class Lane:
             exc_info=None if isinstance(error, ProfbucketError) else error,
         )
 
-    def log_error(self, error: Exception, message: str, *args: object, exc_info: Exception | None = None) -> None:
-        """Log an error of a profile or block, which stays as it is."""
-        _log.error(message, *args, exc_info=exc_info)
-        self.errors.append(detach(error))
+    def put(self, block: Block, data: bytes) -> None:
+        """Put the object of *block*, which :meth:`commit` then adds to the index."""
+        self.bucket.put(block.id, data, blocks.to_metadata(block) | content_metadata(data))
 
-    def write(
-        self,
-        block: Block,
-        data: bytes,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None = None,
-    ) -> bool:
-        """Put and commit *block* as :meth:`Index.commit` does; return whether it is in the index."""
-        committed = self._put_and_commit(block, data, members, replaced, expected)
+    def is_too_slow(self, block: Block) -> bool:
+        """Return whether another run may delete the object of *block* before it is committed."""
+        return 2 * (self.clock() - block.written_at) > self.policy.grace * SECOND
+
+    def commit(self, block: Block, change: Change) -> bool:
+        """Commit *change*, which adds *block*, as :meth:`Index.commit` does; return whether it is in the index."""
+        committed = not self.is_too_slow(block) and self._commit(block, change)
         self.is_unfinished |= not committed
         return committed
 
-    def _put_and_commit(
-        self,
-        block: Block,
-        data: bytes,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None,
-    ) -> bool:
-        self.bucket.put(block.id, data, blocks.to_metadata(block) | content_metadata(data))
-        if 2 * (self.clock() - block.written_at) > self.policy.grace * SECOND:
-            return False  # too slow: another run may delete the object before the commit
+    def _commit(self, block: Block, change: Change) -> bool:
         try:
-            committed = self.index.commit(block, members, replaced, expected)
+            committed = self.index.commit(change)
         except CommitTooLarge:
             if not self.lookup.has_block(block):
                 raise

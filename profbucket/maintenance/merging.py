@@ -13,7 +13,7 @@ from profbucket.errors import ProfbucketError
 from profbucket.maintenance.lane import Action, Lane, Step, finished_until
 from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block
-from profbucket.storage.ports import ObjectRange
+from profbucket.storage.ports import Change, ObjectRange
 from profbucket.times import SECOND
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _merge_chunk(lane: Lane, chunk: Sequence[Block], period: int, known: list[Bl
             if len(part) > 1:
                 yield from _merge_chunk(lane, part, period, known)
         return
-    committed = lane.write(merged, built.data, (), [block.id for block in chunk])
+    lane.put(merged, built.data)
+    committed = lane.commit(merged, Change(merged, (), [block.id for block in chunk]))
     if committed:
         lane.has_replaced = True
         known[:] = [block for block in known if block not in chunk] + [merged]

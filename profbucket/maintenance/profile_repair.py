@@ -11,7 +11,7 @@ from profbucket.model.meta import Meta
 from profbucket.storage.damage import check_size
 from profbucket.storage.listing import with_metadata
 from profbucket.storage.metadata import add_kinds, from_metadata, has_totals
-from profbucket.storage.ports import ExpectedBlocks, Index, Object, Selection, Series
+from profbucket.storage.ports import Change, ExpectedBlocks, Index, Object, Selection, Series
 from profbucket.storage.sources import range_of_profile
 from profbucket.storage.store import Storage
 from profbucket.times import LATEST, SECOND
@@ -86,7 +86,7 @@ def _remove_duplicate(storage: Storage, entry: Meta) -> bool:
     if not any(isinstance(members, Members) and members.member_ids([entry]) for members in lists):
         return False
     expected = ExpectedBlocks.among(overlapping, entry.service, entry.type, created_at, created_at)
-    return index.commit(None, [entry.id], (), expected)
+    return index.commit(Change(None, [entry.id], (), expected))
 
 
 def _read_copy(storage: Storage, finding: Finding, *, deep: bool) -> Meta:

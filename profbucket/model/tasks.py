@@ -1,7 +1,7 @@
 """Tasks of compaction: which lane has something to compact, of which time, and from when on.
 
 A lane is all profiles of one service and profile type. Tasks are in the index, so that a compaction looks only at
-lanes with something to do.
+lanes with something to do. Batches of several types have one task for all of them.
 """
 
 import json
@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 class Task:
     """Compaction of a lane's profiles that were created in the ``period`` seconds from ``begin`` on.
 
-    A ``period`` of 0 means all its profiles, without a ``type`` those of all types. ``begin`` and ``due`` are
-    nanoseconds since 1970. A task never changes: to postpone it, another takes its place.
+    Without a ``type`` it is that of all lanes of the service. A ``period`` of 0 means all profiles. ``begin`` and
+    ``due`` are nanoseconds since 1970. A task never changes: to postpone it, another takes its place.
     """
 
     service: str
@@ -81,7 +81,9 @@ def load_tasks(texts: Iterable[str]) -> list[Task]:
     return tasks
 
 
-def period_task(policy: CompactionPolicy, service: str, profile_type: ProfileType, period: int, at: int) -> Task:
+def period_task(
+    policy: CompactionPolicy, service: str, profile_type: ProfileType | None, period: int, at: int
+) -> Task:
     """Return the task that compacts the *period* seconds around the time *at*, once all of them are over."""
     begin = at // (period * SECOND) * period * SECOND
     # Larger periods later, so that the smaller ones in them are compacted first.

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from profbucket.errors import NotFound
@@ -12,6 +12,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.series import group_series, list_label_values
 from profbucket.model.tasks import Task
 from profbucket.storage.ports import (
+    Change,
     ExpectedBlocks,
     Object,
     ObjectRange,
@@ -119,28 +120,26 @@ class MemoryIndex:
         blocks, entries = self.snapshot(selection)
         return blocks, to_columns(entries)
 
-    def commit(
-        self,
-        block: Block | None,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None = None,
-    ) -> bool:
+    def commit(self, *changes: Change) -> bool:
+        members = {profile_id for change in changes for profile_id in change.members}
+        replaced = {block_id for change in changes for block_id in change.replaced}
+        added = {change.block.id: change.block for change in changes if change.block}
         with self._lock:
-            if expected is not None:
-                overlapping = self._overlapping(expected.service, expected.type, expected.start, expected.end)
-                if {other.id for other in overlapping} != expected.ids:
-                    return False
-            complete = self._entries.keys() >= set(members) and self._blocks.keys() >= set(replaced)
-            if not complete or (block and block.id in self._blocks and block.id not in replaced):
+            if not all(self._are_as_expected(change.expected) for change in changes if change.expected):
                 return False
-            for profile_id in set(members):
+            complete = self._entries.keys() >= members and self._blocks.keys() >= replaced
+            if not complete or (self._blocks.keys() - replaced) & added.keys():
+                return False
+            for profile_id in members:
                 del self._entries[profile_id]
-            for block_id in set(replaced):
+            for block_id in replaced:
                 del self._blocks[block_id]
-            if block:
-                self._blocks[block.id] = block
+            self._blocks |= added
             return True
+
+    def _are_as_expected(self, expected: ExpectedBlocks) -> bool:
+        overlapping = self._overlapping(expected.service, expected.type, expected.start, expected.end)
+        return {block.id for block in overlapping} == expected.ids
 
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
         with self._lock:

@@ -27,6 +27,7 @@ from profbucket.times import LATEST, SECOND
 __all__ = [
     "MAX_BLOCK_NANOS",
     "Bucket",
+    "Change",
     "CommitTooLarge",
     "ExpectedBlocks",
     "Index",
@@ -209,6 +210,18 @@ class ExpectedBlocks(NamedTuple):
         return cls(service, profile_type, start, end, ids)
 
 
+class Change(NamedTuple):
+    """A *block* to add, and the ids of the entries, *members*, and of the blocks, *replaced*, to remove for it.
+
+    Without a block only remove. A block that is also in *replaced* is overwritten.
+    """
+
+    block: Block | None
+    members: Collection[str]
+    replaced: Collection[str] = ()
+    expected: ExpectedBlocks | None = None
+
+
 class CommitTooLarge(Exception):
     """The index refused a commit for its size, or timed out and may still commit; repeat it with fewer members."""
 
@@ -221,7 +234,7 @@ class Index(Protocol):
 
     Every call may raise ``Damaged`` with the code ``damaged_index``.
 
-    ``max_members`` is the number of entries that one commit should remove at most.
+    ``max_members`` is the number of entries that one commit should remove at most; those of a batch count as one.
     """
 
     max_members: int
@@ -253,18 +266,11 @@ class Index(Protocol):
         """
         ...
 
-    def commit(
-        self,
-        block: Block | None,
-        members: Collection[str],
-        replaced: Collection[str],
-        expected: ExpectedBlocks | None = None,
-    ) -> bool:
-        """Add *block*, remove the entries *members* and the blocks *replaced*, by their ids, in one transaction.
+    def commit(self, *changes: Change) -> bool:
+        """Make all *changes*, which are of one service, in one transaction.
 
-        Without a *block* only remove. A block that is also in *replaced* is overwritten. Return ``False`` and
-        change nothing if the block exists, if one of the entries or blocks does not, or if the blocks are not as
-        *expected* before the change. Raise ``CommitTooLarge`` if fewer members may succeed.
+        Return ``False`` and change nothing if a block exists, if one of the entries or blocks does not, or if the
+        blocks are not as expected before all changes. Raise ``CommitTooLarge`` if fewer members may succeed.
         """
         ...
 

@@ -77,7 +77,7 @@ class Storage(Writer):
             members, data = encode_batch(batch)
             self.bucket.put(range_of_profile(members[0]).key, data, {})
             self.index.add_batch(members)
-            self.add_tasks(members)
+            self.add_tasks(members, together=len({meta.type for meta in members}) > 1)
 
     def add_entry(self, meta: Meta) -> bool:
         """Add the entry of a profile that has an object, and the task that will compact it.
@@ -88,10 +88,19 @@ class Storage(Writer):
         self.add_tasks([meta])
         return is_new
 
-    def add_tasks(self, profiles: Iterable[Meta | ProfileId]) -> None:
-        """Add the tasks that will compact *profiles*, which have entries, each task once."""
+    def add_tasks(self, profiles: Iterable[Meta | ProfileId], *, together: bool = False) -> None:
+        """Add the tasks that will compact *profiles*, which have entries, each task once.
+
+        *together*, they are tasks of all lanes of the service.
+        """
         tasks = (
-            period_task(self._policy, profile.service, profile.type, self._policy.short, profile.created_at)
+            period_task(
+                self._policy,
+                profile.service,
+                None if together else profile.type,
+                self._policy.short,
+                profile.created_at,
+            )
             for profile in profiles
             if profile.type.is_pprof
         )

@@ -16,8 +16,12 @@ run "the_indexes_match_the_code" {
     error_message = "The indexes differ from those in storage_gcs/indexes.json."
   }
   assert {
-    condition     = alltrue(flatten([for index in google_firestore_index.index : [for field in index.fields : field.order == "ASCENDING"]]))
-    error_message = "An index is not in ascending order, as find needs."
+    condition = alltrue(flatten([
+      for index in google_firestore_index.index : [
+        for field in index.fields : contains(jsondecode(file("../storage_gcs/indexes.json")).arrays, "${index.collection}.${field.field_path}") ? field.array_config == "CONTAINS" : field.order == "ASCENDING"
+      ]
+    ]))
+    error_message = "An index is not in ascending order, as find needs, or of the elements of an array."
   }
   assert {
     condition = alltrue([

@@ -184,7 +184,7 @@ def test_a_damaged_document_of_firestore_is_named(firestore: str) -> None:
         write_entry(fields, meta, 1)
         fields["totals"].string_value = "[["
 
-    index._create(("entries", "damaged", write))
+    index._calls.get().create(("entries", "damaged", write))
     with pytest.raises(Damaged, match="entries/damaged is damaged") as error:
         list(index.find(Selection("api", None, *ALL_TIME, series=[meta.series])))
     assert error.value.code == "damaged_index"

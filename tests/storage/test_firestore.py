@@ -20,11 +20,10 @@ from profbucket.model.meta import BatchPart, Query
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.storage.memory import MemoryBucket
-from profbucket.storage.ports import ExpectedBlocks, Selection, Series, SeriesSelection
+from profbucket.storage.ports import Change, ExpectedBlocks, Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
 from storage_gcs.batches import group_entries
-from storage_gcs.series import round_to_day
 from tests.storage.conftest import CountedIndex
 from tests.support.go_tool import run
 from tests.support.paths import ROOT
@@ -42,7 +41,7 @@ from tests.support.storage.examples import ALL_TIME, NOW, make_block, make_meta,
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 
 SCHEMA = json.loads((ROOT / "storage_gcs" / "indexes.json").read_text())
-EQUAL, IN = 5, 8  # operators of StructuredQuery.FieldFilter
+EQUAL, CONTAINS, IN = 5, 7, 8  # operators of StructuredQuery.FieldFilter
 
 QueryShape = tuple[str, frozenset[str], tuple[str, ...]]
 
@@ -53,8 +52,12 @@ def describe(query: Any) -> QueryShape:
     Firestore requires an index with first the equality fields, in any order, then the ordered fields, in order.
     """
     filters = [item.field_filter for item in query.where.composite_filter.filters]
-    equal = frozenset(field_filter.field.field_path for field_filter in filters if field_filter.op in (EQUAL, IN))
-    ranges = [field_filter.field.field_path for field_filter in filters if field_filter.op not in (EQUAL, IN)]
+    for field_filter in filters:
+        path = f"{query.from_[0].collection_id}.{field_filter.field.field_path}"
+        assert (field_filter.op == CONTAINS) is (path in SCHEMA["arrays"])
+    operators = (EQUAL, CONTAINS, IN)
+    equal = frozenset(field_filter.field.field_path for field_filter in filters if field_filter.op in operators)
+    ranges = [field_filter.field.field_path for field_filter in filters if field_filter.op not in operators]
     order = [order_by.field.field_path for order_by in query.order_by]
     order = order[:-1] if order[-1:] == ["__name__"] else order  # every index ends with it
     assert set(ranges) <= set(order[:1]), "a range must be on the first field of the order"
@@ -73,9 +76,11 @@ def test_the_indexes_are_those_that_the_queries_require(counted: CountedIndex) -
     """The emulator answers every query; Firestore requires an index, and each index adds to the cost of writes."""
     index = counted.index
     index.add(make_meta(labels="v=1"))
-    index.commit(make_block([make_meta()]), [], [])
+    index.commit(Change(make_block([make_meta()]), [], []))
     batch = [*(make_meta(NOW + number, labels="v=1") for number in range(3)), make_meta(type=ProfileType.HEAP)]
-    index.add_batch([replace(meta, part=BatchPart(batch_name([], NOW), 0)) for meta in batch])
+    *others, last = [replace(meta, part=BatchPart(batch_name([], NOW), 0)) for meta in batch]
+    index.add_batch(others)
+    index.add(last)  # by reindex
     counted.traffic.reset()
     selection = Selection("api", ProfileType.CPU, *ALL_TIME)
     for profile_type in (ProfileType.CPU, None):
@@ -152,7 +157,7 @@ def test_a_find_in_many_series_reads_each_match_once(counted: CountedIndex) -> N
 def test_the_ttl_counts_from_the_time_of_the_write(counted: CountedIndex) -> None:
     ttl = [(field["collection"], field["field"]) for field in SCHEMA["fields"] if field["ttl"]]
     counted.index.add(make_meta())
-    counted.index.commit(make_block([make_meta()]), [], [])
+    counted.index.commit(Change(make_block([make_meta()]), [], []))
     counted.index.tidy_series(all_services=False)
     counted.index.add_batch([make_meta(NOW + number) for number in range(2)])
     assert ttl == [(name, "stored_at") for name in ("entries", "batches", "blocks", "series")]
@@ -166,7 +171,7 @@ def test_entries_and_blocks_older_than_the_retention_are_not_found(counted: Coun
     assert list(FirestoreIndex(counted.project, retention=3600).find(Selection("api", None, *ALL_TIME))) == [meta]
     assert list(FirestoreIndex(counted.project, retention=-3600).find(Selection("api", None, *ALL_TIME))) == []
     block = make_block([meta])
-    assert counted.index.commit(block, [], [])
+    assert counted.index.commit(Change(block, [], []))
     index = FirestoreIndex(counted.project, retention=-3600, block_retention=60)
     assert index.blocks("api", None, *ALL_TIME) == [block]
     assert FirestoreIndex(counted.project, block_retention=-3600).blocks("api", None, *ALL_TIME) == []
@@ -177,7 +182,7 @@ def test_a_block_costs_one_commit_and_one_query_of_a_find(counted: CountedIndex)
     load_entries(counted.project, metas)
     counted.traffic.reset()
     expected = ExpectedBlocks("api", ProfileType.CPU, NOW, NOW + 39, frozenset())
-    assert counted.index.commit(make_block(metas), [meta.id for meta in metas], [], expected)
+    assert counted.index.commit(Change(make_block(metas), [meta.id for meta in metas], [], expected))
     assert len(counted.traffic.requests) == 1 + 2  # queries of the blocks, and of the entries of batches
     counted.traffic.reset()
     blocks, entries = counted.index.snapshot(Selection("api", ProfileType.CPU, *ALL_TIME))
@@ -186,28 +191,36 @@ def test_a_block_costs_one_commit_and_one_query_of_a_find(counted: CountedIndex)
     assert counted.traffic.documents == 1
 
 
-def test_a_batch_costs_a_document_for_each_profile_type(counted: CountedIndex) -> None:
-    """That is written in one commit, read twice by compaction, and deleted."""
-    cpu = [make_meta(NOW + number, labels="pod=1") for number in range(100)]
-    heap = [make_meta(NOW + number, type=ProfileType.HEAP, labels="pod=1") for number in range(100)]
-    wall = make_meta(type=ProfileType("wall"), labels="pod=1")
-    for meta in (cpu[0], heap[0], wall):
-        counted.index._create_record(round_to_day(Series.of(meta)))
+def test_a_batch_costs_a_document(counted: CountedIndex) -> None:
+    """That is written in one commit, read twice by compaction, and deleted; rewritten if a type is left."""
+    types = [ProfileType.CPU, ProfileType.HEAP, ProfileType.WALL]
+    metas = [make_meta(NOW + number, type=name, labels="pod=1") for number in range(100) for name in types]
+    of_type = {name: [meta for meta in metas if meta.type == name] for name in types}
+    counted.index._records.create(map(Series.of, metas))
     counted.traffic.reset()
-    counted.index.add_batch([*cpu, *heap, wall])
+    counted.index.add_batch(metas)
     assert len(counted.traffic.requests) == 1
-    assert counted.traffic.document_writes == 3
+    assert counted.traffic.document_writes == 1
     counted.traffic.reset()
-    assert list(counted.index.find(Selection("api", ProfileType.CPU, *ALL_TIME))) == cpu
+    assert list(counted.index.find(Selection("api", ProfileType.CPU, *ALL_TIME))) == of_type[ProfileType.CPU]
     assert counted.traffic.documents == 1
+    assert list(counted.index.find(Selection("api", ProfileType.MUTEX, *ALL_TIME))) == []
+    assert counted.traffic.documents == 1
+
+    def change(name: ProfileType) -> Change:
+        expected = ExpectedBlocks("api", name, NOW, NOW + 99, frozenset())
+        return Change(make_block(of_type[name]), [meta.id for meta in of_type[name]], (), expected)
+
     counted.traffic.reset()
-    expected = ExpectedBlocks("api", ProfileType.CPU, NOW, NOW + 99, frozenset())
-    assert counted.index.commit(make_block(cpu), [meta.id for meta in cpu], [], expected)
-    assert (counted.traffic.documents, counted.traffic.document_writes) == (1, 1)
+    assert counted.index.commit(change(ProfileType.WALL))
+    assert (counted.traffic.documents, counted.traffic.document_writes) == (1, 2)
+    assert list(counted.index.find(Selection("api", ProfileType.WALL, *ALL_TIME))) == []
+    counted.traffic.reset()
+    assert counted.index.commit(change(ProfileType.CPU), change(ProfileType.HEAP))
+    assert len(counted.traffic.requests) == 1 + 2  # queries of the blocks, and of the batch
+    assert (counted.traffic.documents, counted.traffic.document_writes) == (2, 2)  # the block of wall, too
     assert counted.traffic.document_deletes == 1
-    assert list(counted.index.find(Selection("api", None, *ALL_TIME))) == sorted(
-        [*heap, wall], key=lambda meta: meta.position
-    )
+    assert list(counted.index.find(Selection("api", None, *ALL_TIME))) == []
 
 
 def test_the_entries_of_a_batch_that_exceed_a_document_get_several(counted: CountedIndex) -> None:
@@ -219,6 +232,18 @@ def test_the_entries_of_a_batch_that_exceed_a_document_get_several(counted: Coun
     sizes = [len(group.content) for group in group_entries(metas)[1]]
     assert len(sizes) > 1
     assert max(sizes) < 2**20
+
+
+def test_the_entries_of_a_batch_of_many_types_get_several_documents(counted: CountedIndex) -> None:
+    """Firestore indexes 1,500 bytes of a text, which the list of types in batches compares."""
+    types = [ProfileType(f"type-{number:02}-" + "x" * 50) for number in range(60)]
+    metas = [make_meta(NOW + number % 7, type=name) for number, name in enumerate(types)]
+    counted.index.add_batch(metas)
+    groups = group_entries(metas)[1]
+    assert all(len(group.type_list) <= 1000 for group in groups)
+    assert counted.index.profile_types("api") == types
+    for meta in metas[::20]:
+        assert list(counted.index.find(Selection("api", meta.type, *ALL_TIME))) == [meta]
 
 
 def test_a_compaction_reads_each_entry_once_and_one_more_an_hour(counted: CountedIndex, gcs: str) -> None:
@@ -323,7 +348,7 @@ def test_a_write_costs_one_document_once_its_series_is_known(counted: CountedInd
 
 def test_document_ids_are_spread(counted: CountedIndex) -> None:
     """Firestore splits its load by ranges of ids, so the ids of consecutive profiles must not be close."""
-    from storage_gcs.index import document_id
+    from storage_gcs.commits import document_id
 
     ids = [document_id(make_meta(NOW + number).id) for number in range(1000)]
     assert len(set(ids)) == 1000

@@ -177,7 +177,7 @@ def test_damage_keeps_only_its_own_service_from_being_packed(firestore: str) -> 
         write_series(fields, Series.of(make_meta(service="damaged")))
         fields["sample_types"].string_value = "[["
 
-    index._create(("series", "damaged", write))
+    index._calls.get().create(("series", "damaged", write))
     with pytest.raises(Damaged, match="series/damaged is damaged"):
         index.tidy_series(all_services=False)
     documents = index._calls.get().query(select_series("sound"))
@@ -256,8 +256,8 @@ def test_reindex_restores_packed_series_that_were_lost(counted: CountedIndex) ->
 def test_entries_of_many_series_are_picked_from_all_if_they_are_half_of_them(
     counted: CountedIndex, monkeypatch: pytest.MonkeyPatch, selected: int, queries: int
 ) -> None:
-    monkeypatch.setattr("storage_gcs.index._MANY_SERIES", 5)
-    monkeypatch.setattr("storage_gcs.index._SAMPLED_ENTRIES", 30)
+    monkeypatch.setattr("storage_gcs.finding._MANY_SERIES", 5)
+    monkeypatch.setattr("storage_gcs.finding._SAMPLED_ENTRIES", 30)
     metas = [make_meta(NOW + number, labels=f"v={number % 10},w={number // 10}") for number in range(100)]
     load_entries(counted.project, metas)
     expected = [meta for meta in metas if int(meta.labels.get("v")) < selected // 10]

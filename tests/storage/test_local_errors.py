@@ -22,7 +22,7 @@ from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task
 from profbucket.query.querier import Querier
 from profbucket.storage.open import open_storage
-from profbucket.storage.ports import Selection, Series, SeriesSelection
+from profbucket.storage.ports import Change, Selection, Series, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_local import LocalBucket, LocalIndex
 from storage_local.index import _close_all
@@ -142,7 +142,7 @@ class TestErrors:
         meta, other = make_meta(labels="v=1", totals=[Total("cpu", "nanoseconds", 5)]), make_meta(labels="v=2")
         add_all(LocalIndex(path), [meta, other])
         if version == 3:
-            assert LocalIndex(path).commit(make_block([other]), [other.id], [])
+            assert LocalIndex(path).commit(Change(make_block([other]), [other.id], []))
         downgrade(path, version)
         with ThreadPoolExecutor(4) as threads:
             indexes = list(threads.map(LocalIndex, [path] * 4))
@@ -155,7 +155,7 @@ class TestErrors:
             assert series.labels == other.labels
             assert index.series(SeriesSelection("api", CPU, start=NOW + 1)) == []
             assert index.series(SeriesSelection("api", CPU, end=NOW - 1)) == []
-        assert indexes[0].commit(make_block([meta]), [meta.id], [])
+        assert indexes[0].commit(Change(make_block([meta]), [meta.id], []))
         assert indexes[0].add_task(Task("api", None, 0, 0, 0)) is True
         assert make_block([meta]) in indexes[1].snapshot(Selection("api", None, *ALL_TIME))[0]
 

@@ -218,7 +218,7 @@ def count_posts(counted: CountedStorage, load: Load, minutes: int) -> Operations
     index_clock = SimpleNamespace(time=time.time, monotonic=lambda: 60.0 * minute)
     task_clock = SimpleNamespace(time_ns=lambda: MIDNIGHT + minute * _MINUTE)
     with (
-        mock.patch("storage_gcs.index.time", index_clock),
+        mock.patch("storage_gcs.records.time", index_clock),
         mock.patch("profbucket.storage.store.time", task_clock),
     ):
         return counted.count(post_all) * (1 / (minutes * load.instances * load.types))

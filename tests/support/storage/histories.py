@@ -3,14 +3,23 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 from unittest import mock
 
+from profbucket.ingest.collector import Collector
+from profbucket.limits import Limits
 from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.findings import State
+from profbucket.maintenance.head import compact_head
+from profbucket.maintenance.lane import Lanes
 from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId, profile_prefix
+from profbucket.model.labels import Labels
+from profbucket.model.profile_type import ProfileType
+from profbucket.model.upload import Upload
+from profbucket.periods import CompactionPolicy
 from profbucket.pprof import decode
 from profbucket.query.querier import Querier
 from profbucket.storage.listing import list_prefix
@@ -25,9 +34,12 @@ from tests.support.storage.compaction_suite import (
     QUERIES,
     list_block_keys,
     list_data_points,
+    make_cpu_profile,
     post_profiles,
 )
 from tests.support.storage.interleaving import Actor, Graph, Node, SynchronousExecutor, copy_storage
+
+HEAP = ProfileType.HEAP
 
 _PROFILES = 2  # of each history
 # Minutes since midnight: the first is in all histories, the other in none.
@@ -87,6 +99,21 @@ def post_batch(storage: Storage) -> None:
     storage.write_batch([(meta, collected.read(ProfileId.parse(meta.id))) for meta in metas])
 
 
+def post_batch_of_two_types(storage: Storage) -> None:
+    """Post a batch of three profiles, of which the last is of another type."""
+    uploads = [
+        Upload("api", profile_type, Labels.from_pairs([("v", str(minute))]), make_cpu_profile(minute))
+        for minute, profile_type in enumerate((CPU, CPU, HEAP))
+    ]
+    Collector(storage).store_batch(uploads)
+
+
+def compact_together(storage: Storage) -> None:
+    """Compact hours, those of all types together."""
+    lanes = Lanes(storage, "api", Limits(), CompactionPolicy(), lambda: MIDNIGHT + 5 * HOUR)
+    deque(compact_head(lanes, 0, LATEST), 0)
+
+
 def compact_and_post_again(storage: Storage) -> None:
     compaction(6)(storage)
     post_again(storage)
@@ -135,6 +162,7 @@ ACTORS: dict[str, Actor] = {
     "fsck": run_fsck,
     "posts": post_again,
     "hours, posts": compact_and_post_again,
+    "hours together": compact_together,
     "batch": post_batch,
     "expiry": expire,
     "find": find,
@@ -148,6 +176,7 @@ HISTORIES: dict[str, Callable[[Storage], None]] = {
     "hours": compaction(5),
     "replaced hours": compact_twice,
     "lost index": lose_index,
+    "batch of two types": lambda _: None,
 }
 
 _MINUTES = {
@@ -155,13 +184,19 @@ _MINUTES = {
     "hours": (0, 80),
     "replaced hours": (0, 80),
     "lost index": (0, 80),
+    "batch of two types": (),
 }  # of the profiles, since midnight
 
 PAIRS = [
     (first, second)
     for first in WRITERS
     for second in WRITERS
-    if (first in ("hours", "day", "reindex") and second != "fsck") or (first, second) == ("fsck", "day")
+    if second != "hours together"
+    and ((first in ("hours", "day", "reindex") and second != "fsck") or (first, second) == ("fsck", "day"))
+]
+_PAIRS_TOGETHER = [
+    (first, "hours together")
+    for first in ("hours", "hours together", "reindex", "fsck", "posts", "batch", "find", "merge")
 ]
 
 Case = tuple[str, tuple[str, ...]]  # a history and actors
@@ -176,7 +211,11 @@ def is_possible(history: str, actors: Sequence[str]) -> bool:
 CASES: list[Case] = [
     (history, actors)
     for history in HISTORIES
-    for actors in (*PAIRS, *((reader, writer) for reader in READERS for writer in WRITERS))
+    for actors in (
+        _PAIRS_TOGETHER
+        if history == "batch of two types"
+        else (*PAIRS, *((reader, writer) for reader in READERS for writer in WRITERS))
+    )
     if is_possible(history, actors)
 ]
 
@@ -184,7 +223,10 @@ CASES: list[Case] = [
 @contextmanager
 def in_one_thread_each() -> Iterator[None]:
     """Let all calls of an actor come from its own thread."""
-    with mock.patch.object(repair, "ThreadPoolExecutor", SynchronousExecutor):
+    with (
+        mock.patch.object(repair, "ThreadPoolExecutor", SynchronousExecutor),
+        mock.patch("profbucket.maintenance.compactor.random.shuffle"),  # of lanes
+    ):
         yield
 
 
@@ -202,7 +244,9 @@ class Trial:
         self._name = f"{history}, {actors}"
         initial = new_storage()
         post_profiles(initial, _MINUTES[history])
-        self._wanted = {point[0] for point in list_data_points(initial, QUERIES[0])}
+        if history == "batch of two types":
+            post_batch_of_two_types(initial)
+        self._wanted = set(_list_times(initial))
         HISTORIES[history](initial)
         self._graph = Graph(initial, [ACTORS[name] for name in actors])
         self._is_index_lost = history == "lost index"
@@ -241,7 +285,7 @@ class Trial:
 
     def _check(self, storage: Storage, where: str, *, is_final: bool = False) -> None:
         try:
-            times = [point[0] for point in list_data_points(storage, QUERIES[0])]
+            times = _list_times(storage)
         except BlockReplaced:
             raise AssertionError(f"a block of the index has no object: {where}") from None
         assert len(times) == len(set(times)), f"a profile counts twice: {where}"
@@ -249,7 +293,7 @@ class Trial:
             assert self._wanted <= set(times), f"a profile is lost: {where}"
         assert len(times) <= len(self._wanted) + self._may_be_late, f"a profile was never posted: {where}"
         stored = list_block_keys(storage)
-        blocks = storage.index.blocks("api", CPU, 0, LATEST)
+        blocks = storage.index.blocks("api", None, 0, LATEST)
         assert {block.id for block in blocks} <= set(stored), f"a block has no object: {where}"
 
     def _check_final(self, storage: Storage, where: str) -> None:
@@ -258,6 +302,12 @@ class Trial:
         assert {finding.state for finding in fsck(storage)} == {State.OK}, where
         compaction(60)(storage)
         self._check(storage, f"{where}, compaction", is_final=True)
+
+
+def _list_times(storage: Storage) -> list[int]:
+    """Return the time of each profile, which no two share."""
+    queries = (QUERIES[0], replace(QUERIES[0], type=HEAP))
+    return [point[0] for query in queries for point in list_data_points(storage, query)]
 
 
 def _describe(storage: Storage) -> object:

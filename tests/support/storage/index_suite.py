@@ -17,11 +17,11 @@ from profbucket.model.meta import Meta, SampleType, Total
 from profbucket.model.profile_type import COMMON_TYPES, ProfileType
 from profbucket.model.series import MAX_SAMPLE_TYPES, group_series
 from profbucket.model.tasks import Task
-from profbucket.storage.ports import ExpectedBlocks, Index, Selection, Series, SeriesSelection
+from profbucket.storage.ports import Change, ExpectedBlocks, Index, Selection, Series, SeriesSelection
 from profbucket.times import LATEST, SECOND
 from tests.support.storage.examples import ALL_TIME, NOW, TRICKY_TEXTS, make_block, make_meta
 
-CPU, HEAP, TRACE = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE
+CPU, HEAP, TRACE, WALL = ProfileType.CPU, ProfileType.HEAP, ProfileType.TRACE, ProfileType.WALL
 TYPES = (*COMMON_TYPES, ProfileType("unusual"), ProfileType("z-9_"), ProfileType("a" * 63))
 
 # Two services, three profile types, five label sets, repeated times: small enough to test all selections.
@@ -333,18 +333,18 @@ class IndexSuite:
         first = make_block([*batch[1:4], alone])
         expected = ExpectedBlocks("api", CPU, NOW, NOW + 9, frozenset())
         missing = make_meta(NOW + 4, labels="missing=1")
-        assert not index.commit(first, [batch[1].id, missing.id], (), expected)
-        assert not index.commit(first, [batch[1].id], (), expected._replace(ids=frozenset({first.id})))
+        assert not index.commit(Change(first, [batch[1].id, missing.id], (), expected))
+        assert not index.commit(Change(first, [batch[1].id], (), expected._replace(ids=frozenset({first.id}))))
         assert list(index.find(select_all())) == sorted([*batch, *heap, alone], key=lambda meta: meta.position)
-        assert index.commit(first, [meta.id for meta in (*batch[1:4], alone)], (), expected)
+        assert index.commit(Change(first, [meta.id for meta in (*batch[1:4], alone)], (), expected))
         left = sorted([batch[0], *batch[4:], *heap], key=lambda meta: meta.position)
         blocks, entries = index.snapshot(select_all())
         assert (blocks, list(entries)) == ([first], left)
-        assert not index.commit(make_block(batch, name="again"), [batch[0].id, batch[1].id], ())
-        assert index.commit(None, [batch[0].id], ())
+        assert not index.commit(Change(make_block(batch, name="again"), [batch[0].id, batch[1].id], ()))
+        assert index.commit(Change(None, [batch[0].id], ()))
         index.remove([batch[4].id, heap[0].id, missing.id])
         assert list(index.find(select_all())) == [heap[1], batch[5]]
-        assert index.commit(None, [batch[5].id], ())
+        assert index.commit(Change(None, [batch[5].id], ()))
         assert list(index.find(select_all())) == [heap[1]]
         assert index.profile_types("api") == [CPU, HEAP]
         index.add_batch(batch)  # posted again
@@ -386,7 +386,7 @@ class IndexSuite:
         add_all(index, [make_meta(NOW + n, type=profile_type) for n, profile_type in enumerate(TYPES)])
         member = make_meta(type=ProfileType("compacted"))
         index.add(member)
-        assert index.commit(make_block([member]), [member.id], [])
+        assert index.commit(Change(make_block([member]), [member.id], []))
         index.remove([removed.id])
         assert index.profile_types("api") == sorted([*TYPES, member.type])
         assert all(isinstance(profile_type, ProfileType) for profile_type in index.profile_types("api"))
@@ -533,7 +533,7 @@ class IndexSuite:
         metas = [make_meta(NOW + number, labels=f"v={number % 2}") for number in range(6)]
         add_all(index, metas)
         block = make_block(metas[:4])
-        assert index.commit(block, [meta.id for meta in metas[:4]], []) is True
+        assert index.commit(Change(block, [meta.id for meta in metas[:4]], [])) is True
         assert list(index.find(select_all())) == metas[4:]
         assert index.blocks("api", CPU, *ALL_TIME) == [block]
         blocks, entries = index.snapshot(select_all())
@@ -546,8 +546,8 @@ class IndexSuite:
             size=2**41,
         )
         last = make_block([make_meta(LATEST)])
-        assert index.commit(block, [], [])
-        assert index.commit(last, [], [])
+        assert index.commit(Change(block, [], []))
+        assert index.commit(Change(last, [], []))
         assert index.blocks(service, HEAP, *ALL_TIME) == index.blocks(service, None, *ALL_TIME) == [block]
         assert index.blocks("api", CPU, LATEST, LATEST) == [last]
 
@@ -556,7 +556,7 @@ class IndexSuite:
         metas = [make_meta(NOW + number) for number in range(4)]
         add_all(index, metas)
         old, block = make_block(metas[:2]), make_block(metas)
-        assert index.commit(old, [meta.id for meta in metas[:2]], [])
+        assert index.commit(Change(old, [meta.id for meta in metas[:2]], []))
         members, replaced = [metas[2].id, metas[3].id], [old.id]
         if missing == "a member":
             members.append(metas[0].id)
@@ -565,7 +565,7 @@ class IndexSuite:
         else:
             block = old
             replaced = []
-        assert index.commit(block, members, replaced) is False
+        assert index.commit(Change(block, members, replaced)) is False
         blocks, entries = index.snapshot(select_all())
         assert (blocks, list(entries)) == ([old], metas[2:])
 
@@ -579,11 +579,11 @@ class IndexSuite:
             make_block([make_meta(NOW, type=HEAP)]),
         )
         for block in (early, late, heap):
-            assert index.commit(block, [], [])
+            assert index.commit(Change(block, [], []))
 
         def commit(start: int, end: int, ids: Sequence[str], block: Block | None = None) -> bool:
             expected = ExpectedBlocks("api", CPU, NOW + start * hour, NOW + end * hour, frozenset(ids))
-            return index.commit(block, [] if block else [metas[5].id], [], expected)
+            return index.commit(Change(block, [] if block else [metas[5].id], [], expected))
 
         new = make_block([metas[2]])
         for refused in ([], [late.id], [early.id, late.id], [early.id, heap.id], [new.id]):
@@ -602,17 +602,80 @@ class IndexSuite:
         metas = [make_meta(NOW + number) for number in range(4)]
         add_all(index, metas)
         block, other = make_block(metas[:2]), make_block(metas[2:])
-        assert index.commit(block, [], [])
-        assert index.commit(other, [], [])
+        assert index.commit(Change(block, [], []))
+        assert index.commit(Change(other, [], []))
         changed = replace(block, size=block.size + 1)
-        assert index.commit(changed, [], []) is False
-        assert index.commit(changed, [metas[0].id], [block.id]) is True
-        assert index.commit(replace(changed, id=make_block(metas).id), [], [changed.id, "_/blocks/none"]) is False
+        assert index.commit(Change(changed, [], [])) is False
+        assert index.commit(Change(changed, [metas[0].id], [block.id])) is True
+        assert (
+            index.commit(Change(replace(changed, id=make_block(metas).id), [], [changed.id, "_/blocks/none"]))
+            is False
+        )
         assert index.blocks("api", CPU, *ALL_TIME) == [changed, other]
-        assert index.commit(None, [metas[1].id, metas[0].id], []) is False
-        assert index.commit(None, [metas[1].id], [changed.id]) is True
+        assert index.commit(Change(None, [metas[1].id, metas[0].id], [])) is False
+        assert index.commit(Change(None, [metas[1].id], [changed.id])) is True
         assert index.blocks("api", CPU, *ALL_TIME) == [other]
         assert list(index.find(select_all())) == metas[2:]
+
+    def test_several_changes_are_committed_together(self, index: Index) -> None:
+        """Also if they have the entries of one batch, and expect what they change."""
+        metas = [
+            make_meta(NOW + number, type=profile_type) for number in range(4) for profile_type in (CPU, HEAP, WALL)
+        ]
+        index.add_batch(metas)
+        alone = make_meta(NOW + 9, type=HEAP)
+        index.add(alone)
+        old = make_block([make_meta(NOW, type=WALL, data=b"old")])
+        earlier = make_block([make_meta(NOW - 9, type=HEAP)])
+        assert index.commit(Change(old, []), Change(earlier, []))
+
+        def change(profile_type: ProfileType, *replaced: str) -> Change:
+            members = [meta for meta in (*metas, alone) if meta.type == profile_type]
+            expected = ExpectedBlocks("api", profile_type, NOW, NOW + 9, frozenset(replaced))
+            return Change(make_block(members), [meta.id for meta in members], replaced, expected)
+
+        changes = [change(CPU), change(HEAP), change(WALL, old.id)]
+        missing = make_meta(NOW + 4, type=HEAP, data=b"missing").id
+        for refused in (
+            changes[1]._replace(members=[*changes[1].members, missing]),
+            changes[1]._replace(replaced=["_/blocks/none"]),
+            changes[1]._replace(block=earlier),
+            change(HEAP, old.id)._replace(replaced=()),
+        ):
+            assert index.commit(changes[0], refused, changes[2]) is False
+            blocks, entries = index.snapshot(select_all())
+            assert blocks == [earlier, old]
+            assert list(entries) == sorted([*metas, alone], key=lambda meta: meta.position)
+        assert index.commit(*changes) is True
+        blocks, entries = index.snapshot(select_all())
+        new = {change.block.id for change in changes if change.block}
+        assert {block.id for block in blocks} == new | {earlier.id}
+        assert list(entries) == []
+        assert index.commit(*changes) is False
+        assert index.profile_types("api") == sorted([CPU, HEAP, WALL])
+
+    def test_of_concurrent_commits_that_share_an_entry_one_succeeds(self, index: Index) -> None:
+        for attempt in range(3):
+            metas = [
+                make_meta(NOW + number, type=profile_type, data=b"%d" % attempt)
+                for number, profile_type in enumerate((CPU, HEAP, WALL))
+            ]
+            index.add_batch(metas)
+            rivals = [
+                [
+                    Change(make_block([meta], name=f"{number}"), [meta.id])
+                    for meta in (metas[number], metas[number - 1])
+                ]
+                for number in range(3)
+            ]
+            with ThreadPoolExecutor(3) as threads:
+                committed = list(threads.map(lambda changes: index.commit(*changes), rivals))
+            assert committed.count(True) == 1
+            blocks, entries = index.snapshot(select_all())
+            winners = [change.block for change in rivals[committed.index(True)]]
+            assert sorted(block.id for block in blocks) == sorted(block.id for block in winners if block)
+            assert list(entries) == [metas[(committed.index(True) + 1) % 3]]
+            index.remove([*(block.id for block in blocks), *(meta.id for meta in metas)])
 
     def test_of_commits_that_expect_the_same_blocks_one_succeeds(self, index: Index) -> None:
         for attempt in range(3):
@@ -620,7 +683,7 @@ class IndexSuite:
             rivals = [make_block([meta], name=f"{attempt} {number}") for number in range(6)]
             expected = ExpectedBlocks("api", CPU, NOW, NOW, frozenset())
             with ThreadPoolExecutor(6) as threads:
-                committed = list(threads.map(lambda block: index.commit(block, [], [], expected), rivals))  # noqa: B023
+                committed = list(threads.map(lambda block: index.commit(Change(block, [], [], expected)), rivals))  # noqa: B023
             assert committed.count(True) == 1
             assert index.blocks("api", CPU, *ALL_TIME) == [rivals[committed.index(True)]]
             index.remove([block.id for block in rivals])
@@ -629,9 +692,9 @@ class IndexSuite:
         metas = [make_meta(NOW + number) for number in range(4)]
         halves = [make_block(metas[:2]), make_block(metas[2:])]
         for half in halves:
-            assert index.commit(half, [], [])
+            assert index.commit(Change(half, [], []))
         whole = make_block(metas, period=86400)
-        assert index.commit(whole, [], [half.id for half in halves])
+        assert index.commit(Change(whole, [], [half.id for half in halves]))
         assert index.blocks("api", CPU, *ALL_TIME) == [whole]
 
     def test_one_of_concurrent_commits_of_the_same_members_succeeds(self, index: Index) -> None:
@@ -643,7 +706,7 @@ class IndexSuite:
                 committed = list(
                     threads.map(
                         lambda pair, metas=metas: index.commit(
-                            pair[1], [meta.id for meta in metas[pair[0] :]], []
+                            Change(pair[1], [meta.id for meta in metas[pair[0] :]], [])
                         ),
                         enumerate(rivals),
                     )
@@ -662,7 +725,7 @@ class IndexSuite:
         for series in (None, {metas[0].series, metas[1].series}):
             blocks, entries = index.snapshot(Selection("api", CPU, *ALL_TIME, series))
             block = make_block(metas)
-            assert index.commit(block, [meta.id for meta in metas], [])
+            assert index.commit(Change(block, [meta.id for meta in metas], []))
             assert (blocks, list(entries)) == ([], metas)
             blocks, entries = index.snapshot(Selection("api", CPU, *ALL_TIME, series))
             assert (blocks, list(entries)) == ([block], [])
@@ -680,7 +743,7 @@ class IndexSuite:
 
         def compact() -> None:
             for members in members_of.values():
-                assert index.commit(make_block(members), [meta.id for meta in members], [])
+                assert index.commit(Change(make_block(members), [meta.id for meta in members], []))
 
         with ThreadPoolExecutor(1) as threads:
             done = threads.submit(compact)
@@ -701,7 +764,7 @@ class IndexSuite:
         heap = make_block([make_meta(NOW, type=HEAP)])
         other = make_block([make_meta(NOW, service="other")])
         for block in (*blocks, heap, other):
-            assert index.commit(block, [], [])
+            assert index.commit(Change(block, [], []))
 
         def find_ids(start: int, end: int, profile_type: ProfileType | None = CPU) -> list[str]:
             overlapping = index.blocks("api", profile_type, NOW + start, NOW + end)
@@ -725,7 +788,7 @@ class IndexSuite:
         metas = [make_meta(NOW, labels="v=1"), make_meta(NOW, service="web")]
         add_all(index, metas)
         block = make_block(metas[:1])
-        assert index.commit(block, [metas[0].id], [])
+        assert index.commit(Change(block, [metas[0].id], []))
         assert index.services() == ["api", "web"]
         assert select_keys(index, "api", None) == [key(Series.of(metas[0]))]
         index.remove([block.id])
@@ -736,7 +799,7 @@ class IndexSuite:
         meta = make_meta(labels="v=1")
         for _ in range(2):
             index.add_series(Series.of(meta))
-        assert index.commit(make_block([meta]), [], [])
+        assert index.commit(Change(make_block([meta]), [], []))
         before = index.series(SeriesSelection("api", CPU))
         assert [key(series) for series in before] == [key(Series.of(meta))]
         assert index.add(meta)
