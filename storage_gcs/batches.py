@@ -89,7 +89,8 @@ def _find_groups(
     calls: "Calls", selection: Selection, read_time: Any, oldest: float
 ) -> Iterator[tuple[int, Iterator[Meta]]]:
     """Yield the time of the first entry of each group, in order, and those entries that are selected."""
-    from storage_gcs.queries import read_document, select_groups
+    from storage_gcs.documents import read_document
+    from storage_gcs.queries import select_groups
 
     start = max(selection.start, selection.after[0] if selection.after else 0)
     size, last = _FIRST_PAGE, None
@@ -141,7 +142,7 @@ class IdRange:
 
 def write_removals(request: Any, documents: Iterable[Any], ids: Collection[str]) -> set[str]:
     """Add to *request*, a commit, what removes the entries with *ids* from groups; return the ids found there."""
-    from storage_gcs.queries import read_document
+    from storage_gcs.documents import read_document
 
     removed: set[str] = set()
     for document in documents:

@@ -8,6 +8,7 @@ from typing import Any
 from profbucket.errors import Unavailable
 from profbucket.storage.ports import Change, CommitTooLarge
 from storage_gcs.batches import IdRange, write_removals
+from storage_gcs.documents import BLOCKS, ENTRIES, read_blocks, write_block
 from storage_gcs.firestore import (
     WRITE_ROLE,
     Calls,
@@ -16,7 +17,7 @@ from storage_gcs.firestore import (
     DocumentMissing,
     TransactionTooLarge,
 )
-from storage_gcs.queries import BLOCKS, ENTRIES, read_blocks, select_blocks, write_block
+from storage_gcs.queries import select_blocks
 
 _COMMIT_DOCUMENTS = 300  # removed in one commit
 

@@ -11,8 +11,9 @@ from typing import Any
 from profbucket.model.meta import Meta
 from profbucket.storage.ports import Selection
 from storage_gcs.batches import find_members
+from storage_gcs.documents import read_document, read_entry
 from storage_gcs.firestore import Calls
-from storage_gcs.queries import read_document, read_entry, select_entries
+from storage_gcs.queries import select_entries
 
 _PAGE_ENTRIES = 2000  # in one answer: a megabyte
 _QUERY_SERIES = 30  # in one query: Firestore's maximum of values for "in"

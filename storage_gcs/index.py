@@ -62,7 +62,7 @@ class FirestoreIndex:
 
     def add(self, meta: Meta) -> bool:
         from storage_gcs.commits import document_id
-        from storage_gcs.queries import ENTRIES, write_entry
+        from storage_gcs.documents import ENTRIES, write_entry
 
         # The series first: without it, a find by labels would miss the entry.
         self._records.create([Series.of(meta)])
@@ -71,7 +71,7 @@ class FirestoreIndex:
 
     def add_batch(self, members: Sequence[Meta]) -> None:
         from storage_gcs.commits import document_id
-        from storage_gcs.queries import ENTRIES, GROUPS, write_entry
+        from storage_gcs.documents import ENTRIES, GROUPS, write_entry
 
         self._records.create(map(Series.of, members))
         alone, groups = group_entries(members)
@@ -95,7 +95,8 @@ class FirestoreIndex:
         yield from EntryFinder(self._calls.get(), self._retention, self._entered_twice).find(selection, read_time)
 
     def snapshot(self, selection: Selection) -> tuple[list[Block], Iterator[Meta]]:
-        from storage_gcs.queries import read_blocks, select_blocks
+        from storage_gcs.documents import read_blocks
+        from storage_gcs.queries import select_blocks
 
         request = select_blocks(selection.service, selection.type, selection.start, selection.end)
         documents, read_time = self._calls.get().query_with_read_time(request)
@@ -116,7 +117,8 @@ class FirestoreIndex:
         return time.time() - self._block_retention if self._block_retention else 0
 
     def blocks(self, service: str, profile_type: ProfileType | None, start: int, end: int) -> list[Block]:
-        from storage_gcs.queries import read_blocks, select_blocks
+        from storage_gcs.documents import read_blocks
+        from storage_gcs.queries import select_blocks
 
         documents = self._calls.get().query(select_blocks(service, profile_type, start, end))
         return read_blocks(documents, start, end, self._oldest_block)
@@ -139,7 +141,7 @@ class FirestoreIndex:
         )
 
     def services(self) -> list[str]:
-        from storage_gcs.queries import BLOCKS, ENTRIES, GROUPS
+        from storage_gcs.documents import BLOCKS, ENTRIES, GROUPS
 
         with ThreadPoolExecutor(3, "services") as threads:
             return sorted(set().union(*threads.map(self._services_in, (ENTRIES, BLOCKS, GROUPS))))
@@ -155,14 +157,15 @@ class FirestoreIndex:
         return services
 
     def profile_types(self, service: str) -> list[ProfileType]:
-        from storage_gcs.queries import BLOCKS, ENTRIES, GROUPS
+        from storage_gcs.documents import BLOCKS, ENTRIES, GROUPS
 
         with ThreadPoolExecutor(3, "types") as threads:
             types_in = partial(self._types_in, service)
             return sorted(set().union(*threads.map(types_in, (ENTRIES, BLOCKS, GROUPS))))
 
     def _types_in(self, service: str, collection: str) -> set[ProfileType]:
-        from storage_gcs.queries import read_document, read_types, select_next_types
+        from storage_gcs.documents import read_document, read_types
+        from storage_gcs.queries import select_next_types
 
         profile_types: set[ProfileType] = set()
         last = ""
@@ -178,7 +181,7 @@ class FirestoreIndex:
         remove_documents(self._calls.get(), ids)
 
     def add_task(self, task: Task) -> bool:
-        from storage_gcs.queries import TASKS, write_task
+        from storage_gcs.documents import TASKS, write_task
 
         return self._calls.get().create((TASKS, task.id, partial(write_task, task=task)))
 
@@ -189,8 +192,8 @@ class FirestoreIndex:
         return load_tasks(document.fields["task"].string_value for document in documents)
 
     def replace_task(self, task: Task, replacement: Task | None = None) -> bool:
+        from storage_gcs.documents import TASKS, write_task
         from storage_gcs.firestore import WRITE_ROLE, CommitRequest, DocumentMissing
-        from storage_gcs.queries import TASKS, write_task
 
         calls, request = self._calls.get(), CommitRequest()
         write = request.writes.add()

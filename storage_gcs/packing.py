@@ -6,16 +6,9 @@ from itertools import count, islice, zip_longest
 from typing import Any
 
 from profbucket.errors import Damaged, Unavailable
+from storage_gcs.documents import SERIES, is_packed, read_document, read_packed, read_series, write_packed
 from storage_gcs.firestore import Calls, CommitRequest, DocumentMissing, TransactionTooLarge
-from storage_gcs.queries import (
-    SERIES,
-    is_packed,
-    read_document,
-    read_packed,
-    read_series,
-    select_packed,
-    write_packed,
-)
+from storage_gcs.queries import select_packed
 from storage_gcs.series import PackedSeries, Parts, add_records, arrange, drop_expired, pack, packed_id
 
 _MAX_RECORDS = 300  # in one transaction

@@ -44,7 +44,7 @@ class SeriesRecords:
             list(threads.map(self._create, records))
 
     def _create(self, series: Series) -> None:
-        from storage_gcs.queries import SERIES, write_series
+        from storage_gcs.documents import SERIES, write_series
 
         now, record_id = time.monotonic(), series_record_id(series)
         if self._seen_at.get(record_id, -_CACHE_SECONDS) <= now - _CACHE_SECONDS:
@@ -55,8 +55,8 @@ class SeriesRecords:
 
     def write(self, series: Series) -> None:
         """Write the records of the first and the last day of *series*, whether they exist or not."""
+        from storage_gcs.documents import SERIES, write_series
         from storage_gcs.firestore import WRITE_ROLE, CommitRequest
-        from storage_gcs.queries import SERIES, write_series
 
         calls, request = self._calls.get(), CommitRequest()
         for created_at in {series.first_seen, series.last_seen}:
@@ -68,7 +68,7 @@ class SeriesRecords:
 
     def find(self, selection: SeriesSelection) -> list[Series]:
         """Return the selected series."""
-        from storage_gcs.queries import read_all_series, read_document
+        from storage_gcs.documents import read_all_series, read_document
 
         documents = self._read(selection)
         records = chain.from_iterable(read_document(document, read_all_series) for document in documents)

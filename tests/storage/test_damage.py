@@ -20,7 +20,7 @@ from profbucket.storage.open import open_storage
 from profbucket.storage.ports import Selection, SeriesSelection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket
-from storage_gcs.queries import write_entry
+from storage_gcs.documents import write_entry
 from tests.storage.test_firestore import remove_series
 from tests.support.go_tool import run
 from tests.support.proxies import Faults, TrafficCounter, gcs_proxy

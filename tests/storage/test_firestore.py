@@ -420,8 +420,9 @@ def make_series_legacy(project: str, service: str, all_series: Iterable[Series])
 
 def remove_series(project: str, service: str, series_id: str | None = None) -> None:
     """Remove what is recorded about the series of *service*, or about one of them."""
+    from storage_gcs.documents import read_all_series
     from storage_gcs.firestore import Calls, CommitRequest
-    from storage_gcs.queries import read_all_series, select_series
+    from storage_gcs.queries import select_series
 
     calls, request = Calls(project, "(default)"), CommitRequest()
     for document in calls.query(select_series(service)):

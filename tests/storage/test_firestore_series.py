@@ -20,8 +20,9 @@ from profbucket.storage.store import Storage
 from profbucket.times import DAY, LATEST, SECOND
 from storage_gcs import FirestoreIndex
 from storage_gcs import series as series_module
+from storage_gcs.documents import is_packed, write_series
 from storage_gcs.firestore import Calls, TransactionTooLarge
-from storage_gcs.queries import is_packed, select_packed, select_series, write_series
+from storage_gcs.queries import select_packed, select_series
 from storage_gcs.series import PackedSeries, add_records, arrange, drop_expired, pack, unpack
 from tests.storage.conftest import CountedIndex
 from tests.storage.test_firestore import remove_series

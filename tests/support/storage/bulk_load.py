@@ -14,8 +14,8 @@ from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Series
 from storage_gcs.commits import document_id
+from storage_gcs.documents import ENTRIES, SERIES, write_entry, write_series
 from storage_gcs.firestore import Calls, CommitRequest
-from storage_gcs.queries import ENTRIES, SERIES, write_entry, write_series
 from storage_gcs.series import round_to_day, series_record_id
 from storage_local.entries import store_entry
 from storage_local.series import store_series
