@@ -24,13 +24,15 @@ from tests.support.cache import cached, make_environment, run
 from tests.support.go_tool import GoPprof
 
 _TIMEOUT_SECONDS = 240.0  # some agents take half a minute to start on a busy machine
+_ENOUGH_SECONDS = 2  # of samples, a hundred or more: their shares are within a few percent
+_PER_SECOND = {"nanoseconds": 10**9, "microseconds": 10**6}
 
 PROGRAMS = Path(__file__).with_name("programs")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A process that works, sends what it has, and then waits for the end of its input."""
+    """A process that works and sends profiles."""
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
@@ -89,11 +91,14 @@ class KeyedCollector:
         assert match, text
         return float(match[1])
 
-    def total(self, service: str, profile_type: str) -> int:
-        """Return the total of the profiles of *service* and *profile_type*, in their last sample type."""
-        return sum(
-            profile["totals"][-1]["value"] for profile in self.find(service) if profile["type"] == profile_type
-        )
+    def has_enough(self, service: str, *profile_types: str) -> bool:
+        """Return whether the profiles of each of *profile_types* are of enough seconds."""
+        seconds = dict.fromkeys(profile_types, 0.0)
+        for profile in self.find(service):
+            if profile["type"] in seconds:
+                totals = [total for total in profile["totals"] if total["unit"] in _PER_SECOND]
+                seconds[profile["type"]] += totals[0]["value"] / _PER_SECOND[totals[0]["unit"]]
+        return all(value >= _ENOUGH_SECONDS for value in seconds.values())
 
 
 @contextmanager

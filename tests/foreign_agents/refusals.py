@@ -4,8 +4,9 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
-from io import BytesIO
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from profbucket.api.body import RECEIVED_BODY, ReceivedBody
 
 _START = re.compile(rb'"start":\s*"([^"]+)"')  # of a profile of Datadog's
 
@@ -37,14 +38,14 @@ def _identify(environ: WSGIEnvironment) -> tuple[str, str] | None:
         return "google-cloud-profiler", path
     if path == "/profiling/v1/input" and environ.get("HTTP_DD_EVP_ORIGIN") == "dd-trace-js":
         start = _START.search(_read_body(environ))
-        return f"dd-trace {environ['HTTP_DD_EVP_ORIGIN_VERSION']}", start[1].decode() if start else ""
+        assert start, "the event has no start"
+        return f"dd-trace {environ['HTTP_DD_EVP_ORIGIN_VERSION']}", start[1].decode()
     if path == "/v1development/profiles":
         return "beacon-profiling", hashlib.sha256(_read_body(environ)).hexdigest()
     return None
 
 
 def _read_body(environ: WSGIEnvironment) -> bytes:
-    """Return the body of a request, and leave it to be read once more."""
-    body: bytes = environ["wsgi.input"].read()
-    environ["wsgi.input"] = BytesIO(body)
-    return body
+    """Return the body of a request, which the server has received."""
+    received: ReceivedBody = environ[RECEIVED_BODY]
+    return received.buffer.getvalue()

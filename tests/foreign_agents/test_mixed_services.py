@@ -27,7 +27,7 @@ def test_pyroscope_and_profbuckets_agent(collector: KeyedCollector, go_pprof: Go
     service = "shop"
     arguments = (collector.url, service, "")
     with running_python(("pyroscope-io==1.4.0",), "pyroscope_client.py", *arguments) as client:
-        client.wait_for(lambda: collector.types(service) == {"cpu"})
+        client.wait_for(lambda: collector.has_enough(service, "cpu"))
     with running_python((), "profbucket_client.py", *arguments) as client:
         client.wait_for(lambda: "wall" in collector.types(service))
         client.wait_for(lambda: sample_types(collector, service, "cpu") == {("cpu",), ("samples", "cpu")})
@@ -42,6 +42,7 @@ def test_node_with_and_without_cpu_time(collector: KeyedCollector, go_pprof: GoP
         arguments = (collector.url, service, "")
         with running_node(packages, "pyroscope_client.js", *arguments, **environment) as client:
             client.wait_for(lambda types=types: collector.types(service) == types)  # type: ignore[misc]
+            client.wait_for(lambda: collector.has_enough(service, "wall"))
     assert sample_types(collector, service, "wall") == {("samples", "wall")}
     check_the_whole_range(collector, go_pprof, service, "wall")
 

@@ -4,5 +4,4 @@
 require("dd-trace").init({ profiling: true });
 const { work } = require("./work.js");
 
-process.stdin.on("end", () => process.exit());
-work(8).then(() => process.stdin.resume());
+work(3600);

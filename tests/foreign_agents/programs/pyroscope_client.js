@@ -15,5 +15,4 @@ Pyroscope.init({
   wall: { collectCpuTime: process.env.COLLECT_CPU_TIME === "1" },
 });
 Pyroscope.start();
-process.stdin.on("end", () => process.exit());
-work(4).then(() => Pyroscope.stop()).then(() => process.stdin.resume());
+work(3600);
