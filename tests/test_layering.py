@@ -164,7 +164,7 @@ LIBRARIES: Mapping[Sequence[str], Sequence[str]] = {
         "profbucket.pprof.report",
         "profbucket.samples",
     ),
-    ("pyarrow", "duckdb"): ("profbucket.samples",),
+    ("pyarrow", "duckdb", "fsspec"): ("profbucket.samples",),
     (
         "google.api_core",
         "google.auth",

@@ -51,7 +51,7 @@ _DESCRIPTION = "A continuous-profiling collector that lives in a bucket: pprof i
 _USAGE_CODES = frozenset(
     {"invalid_label", "invalid_matcher", "invalid_regex", "invalid_service", "invalid_time", "invalid_time_range"}
 )
-_SQL_LIBRARIES = ("duckdb", "pyarrow")
+_SQL_LIBRARIES = ("duckdb", "fsspec", "pyarrow")
 _OUR_PACKAGES = ("profbucket", "storage_gcs", "storage_local", "storage_s3")
 
 

@@ -1,6 +1,5 @@
 """The tables of a query as files of a file system, which are fetched or made when they are first opened."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -43,7 +42,7 @@ class TableFiles(AbstractFileSystem):  # type: ignore[misc] # it has no types
         self.error: Exception | None = None
         # The views need a file, whose schema is that of all: the first in order.
         self._sources = {samples_key("_", ProfileType.OTHER, 0): _write_empty, **sources}
-        self._directory = directory
+        self._files = {key: directory / f"{number}.parquet" for number, key in enumerate(self._sources)}
         self._locks = {key: Lock() for key in self._sources}
 
     def glob(self, path: str, **_: object) -> list[str]:
@@ -67,17 +66,15 @@ class TableFiles(AbstractFileSystem):  # type: ignore[misc] # it has no types
         key = path.removeprefix(f"{self.protocol}://")
         if key not in self._sources:
             raise FileNotFoundError(path)
-        file = self._directory / key
+        file = self._files[key]
         with self._locks[key]:
             if not file.exists():
-                os.makedirs(file.parent, exist_ok=True)
-                part = file.with_suffix(".part")
                 try:
-                    self._sources[key](part)
+                    self._sources[key](file)
                 except Exception as error:
+                    file.unlink(missing_ok=True)
                     self.error = self.error or error
                     raise
-                part.rename(file)
         return file
 
 
