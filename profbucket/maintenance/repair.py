@@ -49,7 +49,12 @@ def reindex(storage: Storage, service: str | None = None, since: int = 0) -> Ite
 
 
 def _repair_all(storage: Storage, service: str | None, since: int) -> Iterator[Finding]:
-    added: list[ProfileId] = []  # whose tasks have not been added: those of an hour are the same, and come last
+    """Yield each finding after it was repaired.
+
+    Tasks are added after many entries, because those of an hour have the same one. The daily visit of compaction
+    finds the entries whose tasks are lost if the run is killed in between.
+    """
+    added: list[ProfileId] = []  # whose tasks have not been added
     try:
         for finding in _check_all(storage, service, since, SeriesWriter(storage.index)):
             if finding.state in (State.MISSING_ENTRY, State.MISMATCH) and not isinstance(finding.entry, Block):
