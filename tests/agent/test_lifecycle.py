@@ -37,11 +37,11 @@ def test_a_program_that_exits_sends_its_incomplete_profile(stub: FaultyCollector
 
 @pytest.mark.parametrize("fault", ["hang", 503, "gone"])
 def test_an_unavailable_collector_does_not_delay_the_exit(stub: FaultyCollector, fault: int | str) -> None:
-    """Nor does it change the program's output and exit code."""
+    """Nor does it change the program's output and exit code. One attempt to send takes up to 15 seconds."""
     stub.fault = fault
     url = "http://127.0.0.1:1" if fault == "gone" else stub.url
     text = START + START_OFTEN + BURN + "burn(0.5)\nbegin = time.monotonic()\n"
-    text += "import atexit; atexit._run_exitfuncs(); print(time.monotonic() - begin < 4); sys.exit(3)"
+    text += "import atexit; atexit._run_exitfuncs(); print(time.monotonic() - begin < 12); sys.exit(3)"
     done = python(text, url)
     assert (done.returncode, done.text) == (3, "True\n")
 

@@ -111,7 +111,19 @@ def test_the_printed_commands_work(tmp_path: Path, go_pprof: GoPprof) -> None:
         assert outputs[3] == outputs[2]
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "signal_number",
+    [
+        signal.SIGINT,
+        signal.SIGTERM,
+        pytest.param(
+            signal.SIGHUP,
+            marks=pytest.mark.skipif(
+                signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="nohup: children ignore it, too"
+            ),
+        ),
+    ],
+)
 def test_a_signal_ends_it_and_its_child(signal_number: int) -> None:
     """Ctrl-C, kill and a closed terminal end it with code 0, and nothing listens any more."""
     with serve("memory:") as collector:
