@@ -204,7 +204,7 @@ Case = tuple[str, tuple[str, ...]]  # a history and actors
 
 def is_possible(history: str, actors: Sequence[str]) -> bool:
     """Return whether no profile is gone when *actors* begin: one that expires in the head is, and a lost index."""
-    impossible = {"head": ["expiry"], "lost index": READERS}.get(history, ())
+    impossible = {"head": ["expiry"], "batch of two types": ["expiry"], "lost index": READERS}.get(history, ())
     return not set(impossible) & set(actors)
 
 
