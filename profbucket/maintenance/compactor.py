@@ -2,10 +2,9 @@
 
 The index has tasks: each names a lane (a service and profile type) and a period. That of a short period is added
 with its first profile, and is for all lanes of the service if batches of several types are stored; that of a
-longer one is added when the task of a shorter period in it is done. A run does the tasks
-that are due, and looks at nothing else. Once a day it visits each service as a whole, in case a task was lost. A
-task is claimed before it is done, so that of concurrent runs one does it, and so that a profile that arrives
-meanwhile adds it again.
+longer one is added when the task of a shorter period in it is done. A run does the tasks that are due, and looks
+at nothing else. Once a day it visits each service as a whole, in case a task was lost. A task is claimed before it
+is done, so that of concurrent runs one does it, and so that a profile that arrives meanwhile adds it again.
 
 An error ends only the work on its own lane; it is logged, and the run goes on with the next.
 """
@@ -29,11 +28,10 @@ from profbucket.storage.listing import list_folders
 from profbucket.storage.memory import MemoryQueue
 from profbucket.storage.ports import TaskQueue
 from profbucket.storage.store import Storage
-from profbucket.times import LATEST, SECOND, read_clock
+from profbucket.times import DAY, LATEST, SECOND, read_clock
 
 __all__ = ["Action", "Compactor", "Step"]
 
-_DAY = 86_400 * SECOND
 _MAX_TASKS = 10_000  # in one answer of the index
 _MIN_CLAIM_SECONDS = 900  # after which a task is done again if its run ended without a trace
 
@@ -155,7 +153,7 @@ class Compactor:
         A task without service marks the day.
         """
         now = self._clock()
-        today = (now + _DAY // 2) // _DAY * _DAY - _DAY // 2  # from noon to noon: at midnight there is much to do
+        today = (now + DAY // 2) // DAY * DAY - DAY // 2  # from noon to noon: at midnight there is much to do
         marker = Task("", None, 0, today, LATEST)
         is_first_run = self._index.add_task(marker)
         self._tidy_series(all_services=is_first_run)
@@ -164,7 +162,7 @@ class Compactor:
         try:
             for service in self._index.services():
                 self._index.add_task(Task(service, None, 0, 0, now))
-            self._index.replace_task(Task("", None, 0, today - _DAY, LATEST))
+            self._index.replace_task(Task("", None, 0, today - DAY, LATEST))
         except BaseException:
             self._index.replace_task(marker)  # the next run tries again
             raise

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from profbucket.errors import Invalid, Unavailable
-from profbucket.maintenance.compactor import Action, Compactor, Step
+from profbucket.maintenance.compactor import Action, Compactor
 from profbucket.model.ids import ProfileId
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.tasks import Task, period_task
@@ -30,6 +30,7 @@ from tests.support.storage.compaction_suite import (
     count_actions,
     list_block_keys,
     post_profiles,
+    run_due,
 )
 from tests.support.storage.counting_port import CountingPort, count_calls
 from tests.support.storage.examples import make_meta
@@ -40,14 +41,9 @@ MONTH = (MIDNIGHT // MONTH_LENGTH - 5) * MONTH_LENGTH
 
 
 @pytest.fixture(autouse=True)
-def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Set the time at which profiles arrive: at first, so that none is late."""
-
-    def set_time(now: int) -> None:
-        monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: now)
-
-    set_time(MONTH - MONTH_LENGTH)
-    return set_time
+def start(set_clock: Callable[[int], None]) -> None:
+    """Let profiles arrive at first so that they are not late."""
+    set_clock(MONTH - MONTH_LENGTH)
 
 
 @pytest.fixture
@@ -56,10 +52,6 @@ def storage() -> Storage:
     storage = Storage(MemoryBucket(), MemoryIndex())
     assert run_due(storage, MIDNIGHT) == []
     return storage
-
-
-def run_due(storage: Storage, now: int) -> list[Step]:
-    return list(Compactor(storage, clock=lambda: now).run_due())
 
 
 def actions(storage: Storage, now: int) -> dict[Action, int]:

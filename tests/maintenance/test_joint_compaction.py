@@ -8,7 +8,7 @@ import pytest
 
 from profbucket.errors import Unavailable
 from profbucket.ingest.collector import Collector
-from profbucket.maintenance.compactor import Action, Compactor, Step
+from profbucket.maintenance.compactor import Action, Compactor
 from profbucket.model.ids import block_prefix
 from profbucket.model.meta import Meta, Query
 from profbucket.model.profile_type import ProfileType
@@ -29,6 +29,7 @@ from tests.support.storage.compaction_suite import (
     assert_same_answers,
     copy_uncompacted,
     count_actions,
+    run_due,
 )
 from tests.support.storage.damage_suite import flip_bit, overwrite
 
@@ -40,14 +41,9 @@ ALL_OF_THE_HOUR = Task("api", None, 3600, MIDNIGHT, DUE)
 
 
 @pytest.fixture(autouse=True)
-def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Set the time at which profiles arrive: at first, so that none is late."""
-
-    def set_time(now: int) -> None:
-        monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: now)
-
-    set_time(MIDNIGHT)
-    return set_time
+def start(set_clock: Callable[[int], None]) -> None:
+    """Let profiles arrive at first so that they are not late."""
+    set_clock(MIDNIGHT)
 
 
 @pytest.fixture
@@ -101,10 +97,6 @@ def store_batches(storage: Storage, seconds: Sequence[int], types: Sequence[Prof
 def store(storage: Storage, uploads: Sequence[Upload]) -> list[Meta]:
     outcomes = Collector(storage).store_batch(uploads)
     return [outcome for outcome in outcomes if isinstance(outcome, Meta)]
-
-
-def run_due(storage: Storage, now: int, **changes: Any) -> list[Step]:
-    return list(Compactor(storage, clock=lambda: now, **changes).run_due())
 
 
 def head(storage: Storage) -> list[Meta]:

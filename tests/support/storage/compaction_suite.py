@@ -77,6 +77,10 @@ def compact(storage: Storage, now: int, **changes: Any) -> list[Step]:
     return list(Compactor(storage, clock=lambda: now, **changes).run())
 
 
+def run_due(storage: Storage, now: int, **changes: Any) -> list[Step]:
+    return list(Compactor(storage, clock=lambda: now, **changes).run_due())
+
+
 def count_actions(steps: Sequence[Step]) -> dict[Action, int]:
     return dict(Counter(step.action for step in steps))
 
