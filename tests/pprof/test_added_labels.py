@@ -40,3 +40,11 @@ def test_profiles_without_samples_and_labels_get_none() -> None:
     merger.add(encode(profile(Sample(stack("main"), (1, 1)))), label=("service", "b"))
     [(_, labels)] = canonicalize(merger.result()).samples
     assert [(label.key, label.text) for label in labels] == [(b"service", b"b")]
+
+
+def test_a_profile_without_an_added_label_keeps_labels_with_an_empty_key() -> None:
+    merger = Merger(Limits())
+    merger.add(encode(profile(Sample(stack("main"), (1, 1)))), label=("service", "a"))
+    merger.add(encode(profile(Sample(stack("main"), (2, 2), (Label(b"", text=b"own"),)))))
+    texts = [[label.text for label in labels] for _, labels in canonicalize(merger.result()).samples]
+    assert sorted(texts) == [[b"a"], [b"own"]]

@@ -13,9 +13,10 @@ def add_labels(samples: SampleColumns, profiles: Sequence[PendingProfile]) -> Sa
     """Return *samples* with the ``added_label`` of their *profiles*, in the place of own labels with its key."""
     if not any(profile.added_label for profile in profiles):
         return samples
-    key, text = np.array([profile.added_label or (0, 0) for profile in profiles], np.int64).T
+    # No label has the key -1; some have an empty key, which is string 0.
+    key, text = np.array([profile.added_label or (-1, 0) for profile in profiles], np.int64).T
     kept = flatnonzero(samples.label_key != key[samples.profile[samples.label_sample]])
-    added = flatnonzero(key[samples.profile] > 0)
+    added = flatnonzero(key[samples.profile] >= 0)
     return samples._replace(
         label_sample=np.concatenate((samples.label_sample[kept], added)),
         label_key=np.concatenate((samples.label_key[kept], key[samples.profile[added]])),
