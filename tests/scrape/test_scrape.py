@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -166,23 +167,39 @@ def test_the_profiles_of_a_service_are_stored_together() -> None:
     assert [outcome.failed for outcome in outcomes if outcome.failed] == [{"heap": "timed out"}]
 
 
-def test_profiles_that_are_large_do_not_wait_for_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither if they are of one service nor if all together fill half of the memory for downloads."""
-    size = len(HEAP)
-    with run_server(servers.serve(HEAP)) as good:
+@pytest.mark.parametrize(
+    ("batch_bytes", "limits"),
+    [(3 * len(HEAP), Limits()), (4 << 20, Limits(inflight_bytes=20 * len(HEAP)))],
+    ids=["of one service", "that fill half of the memory for downloads"],
+)
+def test_profiles_that_are_large_do_not_wait_for_all_others(
+    batch_bytes: int, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last target of each service answers when profiles have been stored."""
+    are_stored = threading.Event()
+
+    class Sink(Collector):
+        def store_batch(
+            self, uploads: Sequence[Upload], *, has_deadline: bool = False
+        ) -> list[Meta | ProfbucketError]:
+            result = super().store_batch(uploads, has_deadline=has_deadline)
+            are_stored.set()
+            return result
+
+    def answer_last(handler: Any, over: Any) -> None:
+        are_stored.wait(timeout=30)
+        servers.serve(HEAP)(handler, over)
+
+    monkeypatch.setattr("profbucket.scrape.scraper._BATCH_BYTES", batch_bytes)
+    with run_server(servers.serve(HEAP)) as good, run_server(answer_last) as last:
         many = [make_target(good.url, service=f"s{n // 8}", labels={"n": str(n)}) for n in range(16)]
-        for batch_bytes, limits in ((3 * size, Limits()), (4 << 20, Limits(inflight_bytes=20 * size))):
-            monkeypatch.setattr("profbucket.scrape.scraper._BATCH_BYTES", batch_bytes)
-            sink = BatchSink(open_storage("memory:"), limits)
-            outcomes = list(scrape(many, sink, limits, spread_seconds=0))
-            assert [len(outcome.stored) for outcome in outcomes] == [1] * 16
-            assert sum(sink.sizes) == 16
-            assert len(sink.sizes) > 2
+        many += [make_target(last.url, service=f"s{n}", timeout_seconds=20) for n in range(2)]
+        outcomes = list(scrape(many, Sink(open_storage("memory:"), limits), limits, spread_seconds=0))
+    assert are_stored.is_set()
+    assert [len(outcome.stored) for outcome in outcomes] == [1] * 18
 
 
 def test_what_was_fetched_is_stored_though_a_target_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
-
     over = threading.Event()
 
     def fetch(target: Target, *_: Any, budget: ByteBudget, **__: Any) -> bytes:
