@@ -13,9 +13,9 @@ from profbucket.limits import Limits
 from profbucket.pprof import inflate, profile_pb2
 from profbucket.pprof.fast_validate import Summary, summarize
 from profbucket.pprof.validate import validate
-from tests.soak import wire
-from tests.soak.profile_mutations import mutated_profile, real_profiles
-from tests.soak.wire import BYTES, END_GROUP, FIXED32, FIXED64, START_GROUP, VARINT, Field
+from tests.soak.fuzz import wire
+from tests.soak.fuzz.profile_mutations import mutated_profile, real_profiles
+from tests.soak.fuzz.wire import BYTES, END_GROUP, FIXED32, FIXED64, START_GROUP, VARINT, Field
 from tests.support.paths import CORPUS, DATA
 
 LIMITS = Limits()

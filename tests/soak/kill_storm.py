@@ -34,8 +34,7 @@ from profbucket.model.form import BATCH_PATH, encode_form
 from tests.soak.collector import CollectorProcess
 from tests.soak.commands import Commands, Result
 from tests.soak.http import Answer, get, post, request_bytes, send
-from tests.soak.numbered import numbered_profile, numbers_in
-from tests.soak.profile_mutations import DAY_BEGIN
+from tests.soak.numbered import DAY_BEGIN, numbered_profile, numbers_in
 from tests.support.emulators import firestore_emulator, gcs_emulator
 from tests.support.proxies import Faults, TrafficCounter, firestore_proxy, gcs_proxy
 

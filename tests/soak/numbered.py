@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from profbucket.pprof import decode
 from tests.support.profiles import Sample, encode, profile, stack
 
+DAY_BEGIN = 1_717_200_000 * 10**9  # 2024-06-01T00:00:00Z: long over, so that it can be compacted
+
 _SHARES = 3  # profiles with the same remainder share a stack
 
 _PERIOD_NANOSECONDS = 10_000_000

@@ -5,19 +5,20 @@ from pathlib import Path
 import pytest
 
 from profbucket.pprof.merge import merge
-from tests.soak.fuzz import Fuzzer
+from tests.soak.fuzz.profile_mutations import real_profiles
+from tests.soak.fuzz.rounds import KINDS, run_round
+from tests.soak.fuzz.session import Session
+from tests.soak.fuzz.wire import parse, serialize
 from tests.soak.kill_storm import Storm
-from tests.soak.numbered import numbered_profile, numbers_in
-from tests.soak.profile_mutations import DAY_BEGIN, real_profiles
-from tests.soak.wire import parse, serialize
+from tests.soak.numbered import DAY_BEGIN, numbered_profile, numbers_in
 
 _KILLS = 8
 
 
-@pytest.mark.parametrize("kind", ["posts", "batches", "objects", "blocks", "metadata", "index"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_round_of_fuzzing_finds_nothing(tmp_path: Path, kind: str) -> None:
-    with Fuzzer(tmp_path, "sample").running() as fuzzer:
-        report = fuzzer.run_round(0, kind)
+    with Session(tmp_path).running() as session:
+        report = run_round(session, "sample", 0, kind)
     assert not report.findings, report
 
 

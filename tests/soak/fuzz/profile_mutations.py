@@ -7,10 +7,10 @@ from functools import cache
 from random import Random
 
 from profbucket.pprof import profile_pb2
-from tests.soak import wire
+from tests.soak.fuzz import wire
+from tests.soak.numbered import DAY_BEGIN
 from tests.support.paths import DATA
 
-DAY_BEGIN = 1_717_200_000 * 10**9  # 2024-06-01T00:00:00Z: long over, so that it can be compacted
 _HOUR = 3600 * 10**9
 
 GO_ZERO_TIME = -6_795_364_578_871_345_152  # what Go's time.Time{}.UnixNano() is

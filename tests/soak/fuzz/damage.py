@@ -12,8 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.soak.profile_mutations import mutated_bytes
-from tests.soak.wire import BYTES, Field, parse, serialize
+from tests.soak.fuzz.profile_mutations import mutated_bytes
+from tests.soak.fuzz.wire import BYTES, Field, parse, serialize
 from tests.support.storage.local_files import read_metadata, write_metadata
 
 _METAS_PART = 1  # of a block: the second

@@ -6,9 +6,9 @@ from random import Random
 from urllib.parse import urlencode
 
 from profbucket.model.form import BATCH_PATH
+from tests.soak.fuzz.profile_mutations import mutated_bytes
+from tests.soak.fuzz.request_mutations import ODD_TIMES, ODD_VALUES
 from tests.soak.http import request_bytes
-from tests.soak.profile_mutations import mutated_bytes
-from tests.soak.request_mutations import ODD_TIMES, ODD_VALUES
 
 _BOUNDARY = b"fuzz"
 
