@@ -4,6 +4,7 @@ import io
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.api import pprof
 from tests.support.profiles import Sample, encode, profile, stack
+from tests.support.storage import compaction_suite
 from tests.support.storage.compaction_suite import MIDNIGHT, post_profiles
 
 CPU = ProfileType.CPU
@@ -33,15 +35,13 @@ DAY = 24 * HOUR
 KEY = samples_key("api", CPU, MIDNIGHT)
 NUMBERS = range(0, 20 * 60, 100)  # minutes of a day
 
+run_due = partial(compaction_suite.run_due, export_samples=True)
+
 
 @pytest.fixture(autouse=True)
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all profiles arrive at midnight, so that none is late."""
     monkeypatch.setattr("profbucket.storage.store.time.time_ns", lambda: MIDNIGHT)
-
-
-def run_due(storage: Storage, now: int) -> list[Step]:
-    return list(Compactor(storage, clock=lambda: now, export_samples=True).run_due())
 
 
 def read_sums(storage: Storage, key: str = KEY) -> Counter[str]:

@@ -38,16 +38,6 @@ from tests.support.storage.index_suite import add_all, select_all
 CPU = ProfileType.CPU
 
 
-@pytest.fixture
-def bucket(tmp_path: Path) -> LocalBucket:
-    return LocalBucket(tmp_path / "storage")
-
-
-@pytest.fixture
-def index(tmp_path: Path) -> LocalIndex:
-    return LocalIndex(tmp_path / "storage" / ".index.sqlite")
-
-
 def downgrade(path: Path, version: int) -> None:
     """Make the file what an earlier version left, as far as an upgrade reads it."""
     additions = {

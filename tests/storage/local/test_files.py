@@ -24,11 +24,6 @@ from tests.support.storage.index_suite import select_all
 from tests.support.storage.storage_suite import make_profile
 
 
-@pytest.fixture
-def bucket(tmp_path: Path) -> LocalBucket:
-    return LocalBucket(tmp_path / "storage")
-
-
 class TestFiles:
     def test_an_object_is_the_file_at_the_path_of_its_key(self, bucket: LocalBucket, tmp_path: Path) -> None:
         bucket.put("api/cpu/1.pb.gz", b"verbatim", {"labels": "a=1"})

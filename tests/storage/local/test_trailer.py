@@ -27,11 +27,6 @@ METADATA = {"labels": "a=1", "digest": "0123"}
 
 
 @pytest.fixture
-def bucket(tmp_path: Path) -> LocalBucket:
-    return LocalBucket(tmp_path / "storage")
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "storage" / KEY
 

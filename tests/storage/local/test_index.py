@@ -21,11 +21,6 @@ CPU = ProfileType.CPU
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> LocalIndex:
-    return LocalIndex(tmp_path / "storage" / ".index.sqlite")
-
-
-@pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
     """All SQLite connections that are opened during the test."""
     opened: list[sqlite3.Connection] = []
