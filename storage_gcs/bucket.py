@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.errors import Damaged, Misconfigured, NotFound, StoragePermissionError, Unavailable
 from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import Object, ObjectRange
 from profbucket.storage.prefetch import prefetch
@@ -97,12 +97,24 @@ class GcsBucket:
         return prefetch(self._fetch, ranges)
 
     def stat(self, object_key: str) -> Object:
+        return self._stat(object_key)[0]
+
+    def verify(self, object_key: str, data: bytes) -> Object:
+        from storage_gcs.http import checksum
+
+        obj, stored_checksum = self._stat(object_key)
+        if (obj.size, stored_checksum) != (len(data), checksum(data)):
+            raise Damaged(f"{object_key} has other bytes than were put: {obj.size} instead of {len(data)}")
+        return obj
+
+    def _stat(self, object_key: str) -> tuple[Object, str]:
+        """Return an object with its metadata, and the CRC32C of its bytes."""
         with self._translate_errors(f"read {object_key!r}", _VIEW_ROLE):
             client = self._client.get()
             blob = client.bucket.get_blob(object_key, timeout=_TIMEOUT_SECONDS, retry=client.retry)
             if blob is None:
                 raise NotFound(f"no object {object_key!r}")
-            return Object(object_key, blob.size, blob.metadata or {})
+            return Object(object_key, blob.size, blob.metadata or {}), blob.crc32c
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         if start >= end:

@@ -33,6 +33,7 @@ from storage_local.groups import GroupCommit
 from storage_local.trailer import Trailer, make_trailer, may_have_trailer, read_trailer
 
 _MAX_KEY_BYTES = 1024
+_COMPARED_BYTES = 1 << 20  # at once
 _SEGMENT = re.compile(r"[A-Za-z0-9_~=-][A-Za-z0-9._~=-]{0,247}")  # a hidden file's name has 6 more
 _NOT_FOUND_ERRORS = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
@@ -137,6 +138,16 @@ class LocalBucket:
         if text is None and file.trailer.size:
             raise Damaged(f"the metadata of {object_key} are damaged: their checksum is wrong")
         return Object(object_key, file.size, {} if text is None else _parse_metadata(object_key, text))
+
+    def verify(self, object_key: str, data: bytes) -> Object:
+        obj = self.stat(object_key)
+        if obj.size != len(data):
+            raise Damaged(f"{object_key} has {obj.size} bytes instead of {len(data)}")
+        for begin in range(0, len(data), _COMPARED_BYTES):
+            end = begin + _COMPARED_BYTES
+            if self._read(ObjectRange(object_key, begin, end)) != memoryview(data)[begin:end]:
+                raise Damaged(f"{object_key} has other bytes than were put")
+        return obj
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         self._root.check()

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
-from profbucket.errors import Misconfigured, NotFound, StoragePermissionError, Unavailable
+from profbucket.errors import Damaged, Misconfigured, NotFound, StoragePermissionError, Unavailable
 from profbucket.storage.per_process import PerProcess
 from profbucket.storage.ports import Object, ObjectRange
 from profbucket.storage.prefetch import prefetch
@@ -63,6 +64,23 @@ class S3Bucket:
         return prefetch(self._fetch, ranges)
 
     def stat(self, object_key: str) -> Object:
+        return self._stat(object_key)[0]
+
+    def verify(self, object_key: str, data: bytes) -> Object:
+        """Return an object, or raise ``Damaged``; see :meth:`Bucket.verify`.
+
+        The ETag is usually the MD5 of the bytes. Where it is not, as with some encryption, the bytes are read.
+        """
+        obj, etag = self._stat(object_key)
+        is_same = obj.size == len(data) and (
+            etag.strip('"') == md5(data, usedforsecurity=False).hexdigest() or self.get(object_key) == data
+        )
+        if not is_same:
+            raise Damaged(f"{object_key} has other bytes than were put: {obj.size} instead of {len(data)}")
+        return obj
+
+    def _stat(self, object_key: str) -> tuple[Object, str]:
+        """Return an object with its metadata, and its ETag."""
         with self._translate_errors(f"read {object_key!r}", "s3:GetObject"):
             try:
                 response = self._client.get().head_object(Bucket=self._name, Key=object_key)
@@ -70,7 +88,7 @@ class S3Bucket:
                 if _error_code(error) in ("404", "NoSuchKey", "NotFound"):
                     raise NotFound(f"no object {object_key!r}") from None
                 raise
-            return Object(object_key, response["ContentLength"], response["Metadata"])
+            return Object(object_key, response["ContentLength"], response["Metadata"]), response.get("ETag", "")
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         if start >= end:

@@ -8,8 +8,10 @@ from profbucket.model.batches import MAX_NANOS, IncompleteTable, decode_table, m
 from profbucket.model.ids import batch_prefix, parse_batch_key
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
+from profbucket.storage.damage import check_profile
 from profbucket.storage.listing import list_prefix
 from profbucket.storage.ports import Bucket, Object, ObjectRange
+from profbucket.storage.sources import range_of_profile
 
 _TABLE_BYTES = 16 << 10  # read first of the end of a batch; few tables are longer
 _CONCURRENT_TABLES = 200
@@ -47,6 +49,17 @@ def list_members(bucket: Bucket, service: str, profile_type: ProfileType, since:
         (table[0].created_at, [meta for meta in table if meta.type == profile_type and meta.created_at >= since])
         for table in tables
     )
+
+
+def check_batch(object_key: str, data: bytes) -> None:
+    """Raise ``Damaged`` unless *data* are a batch under *object_key* whose table and members are intact."""
+    try:
+        members = decode_table(object_key, data)
+    except IncompleteTable:
+        raise Damaged(f"{object_key} is cut short: {len(data)} bytes") from None
+    for meta in members:
+        object_range = range_of_profile(meta)
+        check_profile(meta, data[object_range.begin : object_range.end])
 
 
 def _decode(bucket: Bucket, obj: Object, end: bytes) -> Table | None:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from profbucket.errors import NotFound
+from profbucket.errors import Damaged, NotFound
 from profbucket.model.blocks import Block, Members
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
@@ -61,6 +61,11 @@ class MemoryBucket:
                 raise NotFound(f"no object {object_key!r}")
             data, metadata = self._objects[object_key]
             return Object(object_key, len(data), dict(metadata))
+
+    def verify(self, object_key: str, data: bytes) -> Object:
+        if self.get(object_key) != data:
+            raise Damaged(f"{object_key} has other bytes than were put")
+        return self.stat(object_key)
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         with self._lock:

@@ -106,6 +106,13 @@ class Bucket(Protocol):
         """Return an object with its metadata, or raise ``NotFound``, or ``Damaged`` if they cannot be read."""
         ...
 
+    def verify(self, object_key: str, data: bytes) -> Object:
+        """Return an object as :meth:`stat` does, or raise ``Damaged`` if its bytes are not *data*.
+
+        If the service stores a checksum of the bytes, that is compared: it guards what it stores itself.
+        """
+        ...
+
     def list(self, start: str, end: str) -> Iterator[Object]:
         """Yield the objects with ``start <= key < end``, ordered by the bytes of their keys."""
         ...

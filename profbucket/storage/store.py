@@ -18,6 +18,7 @@ from profbucket.storage.damage import check_profile, content_metadata
 from profbucket.storage.lookup import Lookup
 from profbucket.storage.metadata import from_metadata, to_metadata
 from profbucket.storage.ports import Bucket, Index, Selection
+from profbucket.storage.repeats import put_intact
 from profbucket.storage.sources import range_of_profile
 from profbucket.times import SECOND
 
@@ -65,7 +66,8 @@ class Storage(Writer):
 
     def write(self, meta: Meta, data: bytes) -> bool:
         """Store a profile and return whether it is new; see :class:`Writer`."""
-        self.bucket.put(ProfileId.parse(meta.id).object_key, data, to_metadata(meta) | content_metadata(data))
+        object_key = ProfileId.parse(meta.id).object_key
+        put_intact(self.bucket, object_key, data, to_metadata(meta) | content_metadata(data))
         return self.add_entry(meta)
 
     def write_batch(self, profiles: Sequence[tuple[Meta, bytes]]) -> None:
@@ -75,7 +77,7 @@ class Storage(Writer):
                 self.write(*batch[0])
                 continue
             members, data = encode_batch(batch)
-            self.bucket.put(range_of_profile(members[0]).key, data, {})
+            put_intact(self.bucket, range_of_profile(members[0]).key, data, {})
             self.index.add_batch(members)
             self.add_tasks(members, together=len({meta.type for meta in members}) > 1)
 

@@ -11,8 +11,10 @@ from typing import Any
 import grpc
 import pytest
 
-from profbucket.errors import Misconfigured, StoragePermissionError, Unavailable
+from profbucket.errors import Damaged, Misconfigured, StoragePermissionError, Unavailable
+from profbucket.storage.memory import MemoryIndex
 from profbucket.storage.ports import Bucket, ObjectRange, Selection
+from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket, firestore
 from storage_s3 import S3Bucket
 from tests.support.storage.examples import ALL_TIME, make_meta
@@ -25,6 +27,7 @@ CALLS: dict[str, Callable[[Bucket], Any]] = {
     "get": lambda bucket: bucket.get("api/cpu/1"),
     "get_many": lambda bucket: list(bucket.get_many([ObjectRange("api/cpu/1"), ObjectRange("api/cpu/2")])),
     "stat": lambda bucket: bucket.stat("api/cpu/1"),
+    "verify": lambda bucket: bucket.verify("api/cpu/1", b"data"),
     "list": lambda bucket: list(bucket.list("a", "b")),
     "delete": lambda bucket: bucket.delete("api/cpu/1"),
 }
@@ -118,6 +121,29 @@ def test_a_writer_without_permission_to_overwrite_finds_that_the_object_exists(
         else:
             with pytest.raises(StoragePermissionError, match=r"grant roles/storage\.objectCreator on the bucket"):
                 bucket.put("a/cpu/b.pb.gz", b"data", {})
+
+
+def test_a_writer_without_permission_to_read_stores_a_profile_again(
+    monkeypatch: pytest.MonkeyPatch, credentials: None
+) -> None:
+    """The post completes the entry; the object is not compared."""
+    meta = make_meta()
+    denied = json.dumps({"error": {"code": 403, "message": "you do not have storage.objects.delete access"}})
+    with run_server((403, denied.encode(), {"Content-Type": "application/json"})) as url:
+        assert Storage(open_gcs(url, monkeypatch), MemoryIndex()).write(meta, b"data") is True
+    exists: Answer = (412, _XML.format("PreconditionFailed").encode(), {})
+    with run_server(exists, (403, b"", {})) as url:
+        assert Storage(S3Bucket("bucket", url), MemoryIndex()).write(meta, b"data") is True
+
+
+@pytest.mark.usefixtures("credentials")
+def test_the_bytes_are_compared_where_an_etag_is_no_md5() -> None:
+    """Such as with KMS, or after an upload in parts."""
+    head = (200, b"data", {"ETag": '"0123-2"'})
+    with run_server(head, (200, b"data", {})) as url:
+        assert S3Bucket("bucket", url).verify("api/cpu/1", b"data").size == 4
+    with run_server(head, (200, b"date", {})) as url, pytest.raises(Damaged, match="api/cpu/1"):
+        S3Bucket("bucket", url).verify("api/cpu/1", b"data")
 
 
 def test_a_missing_bucket_is_a_configuration_error(gcs: str, s3: str) -> None:

@@ -1,5 +1,6 @@
 """Acceptance suite of batches. Subclasses define the fixture ``storage``, an empty one."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
@@ -18,6 +19,7 @@ from profbucket.model.labels import Labels, parse_matchers
 from profbucket.model.merge_options import MergeOptions
 from profbucket.model.meta import BatchPart, Meta, Query
 from profbucket.model.profile_type import ProfileType
+from profbucket.model.sample_kinds import Kind
 from profbucket.model.upload import Upload
 from profbucket.query.querier import Querier
 from profbucket.storage.batches import is_batch_key, read_tables
@@ -29,6 +31,7 @@ from profbucket.storage.store import Storage
 from profbucket.times import SECOND
 from tests.support.api import TRACE, pprof
 from tests.support.storage.compaction_suite import HOUR, MIDNIGHT, compact
+from tests.support.storage.counting_port import count_calls
 from tests.support.storage.damage_suite import comment, flip_bit, overwrite, states
 from tests.support.storage.examples import ALL_TIME, read_each
 
@@ -366,6 +369,56 @@ class BatchSuite:
         merge = Querier(storage).merge(Query("api", CPU, *ALL_TIME))
         assert (merge.merged, merge.damaged) == (1, 0)
         assert read_each(storage, [meta.id for meta in metas if meta.type == CPU]) == [UPLOADS[0].data]
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            flip_bit,  # in a member
+            lambda data: data[:-30] + flip_bit(data[-30:]),  # in the table
+            lambda data: data[: len(data) // 2],
+            lambda data: data[:-1],
+            lambda _: b"",
+        ],
+        ids=["member", "table", "half", "end", "emptied"],
+    )
+    @pytest.mark.parametrize("entries", ["kept", "lost", "quarantined"])
+    def test_a_damaged_batch_is_replaced_when_it_is_posted_again(
+        self, storage: Storage, caplog: pytest.LogCaptureFixture, how: Callable[[bytes], bytes], entries: str
+    ) -> None:
+        metas = store(storage, UPLOADS)
+        [key] = keys(storage)
+        data = storage.bucket.get(key)
+        overwrite(storage, key, how(data))
+        if entries == "lost":
+            storage.index.remove([meta.id for meta in metas])
+        elif entries == "quarantined":
+            list(quarantine(storage))
+        caplog.clear()
+        assert store(storage, UPLOADS[::-1]) == metas
+        errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert [key in message for message in errors] == [True] * (entries != "quarantined")
+        assert storage.bucket.get(key) == data
+        assert find(storage) == metas
+        assert sorted(filter(None, read_each(storage, [meta.id for meta in metas]))) == contents(UPLOADS)
+        assert Querier(storage).merge(Query("api", CPU, *ALL_TIME)).merged == 3
+        assert State.DAMAGED not in states(fsck(storage, deep=True))
+        compact(storage, MIDNIGHT + 5 * HOUR)
+        assert list(storage.index.snapshot(_all_of("api"))[1]) == []
+        assert find(storage) == metas
+
+    def test_an_intact_batch_is_not_replaced_when_it_is_posted_again(
+        self, storage: Storage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nor is one whose table differs from that of the second post."""
+        store(storage, UPLOADS)
+        [key] = keys(storage)
+        data = storage.bucket.get(key)
+        counted, calls = count_calls(storage)
+        store(counted, UPLOADS)
+        store(counted, [replace(item, kinds={"cpu": Kind.CUMULATIVE}) for item in UPLOADS])
+        assert (calls.count("put"), calls.count("verify"), calls.count("replace")) == (2, 2, 0)
+        assert storage.bucket.get(key) == data
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
     def test_members_are_read_from_a_batch_whose_table_is_damaged(self, storage: Storage) -> None:
         metas = store(storage, UPLOADS)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from profbucket.errors import NotFound
+from profbucket.errors import Damaged, NotFound
 from profbucket.storage.ports import Bucket, ObjectRange
 
 # Sorted by bytes. Sorting by segments, ignoring case, or by a locale gives another order.
@@ -155,6 +155,19 @@ class BucketSuite:
         bucket.put("api/cpu/1", b"12345", metadata)
         obj = bucket.stat("api/cpu/1")
         assert (obj.key, obj.size, obj.metadata) == ("api/cpu/1", 5, metadata)
+
+    @pytest.mark.parametrize("size", [0, 1, 1000, (1 << 20) + 5])
+    @pytest.mark.parametrize("key", ["api/cpu/1", "api/cpu/1.pb.gz"])
+    def test_other_bytes_than_were_put_are_recognized(self, bucket: Bucket, key: str, size: int) -> None:
+        data = (b"\x1f\x8b" + bytes(size))[:size]
+        bucket.put(key, data, {"labels": "a=1"})
+        assert bucket.verify(key, data) == bucket.stat(key)
+        for other in (data + b"\0", data[:-1], data[:-1] + b"x", b"x" + data[1:]):
+            if other != data:
+                with pytest.raises(Damaged, match=key):
+                    bucket.verify(key, other)
+        with pytest.raises(NotFound):
+            bucket.verify("api/cpu/2", data)
 
     def test_a_listing_has_sizes_and_either_no_metadata_or_correct_ones(self, bucket: Bucket) -> None:
         bucket.put("api/cpu/1", b"12345", {"labels": "a=1"})

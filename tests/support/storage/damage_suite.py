@@ -26,6 +26,7 @@ from profbucket.storage.store import Storage
 from tests.support.canonical import canonicalize
 from tests.support.profiles import Profile, Sample, encode, stack
 from tests.support.storage.compaction_suite import ALL_TIME, HOUR, MIDNIGHT, compact, post_profiles
+from tests.support.storage.counting_port import count_calls
 
 CPU = ProfileType.CPU
 QUERY = Query("api", CPU, *ALL_TIME)
@@ -325,6 +326,77 @@ class DamageSuite:
         assert (own_stacks(result.data), result.damaged) == ({0, 2, 4, 60, 62, 64, 120, 122}, 0)
         compact(storage, MIDNIGHT + 5 * HOUR)
         assert own_stacks(Querier(storage).merge(QUERY).data) == {0, 2, 4, 60, 62, 64, 120, 122}
+
+    @pytest.mark.parametrize("how", DAMAGES.values(), ids=DAMAGES)
+    @pytest.mark.parametrize("entry", ["kept", "lost", "quarantined"])
+    def test_a_damaged_profile_is_replaced_when_it_is_posted_again(
+        self, storage: Storage, caplog: pytest.LogCaptureFixture, how: Callable[[bytes], bytes], entry: str
+    ) -> None:
+        metas = post_profiles(storage, range(3))
+        object_key = ProfileId.parse(metas[1].id).object_key
+        data, obj = storage.bucket.get(object_key), storage.bucket.stat(object_key)
+        merge = Querier(storage).merge(QUERY).data
+        damage(storage, metas[1], how)
+        if entry == "lost":
+            storage.index.remove([metas[1].id])
+        elif entry == "quarantined":
+            list(quarantine(storage))
+        caplog.clear()
+        assert post_profiles(storage, [1]) == [metas[1]]
+        errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert [object_key in message for message in errors] == [True] * (entry != "quarantined")
+        assert (storage.bucket.get(object_key), storage.bucket.stat(object_key)) == (data, obj)
+        assert Querier(storage).read(ProfileId.parse(metas[1].id)) == data
+        assert Querier(storage).find(QUERY).profiles == metas
+        assert Querier(storage).merge(QUERY).data == merge
+        assert set(states(fsck(storage, deep=True))) == {State.OK}
+        compact(storage, MIDNIGHT + 5 * HOUR)
+        assert list(storage.index.find(select("api"))) == []
+        assert own_stacks(Querier(storage).merge(QUERY).data) == {0, 1, 2}
+
+    @pytest.mark.parametrize(
+        "metadata", [{}, {"labels": "v=7"}, {"labels": "%"}, {"labels": "v=1", "totals": "x"}]
+    )
+    def test_damaged_metadata_are_replaced_when_the_profile_is_posted_again(
+        self, storage: Storage, metadata: dict[str, str]
+    ) -> None:
+        [meta] = post_profiles(storage, [1])
+        object_key = ProfileId.parse(meta.id).object_key
+        data, obj = storage.bucket.get(object_key), storage.bucket.stat(object_key)
+        storage.bucket.replace(object_key, data, metadata)
+        post_profiles(storage, [1])
+        assert (storage.bucket.get(object_key), storage.bucket.stat(object_key)) == (data, obj)
+        assert Querier(storage).read(ProfileId.parse(meta.id)) == data
+
+    def test_an_intact_profile_is_not_replaced_when_it_is_posted_again(
+        self, storage: Storage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Nor is one of an earlier version, whose metadata hold no digest."""
+        metas = post_profiles(storage, range(2))
+        object_key = ProfileId.parse(metas[1].id).object_key
+        data, obj = storage.bucket.get(object_key), storage.bucket.stat(object_key)
+        assert obj.metadata
+        earlier = {name: value for name, value in obj.metadata.items() if name not in ("digest", "bytes")}
+        storage.bucket.replace(object_key, data, earlier)
+        counted, calls = count_calls(storage)
+        assert post_profiles(counted, range(2)) == metas
+        assert (calls.count("put"), calls.count("verify"), calls.count("replace")) == (2, 2, 0)
+        assert storage.bucket.stat(object_key).metadata == earlier
+        assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+    def test_a_first_post_is_not_compared(self, storage: Storage) -> None:
+        counted, calls = count_calls(storage)
+        post_profiles(counted, [1])
+        assert [name for name in calls if name in ("verify", "stat", "get", "get_many", "replace")] == []
+
+    def test_a_damaged_profile_is_posted_again_by_several_at_once(self, storage: Storage) -> None:
+        [meta] = post_profiles(storage, [1])
+        data = Querier(storage).read(ProfileId.parse(meta.id))
+        damage(storage, meta, DAMAGES["cut short"])
+        assert post_profiles(storage, [1] * 8) == [meta] * 8
+        assert Querier(storage).read(ProfileId.parse(meta.id)) == data
+        assert Querier(storage).find(QUERY).profiles == [meta]
+        assert states(fsck(storage, deep=True)) == {State.OK: [ProfileId.parse(meta.id).object_key]}
 
     def test_lost_metadata_are_restored_from_the_entry(self, storage: Storage) -> None:
         [meta, lost] = post_profiles(storage, [1, 2])

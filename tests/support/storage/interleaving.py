@@ -17,7 +17,7 @@ from profbucket.storage.store import Storage
 Actor = Callable[[Storage], None]
 
 _READS = {
-    *("get", "get_many", "stat", "list", "sign_url"),
+    *("get", "get_many", "stat", "verify", "list", "sign_url"),
     *("find", "snapshot", "snapshot_columns", "blocks", "series", "label_values", "services", "profile_types"),
     "due_tasks",
 }  # any other method may write
