@@ -60,5 +60,5 @@ KEYS: list[dict[str, Any]] = [
 def applied(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> State:
     """Return the state after an apply with the stub, of a deployment with access "public" and a dataset."""
     root = tmp_path_factory.mktemp("applied")
-    copy_deployed(root)
+    copy_deployed(root, DATA)  # the whole archive would take ten times as long
     return Terraform(find_terraform(), root, stub).apply(access="public", keys=KEYS, **SAMPLES)

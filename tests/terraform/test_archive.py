@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,26 @@ from tests.support.paths import ROOT
 from tests.support.requirements import FUNCTIONS, pinned_environment
 from tests.support.serving import TIMEOUT_SECONDS, served
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
-from tests.support.terraform.terraform import State
+from tests.support.terraform.terraform import Terraform, copy_deployed, find_terraform
 
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 ALL_TIME = "from=1970-01-01T00:00:00&to=2100-01-01T00:00:00"
 
 
+@pytest.fixture(scope="module")
+def files(stub: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Return the content of each file in the archive, by path."""
+    root = tmp_path_factory.mktemp("archive")
+    copy_deployed(root)
+    # Terraform takes long to handle a large archive, hence only once, and without all that refers to it.
+    return Terraform(find_terraform(), root, stub).apply("-target=data.archive_file.source").files()
+
+
 @pytest.fixture
-def unpacked(applied: State, tmp_path: Path) -> Path:
+def unpacked(files: Mapping[str, str], tmp_path: Path) -> Path:
     """Return a directory with the content of the archive and nothing else."""
     directory = tmp_path / "unpacked"
-    for name, content in applied.files().items():
+    for name, content in files.items():
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text(content)
     return directory

@@ -44,9 +44,9 @@ class Terraform:
     def __call__(self, *args: str) -> Run:
         return gotool.run(self.path, *args, cwd=self.root / "terraform", environment=self.environment)
 
-    def apply(self, **variables: object) -> "State":
-        """Apply with *variables* and return the new state."""
-        self("apply", "-auto-approve", "-no-color", *_arguments(variables)).check()
+    def apply(self, *options: str, **variables: object) -> "State":
+        """Apply with *options* and *variables*, and return the new state."""
+        self("apply", "-auto-approve", "-no-color", *options, *_arguments(variables)).check()
         return State(json.loads(self("show", "-json").check().text)["values"])
 
     def plan(self, **variables: object) -> Run:
@@ -64,7 +64,8 @@ class State:
     """The resources and outputs after an apply."""
 
     def __init__(self, values: Any) -> None:
-        self.outputs: dict[str, Any] = {name: output["value"] for name, output in values["outputs"].items()}
+        outputs = values.get("outputs", {})
+        self.outputs: dict[str, Any] = {name: output["value"] for name, output in outputs.items()}
         self._resources: list[Any] = values["root_module"]["resources"]
 
     def all(self, resource_type: str = "") -> dict[str, Any]:
