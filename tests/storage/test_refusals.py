@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from profbucket.storage.ports import Bucket, ObjectRange, Selection
 from profbucket.storage.store import Storage
 from storage_gcs import FirestoreIndex, GcsBucket, firestore
 from storage_s3 import S3Bucket
+from tests.support.serving import running
 from tests.support.storage.examples import ALL_TIME, make_meta
 
 _XML = "<?xml version='1.0'?><Error><Code>{0}</Code><Message>{0}</Message></Error>"
@@ -60,16 +61,8 @@ def run_server(*answers: Answer) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads, server.block_on_close = True, False
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, running(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.fixture

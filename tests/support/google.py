@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.paths import ROOT
+from tests.support.serving import running
 
 EMAIL = "merge@my-project.iam.gserviceaccount.com"
 IAM_SCOPE = "https://www.googleapis.com/auth/iam"
@@ -96,15 +97,8 @@ class Google:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server, running(server):
+            yield f"http://127.0.0.1:{server.server_port}"
 
     def run_program(self, program: str, arguments: Sequence[str], home: Path) -> list[str]:
         """Return the lines that a Python *program* prints on an instance; its first argument is the URL."""

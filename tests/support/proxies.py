@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 import grpc
 from google.cloud.firestore_v1 import types
 
+from tests.support.serving import running
+
 _CommitRequest: Any = type(types.CommitRequest.pb(types.CommitRequest()))
 _RunQueryRequest: Any = type(types.RunQueryRequest.pb(types.RunQueryRequest()))
 _RunQueryResponse: Any = type(types.RunQueryResponse.pb(types.RunQueryResponse()))
@@ -151,15 +153,8 @@ def gcs_proxy(target: str, traffic: TrafficCounter, faults: Faults | None = None
             with suppress(OSError):  # reset by this proxy
                 super().shutdown_request(request)
 
-    server = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with Server(("127.0.0.1", 0), Handler) as server, running(server):
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @contextmanager
