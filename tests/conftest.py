@@ -1,6 +1,7 @@
 """Fixtures for more than one package, and the order of the tests."""
 
 from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,12 @@ def firestore(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of an S3 emulator; the environment has credentials. Each test makes its own bucket."""
+    from botocore.session import create_loader
+
     with s3_emulator(tmp_path_factory.mktemp("s3") / "log") as url, pytest.MonkeyPatch.context() as environment:
         environment.setenv("AWS_ACCESS_KEY_ID", "testing")
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        # Each test has a client of its own, which would parse megabytes of JSON: the descriptions of AWS.
+        environment.setattr("botocore.session.create_loader", cache(create_loader))
         yield url
