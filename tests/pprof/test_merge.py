@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, ProfbucketError, TooLarge
 from profbucket.limits import Limits
-from profbucket.pprof import decode, inflate, profile_pb2
+from profbucket.pprof import decode, inflate, profile_pb2, wire
 from profbucket.pprof import merge as merging
 from profbucket.pprof.merge import Merger, merge
 from tests.support.canonical import Canonical, assert_compact, canonicalize, list_mappings
@@ -244,6 +244,15 @@ class TestAgainstThePlainMerge:
         halves = [merge(half) for half in (profiles[:cut], profiles[cut:]) if half]
         assert canonicalize(merge(halves)).samples == samples
 
+    @pytest.mark.parametrize("label", [Label(b"key"), Label(b"")], ids=["key", "empty"])
+    @pytest.mark.parametrize("location", [(), stack("main")], ids=["no stack", "stack"])
+    def test_a_label_without_a_value_ends_before_the_next_sample(
+        self, label: Label, location: tuple[Location, ...]
+    ) -> None:
+        """The next sample, of another profile, begins with the tag of a field that the label does not have."""
+        data = encode(profile(Sample(location, (1, 2), (label,))))
+        assert_same(canonicalize(merge([data, data])), canonicalize(plain_merge([data, data])))
+
     @pytest.mark.parametrize("seed", range(6))
     def test_mutated_profiles_are_rejected_or_merged_alike(self, seed: int) -> None:
         choice = random.Random(seed)
@@ -415,6 +424,20 @@ class TestErrors:
         data = encode(profile(*samples, sample_types=types), Style(packed=packed))
         with pytest.raises(Invalid, match=f"sample 2 has {given} values for 60 sample types"):
             merge([data], limits=Limits(sample_types=60))
+
+    @pytest.mark.parametrize(
+        "field", ["0a", "0aff", "0affffffff", "08", "12", "10", "1a", "1a01", "1a0108", "1affffffff"]
+    )
+    @pytest.mark.parametrize("is_last", [False, True], ids=["first", "last"])
+    def test_a_sample_that_ends_within_a_field_is_rejected(self, field: str, is_last: bool) -> None:
+        """The missing bytes are not those of the next sample, or those behind the last one."""
+        message = profile_pb2.Profile(string_table=[b"", b"cpu"], sample_type=[{"type": 1}])
+        samples = [
+            wire.encode_delimited(wire.Profile.SAMPLE, b"\x10\x05" + rest) for rest in (b"", bytes.fromhex(field))
+        ]
+        data = message.SerializeToString() + b"".join(samples if is_last else reversed(samples))
+        with pytest.raises(Invalid):
+            merge([data])
 
     def test_the_first_valid_profile_decides_the_sample_types(self) -> None:
         merger = Merger()

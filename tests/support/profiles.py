@@ -324,8 +324,8 @@ def locations(draw: Callable[..., Any], columns: bool, known: list[Mapping]) -> 
     return Location(mapping, (start + offset) % 2**64, tuple(lines), folded)
 
 
-labels = st.builds(Label, texts, text=st.sampled_from([b"a", b"b", b"\xff"])) | st.builds(
-    Label, texts, number=st.integers(1, 9) | _INT64, unit=st.sampled_from([b"", b"bytes", b"ms"])
+labels = st.builds(Label, texts, text=st.sampled_from([b"", b"a", b"b", b"\xff"])) | st.builds(
+    Label, texts, number=st.integers(0, 9) | _INT64, unit=st.sampled_from([b"", b"bytes", b"ms"])
 )
 values = st.integers(-3, 1000) | st.integers(-(2**50), 2**50)
 go_styles = st.builds(

@@ -34,10 +34,11 @@ class SampleReader:
         count = np.fromiter(map(len, samples), np.int64, len(samples))
         self.profile = np.repeat(np.arange(len(samples)), count)
         all_samples = list(chain.from_iterable(samples))
-        # A zero stands before all samples, so that each stack has a varint before it.
-        bounds = to_offsets(np.fromiter(map(len, all_samples), np.int64, len(all_samples))) + 1
-        self._reader = VarintReader(b"\0", *all_samples)
-        self._stop = bounds[1:]
+        # A zero stands before and behind each sample: each stack has a varint before it, and no field seems to
+        # follow the last one of a sample, or of its last label.
+        bounds = to_offsets(np.fromiter(map(len, all_samples), np.int64, len(all_samples)) + 1) + 1
+        self._reader = VarintReader(b"\0".join((b"", *all_samples, b"")))
+        self._stop = bounds[1:] - 1
         self._max_width = int(width.max(initial=0))
         self._profile_bounds = bounds[to_offsets(count)]
         try:
@@ -117,7 +118,8 @@ class SampleReader:
                 break
             size, field_at = reader.read_field(at, wire.Sample.LABEL)
             stop = self._stop[labelled]
-            self._check(labelled[(field_at == at) | (size > (stop - field_at).view(np.uint64))])
+            is_odd = (field_at == at) | (field_at > stop)
+            self._check(labelled[is_odd | (size > (stop - field_at).view(np.uint64))])
             at = field_at + size.view(np.int64)
             columns = []
             for tag in wire.Label.SCALARS:
@@ -148,7 +150,7 @@ class SampleReader:
     def _read_packed(self, at: Ints, tag: int) -> tuple[Ints, Ints]:
         """Return where the numbers in packed fields with *tag* begin and end; other fields are taken as empty."""
         size, begin = self._reader.read_field(at, tag)
-        self._check(flatnonzero(size > (self._stop - begin).view(np.uint64)))
+        self._check(flatnonzero((begin > self._stop) | (size > (self._stop - begin).view(np.uint64))))
         end = begin + size.view(np.int64)
         self._check(flatnonzero((size > 0) & (self._reader.data[end - 1] > 127)))
         return begin, end
