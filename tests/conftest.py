@@ -20,8 +20,11 @@ load_usual_settings()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run tests marked ``alone`` first, so that no process has to wait for the others in the middle."""
-    items.sort(key=lambda item: item.get_closest_marker("alone") is None)
+    """Run tests marked ``alone`` first, so that no process has to wait for the others in the middle.
+
+    Those marked ``long`` are next, so that no process has nothing to do while another ends one of them.
+    """
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("alone", "long")])
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,6 +13,8 @@ from tests.support.costs.tables import format_batches, format_bills, format_call
 from tests.support.paths import ROOT
 from tests.support.tables import replace_tables
 
+pytestmark = pytest.mark.long
+
 Counted = tuple[Mapping[str, Operations], Mapping[str, Counts]]
 
 README = (ROOT / "README.md").read_text()

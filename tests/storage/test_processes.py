@@ -40,6 +40,8 @@ from tests.support.storage.compaction_suite import (
 from tests.support.storage.examples import ALL_TIME, NOW, make_numbered_batch, make_numbered_profile
 from tests.support.storage.worker import find_whole
 
+pytestmark = pytest.mark.long
+
 _MEMORY_FILE_SYSTEM = Path("/dev/shm")
 
 

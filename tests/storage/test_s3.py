@@ -13,6 +13,8 @@ from tests.support.storage.compaction_suite import CompactionSuite
 from tests.support.storage.storage_suite import StorageSuite
 from tests.support.storage.unique_names import new_s3_bucket
 
+pytestmark = pytest.mark.long
+
 
 class TestS3Bucket(BucketSuite):
     @pytest.fixture

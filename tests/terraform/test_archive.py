@@ -16,6 +16,8 @@ from tests.support.serving import TIMEOUT_SECONDS, served
 from tests.support.storage.unique_names import new_gcs_bucket, new_name
 from tests.support.terraform.terraform import Terraform, copy_deployed, find_terraform
 
+pytestmark = pytest.mark.long
+
 CPU = ROOT / "tests" / "data" / "shop-0.0.1" / "cpu-1.pb.gz"
 ALL_TIME = "from=1970-01-01T00:00:00&to=2100-01-01T00:00:00"
 

@@ -1,6 +1,10 @@
 """terraform's own checks: fmt, validate, and the tests in terraform/tests."""
 
+import pytest
+
 from tests.support.terraform.terraform import Terraform
+
+pytestmark = pytest.mark.long
 
 
 def test_the_configuration_is_formatted(terraform: Terraform) -> None:
