@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from profbucket.errors import ProfbucketError
 from profbucket.limits import Limits
-from profbucket.maintenance.lane import Action, Lane, Lanes, Step, finished_until
+from profbucket.maintenance.lane import Action, Compaction, JointCompaction, Lane, Step, finished_until
 from profbucket.maintenance.stages import list_joint_stages, list_stages
 from profbucket.model.ids import block_prefix
 from profbucket.model.profile_type import ProfileType
@@ -202,28 +202,27 @@ class Compactor:
             if not self._index.replace_task(task, claimed):
                 return  # another run has claimed it
             work = self._list_work(task)
-            for lanes, stages in work:
-                yield from self._run_stages(lanes, stages, task)
-            self._index.replace_task(
-                claimed, self._follow_up(task, [lane for lanes, _ in work for lane in (lanes, *lanes.all())])
-            )
+            for compaction, stages in work:
+                yield from self._run_stages(compaction, stages, task)
+            parts = [part for compaction, _ in work for part in compaction.list_parts()]
+            self._index.replace_task(claimed, self._follow_up(task, parts))
         except ProfbucketError as error:  # the index fails; the task is due again when the claim ends
             self._log_failure(task.service, task.type, error)
 
-    def _list_work(self, task: Task) -> Sequence[tuple[Lanes, Iterator[Iterator[Step]]]]:
-        """Return what *task* is to be done for, a lane, each lane, or all lanes together, each with its stages."""
+    def _list_work(self, task: Task) -> Sequence[tuple[Compaction, Iterator[Iterator[Step]]]]:
+        """Return the compactions that *task* is for, one for each lane or a joint one, with their stages."""
         if task.period and not task.type:
-            together = Lanes(self._storage, task.service, self._limits, self._policy, self._clock)
-            return [(together, list_joint_stages(together, task))]
+            joint = JointCompaction(self._storage, task.service, self._limits, self._policy, self._clock)
+            return [(joint, list_joint_stages(joint, task))]
         lanes = [self._lane(task.service, task.type)] if task.type else self._list_lanes(task.service)
         return [(lane, list_stages(lane, task, export_samples=self._export_samples)) for lane in lanes]
 
-    def _follow_up(self, task: Task, lanes: Sequence[Lanes]) -> Task | None:
-        """Return the task that takes the place of *task* after it was done for *lanes*."""
-        if any(lane.is_unfinished for lane in lanes):
+    def _follow_up(self, task: Task, parts: Sequence[Compaction]) -> Task | None:
+        """Return the task that replaces *task* after it was done by all *parts* of its compactions."""
+        if any(part.is_unfinished for part in parts):
             self._note_unfinished(task)
             return task
-        if any(lane.has_replaced or lane.has_failed_exports for lane in lanes):
+        if any(part.has_replaced or part.has_failed_exports for part in parts):
             # To delete what was replaced, and to export again.
             return task.postpone(self._clock() + (self._policy.grace + 1) * SECOND)
         if task.period:
@@ -236,24 +235,26 @@ class Compactor:
         """Do everything for *lane*."""
         return self._run_stages(lane, list_stages(lane, None, export_samples=self._export_samples), None)
 
-    def _run_stages(self, lanes: Lanes, stages: Iterator[Iterator[Step]], task: Task | None) -> Iterator[Step]:
-        """Do the *stages* of *task* for *lanes*. Errors are logged and end only this."""
+    def _run_stages(
+        self, compaction: Compaction, stages: Iterator[Iterator[Step]], task: Task | None
+    ) -> Iterator[Step]:
+        """Do the *stages* of *compaction*, for *task* if given. Errors are logged and end only this compaction."""
         for stage in stages:
-            if lanes.oldest_left is not None:
-                self._note_oldest(lanes.oldest_left)
+            if compaction.oldest_left is not None:
+                self._note_oldest(compaction.oldest_left)
             try:
                 for step in stage:
                     yield step
                     if task and not step.with_next and self._is_late():
-                        self.complete, lanes.is_unfinished = False, True
+                        self.complete, compaction.is_unfinished = False, True
                         break
             except Exception as error:  # noqa: BLE001 - unforeseen damage must not keep others from being compacted
-                lanes.fail(error)
-            if lanes.is_unfinished:
+                compaction.fail(error)
+            if compaction.is_unfinished:
                 break
-        for lane in dict.fromkeys((lanes, *lanes.all())):
-            if lane.errors:
-                self._log_failure(lane.service, lane.type, lane.errors[0], len(lane.errors))
+        for part in compaction.list_parts():
+            if part.errors:
+                self._log_failure(part.service, part.type, part.errors[0], len(part.errors))
 
     def _lane(self, service: str, profile_type: ProfileType) -> Lane:
         return Lane(self._storage, service, profile_type, self._limits, self._policy, self._clock)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from profbucket.errors import Damaged, ProfbucketError
 from profbucket.maintenance.chunks import Content, group_by_type, read_batches, split_by_documents
-from profbucket.maintenance.lane import Action, Lane, Lanes, Step, finished_until
+from profbucket.maintenance.lane import Action, Compaction, Lane, Step, finished_until
 from profbucket.maintenance.read_back import read_back
 from profbucket.model.blocks import Block
 from profbucket.model.meta import Meta
@@ -26,52 +26,54 @@ from profbucket.times import SECOND, format_time
 if TYPE_CHECKING:
     from profbucket.pprof.block.build import BuiltBlock
 
-_TYPES = 5  # that one list of all types has as many entries of as a list of one type
+_JOINT_FACTOR = 5  # a list of entries of all types is this many times as long as a list of one type
 
 _log = logging.getLogger(__name__)
 
 
-def compact_head(lanes: Lanes, start: int, end: int) -> Iterator[Step]:
+def compact_head(compaction: Compaction, start: int, end: int) -> Iterator[Step]:
     """Turn the head from *start* to *end* into blocks, as far as its short periods have finished."""
-    end = min(end, finished_until(lanes.policy, lanes.policy.short, lanes.clock()) - 1)
-    period = lanes.policy.short * SECOND
-    limit = min(lanes.limits.block_members, lanes.index.max_members) * (1 if lanes.type else _TYPES)
+    end = min(end, finished_until(compaction.policy, compaction.policy.short, compaction.clock()) - 1)
+    period = compaction.policy.short * SECOND
+    limit = min(compaction.limits.block_members, compaction.index.max_members)
+    if compaction.type is None:
+        limit *= _JOINT_FACTOR
     after = None
-    while start <= end and not lanes.has_failed:
+    while start <= end and not compaction.has_failed:
         begin = start
         if end - start >= period:
             # First find the next period, then read its entries: Firestore bills every entry that is read.
-            first = lanes.find_oldest(start, end, after)
+            first = compaction.find_oldest(start, end, after)
             if first is None:
                 return
             begin = first.created_at // period * period
         last = min(begin // period * period + period - 1, end)
-        selection = Selection(lanes.service, lanes.type, begin, last, after=after, limit=limit)
-        entries = list(lanes.index.find(selection))
+        selection = Selection(compaction.service, compaction.type, begin, last, after=after, limit=limit)
+        entries = list(compaction.index.find(selection))
         if len(entries) < limit:
             start = last + 1
         if entries:
             after = entries[-1].position
-            yield from _compact_entries(lanes, entries)
+            yield from _compact_entries(compaction, entries)
 
 
-def _compact_entries(lanes: Lanes, entries: Sequence[Meta]) -> Iterator[Step]:
+def _compact_entries(compaction: Compaction, entries: Sequence[Meta]) -> Iterator[Step]:
     """Compact *entries*, ordered by position, as far as their lanes have not failed."""
     first_at, last_at = entries[0].created_at, entries[-1].created_at
-    known = lanes.index.blocks(lanes.service, lanes.type, first_at, last_at)
+    known = compaction.index.blocks(compaction.service, compaction.type, first_at, last_at)
     heads = []
     for profile_type, of_type in group_by_type(entries).items():
-        if profile_type.is_pprof and not (lane := lanes.lane(profile_type)).has_failed:
+        if profile_type.is_pprof and not (lane := compaction.lane_of(profile_type)).has_failed:
             overlapping = [block for block in known if block.type == profile_type]
             heads.append(head := _LaneHead(lane, of_type, overlapping))
             yield from head.remove_compacted()
-    for chunk in split_by_documents([head.entries for head in heads], lanes.index.max_members):
-        yield from _compact_chunk(lanes, heads, chunk)
+    for chunk in split_by_documents([head.entries for head in heads], compaction.index.max_members):
+        yield from _compact_chunk(compaction, heads, chunk)
 
 
-def _compact_chunk(lanes: Lanes, heads: Sequence["_LaneHead"], chunk: Sequence[Meta]) -> Iterator[Step]:
+def _compact_chunk(compaction: Compaction, heads: Sequence["_LaneHead"], chunk: Sequence[Meta]) -> Iterator[Step]:
     """Compact *chunk*, entries of the lanes of *heads*: one block of each together, then the next of each."""
-    contents = read_batches(lanes.lookup, chunk) if len(heads) > 1 else {}
+    contents = read_batches(compaction.lookup, chunk) if len(heads) > 1 else {}
     by_type = group_by_type(chunk)
     for head in heads:
         head.plan(by_type.get(head.lane.type, []), contents)
@@ -138,7 +140,8 @@ class _LaneHead:
     def remove_compacted(self) -> Iterator[Step]:
         """Remove those entries that are in a known block: the profiles were posted again.
 
-        All of them if this is unknown, or if a concurrent run changes the blocks: they stay in the head.
+        If that cannot be decided, or a concurrent run changes the blocks, all entries stay in the head, and none
+        is compacted.
         """
         entries, self.entries = self.entries, []
         try:

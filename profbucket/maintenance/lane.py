@@ -1,4 +1,4 @@
-"""Lanes of compaction: all profiles of one service and profile type, and the changes to their blocks.
+"""Lanes of compaction, alone or together; a lane is all profiles of one service and profile type.
 
 Compaction changes no answer. The object of a block is put, and one transaction of the index adds the block and
 removes what it replaces. A run that is cut off leaves at most an object that is not in the index, which a later
@@ -6,7 +6,8 @@ run deletes. Each attempt uses its own object key, so of two concurrent attempts
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -51,8 +52,8 @@ class Step:
     with_next: bool = False
 
 
-class Lanes:
-    """The compaction of the profiles of *service* in *storage*: of all lanes, which are added one by one.
+class Compaction(ABC):
+    """The compaction of a lane of *service* in *storage*, or of all its lanes together; ``type`` is ``None`` then.
 
     ``errors`` have been logged; what they are about stays as it is. ``has_failed`` tells whether one of them ended
     a part of the compaction. ``is_unfinished`` tells whether to try again, because a concurrent run changed
@@ -61,7 +62,7 @@ class Lanes:
     that could not be compacted, as far as it is known.
     """
 
-    type: ProfileType | None = None
+    type: ProfileType | None
 
     def __init__(
         self,
@@ -85,19 +86,14 @@ class Lanes:
         self.limits = limits
         self.policy = policy
         self.clock = clock
-        self._lanes: dict[ProfileType, Lane] = {}
 
-    def lane(self, profile_type: ProfileType) -> "Lane":
-        """Return the lane of *profile_type*, which is added if it is not here yet."""
-        if profile_type not in self._lanes:
-            self._lanes[profile_type] = Lane(
-                self.storage, self.service, profile_type, self.limits, self.policy, self.clock
-            )
-        return self._lanes[profile_type]
+    @abstractmethod
+    def lane_of(self, profile_type: ProfileType) -> "Lane":
+        """Return the lane that compacts the profiles of *profile_type*."""
 
-    def all(self) -> "list[Lane]":
-        """Return the lanes that have been added."""
-        return list(self._lanes.values())
+    @abstractmethod
+    def list_parts(self) -> "Sequence[Compaction]":
+        """Return what may have errors and work left: the compaction itself, and its lanes."""
 
     def find_oldest(self, start: int, end: int, after: tuple[int, str] | None = None) -> Meta | None:
         """Return the first entry of the head from *start* to *end*, and after a position."""
@@ -123,7 +119,7 @@ class Lanes:
         self.errors.append(detach(error))
 
 
-class Lane(Lanes):
+class Lane(Compaction):
     """The compaction of the profiles of *service* and *profile_type* in *storage*."""
 
     type: ProfileType
@@ -140,10 +136,10 @@ class Lane(Lanes):
         super().__init__(storage, service, limits, policy, clock)
         self.type = profile_type
 
-    def lane(self, profile_type: ProfileType) -> "Lane":
+    def lane_of(self, profile_type: ProfileType) -> "Lane":
         return self
 
-    def all(self) -> "list[Lane]":
+    def list_parts(self) -> Sequence[Compaction]:
         return [self]
 
     def add_merge(self, period: int, at: int) -> None:
@@ -198,7 +194,39 @@ class Lane(Lanes):
         return committed or self.lookup.has_block(block)
 
 
-def finished_until(policy: CompactionPolicy, period: int, clock: int) -> int:
+class JointCompaction(Compaction):
+    """The compaction of all lanes of *service* together; each is added once one of its profiles is found."""
+
+    type: None = None
+
+    def __init__(
+        self,
+        storage: Storage,
+        service: str,
+        limits: Limits,
+        policy: CompactionPolicy,
+        clock: Callable[[], int],
+    ) -> None:
+        super().__init__(storage, service, limits, policy, clock)
+        self._lanes: dict[ProfileType, Lane] = {}
+
+    def lane_of(self, profile_type: ProfileType) -> Lane:
+        if profile_type not in self._lanes:
+            self._lanes[profile_type] = Lane(
+                self.storage, self.service, profile_type, self.limits, self.policy, self.clock
+            )
+        return self._lanes[profile_type]
+
+    def list_parts(self) -> Sequence[Compaction]:
+        return [self, *self.lanes]
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """The lanes that have been added."""
+        return list(self._lanes.values())
+
+
+def finished_until(policy: CompactionPolicy, period: int, now: int) -> int:
     """Return the end of the last *period* (seconds) that has been over for long enough; in nanoseconds."""
-    now = clock - policy.wait * SECOND
-    return max(now // (period * SECOND) * period * SECOND, 0)
+    latest = now - policy.wait * SECOND
+    return max(latest // (period * SECOND) * period * SECOND, 0)

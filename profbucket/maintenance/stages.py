@@ -4,20 +4,20 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from profbucket.maintenance.head import compact_head
-from profbucket.maintenance.lane import Lane, Lanes, Step, finished_until
+from profbucket.maintenance.lane import JointCompaction, Lane, Step, finished_until
 from profbucket.maintenance.merging import merge_blocks
 from profbucket.maintenance.tables import export_days, export_recent_days
 from profbucket.model.tasks import Task
 from profbucket.times import LATEST, SECOND
 
 
-def list_joint_stages(lanes: Lanes, task: Task) -> Iterator[Iterator[Step]]:
-    """Yield the stages of a task of all lanes together."""
-    yield compact_head(lanes, task.begin, task.last)
-    for block in lanes.index.blocks(lanes.service, None, task.begin, task.last):
-        lanes.lane(block.type)  # an earlier run may have committed it and then been killed
-    for lane in lanes.all():
-        lane.add_merge(lanes.policy.short, task.begin)
+def list_joint_stages(compaction: JointCompaction, task: Task) -> Iterator[Iterator[Step]]:
+    """Yield the stages of *task*, of a short period, for all lanes together."""
+    yield compact_head(compaction, task.begin, task.last)
+    for block in compaction.index.blocks(compaction.service, None, task.begin, task.last):
+        compaction.lane_of(block.type)  # an earlier run may have committed the block and then been killed
+    for lane in compaction.lanes:
+        lane.add_merge(compaction.policy.short, task.begin)
 
 
 def list_stages(lane: Lane, task: Task | None, *, export_samples: bool) -> Iterator[Iterator[Step]]:

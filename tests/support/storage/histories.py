@@ -13,7 +13,7 @@ from profbucket.maintenance import repair
 from profbucket.maintenance.compactor import Compactor
 from profbucket.maintenance.findings import State
 from profbucket.maintenance.head import compact_head
-from profbucket.maintenance.lane import Lanes
+from profbucket.maintenance.lane import JointCompaction
 from profbucket.maintenance.repair import fsck, reindex
 from profbucket.model.ids import ProfileId, profile_prefix
 from profbucket.model.labels import Labels
@@ -110,8 +110,8 @@ def post_batch_of_two_types(storage: Storage) -> None:
 
 def compact_together(storage: Storage) -> None:
     """Compact hours, those of all types together."""
-    lanes = Lanes(storage, "api", Limits(), CompactionPolicy(), lambda: MIDNIGHT + 5 * HOUR)
-    deque(compact_head(lanes, 0, LATEST), 0)
+    joint = JointCompaction(storage, "api", Limits(), CompactionPolicy(), lambda: MIDNIGHT + 5 * HOUR)
+    deque(compact_head(joint, 0, LATEST), 0)
 
 
 def compact_and_post_again(storage: Storage) -> None:
