@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from hashlib import sha256
 from typing import Any
 
 from profbucket.errors import Unavailable
 from profbucket.storage.ports import Change, CommitTooLarge
 from storage_gcs.batches import IdRange, write_removals
-from storage_gcs.documents import BLOCKS, ENTRIES, read_blocks, write_block
+from storage_gcs.documents import BLOCKS, ENTRIES, document_id, read_blocks, write_block
 from storage_gcs.firestore import (
     WRITE_ROLE,
     Calls,
@@ -118,8 +117,3 @@ def _document_names(calls: Calls, ids: Iterable[str]) -> list[str]:
     return sorted(
         f"{calls.documents}/{collection}/{document_id(entry_id)}" for entry_id, collection in collections.items()
     )
-
-
-def document_id(entry_id: str) -> str:
-    """Return the document id for the id of a profile or block."""
-    return sha256(entry_id.encode()).hexdigest()[:32]

@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any, TypeVar
 
 from profbucket.errors import Damaged, Invalid
@@ -26,6 +27,11 @@ GROUPS = "batches"
 
 BLOCK_TEXTS = ("id", "service", "type", "measures")
 BLOCK_NUMBERS = ("period", "first", "last", "count", "size", "written_at")
+
+
+def document_id(entry_id: str) -> str:
+    """Return the document id for the id of a profile or block."""
+    return sha256(entry_id.encode()).hexdigest()[:32]
 
 
 def write_entry(fields: Any, meta: Meta, stored_at: int) -> None:

@@ -56,13 +56,12 @@ class FirestoreIndex:
         self._retention = retention
         self._block_retention = block_retention
         self._records = SeriesRecords(self._calls)
-        # Ids of entries that are in batches twice, or alone, too. A commit removes both; otherwise, the other
-        # would be that of a profile that was posted again, which the next visit removes.
+        # Ids of entries that exist twice: in two batches, or in a batch and alone. A commit removes both. One that
+        # it misses looks like that of a profile that was posted again, and is removed by the next daily visit.
         self._entered_twice: set[str] = set()
 
     def add(self, meta: Meta) -> bool:
-        from storage_gcs.commits import document_id
-        from storage_gcs.documents import ENTRIES, write_entry
+        from storage_gcs.documents import ENTRIES, document_id, write_entry
 
         # The series first: without it, a find by labels would miss the entry.
         self._records.create([Series.of(meta)])
@@ -70,8 +69,7 @@ class FirestoreIndex:
         return self._calls.get().create((ENTRIES, document_id(meta.id), fill_entry))
 
     def add_batch(self, members: Sequence[Meta]) -> None:
-        from storage_gcs.commits import document_id
-        from storage_gcs.documents import ENTRIES, GROUPS, write_entry
+        from storage_gcs.documents import ENTRIES, GROUPS, document_id, write_entry
 
         self._records.create(map(Series.of, members))
         alone, groups = group_entries(members)

@@ -35,7 +35,7 @@ class SeriesRecords:
         self._seen_at: dict[str, float] = {}
 
     def create(self, series: Iterable[Series]) -> None:
-        """Create the records that *series* have their sample types and were seen on their days."""
+        """Create a record of each of *series* with its sample types and day, unless it has been seen recently."""
         records = dict.fromkeys(map(round_to_day, series))
         if len(records) == 1:  # of a single post
             self._create(*records)

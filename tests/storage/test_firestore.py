@@ -348,7 +348,7 @@ def test_a_write_costs_one_document_once_its_series_is_known(counted: CountedInd
 
 def test_document_ids_are_spread(counted: CountedIndex) -> None:
     """Firestore splits its load by ranges of ids, so the ids of consecutive profiles must not be close."""
-    from storage_gcs.commits import document_id
+    from storage_gcs.documents import document_id
 
     ids = [document_id(make_meta(NOW + number).id) for number in range(1000)]
     assert len(set(ids)) == 1000

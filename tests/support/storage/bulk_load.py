@@ -13,8 +13,7 @@ from profbucket.model.ids import ProfileId
 from profbucket.model.meta import Meta
 from profbucket.model.profile_type import ProfileType
 from profbucket.storage.ports import Series
-from storage_gcs.commits import document_id
-from storage_gcs.documents import ENTRIES, SERIES, write_entry, write_series
+from storage_gcs.documents import ENTRIES, SERIES, document_id, write_entry, write_series
 from storage_gcs.firestore import Calls, CommitRequest
 from storage_gcs.series import round_to_day, series_record_id
 from storage_local.entries import store_entry
