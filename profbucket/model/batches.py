@@ -123,8 +123,9 @@ def _check_members(members: Sequence[Meta], service: str, name: str) -> None:
         or batch_name([meta.id for meta in members], members[0].created_at) != name
     ):
         raise ValueError("it is that of another batch")
-    if members[-1].created_at - members[0].created_at > MAX_NANOS:
-        raise ValueError("its members are too far apart")
+    span = members[-1].created_at - members[0].created_at
+    if span > MAX_NANOS:
+        raise ValueError(f"its members are {span} ns apart, and {MAX_NANOS} are allowed")
     end = 0
     for begin, size in sorted((meta.part.begin, meta.size) for meta in members if meta.part):
         if begin != end:

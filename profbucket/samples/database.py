@@ -75,7 +75,8 @@ class Database:
         try:
             statements = self.connection.extract_statements(sql)
             if [statement.type for statement in statements] != [duckdb.StatementType.SELECT]:
-                raise Invalid("the query must be one SELECT statement")
+                names = ", ".join(statement.type.name for statement in statements)[:100]
+                raise Invalid(f"the query must be one SELECT statement, not {names or 'empty'}")
             result = self.connection.execute(statements[0])
         except duckdb.Error as error:
             raise self._translate(error) from None
