@@ -9,7 +9,7 @@ from tests.soak.fuzz.profile_mutations import real_profiles
 from tests.soak.fuzz.rounds import KINDS, run_round
 from tests.soak.fuzz.session import Session
 from tests.soak.fuzz.wire import parse, serialize
-from tests.soak.kill_storm import Storm
+from tests.soak.kill_storm.storm import Storm
 from tests.soak.numbered import DAY_BEGIN, numbered_profile, numbers_in
 
 _KILLS = 8

@@ -1,145 +1,28 @@
-"""A storm of kills: processes write, compact and reindex one storage, and are killed at random and started again.
+"""The processes that are killed, the threads that keep them busy, and the claims about their answers."""
 
-``python -m tests.soak.kill_storm --kills 300 --storage file|gcs [--seed TEXT]``
-
-A collector takes numbered profiles, alone and in batches of several types; ``compact`` and ``reindex`` run all
-the time, and a reader merges. Whatever is running is killed with SIGKILL; on the emulators of Cloud Storage and
-Firestore, a proxy loses, delays, resets and truncates answers besides. At every moment each merge is exact and
-holds everything that was acknowledged, once; a profile that was posted without an acknowledgement is there whole
-or not at all. Behind a last ``reindex`` the same holds, and ``fsck`` finds nothing.
-"""
-
-import argparse
-import os
 import re
-import secrets
-import shutil
-import signal
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from itertools import product
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory, gettempdir
 from urllib.parse import urlencode
-
-import urllib3
 
 from profbucket.model.form import BATCH_PATH, encode_form
 from tests.soak.collector import CollectorProcess
 from tests.soak.commands import Commands, Result
 from tests.soak.http import Answer, get, post, request_bytes, send
-from tests.soak.numbered import DAY_BEGIN, numbered_profile, numbers_in
-from tests.support.emulators import firestore_emulator, gcs_emulator
-from tests.support.proxies import Faults, TrafficCounter, firestore_proxy, gcs_proxy
+from tests.soak.kill_storm.ledger import SERVICES, Ledger, Posted, Selection, selections
+from tests.soak.numbered import numbers_in
 
 _PROFILES = "/api/0/profiles"
-_SERVICES = ("storm-a", "storm-b")
-_TYPES = ("cpu", "wall")
 _BATCH_SIZES = (1, 1, 2, 6)
-_BATCH_NANOSECONDS = 100 * 10**9  # from the first profile to the last: some batches reach into another hour
-_VALUES = 3  # of the label v
-_HOUR = 3600 * 10**9
-_HOURS = (0, 1, 2, 23, 24, 25, 47, 48)  # since DAY_BEGIN, in which profiles are created
 _POSTS_PER_KILL = 10
-_KILLS_PER_PAUSE = 25
 _COMMAND_TIMEOUT_SECONDS = 600.0  # four lanes, each of which may wait 90 s for the locks of killed transactions
 _SETTLE_ATTEMPTS = 30
 _GRACE_SECONDS = "20"  # replaced blocks are deleted during the storm
-_MEMORY = Path("/dev/shm")
-
-
-@dataclass(frozen=True, slots=True)
-class Posted:
-    """A profile that was sent, acknowledged or not."""
-
-    number: int
-    service: str
-    type: str
-    value: int
-    created_at: int
-
-    @property
-    def body(self) -> bytes:
-        return numbered_profile(self.number, self.created_at)
-
-    @property
-    def parameters(self) -> Mapping[str, str]:
-        return {"service": self.service, "type": self.type, "v": str(self.value)}
-
-
-@dataclass
-class Ledger:
-    """All that was posted, and the ids of what was acknowledged. Used by several threads."""
-
-    posted: dict[int, Posted] = field(default_factory=dict)
-    acknowledged: dict[int, str] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, random: Random, count: int) -> list[Posted]:
-        """Return *count* profiles that are new, of one time; most are of one service."""
-        begin = DAY_BEGIN + random.choice(_HOURS) * _HOUR + random.randrange(_HOUR)
-        service = random.choice(_SERVICES)
-        with self.lock:
-            numbers = range(len(self.posted), len(self.posted) + count)
-            added = [
-                Posted(
-                    number,
-                    service if random.random() < 0.9 else random.choice(_SERVICES),
-                    random.choice(_TYPES),
-                    random.randrange(_VALUES),
-                    begin + random.randrange(_BATCH_NANOSECONDS),
-                )
-                for number in numbers
-            ]
-            self.posted.update(zip(numbers, added, strict=True))
-        return added
-
-    def acknowledge(self, one: Posted, profile_id: str) -> None:
-        with self.lock:
-            self.acknowledged[one.number] = profile_id
-
-    def numbers(self, wanted: Callable[[Posted], bool], *, acknowledged: bool) -> set[int]:
-        """Return the numbers of those that are *wanted*, of all or of those that were acknowledged."""
-        with self.lock:
-            numbers = self.acknowledged if acknowledged else self.posted
-            return {number for number in numbers if wanted(self.posted[number])}
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Parameters of a merge, and which profiles it is of."""
-
-    service: str
-    type: str
-    conditions: Mapping[str, object]
-    matches: Callable[[Posted], bool] = lambda _: True
-
-    @property
-    def parameters(self) -> Mapping[str, object]:
-        return {"service": self.service, "type": self.type, **self.conditions}
-
-    def wanted(self, one: Posted) -> bool:
-        return one.service == self.service and one.type == self.type and self.matches(one)
-
-
-def selections() -> Iterator[Selection]:
-    """Yield the merges that are checked: of everything, by label, by time, and by both."""
-    middle = DAY_BEGIN + 24 * _HOUR + _HOUR // 2
-    until = {"from": 0, "to": _timestamp(middle)}
-    for lane in product(_SERVICES, _TYPES):
-        yield Selection(*lane, {"from": 0})
-        for value in range(_VALUES):
-            yield Selection(*lane, {"from": 0, "v": value}, lambda one, v=value: one.value == v)  # type: ignore[misc]
-        yield Selection(*lane, until, lambda one: one.created_at <= middle)
-        yield Selection(
-            *lane, {**until, "labels": "v!=0"}, lambda one: one.created_at <= middle and one.value != 0
-        )
 
 
 class Storm:
@@ -423,81 +306,4 @@ class Storm:
 
 
 def _random_service(random: Random) -> Sequence[str]:
-    return ("--service", random.choice(_SERVICES)) if random.random() < 0.3 else ()
-
-
-def _timestamp(nanoseconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(nanoseconds // 10**9))
-
-
-@contextmanager
-def directory_storage(directory: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the URL of a directory, and the environment of the processes."""
-    yield f"file://{directory}/profiles", {}
-
-
-@contextmanager
-def emulated_storage(directory: Path, seed: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Yield the same for emulators of Cloud Storage and Firestore behind proxies that inject faults."""
-    number = Random(seed).getrandbits(32)
-    common = {"refused": 0.01, "reset": 0.01, "lost": 0.02, "late": 0.01, "delay": 1.0}
-    gcs_faults = Faults(**common, cut=0.02, short=0.02, seed=number)  # type: ignore[arg-type]
-    firestore_faults = Faults(**common, seed=number + 1)  # type: ignore[arg-type]
-    with ExitStack() as stack:
-        gcs = stack.enter_context(gcs_emulator(directory / "gcs.log"))
-        firestore = stack.enter_context(firestore_emulator(directory / "firestore.log"))
-        answer = urllib3.request("POST", f"{gcs}/storage/v1/b?project=_", json={"name": "storm"})
-        assert answer.status == 200, answer.data
-        environment = {
-            "STORAGE_EMULATOR_HOST": stack.enter_context(gcs_proxy(gcs, TrafficCounter(), gcs_faults)),
-            "FIRESTORE_EMULATOR_HOST": stack.enter_context(
-                firestore_proxy(firestore, TrafficCounter(), firestore_faults)
-            ),
-        }
-        yield "gs://storm?project=storm", environment
-        print(f"faults of Cloud Storage: {gcs_faults.injected}\nfaults of Firestore: {firestore_faults.injected}")
-
-
-def run(kills: int, storage: str, seed: str, *, with_reindex: bool = True) -> int:
-    """Run a storm and return its exit code."""
-    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
-    with TemporaryDirectory(prefix="profbucket-storm-", dir=memory) as temporary:
-        directory = Path(temporary)
-        opened = directory_storage(directory) if storage == "file" else emulated_storage(directory, seed)
-        begin = time.monotonic()
-        with opened as (url, environment), Storm(directory, url, seed, environment).running() as storm:
-            storm.with_reindex = with_reindex
-            number = 0
-            try:
-                for number in range(1, kills + 1):
-                    storm.kill()
-                    if number % _KILLS_PER_PAUSE == 0:
-                        storm.check()
-                        print(f"{number} kills, {time.monotonic() - begin:.0f} s: {storm.tell()}", flush=True)
-                storm.finish()
-            except (AssertionError, threading.BrokenBarrierError) as error:
-                print(f"FAILED seed {seed!r} storage {storage} after {number} kills: {error!r}\n{error}")
-                print(storm.tell())
-                kept = Path(gettempdir()) / f"profbucket-storm-{storage}-{seed}"
-                shutil.copytree(directory, kept, dirs_exist_ok=True)
-                print(f"the storage and the logs are kept in {kept}")
-                return 1
-        print(
-            f"seed {seed!r} storage {storage}: {kills} kills in {time.monotonic() - begin:.0f} s\n{storm.tell()}"
-        )
-    return 0
-
-
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak.kill_storm", description=__doc__)
-    parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--storage", choices=("file", "gcs"), default="file")
-    parser.add_argument("--seed", default=secrets.token_hex(4))
-    parser.add_argument("--without-reindex", action="store_true", help="run only fsck during compactions")
-    options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # and end the processes
-    return run(options.kills, options.storage, options.seed, with_reindex=not options.without_reindex)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    return ("--service", random.choice(SERVICES)) if random.random() < 0.3 else ()
