@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from profbucket.storage.ports import Object, ObjectRange
 from profbucket.storage.prefetch import prefetch
 
 if TYPE_CHECKING:
-    from google.cloud.storage import Bucket
+    from google.cloud.storage import Blob, Bucket
 
     from storage_gcs.http import Http, Refused
 
@@ -97,24 +97,22 @@ class GcsBucket:
         return prefetch(self._fetch, ranges)
 
     def stat(self, object_key: str) -> Object:
-        return self._stat(object_key)[0]
+        blob = self._read_metadata(object_key)
+        return Object(object_key, blob.size, blob.metadata or {})
 
     def verify(self, object_key: str, data: bytes) -> Object:
-        from storage_gcs.http import checksum
+        blob = self._read_metadata(object_key)
+        if not _has_bytes(blob, data):
+            raise Damaged(f"{object_key} has other bytes than were put: {blob.size} instead of {len(data)}")
+        return Object(object_key, blob.size, blob.metadata or {})
 
-        obj, stored_checksum = self._stat(object_key)
-        if (obj.size, stored_checksum) != (len(data), checksum(data)):
-            raise Damaged(f"{object_key} has other bytes than were put: {obj.size} instead of {len(data)}")
-        return obj
-
-    def _stat(self, object_key: str) -> tuple[Object, str]:
-        """Return an object with its metadata, and the CRC32C of its bytes."""
+    def _read_metadata(self, object_key: str) -> "Blob":
         with self._translate_errors(f"read {object_key!r}", _VIEW_ROLE):
             client = self._client.get()
             blob = client.bucket.get_blob(object_key, timeout=_TIMEOUT_SECONDS, retry=client.retry)
             if blob is None:
                 raise NotFound(f"no object {object_key!r}")
-            return Object(object_key, blob.size, blob.metadata or {}), blob.crc32c
+            return blob
 
     def list(self, start: str, end: str) -> Iterator[Object]:
         if start >= end:
@@ -135,13 +133,18 @@ class GcsBucket:
             except _not_found_class() as error:
                 raise self._missing_bucket() from error
 
-    def delete(self, object_key: str) -> None:
+    def delete(self, object_key: str, data: bytes | None = None) -> None:
         with self._translate_errors(f"delete {object_key!r}", _DELETE_ROLE):
+            from google.api_core.exceptions import PreconditionFailed
+
             client = self._client.get()
-            try:
-                client.bucket.blob(object_key).delete(timeout=_TIMEOUT_SECONDS, retry=client.retry)
-            except _not_found_class():
-                pass
+            blob, options = client.bucket.blob(object_key), {"timeout": _TIMEOUT_SECONDS, "retry": client.retry}
+            with suppress(_not_found_class(), PreconditionFailed):
+                if data is not None:
+                    blob.reload(**options)
+                    if not _has_bytes(blob, data):
+                        return
+                blob.delete(if_generation_match=blob.generation, **options)
 
     def local_path(self, object_key: str) -> Path | None:
         return None
@@ -288,6 +291,13 @@ def _open_client(name: str, project: str | None) -> _Client:
     bucket = library.bucket(name)
     retry = DEFAULT_RETRY.with_timeout(_RETRY_SECONDS).with_delay(initial=0.1, maximum=2.0)
     return _Client(bucket, retry, credentials, Http(_origin(bucket), authorize))
+
+
+def _has_bytes(blob: "Blob", data: bytes) -> bool:
+    """Return whether the size and checksum of an object are those of *data*."""
+    from storage_gcs.http import checksum
+
+    return bool((blob.size, blob.crc32c) == (len(data), checksum(data)))
 
 
 def _not_found_class() -> Any:

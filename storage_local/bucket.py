@@ -153,13 +153,15 @@ class LocalBucket:
         self._root.check()
         return self._walk("", start, end)
 
-    def delete(self, object_key: str) -> None:
+    def delete(self, object_key: str, data: bytes | None = None) -> None:
         path = self._path(object_key)
         with translate_errors(f"delete the object {object_key!r}"):
             self._root.check()
             if _file_size(path) is None:
                 return
-            with lock_folder(path.parent) as folder:
+            with lock_folder(path.parent) as folder, suppress(NotFound):
+                if data is not None and self.get(object_key) != data:
+                    return
                 path.unlink(missing_ok=True)
                 _metadata_path(path).unlink(missing_ok=True)
                 os.fsync(folder)

@@ -105,7 +105,16 @@ class S3Bucket:
                         return
                     yield Object(item["Key"], item["Size"])
 
-    def delete(self, object_key: str) -> None:
+    def delete(self, object_key: str, data: bytes | None = None) -> None:
+        """Delete an object; see :meth:`Bucket.delete`.
+
+        Few providers delete on a condition: a replace between the comparison and the request is undone.
+        """
+        if data is not None:
+            try:
+                self.verify(object_key, data)
+            except (Damaged, NotFound):
+                return
         with self._translate_errors(f"delete {object_key!r}", "s3:DeleteObject"):
             self._client.get().delete_object(Bucket=self._name, Key=object_key)
 

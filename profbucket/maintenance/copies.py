@@ -66,7 +66,7 @@ def split_batch(storage: Storage, object_key: str) -> bool:
             check_profile(meta, content)
             own_key = ProfileId.parse(meta.id).object_key
             bucket.put(own_key, content, to_metadata(meta) | content_metadata(content))
-    bucket.delete(object_key)
+    bucket.delete(object_key, data)  # unless it was replaced, because it was posted again
     return True
 
 

@@ -1,6 +1,7 @@
 """Check a finding about a profile again, and repair its entry."""
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 from profbucket.errors import Damaged, Invalid, NotFound
@@ -58,6 +59,8 @@ def recheck_profile(
             return Finding(State.OK, finding.object_key)  # expired since the walk: neither exists
         if repair:
             storage.index.remove([entry.id])
+            with suppress(NotFound, Invalid, Damaged):  # it was posted again before its entry was removed
+                storage.index.add(_read_copy(storage, finding, deep=deep))
         return finding
     except (Invalid, Damaged):
         return replace(finding, state=State.DAMAGED)

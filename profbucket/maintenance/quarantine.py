@@ -52,5 +52,5 @@ def _move_aside(storage: Storage, finding: Finding) -> Finding:
             return replace(finding, state=State.RESTORED)
     if entry:
         storage.index.remove([entry.id])
-    bucket.delete(object_key)
+    bucket.delete(object_key, data)  # unless it was replaced, because it was posted again
     return replace(finding, state=State.QUARANTINED)

@@ -76,9 +76,10 @@ class MemoryBucket:
             except NotFound:
                 continue  # deleted in the meantime
 
-    def delete(self, object_key: str) -> None:
+    def delete(self, object_key: str, data: bytes | None = None) -> None:
         with self._lock:
-            self._objects.pop(object_key, None)
+            if data is None or self._objects.get(object_key, (data,))[0] == data:
+                self._objects.pop(object_key, None)
 
     def local_path(self, object_key: str) -> Path | None:
         return None

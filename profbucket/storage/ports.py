@@ -117,8 +117,11 @@ class Bucket(Protocol):
         """Yield the objects with ``start <= key < end``, ordered by the bytes of their keys."""
         ...
 
-    def delete(self, object_key: str) -> None:
-        """Delete an object, if it exists."""
+    def delete(self, object_key: str, data: bytes | None = None) -> None:
+        """Delete an object, if it exists; with *data* only if its bytes are these.
+
+        A concurrent :meth:`replace` is then not undone.
+        """
         ...
 
     def local_path(self, object_key: str) -> Path | None:

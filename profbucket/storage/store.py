@@ -45,9 +45,10 @@ class Writer(Protocol):
 class Storage(Writer):
     """Profiles in *bucket*, found through *index*. ``lookup`` reads head and blocks as one, within *limits*.
 
-    A write puts the object first and adds the entry second, each only if it does not exist. After a crash in
-    between, the same write completes the profile; no entry is added before its object exists. Last, it adds the
-    task that will compact the profile, as *policy* says. So it is with batches and the entries of their members.
+    A write puts the object first, unless it exists and is intact, and adds the entry second, unless it exists.
+    After a crash in between, the same write completes the profile; no entry is added before its object exists.
+    Last, it adds the task that will compact the profile, as *policy* says. So it is with batches and the entries
+    of their members.
     """
 
     def __init__(

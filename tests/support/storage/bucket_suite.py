@@ -275,6 +275,19 @@ class BucketSuite:
         bucket.delete("api/cpu/1")
         assert list_keys(bucket, "api/", "api0") == []
 
+    @pytest.mark.parametrize("key", ["api/cpu/1", "api/cpu/1.pb.gz"])
+    def test_an_object_is_deleted_only_if_it_has_certain_bytes(self, bucket: Bucket, key: str) -> None:
+        old, new = gzip.compress(b"old"), gzip.compress(b"new")
+        bucket.put(key, old, {"labels": "a=1"})
+        bucket.replace(key, new, {"labels": "a=2"})
+        for data in (old, new[:-1], b""):
+            bucket.delete(key, data)
+            assert bucket.get(key) == new
+            assert bucket.stat(key).metadata == {"labels": "a=2"}
+        for _ in range(2):
+            bucket.delete(key, new)
+            assert list_keys(bucket, "api/", "api0") == []
+
     def test_get_many_keeps_the_order_and_yields_none_for_missing_objects(self, bucket: Bucket) -> None:
         keys = [f"api/cpu/{number:03}" for number in range(60)]
         put_all(bucket, keys)
