@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid
@@ -37,6 +37,7 @@ from tests.support.profiles import (
     profile_sets,
     stack,
 )
+from tests.support.property_tests import examples
 from tests.support.storage.compaction_suite import MIDNIGHT
 
 CPU = ProfileType.CPU
@@ -97,7 +98,7 @@ def keep_values(values: Values) -> Values:
     return {name: pair for name, pair in values.items() if any(pair)}
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(12)
 @given(profile_sets(), st.booleans())
 def test_sums_equal_those_of_the_merge(profiles: list[Profile], compact: bool) -> None:
     stored, rows = export_rows(profiles, compact=compact)
