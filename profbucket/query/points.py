@@ -14,6 +14,7 @@ from profbucket.errors import Invalid
 from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate
+from profbucket.pprof.numbers import wrap_int64
 from profbucket.pprof.units import find_factor
 from profbucket.query.step_values import StepValues, too_many_values
 from profbucket.storage.totals import Totals
@@ -75,7 +76,8 @@ class PointsBuilder:
     """A builder of points from totals, for each group of series whose labels *group_by* are equal.
 
     A point is the sum over the series of a group: of their values, the averages of instants, or the increases
-    of counters. With *average* it is the mean of all values. The service is the label *service_label*.
+    of counters; it wraps at 64 bits, as in merges. With *average* it is the mean of all values. The service is the
+    label *service_label*.
     """
 
     def __init__(
@@ -150,7 +152,9 @@ class PointsBuilder:
 
     def _to_points(self, group: Group) -> Points:
         sums, counts = self._sums[group], self._counts[group]
-        return {step: sums[step] / counts[step] if self._average else float(sums[step]) for step in sorted(sums)}
+        if self._average:
+            return {step: sums[step] / counts[step] for step in sorted(sums)}
+        return {step: float(wrap_int64(sums[step])) for step in sorted(sums)}
 
 
 def _select_rows(part: Totals, measure: Measure) -> Iterator[tuple[int, int, int]]:

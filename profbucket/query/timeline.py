@@ -16,6 +16,7 @@ from profbucket.model.labels import Labels
 from profbucket.model.meta import SampleType
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate, Kind, choose_aggregate, find_kind
+from profbucket.pprof.numbers import wrap_int64
 from profbucket.query.step_values import StepValues, too_many_values
 from profbucket.storage.totals import Totals
 from profbucket.times import DAY_SECONDS, SECOND, format_time
@@ -58,9 +59,9 @@ def build_timeline(
     There is at least one profile, and all are from *start* to *end*. Steps begin at multiples of their length
     since 1970 and cover the range; if *start* is 0, they begin with the first profile. Each group has a list with
     a number of profiles per step, and for each sample type one with a value per step: a sum, or what *aggregate*
-    says; ``aggregates`` say it, too. An increase counts in the step of the later profile. If there are too many
-    groups, those with the fewest profiles are combined into one without labels, and ``others`` is their number.
-    In *group_by*, ``service`` is the name of the service.
+    says; ``aggregates`` say it, too. An increase counts in the step of the later profile. Values wrap at 64 bits,
+    as in merges. If there are too many groups, those with the fewest profiles are combined into one without
+    labels, and ``others`` is their number. In *group_by*, ``service`` is the name of the service.
 
     Raise ``TooMany`` if the range has too many steps, or the result too many numbers.
     """
@@ -246,7 +247,7 @@ def _add_up(series: Iterable[Counter[int]]) -> Counter[int]:
 
 
 def _to_list(values: Mapping[int, int], steps: range) -> list[int]:
-    return [values.get(step, 0) for step in steps]
+    return [wrap_int64(values.get(step, 0)) for step in steps]
 
 
 def _typical_interval(totals: Sequence[Totals]) -> int:

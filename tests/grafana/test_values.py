@@ -90,6 +90,13 @@ class TestKinds:
         assert set(points(hour, INUSE)) == {60 * MB}
         assert set(points(hour, INUSE, groupBy=["version"])) == {50 * MB, 10 * MB}
 
+    def test_sums_wrap_in_graphs_as_in_merges(self) -> None:
+        grafana = Grafana(Api(Storage(MemoryBucket(), MemoryIndex())))
+        for number in range(3):
+            grafana.api.posted(pprof(2**62, at=NOW - number * MINUTE))
+        assert total(grafana, CPU) == -(2**62)
+        assert points(grafana, CPU, step=3600) == [-(2**62)]
+
     def test_counters_are_increases(self) -> None:
         """Allocations since the start: 10, 20, 30, then a restart, 5, 15."""
         grafana = Grafana(Api(Storage(MemoryBucket(), MemoryIndex())))

@@ -15,6 +15,7 @@ from profbucket.limits import Limits
 from profbucket.model.labels import Labels
 from profbucket.model.profile_type import ProfileType
 from profbucket.model.sample_kinds import Aggregate
+from profbucket.pprof.numbers import wrap_int64
 from profbucket.query.timeline import build_timeline, parse_step
 from profbucket.storage.totals import Totals
 from profbucket.times import SECOND, parse_time
@@ -92,7 +93,8 @@ def test_every_value_is_added_to_its_step_and_group(
         expected[name, position, "profiles"] += 1
         for (sample_type, _), value in zip(point.sample_types, point.values, strict=True):
             expected[name, position, sample_type] += value
-    assert {k: v for k, v in actual.items() if v} == {k: v for k, v in expected.items() if v}
+    wrapped = {key: wrap_int64(value) for key, value in expected.items()}
+    assert {k: v for k, v in actual.items() if v} == {k: v for k, v in wrapped.items() if v}
 
 
 @given(st.integers(0, 10**10), st.integers(0, 10**9))
