@@ -39,7 +39,11 @@ class SeriesWriter:
             if len(self._added) >= _SERIES_CACHE_SIZE:
                 self._added.clear()  # costs one call a series, and needs no eviction order
             self._added.add(series)
-        self._index.add_series(series)
+        try:
+            self._index.add_series(series)
+        except BaseException:
+            self._added.discard(series)  # so that its next profile tries again
+            raise
 
 
 def recheck_profile(

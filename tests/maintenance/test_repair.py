@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from profbucket.errors import Unavailable
 from profbucket.limits import Limits
 from profbucket.maintenance.findings import State
+from profbucket.maintenance.profile_repair import SeriesWriter
 from profbucket.maintenance.repair import reindex
 from profbucket.model.ids import ProfileId
 from profbucket.model.series import Series
@@ -82,6 +84,22 @@ def test_each_series_and_each_task_is_added_once_for_all_entries_of_an_hour() ->
     hours = {(service, MIDNIGHT + hour * 3600 * SECOND) for service in ("api", "web") for hour in range(2)}
     assert sorted((series.service, series.first_seen) for series in index.added_series) == sorted(hours)
     assert sorted((task.service, task.begin) for task in index.added_tasks) == sorted(hours)
+
+
+def test_a_series_that_could_not_be_added_is_added_with_its_next_profile() -> None:
+    class FailingOnce(CountingIndex):
+        def add_series(self, series: Series) -> None:
+            super().add_series(series)
+            if len(self.added_series) == 1:
+                raise Unavailable("Firestore does not answer")
+
+    index = FailingOnce()
+    writer = SeriesWriter(index)
+    with pytest.raises(Unavailable):
+        writer.add(make_meta(MIDNIGHT))
+    for second in range(3):
+        writer.add(make_meta(MIDNIGHT + second * SECOND))
+    assert len(index.added_series) == 2
 
 
 def test_a_profile_beyond_limits_that_were_lowered_is_indexed_without_totals() -> None:
