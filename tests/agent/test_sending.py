@@ -59,7 +59,7 @@ def stored(url: str, service: str) -> int:
 def test_a_profile_is_posted_with_its_service_type_labels_and_key(collector: str) -> None:
     with run_faulty_collector(collector) as stub, sending(stub.url, "agents-shop", version="a,b=c d") as outbox:
         outbox.put({"cpu": profile(1)})
-        [post] = stub.wait_for(lambda posts: len(posts) == 1)
+        [post] = stub.wait_for(lambda posts: len(posts) >= 1)
         assert post.headers["Authorization"] == f"Bearer {KEY}"
         outbox.close(time.monotonic() + 60)
         assert outbox.done.wait(60)
@@ -82,7 +82,7 @@ def test_a_failed_upload_is_retried_with_the_same_bytes_and_stored_once(
             stub.wait_for(lambda posts: len(posts) >= 3)
             stub.fault = ""
             monkeypatch.setattr("profbucket.agent.sending._TIMEOUT_SECONDS", 15.0)
-            stub.wait_for(lambda posts: len({post.body for post in posts}) == 3)
+            stub.wait_for(lambda posts: len({post.body for post in posts}) >= 3)
             outbox.close(time.monotonic() + 60)
             assert outbox.done.wait(60)
         assert stub.posts[0].body == stub.posts[1].body == stub.posts[2].body
@@ -99,7 +99,7 @@ def test_uploads_are_retried_until_the_collector_is_back(collector: str, caplog:
         while "cannot reach" not in caplog.text:
             assert not outbox.done.wait(0.01)
         with run_faulty_collector(collector, port) as stub:
-            stub.wait_for(lambda posts: len(posts) == 3)
+            stub.wait_for(lambda posts: len(posts) >= 3)
             outbox.close(time.monotonic() + 60)
             assert outbox.done.wait(60)
     assert stored(collector, "gone") == 3
@@ -119,7 +119,7 @@ class TestBatches:
         with run_faulty_collector(collector) as stub, sending(stub.url, "minutes", version="a,b=c d") as outbox:
             for values in ((1, 2, 3), (4, 5)):
                 outbox.put(minute(*values))
-            posts = stub.wait_for(lambda posts: len(posts) == 2)
+            posts = stub.wait_for(lambda posts: len(posts) >= 2)
             outbox.close(time.monotonic() + 60)
             assert outbox.done.wait(60)
         assert [post.types for post in posts] == [["type1", "type2", "type3"], ["type4", "type5"]]
@@ -151,7 +151,7 @@ class TestBatches:
         with sending(stub.url) as outbox:
             outbox.put(minute(1, 2))
             outbox.put(minute(3, 4))
-            posts = stub.wait_for(lambda posts: len(posts) == 5)
+            posts = stub.wait_for(lambda posts: len(posts) >= 5)
         assert [post.types for post in posts] == [["type1", "type2"], ["type1"], ["type2"], ["type3"], ["type4"]]
 
     @pytest.mark.parametrize("status", [400, 413, 500])
@@ -162,7 +162,7 @@ class TestBatches:
         stub.fault = status
         with sending(stub.url) as outbox:
             outbox.put(minute(1, 2))
-            stub.wait_for(lambda posts: len(posts) == 2)
+            stub.wait_for(lambda posts: len(posts) >= 2)
             stub.fault = ""
             stub.wait_for(lambda posts: posts[-1].types == ["type2"])
             outbox.put(minute(3, 4))
@@ -175,9 +175,9 @@ class TestBatches:
         stub.fault, stub.answer = 207, b'{"code": 207, "body": [{"code": 200}, {"code": 422}, {"code": 503}]}'
         with sending(stub.url) as outbox:
             outbox.put(minute(1, 2, 3))
-            stub.wait_for(lambda posts: len(posts) == 1)
+            stub.wait_for(lambda posts: len(posts) >= 1)
             stub.fault = ""
-            posts = stub.wait_for(lambda posts: len(posts) == 2)
+            posts = stub.wait_for(lambda posts: len(posts) >= 2)
         assert posts[1].types == ["type3"]
         assert "rejected a type2 profile: HTTP status 422" in caplog.text
 
@@ -188,7 +188,7 @@ class TestBatches:
         stub.fault, stub.answer = 207, answer
         with sending(stub.url) as outbox:
             outbox.put(minute(1, 2))
-            posts = stub.wait_for(lambda posts: len(posts) == 3)
+            posts = stub.wait_for(lambda posts: len(posts) >= 3)
         assert [post.types for post in posts] == [["type1", "type2"], ["type1"], ["type2"]]
 
     def test_a_full_queue_drops_whole_batches(
@@ -210,7 +210,7 @@ class TestBatches:
         with sending(stub.url) as outbox:
             outbox.put({})
             outbox.put(minute(1))
-            stub.wait_for(lambda posts: len(posts) == 1)
+            stub.wait_for(lambda posts: len(posts) >= 1)
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 413, 301])
@@ -220,10 +220,10 @@ def test_a_rejected_profile_is_not_retried(
     stub.fault = status
     with sending(stub.url) as outbox:
         outbox.put({"cpu": profile(1)})
-        stub.wait_for(lambda posts: len(posts) == 1)
+        stub.wait_for(lambda posts: len(posts) >= 1)
         stub.fault = ""
         outbox.put({"wall": profile(2)})
-        stub.wait_for(lambda posts: len(posts) == 2)
+        stub.wait_for(lambda posts: len(posts) >= 2)
     assert [post.types for post in stub.posts] == [["cpu"], ["wall"]]
     assert f"HTTP status {status}" in caplog.text
 
@@ -244,7 +244,7 @@ def test_retry_after_is_honoured(stub: FaultyCollector) -> None:
     with sending(stub.url) as outbox:
         begin = time.monotonic()
         outbox.put({"cpu": profile(1)})
-        stub.wait_for(lambda posts: len(posts) == 2)
+        stub.wait_for(lambda posts: len(posts) >= 2)
         assert time.monotonic() - begin >= 2
 
 
@@ -272,7 +272,7 @@ def test_an_unanswered_request_times_out(stub: FaultyCollector, monkeypatch: pyt
     stub.fault = "hang"
     with sending(stub.url) as outbox:
         outbox.put({"cpu": profile(1)})
-        stub.wait_for(lambda posts: len(posts) == 2)
+        stub.wait_for(lambda posts: len(posts) >= 2)
 
 
 def test_keys_are_not_logged_or_shown(stub: FaultyCollector, caplog: pytest.LogCaptureFixture) -> None:
@@ -282,7 +282,7 @@ def test_keys_are_not_logged_or_shown(stub: FaultyCollector, caplog: pytest.LogC
     stub.fault = 401
     with sending(stub.url.replace("//", f"//x:{KEY}@")) as outbox:
         outbox.put({"cpu": profile(1)})
-        stub.wait_for(lambda posts: len(posts) == 1)
+        stub.wait_for(lambda posts: len(posts) >= 1)
     assert "HTTP status 401" in caplog.text
     assert KEY not in caplog.text + repr(settings) + settings.url
 
