@@ -20,9 +20,9 @@ from tests.support.storage.histories import (
     WRITERS,
     Case,
     Trial,
-    in_one_thread_each,
     is_possible,
     new_storage,
+    replayable,
 )
 from tests.support.storage.interleaving import Graph, NotDeterministic
 
@@ -30,8 +30,8 @@ _SCHEDULES = st.lists(st.integers(0, 2), max_size=60)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _in_one_thread_each() -> Iterator[None]:
-    with in_one_thread_each():
+def _replayable() -> Iterator[None]:
+    with replayable():
         yield
 
 

@@ -9,13 +9,13 @@ from profbucket.storage.store import Storage
 from tests.support.storage.batch_suite import UPLOADS, contents, find, keys, store
 from tests.support.storage.damage_suite import DAMAGES, overwrite
 from tests.support.storage.examples import read_each
-from tests.support.storage.histories import compaction, in_one_thread_each, new_storage, run_fsck, run_reindex
+from tests.support.storage.histories import compaction, new_storage, replayable, run_fsck, run_reindex
 from tests.support.storage.interleaving import Actor, Graph
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _in_one_thread_each() -> Iterator[None]:
-    with in_one_thread_each():
+def _replayable() -> Iterator[None]:
+    with replayable():
         yield
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from random import Random
 
-from tests.support.storage.histories import ACTORS, CASES, HISTORIES, Case, Trial, in_one_thread_each, is_possible
+from tests.support.storage.histories import ACTORS, CASES, HISTORIES, Case, Trial, is_possible, replayable
 
 _THREE: list[Case] = [
     (history, actors)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--case", default="")
     options = parser.parse_args(arguments)
     wrong = 0
-    with in_one_thread_each():
+    with replayable():
         for case in (*CASES, *_THREE):
             name = f"{case[0]}: {' / '.join(case[1])}"
             if options.case in name:

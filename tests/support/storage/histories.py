@@ -221,9 +221,10 @@ CASES: list[Case] = [
 
 
 @contextmanager
-def in_one_thread_each() -> Iterator[None]:
-    """Let all calls of an actor come from its own thread."""
+def replayable() -> Iterator[None]:
+    """Let actors make the same calls each time: from their own threads, and at one time after all compactions."""
     with (
+        mock.patch("time.time_ns", return_value=MIDNIGHT + 60 * HOUR),
         mock.patch.object(repair, "ThreadPoolExecutor", SynchronousExecutor),
         mock.patch("profbucket.maintenance.compactor.random.shuffle"),  # of lanes
     ):
