@@ -23,7 +23,8 @@ def keep_call_site(message: profile_pb2.Profile, call_site: Sequence[str]) -> No
 def keep_spans(message: profile_pb2.Profile, spans: Collection[str]) -> None:
     """Remove the samples of *message* that have no label with the id of one of *spans*."""
     strings = intern_strings(message)
-    ids = {number for number, text in enumerate(strings) if text.decode(errors="replace") in spans}
+    # A label with a number has the text "", which is no id.
+    ids = {number for number, text in enumerate(strings) if text and text.decode(errors="replace") in spans}
     keys = {number for number, text in enumerate(strings) if text in SPAN_LABELS}
     _keep(message, lambda sample: any(label.key in keys and label.str in ids for label in sample.label))
 

@@ -36,7 +36,8 @@ def test_samples_of_spans_are_kept() -> None:
     message.sample[0].label.add(key=key, str=span)
     message.sample[1].label.add(key=key, str=other)
     message.sample[2].label.add(key=other, str=span)
-    keep_spans(message, {"7"})
+    message.sample[3].label.add(key=key, num=7)
+    keep_spans(message, {"7", ""})
     assert stacks(message) == {"a": 1}
 
 
