@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from profbucket.errors import Invalid, ProfbucketError, TooLarge
@@ -143,15 +143,10 @@ class TestAgainstGo:
         assert len(empty) == 29
         assert_same(canonicalize(merge(read_files(empty))), canonicalize(go_merge(empty)))
 
+    @pytest.mark.hypothesis  # so that soaks select it
     def test_profiles_of_other_encoders_merge_as_in_go(self, go_merge: GoMerge, tmp_path: Path) -> None:
         # Few examples: one run of Go takes as long as hundreds of merges.
-        @settings(
-            max_examples=25,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        )
+        @examples(25)
         @given(profile_sets(columns=False, headers=False), st.data())
         def check(contents: list[Profile], data: st.DataObject) -> None:
             profiles = [encode(content, data.draw(go_styles)) for content in contents]
@@ -178,14 +173,9 @@ class TestAgainstGo:
         assert_same(canonicalize(two_steps), canonicalize(go_merge(corpus)))
         assert_compact(two_steps)
 
+    @pytest.mark.hypothesis
     def test_profiles_whose_sample_types_differ_merge_as_in_go(self, go_merge: GoMerge, tmp_path: Path) -> None:
-        @settings(
-            max_examples=40,
-            deadline=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-            database=None,
-        )
+        @examples(40)
         @given(mixed_profile_sets(headers=False).filter(lambda contents: len(contents) > 1))
         @example(EQUAL_UNITS)
         def check(contents: list[Profile]) -> None:
