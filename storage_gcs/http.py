@@ -128,13 +128,14 @@ class Http:
         if response.status in (200, 206):
             reserve(response.length or 0)
         data = response.read()
+        if response.status == 206:  # comes with the checksum of the whole object
+            _verify_length(response, all_headers["Range"], data)
+        elif response.status == 200 and method == "GET":
+            _verify_checksum(response, data)
+        # From here on, another thread may use the connection: it must not be closed any more.
         self._return_connection(connection, response)
         if response.status not in (200, 206):
             raise Refused(response.status, data.decode(errors="replace")[:500])
-        if response.status == 206:  # comes with the checksum of the whole object
-            _verify_length(response, all_headers["Range"], data)
-        elif method == "GET":
-            _verify_checksum(response, data)
         return data
 
     def _take_connection(self) -> tuple[HTTPConnection, bool]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event
 from typing import Any
@@ -151,6 +152,23 @@ def test_an_object_with_a_wrong_checksum_is_fetched_again(monkeypatch: pytest.Mo
     headers = {"x-goog-hash": "crc32c=rth90Q==,md5=jXd/OF09/siBXSD3SWAm3A=="}
     with run_server((200, b"date", headers), (200, b"data", headers)) as url:
         assert open_gcs(url, monkeypatch).get("api/cpu/1") == b"data"
+
+
+def test_a_connection_is_closed_before_another_thread_can_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other thread's answer would end in the middle."""
+    could_be_taken = []
+
+    class Connection(HTTPConnection):
+        def close(self) -> None:
+            could_be_taken.append(self in bucket._client.get().http._idle)
+            super().close()
+
+    monkeypatch.setattr("storage_gcs.http.HTTPConnection", Connection)
+    headers = {"x-goog-hash": "crc32c=rth90Q=="}
+    with run_server((200, b"date", headers), (503, b"busy", {}), (200, b"data", headers)) as url:
+        bucket: Any = open_gcs(url, monkeypatch)
+        assert bucket.get("api/cpu/1") == b"data"
+    assert could_be_taken == [False]
 
 
 @pytest.mark.parametrize(
