@@ -93,7 +93,8 @@ class Selection:
 
 def selections() -> Iterator[Selection]:
     """Yield the merges that are checked: of everything, by label, by time, and by both."""
-    middle = DAY_BEGIN + 24 * _HOUR + _HOUR // 2
+    # The last nanosecond of its second: a range that ends at a time in whole seconds includes all of that second.
+    middle = DAY_BEGIN + 24 * _HOUR + _HOUR // 2 + 10**9 - 1
     until = {"from": 0, "to": _timestamp(middle)}
     for lane in product(SERVICES, _TYPES):
         yield Selection(*lane, {"from": 0})
